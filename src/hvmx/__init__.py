@@ -1,0 +1,1 @@
+"""hvmx: one deterministic, cycle-approximate x86 machine; hardware-assisted and paravirtual guests side by side."""
