@@ -1,0 +1,181 @@
+# cython: language_level=3
+"""What every handler of an operation is made of: operands, lazy flags, and the ways on to the next operation.
+
+A handler is `cdef void NAME(Cpu *cpu, Op *op) noexcept nogil`. Its last statement passes control on, by one of
+    run_next(cpu, op)                 the next operation of the block (a call in tail position: a jump)
+    branch(cpu, op, target)           to a computed instruction pointer, through the jump cache
+    leave(cpu, op)                    after the instruction, to the run loop (state may have changed: mode, mapping, ...)
+    fault(cpu, op, vector, error)     an exception; the state must be that of before the instruction
+"""
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from hvmx.core.state cimport *
+
+
+# --- operands ---------------------------------------------------------------------------------------------------------
+cdef inline uint8_t *reg8(Cpu *cpu, uint32_t offset) noexcept nogil:
+    return (<uint8_t *>cpu) + offset
+
+
+cdef inline uint16_t *reg16(Cpu *cpu, uint32_t offset) noexcept nogil:
+    return <uint16_t *>((<uint8_t *>cpu) + offset)
+
+
+cdef inline uint32_t *reg32(Cpu *cpu, uint32_t offset) noexcept nogil:
+    return <uint32_t *>((<uint8_t *>cpu) + offset)
+
+
+cdef inline uint64_t *reg64(Cpu *cpu, uint32_t offset) noexcept nogil:
+    return <uint64_t *>((<uint8_t *>cpu) + offset)
+
+
+cdef inline void set8(Cpu *cpu, uint32_t offset, uint8_t value) noexcept nogil:
+    reg8(cpu, offset)[0] = value
+
+
+cdef inline void set16(Cpu *cpu, uint32_t offset, uint16_t value) noexcept nogil:
+    reg16(cpu, offset)[0] = value
+
+
+cdef inline void set32(Cpu *cpu, uint32_t offset, uint32_t value) noexcept nogil:
+    reg64(cpu, offset)[0] = value
+
+
+cdef inline void set64(Cpu *cpu, uint32_t offset, uint64_t value) noexcept nogil:
+    reg64(cpu, offset)[0] = value
+
+
+# --- control ----------------------------------------------------------------------------------------------------------
+cdef inline uint64_t next_ip(Op *op) noexcept nogil:
+    return op.ip + op.len
+
+
+cdef inline void run_next(Cpu *cpu, Op *op) noexcept nogil:
+    op[1].fn(cpu, op + 1)
+
+
+cdef inline void enter(Cpu *cpu, uint64_t target) noexcept nogil:
+    """On at `target`, without accounting: through the jump cache, or the run loop when it does not know."""
+    cdef uint64_t key = target ^ cpu.mode_key
+    cdef JumpEntry *entry = &cpu.jcache[(target ^ (target >> 12)) & (JCACHE_ENTRIES - 1)]
+    if LIKELY(entry.key == key):
+        entry.op.fn(cpu, entry.op)
+        return
+    cpu.rip = target
+
+
+cdef inline void branch(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
+    cpu.acct += <int64_t>op.acct
+    if UNLIKELY(cpu.acct >= 0):
+        cpu.rip = target
+        return
+    enter(cpu, target)
+
+
+cdef inline void leave(Cpu *cpu, Op *op) noexcept nogil:
+    cpu.acct += <int64_t>op.acct
+    cpu.rip = next_ip(op)
+
+
+cdef inline void leave_to(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
+    cpu.acct += <int64_t>op.acct
+    cpu.rip = target
+
+
+cdef inline void rewind(Cpu *cpu, Op *op) noexcept nogil:
+    """Account what came before this instruction and point at it."""
+    cpu.acct += <int64_t>op[-1].acct
+    cpu.rip = op.ip
+
+
+cdef inline void fault(Cpu *cpu, Op *op, uint32_t vector, uint32_t error) noexcept nogil:
+    """Raise an exception with an error code where the vector has one (SDM vol. 3, table 6-1)."""
+    cpu.fault = FAULT_EXCEPTION
+    cpu.fault_vector = vector
+    cpu.fault_error = error
+    if op != NULL:
+        rewind(cpu, op)
+
+
+cdef inline uint64_t cycles_now(Cpu *cpu, Op *op) noexcept nogil:
+    """Guest cycles at the end of this instruction, in units of 1/CYCLE_FRACTION."""
+    return cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start + <int64_t>op.acct) >> ACCT_SHIFT)
+
+
+# --- flags (see Cpu.fl_res in state.h) ----------------------------------------------------------------------------------
+cdef inline bint flag_cf(Cpu *cpu) noexcept nogil:
+    return cpu.fl_cf & 1
+
+
+cdef inline bint flag_zf(Cpu *cpu) noexcept nogil:
+    return cpu.fl_res == 0
+
+
+cdef inline bint flag_sf(Cpu *cpu) noexcept nogil:
+    return (<uint64_t>cpu.fl_res >> 63) ^ ((cpu.fl_cf >> 16) & 1)
+
+
+cdef inline bint flag_of(Cpu *cpu) noexcept nogil:
+    return (<uint64_t>cpu.fl_aux >> 63) ^ (cpu.fl_cf & 1)
+
+
+cdef inline bint flag_af(Cpu *cpu) noexcept nogil:
+    return (cpu.fl_aux >> 4) & 1
+
+
+cdef inline bint flag_pf(Cpu *cpu) noexcept nogil:
+    cdef uint32_t bits = <uint8_t>cpu.fl_res
+    bits ^= bits >> 4
+    return ((0x9669 >> (bits & 15)) & 1) ^ ((cpu.fl_cf >> 8) & 1)
+
+
+cdef inline uint32_t arithmetic_flags(Cpu *cpu) noexcept nogil:
+    """The six arithmetic flags at their places in RFLAGS."""
+    return (flag_cf(cpu) * FL_CF | flag_pf(cpu) * FL_PF | flag_af(cpu) * FL_AF | flag_zf(cpu) * FL_ZF
+            | flag_sf(cpu) * FL_SF | flag_of(cpu) * FL_OF)
+
+
+cdef inline void set_arithmetic_flags(Cpu *cpu, uint64_t flags) noexcept nogil:
+    """Load the six arithmetic flags from their places in `flags`, whatever their combination."""
+    cdef uint64_t cf = flags & FL_CF
+    cdef bint zf = (flags & FL_ZF) != 0, sf = (flags & FL_SF) != 0, pf = (flags & FL_PF) != 0
+    # ZF set: result 0 (SF clear, PF set); else result 1 (SF clear, PF clear). The rest is flipped.
+    cpu.fl_res = 0 if zf else 1
+    cpu.fl_cf = cf | (<uint64_t>(pf != zf) << 8) | (<uint64_t>sf << 16)
+    cpu.fl_aux = <int64_t>((flags & FL_AF) | (<uint64_t>(((flags & FL_OF) != 0) != (cf != 0)) << 63))
+
+
+cdef inline void set_cf(Cpu *cpu, bint value) noexcept nogil:
+    """Change CF and nothing else (OF is stored relative to CF)."""
+    cdef uint64_t change = (cpu.fl_cf ^ <uint64_t>value) & 1
+    cpu.fl_cf ^= change
+    cpu.fl_aux ^= <int64_t>(change << 63)
+
+
+cdef inline void set_logic_flags(Cpu *cpu, int64_t result) noexcept nogil:
+    """After AND, OR, XOR, TEST: `result` is sign-extended from the operand's width; CF = OF = 0; AF (undefined) = 0."""
+    cpu.fl_res = result
+    cpu.fl_aux = 0
+    cpu.fl_cf = 0
+
+
+cdef inline void set_cf_of(Cpu *cpu, int64_t result, bint cf, bint of) noexcept nogil:
+    """Result flags of `result` (sign-extended), with CF and OF as given, AF = 0."""
+    cpu.fl_res = result
+    cpu.fl_cf = cf
+    cpu.fl_aux = <int64_t>(<uint64_t>(cf != of) << 63)
+
+
+cdef inline uint64_t read_rflags(Cpu *cpu) noexcept nogil:
+    return cpu.rflags | 2 | arithmetic_flags(cpu)
+
+
+# --- registration -------------------------------------------------------------------------------------------------------
+# Handlers are chosen by (family, form, width, address): each execution module registers its own at import.
+cdef enum:
+    ADDRESS_NONE = 0       # register operands only
+    ADDRESS_32 = 1         # flat: base + index * scale + disp, modulo 2^32
+    ADDRESS_64 = 2         # the same, modulo 2^64
+    ADDRESS_EA = 3         # linear address already in cpu.ea, left by an address Op
+
+cdef void register_handler(uint32_t family, uint32_t form, uint32_t width, uint32_t address, OpFn fn) noexcept

@@ -1,0 +1,254 @@
+/* The state of one virtual processor, shared by the Cython core (through state.pxd) and by the C of cext/.
+ *
+ * Conventions
+ *   - Registers are 64 bits wide in every mode; a 32-bit write zero-extends, 8- and 16-bit writes merge (SDM vol. 1, 3.4.1.1).
+ *   - An operand that is a register is named by its *byte offset* in `Cpu` (the register file stands first), so that AH
+ *     is simply offset 1 and no handler has a case for the high byte registers.
+ *   - `Cpu.r[REG_ZERO]` is always 0: it stands in for an absent base or index register.
+ *   - Handlers never take the address of a local: it would keep the compiler from turning the call of the next handler
+ *     into a jump, and the host stack would grow without end. Slow paths leave their results in `Cpu`.
+ */
+#ifndef HVMX_STATE_H
+#define HVMX_STATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+enum { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_ZERO = 16 };
+enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
+
+/* Exception vectors (SDM vol. 3, table 6-1). */
+enum { VEC_DE = 0, VEC_DB = 1, VEC_NMI = 2, VEC_BP = 3, VEC_OF = 4, VEC_BR = 5, VEC_UD = 6, VEC_NM = 7, VEC_DF = 8,
+       VEC_TS = 10, VEC_NP = 11, VEC_SS = 12, VEC_GP = 13, VEC_PF = 14, VEC_MF = 16, VEC_AC = 17, VEC_MC = 18, VEC_XM = 19 };
+
+/* RFLAGS bits. */
+enum { FL_CF = 1, FL_PF = 4, FL_AF = 0x10, FL_ZF = 0x40, FL_SF = 0x80, FL_TF = 0x100, FL_IF = 0x200, FL_DF = 0x400,
+       FL_OF = 0x800, FL_IOPL = 0x3000, FL_NT = 0x4000, FL_RF = 0x10000, FL_VM = 0x20000, FL_AC = 0x40000,
+       FL_VIF = 0x80000, FL_VIP = 0x100000, FL_ID = 0x200000 };
+#define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
+
+/* Access rights of a segment, in the format of the VMCS (SDM vol. 3, 24.4.1). */
+enum { AR_TYPE = 0xf, AR_S = 0x10, AR_DPL = 0x60, AR_P = 0x80, AR_AVL = 0x1000, AR_L = 0x2000, AR_DB = 0x4000,
+       AR_G = 0x8000, AR_UNUSABLE = 0x10000 };
+
+enum { CR0_PE = 1, CR0_MP = 2, CR0_EM = 4, CR0_TS = 8, CR0_ET = 0x10, CR0_NE = 0x20, CR0_WP = 0x10000, CR0_AM = 0x40000,
+       CR0_NW = 0x20000000, CR0_CD = 0x40000000 };
+#define CR0_PG 0x80000000u
+enum { CR4_VME = 1, CR4_PVI = 2, CR4_TSD = 4, CR4_DE = 8, CR4_PSE = 0x10, CR4_PAE = 0x20, CR4_MCE = 0x40, CR4_PGE = 0x80,
+       CR4_PCE = 0x100, CR4_OSFXSR = 0x200, CR4_OSXMMEXCPT = 0x400, CR4_UMIP = 0x800, CR4_SMEP = 0x100000,
+       CR4_SMAP = 0x200000 };
+enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800 };
+
+/* The decoding mode: everything that the meaning of instruction bytes depends on. Blocks are keyed by it. CS_ID names
+ * a (base, limit) pair of CS, 0 being flat, so that linear addresses and limits of code are fixed within a block. */
+enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, MODE_FLAT_DS = 8, MODE_FLAT_ES = 16,
+       MODE_FLAT_SS = 32, MODE_STEP = 64, MODE_CS_ID_SHIFT = 7, MODE_CS_IDS = 256 };
+
+/* Accounting: cycles and retired instructions travel in one word, so that a block end costs one addition.
+ * Bits 24-63 hold guest cycles in units of 1/CYCLE_FRACTION, bits 0-23 instructions. */
+#define ACCT_SHIFT 24
+#define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
+#define CYCLE_FRACTION 64
+
+#define TLB_ENTRIES 512
+#define JCACHE_ENTRIES 2048
+
+typedef struct Cpu Cpu;
+typedef struct Op Op;
+typedef void (*OpFn)(Cpu *, Op *);
+
+/* One decoded operation. An instruction is one Op, or an address Op (which leaves the checked linear address in
+ * Cpu.ea) followed by one. Ops of a block are contiguous; the next one is at op + 1. op[-1].acct is always the
+ * accounting of everything in the block before this instruction (a block starts with a head Op whose acct is 0). */
+struct Op {
+    OpFn fn;
+    uint8_t d, s;         /* byte offsets of the register operands in Cpu */
+    uint8_t b, i;         /* byte offsets of base and index registers in Cpu */
+    uint8_t scale;        /* log2 of the index's scale */
+    uint8_t seg;          /* segment of the memory operand */
+    uint8_t len;          /* length of the instruction in bytes */
+    uint8_t x;            /* what else the handler needs (condition, address size, sub-operation) */
+    int64_t imm;          /* immediate, or the target's instruction pointer of a direct branch */
+    union {
+        int64_t disp;     /* displacement of the memory operand (absolute for RIP-relative) */
+        Op *target;       /* direct branches: first Op of the block branched to, once linked */
+    };
+    uint64_t acct;        /* accounting of the block up to and including this instruction */
+    uint64_t ip;          /* instruction pointer of the instruction */
+};
+
+typedef struct {
+    uint64_t r, w, x;     /* page addresses for which the fast path may read, write, fetch; NO_PAGE otherwise */
+    uint64_t tag;         /* linear page that this entry translates; NO_PAGE when invalid */
+    int64_t addend;       /* host address minus linear address, when any of r, w is set */
+    uint64_t phys;        /* guest-physical page */
+    uint32_t rights;      /* TLB_* */
+    uint32_t unused;
+} TlbEntry;
+#define NO_PAGE 0xfffULL  /* never equal to a page address */
+enum { TLB_WRITE = 1, TLB_EXEC = 2, TLB_GLOBAL = 4, TLB_DIRTY = 8, TLB_LARGE = 16 };
+
+/* One TLB for each way in which rights are checked, so that a hit needs no check. */
+enum { TLB_SUPER,         /* CPL 0-2 */
+       TLB_SUPER_AC,      /* CPL 0-2 with EFLAGS.AC set: SMAP is suspended */
+       TLB_USER,          /* CPL 3 */
+       TLB_USER_AC,       /* CPL 3 with alignment checking on: no entry here has a fast path */
+       TLB_KINDS };
+
+typedef struct { uint64_t key; Op *op; } JumpEntry;
+
+typedef struct {
+    uint64_t base;
+    uint32_t limit;       /* in bytes, granularity already applied */
+    uint32_t access;      /* AR_* */
+    uint16_t selector;
+} Segment;
+
+typedef struct { uint64_t base; uint32_t limit; } TableRegister;
+
+typedef struct { uint64_t base, size; uint8_t *host; } Rom;
+
+/* What an exit tells its handler (SDM vol. 3, 27.2). */
+typedef struct {
+    uint32_t reason;             /* basic exit reason, SDM vol. 3, appendix C */
+    uint32_t length;             /* instruction length */
+    uint64_t qualification;      /* as the SDM has it for the reason */
+    uint64_t linear, physical;   /* guest addresses, for EPT violations and MMIO */
+    uint64_t value;              /* data in or out: port, MMIO, MSR, CR */
+    uint32_t number;             /* port, MSR, vector, control register */
+    uint32_t width;              /* bytes, for ports and MMIO */
+    uint32_t is_write;           /* to the device, MSR or register */
+    uint32_t error_code;         /* for exceptions */
+} ExitInfo;
+
+/* Controls, as in a VMCS: what is set exits, what is clear runs natively. */
+enum { CTL_HLT = 1, CTL_INVLPG = 2, CTL_RDPMC = 4, CTL_RDTSC = 8, CTL_CR3_LOAD = 0x10, CTL_CR3_STORE = 0x20,
+       CTL_CR8_LOAD = 0x40, CTL_CR8_STORE = 0x80, CTL_MOV_DR = 0x100, CTL_PAUSE = 0x200, CTL_WBINVD = 0x400,
+       CTL_DESC_TABLE = 0x800, CTL_INTR_WINDOW = 0x1000, CTL_EXT_INTR = 0x2000, CTL_CPUID = 0x4000,
+       CTL_SHADOW_PAGING = 0x8000, CTL_EPT = 0x10000 };
+
+/* Why control came back from the chain of handlers (Cpu.fault). */
+enum { FAULT_NONE = 0,
+       FAULT_EXCEPTION,   /* deliver Cpu.fault_vector; the state is that of before the instruction */
+       FAULT_ABORT };     /* a handler raised or stopped the machine: the instruction did not happen */
+
+/* Cpu.pending: what the run loop looks at between blocks. */
+enum { PEND_INTR = 1,     /* the interrupt controller's output is high */
+       PEND_NMI = 2,
+       PEND_STOP = 4,     /* leave run() */
+       PEND_FLUSH = 8,    /* forget all decoded code */
+       PEND_TRAP = 16,    /* a debug trap (#DB) is due after this instruction; bits in Cpu.dr6_pending */
+       PEND_EVENT = 32,   /* a PV event upcall may be due */
+       PEND_INIT = 64 };  /* reset */
+
+/* Flags of a guest-physical page of RAM. */
+enum { PAGE_ROM = 1,      /* writes are dropped */
+       PAGE_HOLE = 2,     /* not RAM here: MMIO */
+       PAGE_BACKED = 4,   /* nested paging maps it (an EPT violation has been taken) */
+       PAGE_CODE = 8,     /* decoded blocks exist */
+       PAGE_TABLE = 16,   /* write-protected page table, under shadow paging */
+       PAGE_WATCH = 32 }; /* slow path on every access (PV read-only page, debugger) */
+
+typedef struct Block Block;
+typedef struct CodePage CodePage;
+
+struct Cpu {
+    /* 0: the register file; Op.d, s, b, i are byte offsets from here. */
+    uint64_t r[17];
+    /* Lazy flags: SF and ZF are those of fl_res (sign-extended to 64 bits), PF of its low byte; AF is bit 4 of fl_aux,
+     * OF is bit 63 of fl_aux xor CF; fl_cf holds CF in bit 0. Flags that no result can have (after POPF: ZF with
+     * SF, ...) are had by flipping: bit 8 of fl_cf flips PF, bit 16 flips SF. */
+    int64_t fl_res, fl_aux;
+    uint64_t fl_cf;
+    int64_t acct;                  /* counts up to 0 */
+    uint64_t ea;                   /* linear address left by an address Op */
+    uint64_t rmw_value;            /* stands in for memory that a read-modify-write can't reach directly */
+    TlbEntry *tlb;                 /* the TLB of the present privilege */
+    uint64_t mode_key;             /* mode << 48 */
+    uint32_t fault;                /* FAULT_* */
+    uint32_t pending;              /* PEND_* */
+    uint64_t rip;                  /* valid outside the chain of handlers */
+    uint64_t rflags;               /* all but the arithmetic flags, which are lazy */
+    Segment seg[SEG_COUNT];
+    Op *link_from;                 /* direct branch to be linked to the next block that is entered */
+    uint8_t cpl, tlb_kind, halted, shadow; /* shadow: no interrupt before the next instruction has ended */
+    uint32_t mode;                 /* MODE_* */
+
+    TableRegister gdtr, idtr;
+    uint64_t cr0, cr2, cr3, cr4, cr8, efer;
+    uint64_t dr[8];
+    uint64_t dr6_pending;
+    uint64_t pdpte[4];             /* PAE: loaded with CR3 (SDM vol. 3, 4.4.1) */
+
+    uint32_t fault_vector, fault_error;
+    uint32_t fault_has_error;
+    uint32_t fault_flags;          /* FF_*: how it came about */
+    uint64_t fault_dr6;
+
+    /* time */
+    uint64_t time;                 /* guest cycles << 6 (CYCLE_FRACTION) at the start of the slice */
+    uint64_t instructions;         /* retired before the slice */
+    int64_t acct_start;            /* acct at the start of the slice */
+    uint64_t deadline;             /* guest cycle (not fraction) at which a device has something to do */
+    uint64_t slice_end;            /* guest cycle (not fraction) at which run() ends */
+    int64_t tsc_offset;
+
+    /* MSRs */
+    uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_phys[16], mcg_status, debugctl;
+
+    /* floating-point control state, and the image that FXSAVE stores */
+    uint16_t fcw, fsw, ftw, fop;
+    uint64_t fip, fdp;
+    uint32_t mxcsr, mxcsr_mask;
+    uint8_t fpr[8][16];
+    uint8_t xmm[16][16];
+
+    /* memory */
+    uint8_t *ram;
+    uint64_t ram_low;              /* bytes of RAM from guest-physical 0 */
+    uint64_t ram_high;             /* bytes of RAM from 4 GiB on; at host ram + ram_low */
+    uint8_t *page_flags;           /* PAGE_*, one a page of RAM */
+    CodePage **code_pages;         /* one a page of RAM */
+    Rom roms[8];
+    uint32_t rom_count;
+    uint32_t phys_bits;
+    uint64_t a20_mask;             /* and-ed with every physical address */
+
+    /* exits */
+    ExitInfo exit;
+    int (*vmexit)(Cpu *);          /* takes Cpu.exit to its handler; nonzero: the instruction is to be aborted */
+    uint32_t controls;             /* CTL_* */
+    uint32_t exception_bitmap;
+    uint64_t cr0_mask, cr4_mask;   /* host-owned bits: a write that changes one exits */
+    uint64_t cr0_shadow, cr4_shadow;
+    uint8_t *io_bitmap;            /* 64 Ki bits: set exits */
+    uint8_t *msr_bitmap;           /* 4 KiB, SDM vol. 3, 24.6.9 */
+
+    /* paravirtual guests (NULL otherwise) */
+    void *pv;
+    int (*pv_hypercall)(Cpu *, Op *);      /* SYSCALL in kernel context, or the hypercall page */
+    int (*pv_exception)(Cpu *, uint32_t vector, uint32_t error, uint64_t cr2);
+    int (*pv_privileged)(Cpu *, uint64_t ip); /* a privileged instruction faulted at ring 3: 0 when emulated */
+    int (*pv_event)(Cpu *);                /* PEND_EVENT: deliver an upcall if unmasked */
+    int (*vmcall)(Cpu *);                  /* VMCALL in an HVM guest: 0 when answered by the table */
+
+    /* costs (units of 1/CYCLE_FRACTION guest cycle) and counts */
+    const uint32_t *op_cost;       /* by cost class */
+    const uint32_t *exit_cost;     /* by exit reason */
+    uint32_t walk_cost, walk_cost_nested, exception_cost, hypercall_cost, pv_bounce_cost;
+    uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, code_flushes;
+
+    void *machine;                 /* the Python object, for vmexit */
+    JumpEntry jcache[JCACHE_ENTRIES];
+    TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES];
+};
+
+_Static_assert(offsetof(Cpu, r) == 0, "Op operands are byte offsets into the register file");
+_Static_assert(sizeof(Op) == 48, "an Op is six words");
+
+#endif

@@ -1,0 +1,304 @@
+# cython: language_level=3
+"""Cython's view of state.h: the processor state, decoded operations, and the constants of the architecture."""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "state.h" nogil:
+    bint LIKELY(bint)
+    bint UNLIKELY(bint)
+
+    enum:
+        REG_RAX
+        REG_RCX
+        REG_RDX
+        REG_RBX
+        REG_RSP
+        REG_RBP
+        REG_RSI
+        REG_RDI
+        REG_R8
+        REG_ZERO
+    enum:
+        SEG_ES
+        SEG_CS
+        SEG_SS
+        SEG_DS
+        SEG_FS
+        SEG_GS
+        SEG_LDTR
+        SEG_TR
+        SEG_COUNT
+    enum:
+        VEC_DE
+        VEC_DB
+        VEC_NMI
+        VEC_BP
+        VEC_OF
+        VEC_BR
+        VEC_UD
+        VEC_NM
+        VEC_DF
+        VEC_TS
+        VEC_NP
+        VEC_SS
+        VEC_GP
+        VEC_PF
+        VEC_MF
+        VEC_AC
+        VEC_MC
+        VEC_XM
+    enum:
+        FL_CF
+        FL_PF
+        FL_AF
+        FL_ZF
+        FL_SF
+        FL_TF
+        FL_IF
+        FL_DF
+        FL_OF
+        FL_IOPL
+        FL_NT
+        FL_RF
+        FL_VM
+        FL_AC
+        FL_VIF
+        FL_VIP
+        FL_ID
+    enum:
+        AR_TYPE
+        AR_S
+        AR_DPL
+        AR_P
+        AR_AVL
+        AR_L
+        AR_DB
+        AR_G
+        AR_UNUSABLE
+    enum:
+        CR0_PE
+        CR0_MP
+        CR0_EM
+        CR0_TS
+        CR0_ET
+        CR0_NE
+        CR0_WP
+        CR0_AM
+        CR0_NW
+        CR0_CD
+    enum:
+        CR4_VME
+        CR4_PVI
+        CR4_TSD
+        CR4_DE
+        CR4_PSE
+        CR4_PAE
+        CR4_MCE
+        CR4_PGE
+        CR4_PCE
+        CR4_OSFXSR
+        CR4_OSXMMEXCPT
+        CR4_UMIP
+        CR4_SMEP
+        CR4_SMAP
+    enum:
+        EFER_SCE
+        EFER_LME
+        EFER_LMA
+        EFER_NXE
+    enum:
+        MODE_16
+        MODE_32
+        MODE_64
+        MODE_WIDTH
+        MODE_STACK32
+        MODE_FLAT_DS
+        MODE_FLAT_ES
+        MODE_FLAT_SS
+        MODE_STEP
+        MODE_CS_ID_SHIFT
+        MODE_CS_IDS
+    enum:
+        TLB_WRITE
+        TLB_EXEC
+        TLB_GLOBAL
+        TLB_DIRTY
+        TLB_LARGE
+    enum:
+        TLB_SUPER
+        TLB_SUPER_AC
+        TLB_USER
+        TLB_USER_AC
+        TLB_KINDS
+    enum:
+        CTL_HLT
+        CTL_INVLPG
+        CTL_RDPMC
+        CTL_RDTSC
+        CTL_CR3_LOAD
+        CTL_CR3_STORE
+        CTL_CR8_LOAD
+        CTL_CR8_STORE
+        CTL_MOV_DR
+        CTL_PAUSE
+        CTL_WBINVD
+        CTL_DESC_TABLE
+        CTL_INTR_WINDOW
+        CTL_EXT_INTR
+        CTL_CPUID
+        CTL_SHADOW_PAGING
+        CTL_EPT
+    enum:
+        FAULT_NONE
+        FAULT_EXCEPTION
+        FAULT_ABORT
+    enum:
+        PEND_INTR
+        PEND_NMI
+        PEND_STOP
+        PEND_FLUSH
+        PEND_TRAP
+        PEND_EVENT
+        PEND_INIT
+    enum:
+        PAGE_ROM
+        PAGE_HOLE
+        PAGE_BACKED
+        PAGE_CODE
+        PAGE_TABLE
+        PAGE_WATCH
+    const int FL_ARITH
+    const uint32_t CR0_PG
+    const int ACCT_SHIFT
+    const int ACCT_INSTR_MASK
+    const int CYCLE_FRACTION
+    const int TLB_ENTRIES
+    const int JCACHE_ENTRIES
+    const uint64_t NO_PAGE
+
+    ctypedef struct Block
+    ctypedef struct CodePage
+    ctypedef struct Cpu
+    ctypedef struct Op
+    ctypedef void (*OpFn)(Cpu *, Op *) noexcept
+
+    ctypedef struct Op:
+        OpFn fn
+        uint8_t d, s
+        uint8_t b, i
+        uint8_t scale
+        uint8_t seg
+        uint8_t len
+        uint8_t x
+        int64_t imm
+        int64_t disp
+        Op *target
+        uint64_t acct
+        uint64_t ip
+
+    ctypedef struct TlbEntry:
+        uint64_t r, w, x
+        uint64_t tag
+        int64_t addend
+        uint64_t phys
+        uint32_t rights
+        uint32_t unused
+
+    ctypedef struct JumpEntry:
+        uint64_t key
+        Op *op
+
+    ctypedef struct Segment:
+        uint64_t base
+        uint32_t limit
+        uint32_t access
+        uint16_t selector
+
+    ctypedef struct TableRegister:
+        uint64_t base
+        uint32_t limit
+
+    ctypedef struct Rom:
+        uint64_t base, size
+        uint8_t *host
+
+    ctypedef struct ExitInfo:
+        uint32_t reason
+        uint32_t length
+        uint64_t qualification
+        uint64_t linear, physical
+        uint64_t value
+        uint32_t number
+        uint32_t width
+        uint32_t is_write
+        uint32_t error_code
+
+    ctypedef struct Cpu:
+        uint64_t r[17]
+        int64_t fl_res, fl_aux
+        uint64_t fl_cf
+        int64_t acct
+        uint64_t ea
+        uint64_t rmw_value
+        TlbEntry *tlb
+        uint64_t mode_key
+        uint32_t fault
+        uint32_t pending
+        uint64_t rip
+        uint64_t rflags
+        Segment seg[SEG_COUNT]
+        Op *link_from
+        uint8_t cpl, tlb_kind, halted, shadow
+        uint32_t mode
+        TableRegister gdtr, idtr
+        uint64_t cr0, cr2, cr3, cr4, cr8, efer
+        uint64_t dr[8]
+        uint64_t dr6_pending
+        uint64_t pdpte[4]
+        uint32_t fault_vector, fault_error
+        uint32_t fault_has_error
+        uint32_t fault_flags
+        uint64_t fault_dr6
+        uint64_t time
+        uint64_t instructions
+        int64_t acct_start
+        uint64_t deadline
+        uint64_t slice_end
+        int64_t tsc_offset
+        uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable
+        uint64_t sysenter_cs, sysenter_esp, sysenter_eip
+        uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_phys[16], mcg_status, debugctl
+        uint16_t fcw, fsw, ftw, fop
+        uint64_t fip, fdp
+        uint32_t mxcsr, mxcsr_mask
+        uint8_t fpr[8][16]
+        uint8_t xmm[16][16]
+        uint8_t *ram
+        uint64_t ram_low
+        uint64_t ram_high
+        uint8_t *page_flags
+        CodePage **code_pages
+        Rom roms[8]
+        uint32_t rom_count
+        uint32_t phys_bits
+        uint64_t a20_mask
+        ExitInfo exit
+        int (*vmexit)(Cpu *) noexcept
+        uint32_t controls
+        uint32_t exception_bitmap
+        uint64_t cr0_mask, cr4_mask
+        uint64_t cr0_shadow, cr4_shadow
+        uint8_t *io_bitmap
+        uint8_t *msr_bitmap
+        void *pv
+        int (*pv_hypercall)(Cpu *, Op *) noexcept
+        int (*pv_exception)(Cpu *, uint32_t vector, uint32_t error, uint64_t cr2) noexcept
+        int (*pv_privileged)(Cpu *, uint64_t ip) noexcept
+        int (*pv_event)(Cpu *) noexcept
+        int (*vmcall)(Cpu *) noexcept
+        const uint32_t *op_cost
+        const uint32_t *exit_cost
+        uint32_t walk_cost, walk_cost_nested, exception_cost, hypercall_cost, pv_bounce_cost
+        uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, code_flushes
+        void *machine
+        JumpEntry jcache[JCACHE_ENTRIES]
+        TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]
