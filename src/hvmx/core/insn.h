@@ -1,0 +1,136 @@
+/* One decoded instruction, and one row of the decoder's tables. */
+#ifndef HVMX_INSN_H
+#define HVMX_INSN_H
+
+#include <stdint.h>
+
+/* What the decoder returns instead of a length. */
+enum hvmx_decode_error {
+    DECODE_NEED_MORE = -1, /* the bytes ended before the instruction did */
+    DECODE_TOO_LONG = -2,  /* more than 15 bytes: #GP (SDM volume 2, section 2.3.11) */
+    DECODE_UNDEFINED = -3, /* #UD */
+};
+
+/* The shape of the operands, destination first. RM is a register or memory, R is the register in `reg`, I is `imm`.
+   A register that the opcode itself names, and an accumulator, stand in `rm` like any other: `B8+r` is RM_I and
+   `IN AL, imm8` too, `90+r` is RM_R with the accumulator in `reg`, and MOV to and from an absolute offset is RM_R or
+   R_RM with no base. */
+enum hvmx_form {
+    FORM_NONE,
+    FORM_RM,
+    FORM_R,
+    FORM_RM_R,
+    FORM_R_RM,
+    FORM_RM_I,
+    FORM_RM_CL,
+    FORM_R_RM_I,
+    FORM_RM_R_I,
+    FORM_RM_R_CL,
+    FORM_I,
+    FORM_I_I, /* far pointers (offset in imm, selector in imm2) and ENTER */
+    FORM_REL, /* imm is the displacement from the next instruction */
+};
+
+enum hvmx_prefix {
+    PREFIX_LOCK = 1,
+    PREFIX_REP = 2,   /* F3; of F3 and F2 the last one counts */
+    PREFIX_REPNE = 4, /* F2 */
+    PREFIX_OPSIZE = 8,
+    PREFIX_ADDRSIZE = 16,
+    PREFIX_SEGMENT = 32, /* a segment override that has an effect in this mode */
+};
+
+enum hvmx_rex { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8, REX_PRESENT = 0x40 };
+
+enum hvmx_segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
+
+enum { NO_REGISTER = 16 };
+
+typedef struct {
+    int64_t disp; /* sign-extended; zero-extended for an absolute offset */
+    int64_t imm;  /* sign-extended where the instruction does, else zero-extended */
+    uint16_t imm2;
+    uint16_t row;    /* index into hvmx_rows */
+    uint16_t family; /* FAM_... */
+    uint8_t cost;    /* COST_...: the row's class, at this operand size */
+    uint8_t form;
+    uint8_t length;
+    uint8_t opsize;   /* bits of the first operand that is no immediate; the operand-size attribute if none is */
+    uint8_t opsize2;  /* bits of the second; as opsize if there is none */
+    uint8_t addrsize; /* 16, 32 or 64 */
+    uint8_t prefixes;
+    uint8_t rex;     /* 0 or 0x40-0x4F */
+    uint8_t segment; /* of the memory operand, or of the source of a string instruction */
+    uint8_t cc;      /* the opcode's low four bits: the condition of Jcc, SETcc, CMOVcc */
+    uint8_t reg;     /* general (0-15), segment, control or debug register */
+    uint8_t rm;      /* general register; meaningless if is_mem */
+    uint8_t reg_offset; /* byte offset in the register file of the register in reg; AH-BH are 1, 9, 17, 25 */
+    uint8_t rm_offset;
+    uint8_t is_mem;
+    uint8_t base;  /* 0-15 or NO_REGISTER */
+    uint8_t index; /* 0-15 or NO_REGISTER */
+    uint8_t scale; /* shift count: 0-3 */
+    uint8_t rip_relative; /* disp counts from the next instruction, which is not added yet */
+} Insn;
+
+enum hvmx_row_flag {
+    ROW_LOCK = 1,
+    ROW_D64 = 2,
+    ROW_F64 = 4,
+    ROW_PROTECTED = 8, /* #UD in real-address and virtual-8086 mode: checked when executed */
+    ROW_CPL0 = 16,     /* #GP outside ring 0: checked when executed */
+    ROW_IOPL = 32,     /* subject to IOPL: checked when executed */
+    ROW_REX_W = 64,
+    ROW_NO_REX_B = 128,
+    ROW_SIZED_COST = 256,
+    ROW_MEM_READ = 512, /* an explicit memory operand is read */
+    ROW_MEM_WRITE = 1024,
+};
+
+/* Operand types of the table; v, y and z depend on the operand-size attribute. */
+enum hvmx_width { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64, WIDTH_128, WIDTH_V, WIDTH_Y, WIDTH_Z, WIDTH_RV_MW };
+
+enum hvmx_immediate {
+    IMM_NONE,
+    IMM_ONE, /* the constant 1 */
+    IMM_8,
+    IMM_8_SIGNED,
+    IMM_16,
+    IMM_Z,
+    IMM_V,
+    IMM_FAR,
+    IMM_16_8,
+};
+
+/* Where a row finds its rm and reg operands. */
+enum hvmx_rm_source { RM_NONE, RM_MODRM, RM_OPCODE, RM_ACCUMULATOR, RM_ABSOLUTE };
+enum hvmx_reg_source { REG_NONE, REG_GENERAL, REG_SEGMENT, REG_CONTROL, REG_DEBUG, REG_FIXED };
+
+enum { MOD_MEMORY = 1, MOD_REGISTER = 2 };
+
+typedef struct {
+    uint32_t flags_read, flags_written, flags_undefined; /* EFLAGS bits */
+    uint16_t family;
+    uint16_t flags;       /* ROW_... */
+    uint8_t modes;        /* bit 0: 16, bit 1: 32, bit 2: 64 */
+    uint8_t prefixes;     /* bit 0: none, 1: 66, 2: F3, 3: F2 */
+    uint8_t modrm_mask, modrm_value;
+    uint8_t mods;         /* MOD_... */
+    uint8_t form;
+    uint8_t width, width2; /* WIDTH_... */
+    uint8_t immediate;     /* IMM_... */
+    uint8_t rm_source, reg_source;
+    uint8_t fixed_reg;     /* for REG_FIXED */
+    uint8_t cost, feature;
+} hvmx_row;
+
+enum hvmx_opcode_flag { OPCODE_MODRM = 1, OPCODE_MOD_IGNORED = 2 };
+
+/* The rows of one opcode: `count` of them from `first`, tried in order. */
+typedef struct {
+    uint16_t first;
+    uint8_t count;
+    uint8_t flags;
+} hvmx_opcode;
+
+#endif

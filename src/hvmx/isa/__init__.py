@@ -1,0 +1,258 @@
+"""The instruction table: one row per encoding.
+
+The rows are in the text files beside this one, one file per opcode map, sorted by opcode; where rows share an
+opcode, the first that matches is the encoding. Everything that must know an instruction's encoding comes from
+here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encodings and the documentation
+(:mod:`hvmx.isa.document`). A row's columns, separated by white space of two or more, ``.`` for nothing:
+
+``opcode``
+    As in the Intel SDM, volume 2, section 3.1.1: hexadecimal bytes; ``/r`` and ``/digit`` for a ModRM byte;
+    ``+r`` for a register and ``+cc`` for a condition in the opcode's low bits; ``NP`` (no 66, F3 or F2), ``66``,
+    ``F3``, ``F2`` and ``REX.W`` for mandatory prefixes; a byte after the opcode is the whole ModRM byte.
+    ``reg`` says that ModRM must name a register where no operand says so. Immediates follow from the operands.
+``family``
+    The name of the operation, shared by all encodings that differ only in operands.
+``operands``
+    As in the SDM, volume 2, section A.2: a letter for the addressing method (``A`` far pointer, ``C`` control
+    register, ``D`` debug register, ``E`` register or memory, ``F`` flags register, ``G`` general register,
+    ``I`` immediate, ``J`` relative offset, ``M`` memory only, ``O`` memory at an absolute offset, ``R`` register
+    only, ``S`` segment register, ``X`` DS:rSI, ``Y`` ES:rDI) and one for the type (``b w d q dq`` 1 to 16 bytes,
+    ``v`` operand size, ``y`` the same but not under 32 bits, ``z`` the same but not over 32 bits, ``a`` bounds
+    pair, ``p`` far pointer, ``s`` pseudo-descriptor, ``x`` FXSAVE image). ``Z`` is the register in the opcode,
+    ``sIb`` a sign-extended byte, ``Rv/Mw`` a register of operand size or a word of memory; ``1``, ``CL``, ``DX``,
+    ``AL``, ``AX``, ``eAX`` (z), ``rAX`` (v), ``ES`` ... name themselves.
+``memory``
+    What happens to an explicit memory operand: ``r``, ``w``, ``rw``; ``.`` if there is none or it is not accessed.
+``attributes``
+    ``lock``: LOCK is allowed with a memory destination. ``i64``, ``o64``, ``d64``, ``f64``: invalid in, only in,
+    operand size 64 by default in, and forced in 64-bit mode (SDM, volume 2, table A-1). ``prot``: #UD in real-address
+    and virtual-8086 mode. ``cpl0``: #GP outside ring 0. ``iopl``: subject to IOPL or the I/O permission map.
+    ``b0``: only without REX.B.
+``reads``, ``writes``, ``undefined``
+    Flags as letters: ``O S Z A P C D I T N R V K L`` for OF SF ZF AF PF CF DF IF TF NT RF VM AC IOPL. A flag that
+    only some operand values leave undefined (SHL by more than one: OF) counts as undefined.
+``class``
+    The cost class, which a cost profile gives a figure. A class of ``SIZED_CLASSES`` stands for one per operand size.
+``feature``
+    The CPUID feature that the encoding needs; ``base`` for none.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+MAP_FILES = ("map_one.txt", "map_0f.txt", "map_0f38.txt", "map_0f3a.txt")
+"""One file per opcode map, by map number: one-byte, 0F, 0F 38, 0F 3A."""
+
+FLAG_BITS = {
+    "C": 1 << 0, "P": 1 << 2, "A": 1 << 4, "Z": 1 << 6, "S": 1 << 7, "T": 1 << 8, "I": 1 << 9, "D": 1 << 10,
+    "O": 1 << 11, "L": 3 << 12, "N": 1 << 14, "R": 1 << 16, "V": 1 << 17, "K": 1 << 18,
+}  # fmt: skip
+"""Flag letters of the table and their bits in EFLAGS (SDM volume 1, section 3.4.3)."""
+
+ATTRIBUTES = ("lock", "i64", "o64", "d64", "f64", "prot", "cpl0", "iopl", "b0")
+
+SIZED_CLASSES = ("mul", "div")
+"""Cost classes that become one per operand size: mul8, mul16, mul32, mul64."""
+
+OPERAND_CLASSES = ("load", "store", "locked")
+"""Cost classes that no row names: an instruction adds them for its memory operand and for LOCK."""
+
+SEGMENTS = ("ES", "CS", "SS", "DS", "FS", "GS")
+ACCUMULATORS = ("AL", "AX", "eAX", "rAX")
+
+_ROLES = {
+    "A": "far", "C": "reg", "D": "reg", "E": "rm", "F": "implied", "G": "reg", "I": "imm", "J": "rel", "M": "rm",
+    "O": "rm", "R": "rm", "S": "reg", "X": "implied", "Y": "implied", "Z": "rm",
+}  # fmt: skip
+
+_FORMS = {
+    (): "NONE",
+    ("rm",): "RM",
+    ("reg",): "R",
+    ("rm", "reg"): "RM_R",
+    ("reg", "rm"): "R_RM",
+    ("rm", "imm"): "RM_I",
+    ("imm", "rm"): "RM_I",
+    ("rm", "cl"): "RM_CL",
+    ("reg", "rm", "imm"): "R_RM_I",
+    ("rm", "reg", "imm"): "RM_R_I",
+    ("rm", "reg", "cl"): "RM_R_CL",
+    ("imm",): "I",
+    ("imm", "imm"): "I_I",
+    ("far",): "I_I",
+    ("rel",): "REL",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One encoding: the table's columns, and what the opcode column says in parts."""
+
+    index: int
+    """Position in :func:`rows`; the decoder's row number."""
+    text: str
+    """The opcode column as written."""
+    map: int
+    """Opcode map: 0 one-byte, 1 0F, 2 0F 38, 3 0F 3A."""
+    opcodes: range
+    """The opcode bytes in that map: one, eight (``+r``) or sixteen (``+cc``)."""
+    prefix: str
+    """Mandatory prefix: ``NP``, ``66``, ``F3``, ``F2``, or empty for any."""
+    rex_w: bool
+    """Only with REX.W."""
+    modrm: str
+    """Empty for no ModRM byte, ``r``, a digit, or the whole byte in hexadecimal."""
+    register_only: bool
+    family: str
+    operands: tuple[str, ...]
+    memory: str
+    attributes: frozenset[str]
+    reads: str
+    writes: str
+    undefined: str
+    cost_class: str
+    feature: str
+
+    @property
+    def modes(self) -> tuple[int, ...]:
+        """The code widths, of 16, 32 and 64, in which the encoding exists."""
+        if "i64" in self.attributes:
+            return (16, 32)
+        return (64,) if "o64" in self.attributes else (16, 32, 64)
+
+    @property
+    def memory_only(self) -> bool:
+        """Whether ModRM must name memory."""
+        return any(operand.startswith("M") for operand in self.operands)
+
+    @property
+    def mod_ignored(self) -> bool:
+        """Whether ModRM names a register whatever its mod field: MOV to and from CR and DR (SDM, volume 2)."""
+        return any(operand[0] == "C" and operand != "CL" or operand in ("Dy",) for operand in self.operands)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Where each operand is found: ``rm``, ``reg``, ``imm``, ``cl``, ``rel``, ``far``, or ``implied``."""
+        has_rm = any(operand[0] in "EMORZ" for operand in self.operands)
+        has_string = any(operand[0] in "XY" for operand in self.operands)
+        roles = []
+        for operand in self.operands:
+            if operand == "DX" or operand in ACCUMULATORS and has_string:
+                roles.append("implied")
+            elif operand in ACCUMULATORS:
+                roles.append("reg" if has_rm else "rm")
+            elif operand in SEGMENTS:
+                roles.append("reg")
+            elif operand == "CL":
+                roles.append("cl")
+            elif operand in ("1", "sIb"):
+                roles.append("imm")
+            else:
+                roles.append(_ROLES[operand[0]])
+        return tuple(roles)
+
+    @property
+    def form(self) -> str:
+        """The shape of the operands, a name of ``enum hvmx_form`` without its prefix."""
+        return _FORMS[tuple(role for role in self.roles if role != "implied")]
+
+    @property
+    def sized_operands(self) -> tuple[str, ...]:
+        """The operands that give the instruction its width: not immediates, port numbers or shift counts."""
+        return tuple(
+            operand
+            for operand, role in zip(self.operands, self.roles)
+            if role in ("rm", "reg") or operand[0] in "FXY" or operand in ACCUMULATORS
+        )
+
+
+_FLAG_COLUMN = re.compile(f"[{''.join(FLAG_BITS)}]*")
+_COLUMNS = 10
+
+
+def _parse(line: str, map_number: int, index: int) -> Row:
+    columns = ["" if column == "." else column for column in re.split(r"\s{2,}", line.strip())]
+    if len(columns) != _COLUMNS:
+        raise ValueError(f"{len(columns)} columns instead of {_COLUMNS}")
+    text, family, operands, memory, attributes, reads, writes, undefined, cost_class, feature = columns
+    words = text.split()
+    prefix = words.pop(0) if words[0] in ("NP", "66", "F3", "F2") and len(words) > 1 else ""
+    rex_w = words[0] == "REX.W"
+    if rex_w:
+        words.pop(0)
+    register_only = words[-1] == "reg"
+    if register_only:
+        words.pop()
+    for escape in ((), ("0F",), ("0F", "38"), ("0F", "3A"))[map_number]:
+        if words.pop(0) != escape:
+            raise ValueError("opcode is not of this map")
+    byte, _, low_bits = words.pop(0).partition("+")
+    first = int(byte, 16)
+    modrm = words.pop(0).removeprefix("/") if words else ""
+    unknown = set(attributes.split()) - set(ATTRIBUTES)
+    if words or unknown or not all(_FLAG_COLUMN.fullmatch(flags) for flags in (reads, writes, undefined)):
+        raise ValueError(f"not understood: {words or unknown or 'flags'}")
+    return Row(
+        index=index,
+        text=text,
+        map=map_number,
+        opcodes=range(first, first + {"": 1, "r": 8, "cc": 16}[low_bits]),
+        prefix=prefix,
+        rex_w=rex_w,
+        modrm=modrm,
+        register_only=register_only or any(operand.startswith("R") for operand in operands.split(",")) and "/" not in operands,
+        family=family,
+        operands=tuple(operands.split(",")) if operands else (),
+        memory=memory,
+        attributes=frozenset(attributes.split()),
+        reads=reads,
+        writes=writes,
+        undefined=undefined,
+        cost_class=cost_class,
+        feature=feature,
+    )
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """All rows, in the order of their maps and opcodes; ValueError names the line of a row that is malformed."""
+    parsed: list[Row] = []
+    for map_number, name in enumerate(MAP_FILES):
+        last = 0
+        for number, line in enumerate((Path(__file__).parent / name).read_text().splitlines(), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            try:
+                row = _parse(line, map_number, len(parsed))
+                if row.opcodes.start < last:
+                    raise ValueError("not sorted by opcode")
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"{name}:{number}: {error}") from error
+            last = row.opcodes.start
+            parsed.append(row)
+    return tuple(parsed)
+
+
+@cache
+def families() -> tuple[str, ...]:
+    """The names of all families, sorted; the position is the family's number."""
+    return tuple(sorted({row.family for row in rows()}))
+
+
+@cache
+def cost_classes() -> tuple[str, ...]:
+    """The names of all cost classes; the position is the class's number. A sized class is four in a row."""
+    names: list[str] = list(OPERAND_CLASSES)
+    for name in sorted({row.cost_class for row in rows()}):
+        names += [f"{name}{width}" for width in (8, 16, 32, 64)] if name in SIZED_CLASSES else [name]
+    return tuple(names)
+
+
+@cache
+def features() -> tuple[str, ...]:
+    """The names of all features that rows need, ``base`` first; the position is the feature's number."""
+    return ("base", *sorted({row.feature for row in rows()} - {"base"}))
