@@ -36,15 +36,6 @@ cdef extern from "insn.h" nogil:
         REX_W
         REX_PRESENT
 
-    enum:
-        SEG_ES
-        SEG_CS
-        SEG_SS
-        SEG_DS
-        SEG_FS
-        SEG_GS
-        NO_REGISTER
-
     ctypedef struct Insn:
         int64_t disp
         int64_t imm

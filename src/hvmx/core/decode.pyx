@@ -9,6 +9,7 @@ prefixes on near branches in 64-bit mode are ignored, as Intel's processors do (
 from libc.stdint cimport int8_t, int16_t, int32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from hvmx.core.state cimport REG_RBP, REG_RBX, REG_RDI, REG_RSI, REG_RSP, REG_ZERO, SEG_CS, SEG_DS, SEG_GS, SEG_SS
 from hvmx.isa import families, rows
 
 cdef extern from "insn.h" nogil:
@@ -64,16 +65,11 @@ cdef enum:
     MAX_LENGTH = 15
     MODE_64_BIT = 4  # of hvmx_row.modes
     CONTROL_REGISTERS = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8
-    RSP = 4
-    RBP = 5
-    RBX = 3
-    RSI = 6
-    RDI = 7
 
 # The base and index of 16-bit addressing, by rm (SDM volume 2, table 2-1).
-cdef uint8_t[8] BASE_16 = [RBX, RBX, RBP, RBP, RSI, RDI, RBP, RBX]
+cdef uint8_t[8] BASE_16 = [REG_RBX, REG_RBX, REG_RBP, REG_RBP, REG_RSI, REG_RDI, REG_RBP, REG_RBX]
 cdef uint8_t[8] INDEX_16 = [
-    RSI, RDI, RSI, RDI, NO_REGISTER, NO_REGISTER, NO_REGISTER, NO_REGISTER
+    REG_RSI, REG_RDI, REG_RSI, REG_RDI, REG_ZERO, REG_ZERO, REG_ZERO, REG_ZERO
 ]
 
 
@@ -142,8 +138,8 @@ cdef inline bint read_address(Cursor* cursor, int mod, int rm, int mode, Insn* o
         cursor.next += 1
         out.scale = <uint8_t> (sib >> 6)
         out.index = <uint8_t> ((sib >> 3 & 7) | (8 if out.rex & REX_X else 0))
-        if out.index == RSP:
-            out.index = NO_REGISTER
+        if out.index == REG_RSP:
+            out.index = REG_ZERO
         base = sib & 7
     if mod == 0 and base == 5:
         out.rip_relative = rm == 5 and mode == 64
@@ -206,8 +202,8 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
     cdef int override = -1
 
     memset(out, 0, sizeof(Insn))
-    out.base = NO_REGISTER
-    out.index = NO_REGISTER
+    out.base = REG_ZERO
+    out.index = REG_ZERO
     cursor.next = code
     cursor.end = code + (available if available < MAX_LENGTH else MAX_LENGTH)
 
@@ -318,7 +314,7 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
         out.prefixes |= PREFIX_SEGMENT
         out.segment = <uint8_t> override
     else:
-        out.segment = SEG_SS if out.base == RSP or out.base == RBP else SEG_DS
+        out.segment = SEG_SS if out.base == REG_RSP or out.base == REG_RBP else SEG_DS
 
     out.reg = <uint8_t> (modrm >> 3 & 7)
     if row.reg_source == REG_FIXED:

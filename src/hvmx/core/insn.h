@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "state.h"
+
 /* What the decoder returns instead of a length. */
 enum hvmx_decode_error {
     DECODE_NEED_MORE = -1, /* the bytes ended before the instruction did */
@@ -42,10 +44,6 @@ enum hvmx_prefix {
 
 enum hvmx_rex { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8, REX_PRESENT = 0x40 };
 
-enum hvmx_segment { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
-
-enum { NO_REGISTER = 16 };
-
 typedef struct {
     int64_t disp; /* sign-extended; zero-extended for an absolute offset */
     int64_t imm;  /* sign-extended where the instruction does, else zero-extended */
@@ -67,8 +65,8 @@ typedef struct {
     uint8_t reg_offset; /* byte offset in the register file of the register in reg; AH-BH are 1, 9, 17, 25 */
     uint8_t rm_offset;
     uint8_t is_mem;
-    uint8_t base;  /* 0-15 or NO_REGISTER */
-    uint8_t index; /* 0-15 or NO_REGISTER */
+    uint8_t base;  /* 0-15, or REG_ZERO if there is none */
+    uint8_t index; /* 0-15, or REG_ZERO if there is none */
     uint8_t scale; /* shift count: 0-3 */
     uint8_t rip_relative; /* disp counts from the next instruction, which is not added yet */
 } Insn;
