@@ -130,3 +130,5 @@ cdef void update_mode(Cpu *cpu) noexcept nogil
 cdef uint8_t *physical(Cpu *cpu, uint64_t address) noexcept nogil
 cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept nogil
 cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
+# The guest-physical page that code at a linear address is fetched from; False on a fault.
+cdef bint fetch_page(Cpu *cpu, uint64_t address, uint64_t *page) noexcept nogil

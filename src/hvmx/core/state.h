@@ -53,6 +53,7 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
 #define CYCLE_FRACTION 64
 
+#define BUCKETS 16384
 #define TLB_ENTRIES 512
 #define JCACHE_ENTRIES 2048
 
@@ -155,6 +156,23 @@ enum { PAGE_ROM = 1,      /* writes are dropped */
 typedef struct Block Block;
 typedef struct CodePage CodePage;
 
+/* Decoded code that is entered at its first Op only. `ops` of them follow the header; head.acct is 0. */
+struct Block {
+    Block *hash_next;
+    Block *page_next, *page2_next; /* others on the page where it starts, on the page where it ends */
+    uint64_t physical, ip;
+    uint64_t physical2;            /* the second page, of a single instruction that crosses into it; else NO_PAGE */
+    uint32_t mode;
+    uint32_t ops;
+    Op head;
+};
+
+/* What is decoded from one page of RAM. */
+struct CodePage {
+    Block *first;
+    uint64_t chunks;               /* which 64-byte pieces of the page hold decoded bytes */
+};
+
 struct Cpu {
     /* 0: the register file; Op.d, s, b, i are byte offsets from here. */
     uint64_t r[17];
@@ -164,7 +182,7 @@ struct Cpu {
     int64_t fl_res, fl_aux;
     uint64_t fl_cf;
     int64_t acct;                  /* counts up to 0 */
-    uint64_t ea;                   /* linear address left by an address Op */
+    uint64_t ea, ea_offset;        /* linear address left by an address Op, and the offset in its segment */
     uint64_t rmw_value;            /* stands in for memory that a read-modify-write can't reach directly */
     TlbEntry *tlb;                 /* the TLB of the present privilege */
     uint64_t mode_key;             /* mode << 48 */
@@ -216,6 +234,13 @@ struct Cpu {
     CodePage **code_pages;         /* one a page of RAM */
     Rom roms[8];
     uint32_t rom_count;
+    uint32_t cs_count;             /* known (base, limit) pairs of CS; 0 is flat */
+    uint64_t cs_base[MODE_CS_IDS];
+    uint32_t cs_limit[MODE_CS_IDS];
+    uint8_t *arena;                /* decoded blocks, never freed one by one */
+    uint64_t arena_used, arena_size;
+    Block **buckets;               /* blocks by physical address, ip and mode */
+    OpFn stale;                    /* what the Ops of dropped blocks do: back to the run loop */
     uint32_t phys_bits;
     uint64_t a20_mask;             /* and-ed with every physical address */
 

@@ -171,6 +171,7 @@ cdef extern from "state.h" nogil:
     const int ACCT_SHIFT
     const int ACCT_INSTR_MASK
     const int CYCLE_FRACTION
+    const int BUCKETS
     const int TLB_ENTRIES
     const int JCACHE_ENTRIES
     const uint64_t NO_PAGE
@@ -194,6 +195,18 @@ cdef extern from "state.h" nogil:
         Op *target
         uint64_t acct
         uint64_t ip
+
+    ctypedef struct Block:
+        Block *hash_next
+        Block *page_next
+        Block *page2_next
+        uint64_t physical, ip, physical2
+        uint32_t mode, ops
+        Op head
+
+    ctypedef struct CodePage:
+        Block *first
+        uint64_t chunks
 
     ctypedef struct TlbEntry:
         uint64_t r, w, x
@@ -237,7 +250,7 @@ cdef extern from "state.h" nogil:
         int64_t fl_res, fl_aux
         uint64_t fl_cf
         int64_t acct
-        uint64_t ea
+        uint64_t ea, ea_offset
         uint64_t rmw_value
         TlbEntry *tlb
         uint64_t mode_key
@@ -279,6 +292,13 @@ cdef extern from "state.h" nogil:
         CodePage **code_pages
         Rom roms[8]
         uint32_t rom_count
+        uint32_t cs_count
+        uint64_t cs_base[256]
+        uint32_t cs_limit[256]
+        uint8_t *arena
+        uint64_t arena_used, arena_size
+        Block **buckets
+        OpFn stale
         uint32_t phys_bits
         uint64_t a20_mask
         ExitInfo exit

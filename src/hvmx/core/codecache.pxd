@@ -1,0 +1,17 @@
+# cython: language_level=3
+"""Decoded blocks: where they are kept, and how they are forgotten when their bytes change.
+
+A block is forgotten by turning all its Ops into `Cpu.stale`, which goes back to the run loop. So whoever still points
+at it (a linked branch, the handler that is just writing to its own block) arrives at the right instruction pointer,
+with no check anywhere; the memory lives until the whole arena is emptied, between blocks.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+
+from hvmx.core.state cimport *
+
+cdef Block *find_block(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil
+cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil
+cdef void insert_block(Cpu *cpu, Block *block, uint64_t bytes) noexcept nogil
+cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogil
+cdef void flush_code(Cpu *cpu) noexcept nogil
+cdef void flush_jumps(Cpu *cpu) noexcept nogil

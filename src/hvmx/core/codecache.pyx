@@ -1,0 +1,193 @@
+# cython: language_level=3
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from hvmx.core.state cimport *
+
+# No instruction pointer and mode give this key: bit 63 says "upper half", bit 47 says "lower half".
+cdef uint64_t NO_JUMP = <uint64_t>1 << 63
+
+
+cdef inline uint64_t bucket_of(uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil:
+    return (physical ^ (physical >> 14) ^ (mode * 0x9e5) ^ (ip >> 32)) & (BUCKETS - 1)
+
+
+cdef inline uint64_t frame_index(Cpu *cpu, uint64_t physical) noexcept nogil:
+    """The index of a RAM page in page_flags and code_pages; all ones outside of RAM."""
+    if physical < cpu.ram_low:
+        return physical >> 12
+    if physical - <uint64_t>0x100000000 < cpu.ram_high:
+        return (physical - <uint64_t>0x100000000 + cpu.ram_low) >> 12
+    return ~<uint64_t>0
+
+
+cdef Block *find_block(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil:
+    cdef Block *block = cpu.buckets[bucket_of(physical, ip, mode)]
+    while block != NULL:
+        if block.physical == physical and block.ip == ip and block.mode == mode:
+            return block
+        block = block.hash_next
+    return NULL
+
+
+cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil:
+    """Room for a block of at most `ops` operations; insert_block keeps what the block's `ops` then says."""
+    cdef Block *block
+    if cpu.arena_used + sizeof(Block) + ops * sizeof(Op) > cpu.arena_size:
+        flush_code(cpu)
+    block = <Block *>(cpu.arena + cpu.arena_used)
+    memset(block, 0, sizeof(Block))
+    return block
+
+
+cdef void insert_block(Cpu *cpu, Block *block, uint64_t bytes) noexcept nogil:
+    """Keep the block that was built where allocate_block said; `bytes` is the length of its code."""
+    cdef uint64_t bucket = bucket_of(block.physical, block.ip, block.mode)
+    cpu.arena_used += sizeof(Block) + block.ops * sizeof(Op)
+    block.hash_next = cpu.buckets[bucket]
+    cpu.buckets[bucket] = block
+    cdef uint64_t offset = block.physical & 0xfff
+    cdef uint64_t here = bytes if offset + bytes <= 4096 else 4096 - offset
+    mark_page(cpu, block, block.physical, here, 0)
+    if block.physical2 != NO_PAGE:
+        mark_page(cpu, block, block.physical2, bytes - here, 1)
+
+
+cdef void mark_page(Cpu *cpu, Block *block, uint64_t physical, uint64_t bytes, bint second) noexcept nogil:
+    cdef uint64_t frame = frame_index(cpu, physical)
+    cdef CodePage *page
+    if frame == ~<uint64_t>0:
+        return  # ROM does not change
+    page = cpu.code_pages[frame]
+    if page == NULL:
+        page = <CodePage *>calloc(1, sizeof(CodePage))
+        if page == NULL:
+            cpu.pending |= PEND_FLUSH  # decoded code that cannot be watched is not kept
+            return
+        cpu.code_pages[frame] = page
+    if page.first == NULL:
+        cpu.page_flags[frame] |= PAGE_CODE
+        forbid_fast_writes(cpu, physical & ~<uint64_t>0xfff)
+    if second:
+        block.page2_next = page.first
+    else:
+        block.page_next = page.first
+    page.first = block
+    page.chunks |= chunk_mask(physical & 0xfff, bytes)
+
+
+cdef inline uint64_t chunk_mask(uint64_t offset, uint64_t size) noexcept nogil:
+    """Bits of the 64-byte pieces that [offset, offset + size) of a page touches; size is at least 1."""
+    cdef uint64_t first = offset >> 6
+    cdef uint64_t last = (offset + size - 1) >> 6
+    if last > 63:
+        last = 63
+    return (~<uint64_t>0 << first) & (~<uint64_t>0 >> (63 - last))
+
+
+cdef void forbid_fast_writes(Cpu *cpu, uint64_t page) noexcept nogil:
+    cdef uint32_t kind, index
+    cdef TlbEntry *entry
+    for kind in range(TLB_KINDS):
+        for index in range(TLB_ENTRIES):
+            entry = &cpu.tlbs[kind][index]
+            if entry.phys == page:
+                entry.w = NO_PAGE
+
+
+cdef void unlink_from_page(Cpu *cpu, Block *block, uint64_t physical) noexcept nogil:
+    cdef uint64_t frame = frame_index(cpu, physical)
+    cdef Block *other
+    cdef Block *before = NULL
+    cdef Block *after
+    if frame == ~<uint64_t>0 or cpu.code_pages[frame] == NULL:
+        return
+    other = cpu.code_pages[frame].first
+    while other != NULL:
+        after = next_on_page(other, physical)
+        if other == block:
+            if before == NULL:
+                cpu.code_pages[frame].first = after
+            elif (before.physical ^ physical) >> 12 == 0:
+                before.page_next = after
+            else:
+                before.page2_next = after
+            return
+        before = other
+        other = after
+
+
+cdef inline Block *next_on_page(Block *block, uint64_t physical) noexcept nogil:
+    return block.page_next if (block.physical ^ physical) >> 12 == 0 else block.page2_next
+
+
+cdef void drop_block(Cpu *cpu, Block *block) noexcept nogil:
+    cdef uint64_t bucket = bucket_of(block.physical, block.ip, block.mode)
+    cdef Block *other = cpu.buckets[bucket]
+    cdef Op *ops = &block.head + 1
+    cdef uint32_t index
+    cdef JumpEntry *jump = &cpu.jcache[(block.ip ^ (block.ip >> 12)) & (JCACHE_ENTRIES - 1)]
+    if other == block:
+        cpu.buckets[bucket] = block.hash_next
+    else:
+        while other.hash_next != block:
+            other = other.hash_next
+        other.hash_next = block.hash_next
+    for index in range(block.ops):
+        ops[index].fn = cpu.stale
+    if jump.op == ops:
+        jump.key = NO_JUMP
+    cpu.link_from = NULL
+
+
+cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogil:
+    """The bytes [physical, physical + size) of one page changed: forget what was decoded from them.
+
+    True when the page had decoded code there.
+    """
+    cdef uint64_t frame = frame_index(cpu, physical)
+    cdef CodePage *page
+    cdef Block *block
+    cdef Block *after
+    if frame == ~<uint64_t>0 or not cpu.page_flags[frame] & PAGE_CODE:
+        return False
+    page = cpu.code_pages[frame]
+    if not page.chunks & chunk_mask(physical & 0xfff, size):
+        return False
+    block = page.first
+    while block != NULL:
+        after = next_on_page(block, physical)
+        drop_block(cpu, block)
+        if block.physical2 != NO_PAGE:
+            if (block.physical ^ physical) >> 12 == 0:
+                unlink_from_page(cpu, block, block.physical2)
+            else:
+                unlink_from_page(cpu, block, block.physical)
+        block = after
+    page.first = NULL
+    page.chunks = 0
+    cpu.page_flags[frame] &= ~PAGE_CODE
+    return True
+
+
+cdef void flush_code(Cpu *cpu) noexcept nogil:
+    """Forget all decoded code and take its memory back. Only between blocks."""
+    cdef uint64_t frame
+    cdef uint64_t frames = (cpu.ram_low + cpu.ram_high) >> 12
+    memset(cpu.buckets, 0, BUCKETS * sizeof(Block *))
+    cpu.arena_used = 0
+    for frame in range(frames):
+        if cpu.page_flags[frame] & PAGE_CODE:
+            cpu.page_flags[frame] &= ~PAGE_CODE
+            cpu.code_pages[frame].first = NULL
+            cpu.code_pages[frame].chunks = 0
+    cpu.link_from = NULL
+    cpu.code_flushes += 1
+    flush_jumps(cpu)
+
+
+cdef void flush_jumps(Cpu *cpu) noexcept nogil:
+    cdef uint32_t index
+    for index in range(JCACHE_ENTRIES):
+        cpu.jcache[index].key = NO_JUMP
