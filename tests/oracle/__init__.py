@@ -1,0 +1,1 @@
+"""Oracles that run instructions outside hvmx: the processor that the tests run on."""
