@@ -1,0 +1,143 @@
+"""hvmx and its peers on three 32-bit kernels, lap by lap in the same run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+from images import FULL_ROUNDS, Kernel
+from peers import EMPTY, EMULATORS, Bochs, Hvmx, Native, Peer, PeerRun
+from pytest_benchmark.fixture import BenchmarkFixture
+
+LIMITS: Final = {"QEMU TCG": 1.6, "Unicorn": 0.4, "Bochs": 0.15}
+"""hvmx's host time over the peer's, at most: geometric mean of the three kernels."""
+
+FULL: Final = os.environ.get("HVMX_BENCH_FULL") == "1"
+LAPS: Final = 3 if FULL else 5
+PART: Final = 1 if FULL else 4
+SLOW_PART: Final = 1 if FULL else 15
+"""A run takes this part of each kernel's full length; the peers in SLOW take the other. Times are compared per
+instruction."""
+SLOW: Final = ("Unicorn", "Bochs")
+
+HVMX: Final = Hvmx()
+NATIVE: Final = Native()
+
+
+def kernel_for(peer: Peer, name: str) -> Kernel:
+    """The kernel, as long as this peer runs it."""
+    return Kernel(name, FULL_ROUNDS[name] // (SLOW_PART if peer.name in SLOW else PART))
+
+
+def require(peer: Peer) -> None:
+    if reason := peer.missing():
+        pytest.skip(f"{peer.name} is left out: {reason}")
+
+
+class Contest:
+    """One kernel, run by everybody in turn."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.peers = [peer for peer in (NATIVE, *EMULATORS) if peer.missing() is None]
+        self.runs: dict[str, list[PeerRun]] = defaultdict(list)
+
+    def run(self, peer: Peer) -> None:
+        self.runs[peer.name].append(peer.run(kernel_for(peer, self.name)))
+
+    def run_peers(self) -> None:
+        for peer in self.peers:
+            self.run(peer)
+
+    def run_hvmx(self) -> None:
+        self.run(HVMX)
+
+    def finish(self) -> None:
+        """Run the laps that are missing."""
+        while len(self.runs[HVMX.name]) < LAPS:
+            self.run_peers()
+            self.run_hvmx()
+
+    def picoseconds(self, peer: Peer) -> list[float]:
+        """Host picoseconds per guest instruction, a figure a lap."""
+        instructions = kernel_for(peer, self.name).instructions
+        return [run.host_seconds / instructions * 1e12 for run in self.runs[peer.name]]
+
+    def ratio(self, peer: Peer) -> float:
+        """hvmx's host time over the peer's: the least of each, which other work on the host disturbs least."""
+        return min(self.picoseconds(HVMX)) / min(self.picoseconds(peer))
+
+    def lines(self) -> Iterator[str]:
+        for peer in (HVMX, *self.peers):
+            figures, kernel = self.picoseconds(peer), kernel_for(peer, self.name)
+            yield (
+                f"{self.name:6} {peer.name:9} {min(figures):8.1f} ps/instruction (median {statistics.median(figures):8.1f})"
+                f"  {kernel.instructions / 1e9:5.2f} G instructions  hvmx takes {self.ratio(peer):6.3f}x its time"
+            )
+
+
+@pytest.fixture(scope="module")
+def contests() -> dict[str, Contest]:
+    return {name: Contest(name) for name in FULL_ROUNDS}
+
+
+@pytest.mark.parametrize("name", FULL_ROUNDS)
+def test_every_peer_computes_what_the_processor_computes(name: str) -> None:
+    require(NATIVE)
+    kernel = Kernel(name, 1)
+    expected = NATIVE.run(kernel).checksum
+    for peer in (HVMX, *EMULATORS):
+        if peer.missing() is None:
+            checksum = peer.run(kernel).checksum
+            assert checksum == expected, (
+                f"{peer.name} computed {checksum:#010x}, the processor {expected:#010x}"
+            )
+
+
+@pytest.mark.parametrize("name", FULL_ROUNDS)
+def test_a_kernel_retires_the_instructions_that_its_source_says(name: str) -> None:
+    bochs = Bochs()
+    require(bochs)
+    once, twice = Kernel(name, 1), Kernel(name, 2)
+    assert bochs.instructions(twice) - bochs.instructions(once) == twice.instructions - once.instructions
+
+
+@pytest.mark.parametrize("name", FULL_ROUNDS)
+def test_hvmx_counts_every_instruction_and_the_same_guest_cycles_each_time(name: str) -> None:
+    require(HVMX)
+    kernel = Kernel(name, 1)
+    first, second, empty = HVMX.run(kernel), HVMX.run(kernel), HVMX.run(EMPTY)
+    assert first.instructions - empty.instructions == kernel.instructions - EMPTY.instructions
+    assert (first.guest_cycles, first.instructions) == (second.guest_cycles, second.instructions)
+
+
+@pytest.mark.parametrize("name", FULL_ROUNDS)
+def test_kernel(
+    name: str, contests: dict[str, Contest], benchmark: BenchmarkFixture, report: list[str]
+) -> None:
+    require(HVMX)
+    contest = contests[name]
+    benchmark.pedantic(contest.run_hvmx, setup=contest.run_peers, rounds=LAPS)
+    report.extend(contest.lines())
+    for peer in contest.peers:
+        benchmark.extra_info[f"host time over {peer.name}'s"] = contest.ratio(peer)
+    for peer in (HVMX, *contest.peers):
+        assert len({run.checksum for run in contest.runs[peer.name]}) == 1, f"{peer.name} is not repeatable"
+
+
+@pytest.mark.parametrize("peer", EMULATORS, ids=lambda peer: peer.name)
+def test_host_time_of_the_three_kernels_is_within_the_limit(
+    peer: Peer, contests: dict[str, Contest], report: list[str]
+) -> None:
+    require(HVMX)
+    require(peer)
+    for contest in contests.values():
+        contest.finish()
+    mean = statistics.geometric_mean(contest.ratio(peer) for contest in contests.values())
+    limit = LIMITS[peer.name]
+    report.append(f"geometric mean: hvmx takes {mean:.3f}x the host time of {peer.name} (at most {limit}x)")
+    assert mean <= limit
