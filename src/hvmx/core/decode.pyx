@@ -138,8 +138,9 @@ cdef inline bint read_address(Cursor* cursor, int mod, int rm, int mode, Insn* o
         cursor.next += 1
         out.scale = <uint8_t> (sib >> 6)
         out.index = <uint8_t> ((sib >> 3 & 7) | (8 if out.rex & REX_X else 0))
-        if out.index == REG_RSP:
+        if out.index == REG_RSP:  # REX.X makes it R12
             out.index = REG_ZERO
+            out.scale = 0
         base = sib & 7
     if mod == 0 and base == 5:
         out.rip_relative = rm == 5 and mode == 64

@@ -7,8 +7,8 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
 
 ``opcode``
     As in the Intel SDM, volume 2, section 3.1.1: hexadecimal bytes; ``/r`` and ``/digit`` for a ModRM byte;
-    ``+r`` for a register and ``+cc`` for a condition in the opcode's low bits; ``NP`` (no 66, F3 or F2), ``66``,
-    ``F3``, ``F2`` and ``REX.W`` for mandatory prefixes; a byte after the opcode is the whole ModRM byte.
+    ``+r`` for a register and ``+cc`` for a condition in the opcode's low bits; ``NP`` (no 66, F3 or F2), ``NFx``
+    (no F3 or F2), ``66``, ``F3``, ``F2`` and ``REX.W`` for mandatory prefixes; a byte after the opcode is the whole ModRM byte.
     ``reg`` says that ModRM must name a register where no operand says so. Immediates follow from the operands.
 ``family``
     The name of the operation, shared by all encodings that differ only in operands.
@@ -52,6 +52,9 @@ FLAG_BITS = {
     "O": 1 << 11, "L": 3 << 12, "N": 1 << 14, "R": 1 << 16, "V": 1 << 17, "K": 1 << 18,
 }  # fmt: skip
 """Flag letters of the table and their bits in EFLAGS (SDM volume 1, section 3.4.3)."""
+
+PREFIX_MASKS = {"": 0b1111, "NP": 0b0001, "NFx": 0b0011, "66": 0b0010, "F3": 0b0100, "F2": 0b1000}
+"""Mandatory prefixes of the table, and under which of none, 66, F3, F2 (bits 0 to 3) their rows match."""
 
 ATTRIBUTES = ("lock", "i64", "o64", "d64", "f64", "prot", "cpl0", "iopl", "b0")
 
@@ -101,7 +104,7 @@ class Row:
     opcodes: range
     """The opcode bytes in that map: one, eight (``+r``) or sixteen (``+cc``)."""
     prefix: str
-    """Mandatory prefix: ``NP``, ``66``, ``F3``, ``F2``, or empty for any."""
+    """Mandatory prefix, a key of ``PREFIX_MASKS``; empty for any."""
     rex_w: bool
     """Only with REX.W."""
     modrm: str
@@ -122,7 +125,7 @@ class Row:
         """The code widths, of 16, 32 and 64, in which the encoding exists."""
         if "i64" in self.attributes:
             return (16, 32)
-        return (64,) if "o64" in self.attributes else (16, 32, 64)
+        return (64,) if "o64" in self.attributes or self.rex_w else (16, 32, 64)
 
     @property
     def memory_only(self) -> bool:
@@ -132,7 +135,7 @@ class Row:
     @property
     def mod_ignored(self) -> bool:
         """Whether ModRM names a register whatever its mod field: MOV to and from CR and DR (SDM, volume 2)."""
-        return any(operand[0] == "C" and operand != "CL" or operand in ("Dy",) for operand in self.operands)
+        return any(operand in ("Cy", "Dy") for operand in self.operands)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -180,7 +183,7 @@ def _parse(line: str, map_number: int, index: int) -> Row:
         raise ValueError(f"{len(columns)} columns instead of {_COLUMNS}")
     text, family, operands, memory, attributes, reads, writes, undefined, cost_class, feature = columns
     words = text.split()
-    prefix = words.pop(0) if words[0] in ("NP", "66", "F3", "F2") and len(words) > 1 else ""
+    prefix = words.pop(0) if words[0] in PREFIX_MASKS and len(words) > 1 else ""
     rex_w = words[0] == "REX.W"
     if rex_w:
         words.pop(0)
