@@ -13,7 +13,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 SOURCES: Final = Path(__file__).parent / "kernels"
-GCC: Final = ("gcc", "-m32", "-ffreestanding", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none")
+GCC: Final = ("gcc", "-ffreestanding", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none")
 
 FULL_ROUNDS: Final = {"alu": 235, "sieve": 30, "fib": 55}
 """Rounds of each timed kernel that make about 2 G instructions."""
@@ -28,7 +28,8 @@ class Kernel:
 
     @property
     def instructions(self) -> int:
-        """Instructions that ``kernel()`` retires, its return included: exact, counted from the source."""
+        """Instructions of ``kernel()``, its return included (of the whole image for ``hypercall``): exact,
+        counted from the source."""
         return INSTRUCTIONS[self.name](self.rounds)
 
     def __str__(self) -> str:
@@ -69,6 +70,7 @@ INSTRUCTIONS: Final = {
     "empty": lambda rounds: 2,
     "cpuid": lambda rounds: 3 + 4 * rounds + 4,
     "vmcall": lambda rounds: 2 + 4 * rounds + 2,
+    "hypercall": lambda rounds: 2 + 5 * rounds + 4,
 }
 
 
@@ -86,18 +88,32 @@ def _path(kernel: Kernel, suffix: str) -> Path:
     return Path(_directory().name) / f"{kernel.name}-{kernel.rounds}{suffix}"
 
 
+def _linked(output: Path, script: str, *arguments: str) -> Path:
+    """A guest image: one segment that is read, written and executed, as flat as the memory it goes to."""
+    return _gcc(
+        output, f"-Wl,-T,{script}", "-Wl,-z,max-page-size=4096", "-Wl,--no-warn-rwx-segments", *arguments
+    )
+
+
 @functools.cache
 def multiboot(kernel: Kernel) -> Path:
     """The kernel as a Multiboot 1 ELF32 image."""
-    script = ("-Wl,-T,kernel.ld", "-Wl,-z,max-page-size=4096", "-Wl,--no-warn-rwx-segments")
     sources = ("head.S", f"{kernel.name}.S")
-    return _gcc(_path(kernel, ".elf"), f"-DROUNDS={kernel.rounds}", *script, *sources)
+    return _linked(_path(kernel, ".elf"), "kernel.ld", "-m32", f"-DROUNDS={kernel.rounds}", *sources)
+
+
+@functools.cache
+def xen_pv(kernel: Kernel) -> Path:
+    """A 64-bit kernel as an ELF image with Xen's notes."""
+    return _linked(
+        _path(kernel, ".elf"), "xen_pv.ld", "-m64", f"-DROUNDS={kernel.rounds}", f"{kernel.name}.S"
+    )
 
 
 @functools.cache
 def native(kernel: Kernel) -> Path:
     """The kernel as a static 32-bit Linux program."""
-    return _gcc(_path(kernel, ""), f"-DROUNDS={kernel.rounds}", "native.S", f"{kernel.name}.S")
+    return _gcc(_path(kernel, ""), "-m32", f"-DROUNDS={kernel.rounds}", "native.S", f"{kernel.name}.S")
 
 
 @dataclass(frozen=True)
@@ -109,19 +125,25 @@ class FlatImage:
     content: bytes
     entry: int
     report: int
+    halt: int
 
 
 @functools.cache
 def flat(kernel: Kernel) -> FlatImage:
-    """The one segment of the Multiboot image."""
+    """The one segment of the Multiboot image, and the symbols of kernels/head.S."""
     with multiboot(kernel).open("rb") as file:
         elf = ELFFile(file)
         (segment,) = (s for s in elf.iter_segments() if s["p_type"] == "PT_LOAD")
-        symbols = elf.get_section_by_name(".symtab")
-        assert isinstance(symbols, SymbolTableSection)
-        (report,) = symbols.get_symbol_by_name("report")
+        table = elf.get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        symbols = {symbol.name: symbol["st_value"] for symbol in table.iter_symbols()}
         return FlatImage(
-            segment["p_paddr"], segment["p_memsz"], segment.data(), elf["e_entry"], report["st_value"]
+            load_address=segment["p_paddr"],
+            memory_size=segment["p_memsz"],
+            content=segment.data(),
+            entry=elf["e_entry"],
+            report=symbols["report"],
+            halt=symbols["halt"],
         )
 
 
@@ -137,4 +159,4 @@ def rom(kernel: Kernel) -> Path:
         f"-DENTRY={image.entry:#x}",
     )
     binary = ("-Wl,--oformat=binary", "-Wl,-Ttext=0", "-Wl,--section-start=.rom=0", "-Wl,-e,0")
-    return _gcc(_path(kernel, ".rom"), *definitions, *binary, "rom.S")
+    return _gcc(_path(kernel, ".rom"), "-m32", *definitions, *binary, "rom.S")

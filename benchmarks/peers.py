@@ -1,8 +1,8 @@
 """The emulators that hvmx is timed beside, the processor itself, and hvmx: one way to run a kernel on each.
 
 Host seconds are those of the kernel's work alone. Where a peer is a process, the shortest time that the same
-process takes for a kernel that does nothing is subtracted: it holds the peer's start, its firmware, the loading
-of the image and its end.
+process takes for a kernel that does nothing is subtracted: it holds the peer's start, its firmware, the
+loading of the image and its end.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _checksum(output: str) -> int:
 
 
 class _Process:
-    """A peer that is a process: its time is that of the process less that of one that runs the empty kernel."""
+    """A peer that is a process, timed less what one with the empty kernel takes."""
 
     def _process(self, kernel: Kernel) -> tuple[float, str]:
         raise NotImplementedError
@@ -181,7 +181,7 @@ class Bochs(_Process):
             )
             debugger_commands = Path(directory, "rc")
             debugger_commands.write_text("continue\n")
-            # The text display wants a terminal; standard output carries only the kernel's digits and messages.
+            # The text display wants a terminal; standard output has only the kernel's digits and messages.
             controller, terminal = pty.openpty()
             try:
                 return _timed(

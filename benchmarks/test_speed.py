@@ -20,7 +20,7 @@ FULL: Final = os.environ.get("HVMX_BENCH_FULL") == "1"
 LAPS: Final = 3 if FULL else 5
 PART: Final = 1 if FULL else 4
 SLOW_PART: Final = 1 if FULL else 15
-"""A run takes this part of each kernel's full length; the peers in SLOW take the other. Times are compared per
+"""A run takes this part of each kernel's full length, the peers in SLOW the other: times are compared per
 instruction."""
 SLOW: Final = ("Unicorn", "Bochs")
 
@@ -68,15 +68,17 @@ class Contest:
         return [run.host_seconds / instructions * 1e12 for run in self.runs[peer.name]]
 
     def ratio(self, peer: Peer) -> float:
-        """hvmx's host time over the peer's: the least of each, which other work on the host disturbs least."""
+        """hvmx's host time over the peer's: the least of each, which other work disturbs least."""
         return min(self.picoseconds(HVMX)) / min(self.picoseconds(peer))
 
     def lines(self) -> Iterator[str]:
         for peer in (HVMX, *self.peers):
-            figures, kernel = self.picoseconds(peer), kernel_for(peer, self.name)
+            figures = self.picoseconds(peer)
+            instructions = kernel_for(peer, self.name).instructions / 1e9
             yield (
-                f"{self.name:6} {peer.name:9} {min(figures):8.1f} ps/instruction (median {statistics.median(figures):8.1f})"
-                f"  {kernel.instructions / 1e9:5.2f} G instructions  hvmx takes {self.ratio(peer):6.3f}x its time"
+                f"{self.name:6} {peer.name:9} {min(figures):8.1f} ps/instruction"
+                f" (median {statistics.median(figures):8.1f}) over {instructions:5.2f} G instructions:"
+                f" hvmx takes {self.ratio(peer):.3f}x its time"
             )
 
 

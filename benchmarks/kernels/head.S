@@ -19,7 +19,7 @@
         .long MULTIBOOT_MAGIC, 0, -MULTIBOOT_MAGIC
 
         .text
-        .globl _start, report
+        .globl _start, report, halt
 _start:
         mov $stack_end, %esp
 
@@ -76,8 +76,8 @@ report:
         outb %al, %dx
         test %al, %al
         jnz 1b
-2:      hlt
-        jmp 2b
+halt:   hlt
+        jmp halt
 
         .section .rodata
 digits: .ascii "0123456789abcdef"
