@@ -1,0 +1,3 @@
+from typing import Any
+
+def decode_py(code: bytes, mode: int) -> dict[str, Any] | None: ...

@@ -1,0 +1,138 @@
+"""What the instruction table says beside the encoding agrees with iced-x86: flags, memory, LOCK, rights, features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from iced_x86 import CpuidFeature, Decoder, Instruction, InstructionInfoFactory, OpAccess, OpCodeInfo, OpKind, RflagsBits
+
+from hvmx.core.decode import decode_py
+from hvmx.isa import Row, rows
+from hvmx.isa.document import document
+
+FLAGS = {
+    "O": RflagsBits.OF, "S": RflagsBits.SF, "Z": RflagsBits.ZF, "A": RflagsBits.AF, "P": RflagsBits.PF, "C": RflagsBits.CF,
+    "D": RflagsBits.DF, "I": RflagsBits.IF, "K": RflagsBits.AC,
+}  # fmt: skip
+FEATURE = {value: name for name, value in vars(CpuidFeature).items() if isinstance(value, int)}
+READS = {OpAccess.READ, OpAccess.COND_READ, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE}
+WRITES = {OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE}
+
+
+def encodings(row: Row) -> Iterator[tuple[int, bytes]]:
+    """Some encodings of a row, with memory and with a register where it has both, in each of its modes."""
+    for mode in row.modes:
+        prefix = bytes.fromhex("" if row.prefix in ("NP", "NFx") else row.prefix)
+        if row.rex_w:
+            prefix += b"\x48"
+        escape = (b"", b"\x0f", b"\x0f\x38", b"\x0f\x3a")[row.map]
+        if len(row.modrm) == 2:
+            modrms = [int(row.modrm, 16)]
+        else:
+            middle = (int(row.modrm) if row.modrm.isdigit() else 2) << 3
+            modrms = [middle | 0x00] * (not row.register_only) + [middle | 0xC1] * (not row.memory_only)
+        for opcode in row.opcodes:
+            for modrm in modrms if row.modrm else [2]:
+                code = prefix + escape + bytes([opcode, modrm]) + bytes([2, *range(2, 12)])
+                insn = decode_py(code, mode)
+                if insn and insn["row"] is row:
+                    yield mode, code
+
+
+def decoded(row: Row) -> list[tuple[int, Instruction]]:
+    """The same as iced-x86 has them."""
+    return [(mode, Decoder(mode, code).decode()) for mode, code in encodings(row)]
+
+
+def letters(bits: int) -> set[str]:
+    return {letter for letter, bit in FLAGS.items() if bits & bit}
+
+
+@pytest.fixture(params=rows(), ids=lambda row: f"{row.text} {row.family}".replace(" ", "_"))
+def row(request: pytest.FixtureRequest) -> Row:
+    return request.param
+
+
+def test_row_has_an_encoding(row: Row) -> None:
+    assert {mode for mode, _ in encodings(row)} == set(row.modes)
+
+
+# Families whose flags are not those of iced-x86: what hvmx's table has in `writes`, and why.
+FLAG_EXCEPTIONS = {
+    "int": ("I", "an interrupt gate clears IF (SDM volume 3, section 6.12.1.3)"),
+    "int3": ("I", "as INT"),
+    "into": ("I", "as INT"),
+    "int1": ("I", "as INT"),
+    "vmcall": ("", "iced-x86 describes VMCALL in VMX root operation, where it reports failure in the flags"),
+}
+
+
+def test_flags_are_those_of_iced(row: Row) -> None:
+    reads, writes, undefined = set(), set(), set()
+    for _, iced in decoded(row):
+        reads |= letters(iced.rflags_read)
+        writes |= letters(iced.rflags_written | iced.rflags_cleared | iced.rflags_set)
+        undefined |= letters(iced.rflags_undefined)
+    if row.family in FLAG_EXCEPTIONS:
+        writes = set(FLAG_EXCEPTIONS[row.family][0])
+    ours = tuple({flag for flag in column if flag in FLAGS} for column in (row.reads, row.writes, row.undefined))
+    assert ours == (reads, writes, undefined)
+
+
+def test_memory_access_is_that_of_iced(row: Row) -> None:
+    factory = InstructionInfoFactory()
+    accesses = set()
+    for _, iced in decoded(row):
+        info = factory.info(iced)
+        if row.operands:  # XLAT's memory operand is not one in the table
+            accesses |= {info.op_access(i) for i in range(iced.op_count) if iced.op_kind(i) == OpKind.MEMORY}
+    assert ("r" in row.memory, "w" in row.memory) == (bool(accesses & READS), bool(accesses & WRITES))
+
+
+# Families that iced-x86 forces to ring 0 and hvmx does not.
+CPL0_EXCEPTIONS = {"vmcall": "exits from any ring in VMX non-root operation (SDM volume 3, section 25.1.2)"}
+
+
+def test_lock_rights_and_operand_size_are_those_of_iced(row: Row) -> None:
+    opcodes = {mode: OpCodeInfo(iced.code) for mode, iced in decoded(row)}
+    for opcode in opcodes.values():
+        assert ("lock" in row.attributes) == opcode.can_use_lock_prefix
+        assert ("cpl0" in row.attributes) == (opcode.must_be_cpl0 and row.family not in CPL0_EXCEPTIONS)
+    legacy = [opcode for mode, opcode in opcodes.items() if mode != 64]
+    if legacy:
+        assert ("prot" in row.attributes) == (not any(opcode.real_mode for opcode in legacy))
+    if 64 in opcodes:
+        opcode = opcodes[64]
+        assert bool({"d64", "f64"} & row.attributes) >= opcode.default_op_size64
+        ignores_66 = opcode.force_op_size64 or opcode.intel_force_op_size64 or row.mod_ignored or row.family in TABLES
+        assert ("f64" in row.attributes) == ignores_66
+
+
+# LGDT and its kin store eight bytes of base whatever the operand size in 64-bit mode (SDM volume 2, LGDT).
+TABLES = ("sgdt", "sidt", "lgdt", "lidt")
+
+# What iced-x86 calls the features of the table, where the name differs. `base` is all that needs no CPUID bit: what a
+# 486 has, 64-bit mode itself, hints that are NOPs elsewhere, and what a hypervisor or #GP answers whatever CPUID says.
+FEATURES = {
+    "base": {"INTEL8086", "INTEL8086_ONLY", "INTEL186", "INTEL286", "INTEL386", "INTEL486", "X64", "CPUID", "FPU", "PAUSE",
+             "MULTIBYTENOP", "PREFETCHW", "PREFETCHWT1", "SSE", "VMX", "SVM", "RDPMC"},
+    "fpu": {"FPU", "FPU287"},
+    "clflush": {"CLFSH"},
+    "cx16": {"CMPXCHG16B"},
+    "sse4.2": {"SSE4_2"},
+}  # fmt: skip
+
+
+def test_feature_is_that_of_iced(row: Row) -> None:
+    names = {FEATURE[feature] for _, iced in decoded(row) for feature in iced.cpuid_features()}
+    assert names
+    assert names <= FEATURES.get(row.feature, {row.feature.upper()})
+    if row.feature == "base" and "SSE" in names:
+        assert row.family == "nop"
+
+
+def test_document_has_every_row() -> None:
+    text = document()
+    for row in rows():
+        assert f"| {row.text} |" in text
