@@ -11,7 +11,16 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from iced_x86 import Code, CpuidFeature, Decoder, Instruction, MemorySizeExt, Mnemonic, OpKind, Register
+from iced_x86 import (
+    Code,
+    CpuidFeature,
+    Decoder,
+    Instruction,
+    MemorySizeExt,
+    Mnemonic,
+    OpKind,
+    Register,
+)
 
 from hvmx import isa
 from hvmx.core.decode import decode_py
@@ -61,7 +70,7 @@ REFUSED = {
 
 assert NOT_IMPLEMENTED <= set(FEATURE.values()), "features that iced-x86 does not know hide nothing"
 
-CONDITIONS = "o no b ae e ne be a s ns p np l ge le g".split()
+CONDITIONS = ["o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g"]
 
 # Mnemonics of the families that have more than one, by operand size.
 MNEMONICS: dict[str, dict[int, str]] = {
@@ -121,12 +130,12 @@ def expected_mnemonics(insn: dict, family: str) -> tuple[str, ...]:
     return renamed if isinstance(renamed, tuple) else (renamed,)
 
 
-GENERAL_64 = "rax rcx rdx rbx rsp rbp rsi rdi".split() + [f"r{number}" for number in range(8, 16)]
-GENERAL_32 = "eax ecx edx ebx esp ebp esi edi".split() + [f"r{number}d" for number in range(8, 16)]
-GENERAL_16 = "ax cx dx bx sp bp si di".split() + [f"r{number}w" for number in range(8, 16)]
-GENERAL_8 = "al cl dl bl spl bpl sil dil".split() + [f"r{number}l" for number in range(8, 16)]
+GENERAL_64 = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"] + [f"r{number}" for number in range(8, 16)]
+GENERAL_32 = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"] + [f"r{number}d" for number in range(8, 16)]
+GENERAL_16 = ["ax", "cx", "dx", "bx", "sp", "bp", "si", "di"] + [f"r{number}w" for number in range(8, 16)]
+GENERAL_8 = ["al", "cl", "dl", "bl", "spl", "bpl", "sil", "dil"] + [f"r{number}l" for number in range(8, 16)]
 HIGH_8 = {1: "ah", 9: "ch", 17: "dh", 25: "bh"}
-SEGMENTS = "es cs ss ds fs gs".split()
+SEGMENTS = ["es", "cs", "ss", "ds", "fs", "gs"]
 
 
 GENERAL = {8: GENERAL_8, 16: GENERAL_16, 32: GENERAL_32, 64: GENERAL_64}

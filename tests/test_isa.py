@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from iced_x86 import CpuidFeature, Decoder, Instruction, InstructionInfoFactory, OpAccess, OpCodeInfo, OpKind, RflagsBits
+from iced_x86 import (
+    CpuidFeature,
+    Decoder,
+    Instruction,
+    InstructionInfoFactory,
+    OpAccess,
+    OpCodeInfo,
+    OpKind,
+    RflagsBits,
+)
 
 from hvmx.core.decode import decode_py
 from hvmx.isa import Row, rows
