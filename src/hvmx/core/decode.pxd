@@ -75,7 +75,7 @@ cdef extern from "insn.h" nogil:
         ROW_MEM_READ
         ROW_MEM_WRITE
 
-    ctypedef struct hvmx_row:
+    ctypedef struct InsnRow:
         uint32_t flags_read
         uint32_t flags_written
         uint32_t flags_undefined
@@ -97,4 +97,4 @@ cdef extern from "insn.h" nogil:
         uint8_t feature
 
 cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcept nogil
-cdef const hvmx_row* row_of(const Insn* insn) noexcept nogil
+cdef const InsnRow* row_of(const Insn* insn) noexcept nogil

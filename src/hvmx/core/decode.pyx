@@ -52,18 +52,18 @@ cdef extern from "insn.h" nogil:
         OPCODE_MODRM
         OPCODE_MOD_IGNORED
 
-    ctypedef struct hvmx_opcode:
+    ctypedef struct OpcodeRows:
         uint16_t first
         uint8_t count
         uint8_t flags
 
 cdef extern from "generated/decode_tables.h" nogil:
-    const hvmx_row hvmx_rows[]
-    const hvmx_opcode hvmx_opcodes[4][256]
+    const InsnRow insn_rows[]
+    const OpcodeRows opcode_rows[4][256]
 
 cdef enum:
     MAX_LENGTH = 15
-    MODE_64_BIT = 4  # of hvmx_row.modes
+    MODE_64_BIT = 4  # of InsnRow.modes
     CONTROL_REGISTERS = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8
 
 # The base and index of 16-bit addressing, by rm (SDM volume 2, table 2-1).
@@ -197,8 +197,8 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
     there is a length.
     """
     cdef Cursor cursor
-    cdef const hvmx_opcode* entry
-    cdef const hvmx_row* row = NULL
+    cdef const OpcodeRows* entry
+    cdef const InsnRow* row = NULL
     cdef int opcode, modrm = 0, mod = 3, map_number = 0, mode_bit, mod_bit, prefix_bit, operand_size, i
     cdef int override = -1
 
@@ -246,7 +246,7 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
                 break
             map_number = 2 + (opcode >> 1 & 1)
 
-    entry = &hvmx_opcodes[map_number][opcode]
+    entry = &opcode_rows[map_number][opcode]
     if entry.count == 0:
         return DECODE_UNDEFINED
     if entry.flags & OPCODE_MODRM:
@@ -262,7 +262,7 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
     prefix_bit = 4 if out.prefixes & PREFIX_REP else 8 if out.prefixes & PREFIX_REPNE \
         else 2 if out.prefixes & PREFIX_OPSIZE else 1
     for i in range(entry.count):
-        row = &hvmx_rows[entry.first + i]
+        row = &insn_rows[entry.first + i]
         if row.modes & mode_bit and row.prefixes & prefix_bit and row.mods & mod_bit \
                 and modrm & row.modrm_mask == row.modrm_value \
                 and not (row.flags & ROW_REX_W and not out.rex & REX_W) \
@@ -284,7 +284,7 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
         operand_size = mode ^ 48 if out.prefixes & PREFIX_OPSIZE else mode
 
     out.is_mem = mod != 3 or row.rm_source == RM_ABSOLUTE
-    out.row = <uint16_t> (row - &hvmx_rows[0])
+    out.row = <uint16_t> (row - &insn_rows[0])
     out.family = row.family
     out.form = row.form
     out.cc = opcode & 0xF
@@ -336,9 +336,9 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
     return out.length
 
 
-cdef const hvmx_row* row_of(const Insn* insn) noexcept nogil:
+cdef const InsnRow* row_of(const Insn* insn) noexcept nogil:
     """The row of a decoded instruction."""
-    return &hvmx_rows[insn.row]
+    return &insn_rows[insn.row]
 
 
 def decode_py(bytes code, int mode):

@@ -7,7 +7,7 @@
 #include "state.h"
 
 /* What the decoder returns instead of a length. */
-enum hvmx_decode_error {
+enum insn_decode_error {
     DECODE_NEED_MORE = -1, /* the bytes ended before the instruction did */
     DECODE_TOO_LONG = -2,  /* more than 15 bytes: #GP (SDM volume 2, section 2.3.11) */
     DECODE_UNDEFINED = -3, /* #UD */
@@ -17,7 +17,7 @@ enum hvmx_decode_error {
    A register that the opcode itself names, and an accumulator, stand in `rm` like any other: `B8+r` is RM_I and
    `IN AL, imm8` too, `90+r` is RM_R with the accumulator in `reg`, and MOV to and from an absolute offset is RM_R or
    R_RM with no base. */
-enum hvmx_form {
+enum insn_form {
     FORM_NONE,
     FORM_RM,
     FORM_R,
@@ -33,7 +33,7 @@ enum hvmx_form {
     FORM_REL, /* imm is the displacement from the next instruction */
 };
 
-enum hvmx_prefix {
+enum insn_prefix {
     PREFIX_LOCK = 1,
     PREFIX_REP = 2,   /* F3; of F3 and F2 the last one counts */
     PREFIX_REPNE = 4, /* F2 */
@@ -42,13 +42,13 @@ enum hvmx_prefix {
     PREFIX_SEGMENT = 32, /* a segment override that has an effect in this mode */
 };
 
-enum hvmx_rex { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8, REX_PRESENT = 0x40 };
+enum insn_rex { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8, REX_PRESENT = 0x40 };
 
 typedef struct {
     int64_t disp; /* sign-extended; zero-extended for an absolute offset */
     int64_t imm;  /* sign-extended where the instruction does, else zero-extended */
     uint16_t imm2;
-    uint16_t row;    /* index into hvmx_rows */
+    uint16_t row;    /* index into insn_rows */
     uint16_t family; /* FAM_... */
     uint8_t cost;    /* COST_...: the row's class, at this operand size */
     uint8_t form;
@@ -71,7 +71,7 @@ typedef struct {
     uint8_t rip_relative; /* disp counts from the next instruction, which is not added yet */
 } Insn;
 
-enum hvmx_row_flag {
+enum insn_row_flag {
     ROW_LOCK = 1,
     ROW_D64 = 2,
     ROW_F64 = 4,
@@ -86,9 +86,9 @@ enum hvmx_row_flag {
 };
 
 /* Operand types of the table; v, y and z depend on the operand-size attribute. */
-enum hvmx_width { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64, WIDTH_128, WIDTH_V, WIDTH_Y, WIDTH_Z, WIDTH_RV_MW };
+enum insn_width { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64, WIDTH_128, WIDTH_V, WIDTH_Y, WIDTH_Z, WIDTH_RV_MW };
 
-enum hvmx_immediate {
+enum insn_immediate {
     IMM_NONE,
     IMM_ONE, /* the constant 1 */
     IMM_8,
@@ -101,8 +101,8 @@ enum hvmx_immediate {
 };
 
 /* Where a row finds its rm and reg operands. */
-enum hvmx_rm_source { RM_NONE, RM_MODRM, RM_OPCODE, RM_ACCUMULATOR, RM_ABSOLUTE };
-enum hvmx_reg_source { REG_NONE, REG_GENERAL, REG_SEGMENT, REG_CONTROL, REG_DEBUG, REG_FIXED };
+enum insn_rm_source { RM_NONE, RM_MODRM, RM_OPCODE, RM_ACCUMULATOR, RM_ABSOLUTE };
+enum insn_reg_source { REG_NONE, REG_GENERAL, REG_SEGMENT, REG_CONTROL, REG_DEBUG, REG_FIXED };
 
 enum { MOD_MEMORY = 1, MOD_REGISTER = 2 };
 
@@ -120,15 +120,15 @@ typedef struct {
     uint8_t rm_source, reg_source;
     uint8_t fixed_reg;     /* for REG_FIXED */
     uint8_t cost, feature;
-} hvmx_row;
+} InsnRow;
 
-enum hvmx_opcode_flag { OPCODE_MODRM = 1, OPCODE_MOD_IGNORED = 2 };
+enum opcode_flag { OPCODE_MODRM = 1, OPCODE_MOD_IGNORED = 2 };
 
 /* The rows of one opcode: `count` of them from `first`, tried in order. */
 typedef struct {
     uint16_t first;
     uint8_t count;
     uint8_t flags;
-} hvmx_opcode;
+} OpcodeRows;
 
 #endif

@@ -160,7 +160,7 @@ class Row:
 
     @property
     def form(self) -> str:
-        """The shape of the operands, a name of ``enum hvmx_form`` without its prefix."""
+        """The shape of the operands, a name of ``enum insn_form`` without its prefix."""
         return _FORMS[tuple(role for role in self.roles if role != "implied")]
 
     @property
@@ -207,7 +207,7 @@ def _parse(line: str, map_number: int, index: int) -> Row:
         prefix=prefix,
         rex_w=rex_w,
         modrm=modrm,
-        register_only=register_only or any(operand.startswith("R") for operand in operands.split(",")) and "/" not in operands,
+        register_only=register_only or re.search(r"\bR[a-z](?!/)", operands) is not None,
         family=family,
         operands=tuple(operands.split(",")) if operands else (),
         memory=memory,
