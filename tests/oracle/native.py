@@ -12,6 +12,7 @@ unmapped, so an access elsewhere is a #PF:
 
 DATA and CONSTANT hold `pristine()` at the start of each case, with the case's patches in DATA.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -117,14 +118,17 @@ LDT: dict[str, LdtEntry] = {
 """The local descriptor table of every case, by name; `ldt_selector` gives the selectors."""
 
 
+_LDT_BASES = {index: entry.base for index, entry in enumerate(LDT.values())}
+
+
 def ldt_selector(name: str, rpl: int = 3) -> int:
     """The selector of a segment in `LDT`."""
     return list(LDT).index(name) << 3 | 4 | rpl
 
 
 def segment_base(selector: int) -> int:
-    """The base of a segment of `LDT`; 0 for those of the GDT, which are flat."""
-    return list(LDT.values())[selector >> 3].base if selector & 4 else 0
+    """The base of a segment of `LDT`; 0 for those of the GDT, which are flat, and where there is no segment."""
+    return _LDT_BASES.get(selector >> 3, 0) if selector & 4 else 0
 
 
 def pristine() -> bytes:
@@ -134,9 +138,19 @@ def pristine() -> bytes:
     return (mixed >> np.uint64(56)).astype(np.uint8).tobytes()
 
 
-def case(code: bytes, bits: int = 64, *, at: int = CODE + 64, rflags: int = 0x202, rsp: int = DATA + PAGE,
-         fs_base: int = 0, gs_base: int = 0, return_by: int = BY_BREAKPOINT,
-         patches: tuple[tuple[int, bytes], ...] = (), **registers: int) -> np.void:
+def case(
+    code: bytes,
+    bits: int = 64,
+    *,
+    at: int = CODE + 64,
+    rflags: int = 0x202,
+    rsp: int = DATA + PAGE,
+    fs_base: int = 0,
+    gs_base: int = 0,
+    return_by: int = BY_BREAKPOINT,
+    patches: tuple[tuple[int, bytes], ...] = (),
+    **registers: int,
+) -> np.void:
     """One element of `CASE`: `code` at the linear address `at`, with `patches` (address, content) in DATA.
 
     `registers` are 64-bit general registers and segment selectors by name. In 64-bit mode FS and GS are
@@ -163,7 +177,9 @@ def case(code: bytes, bits: int = 64, *, at: int = CODE + 64, rflags: int = 0x20
     if len(patches) > PATCHES:
         raise ValueError(f"{len(patches)} patches, a case holds {PATCHES}")
     for patch, (address, content) in zip(made["patches"], patches, strict=False):
-        if not (DATA <= address and address + len(content) <= DATA + DATA_BYTES and len(content) <= PATCH_BYTES):
+        if not (
+            DATA <= address and address + len(content) <= DATA + DATA_BYTES and len(content) <= PATCH_BYTES
+        ):
             raise ValueError(f"a patch of {len(content)} bytes at {address:#x} does not fit")
         patch["address"], patch["length"] = address, len(content)
         patch["bytes"][: len(content)] = np.frombuffer(content, np.uint8)
@@ -268,13 +284,17 @@ class Native:
                 self._part("fxsave_in", count * FXSAVE_BYTES)[:] = fxsave[start : start + count].reshape(-1)
             self._run_batch(batch)
             done = self._part("results", count * RESULT.itemsize).view(RESULT).copy()
-            used = int((done["heap_offset"] + done["changed_length"])[done["changed_length"] > 0].max(initial=0))
+            used = int(
+                (done["heap_offset"] + done["changed_length"])[done["changed_length"] > 0].max(initial=0)
+            )
             heaps.append(self._part("heap", used).copy())
             done["heap_offset"] += np.uint32(heap_start)
             heap_start += used
             states[start : start + count] = done
             if fxsave is not None:
-                after.append(self._part("fxsave_out", count * FXSAVE_BYTES).reshape(count, FXSAVE_BYTES).copy())
+                after.append(
+                    self._part("fxsave_out", count * FXSAVE_BYTES).reshape(count, FXSAVE_BYTES).copy()
+                )
         heap = np.concatenate(heaps) if heaps else np.zeros(0, np.uint8)
         return Outcome(states, heap, np.concatenate(after) if after else None)
 

@@ -1,4 +1,5 @@
 """The native oracle against answers that the manuals give."""
+
 from __future__ import annotations
 
 import struct
@@ -146,7 +147,9 @@ def test_an_instruction_that_runs_into_an_unmapped_page_faults_on_fetch(native: 
     ],
     ids=["#DE", "#BP", "#OF", "#BR", "#UD", "#UD in 64-bit mode", "#NP", "#SS", "#GP", "#AC"],
 )
-def test_each_fault_has_its_vector(native: Native, code: str, bits: int, state: dict[str, Any], vector: int) -> None:
+def test_each_fault_has_its_vector(
+    native: Native, code: str, bits: int, state: dict[str, Any], vector: int
+) -> None:
     assert After(native, bytes.fromhex(code), bits, **state).vector == vector
 
 
@@ -252,8 +255,12 @@ def test_floating_point_state_goes_in_and_comes_out(native: Native) -> None:
     image[:, 4] = 0b1100_0000
     image[:, 24:28] = np.frombuffer(struct.pack("<I", 0x1F80), np.uint8)
     for register, exponent in ((0, 0x3FFF), (1, 0x4000)):
-        image[:, 32 + 16 * register : 42 + 16 * register] = np.frombuffer(struct.pack("<QH", 1 << 63, exponent), np.uint8)
-        image[:, 160 + 16 * register : 176 + 16 * register] = np.frombuffer(np.array([1.5] * 4, "<f4").tobytes(), np.uint8)
+        image[:, 32 + 16 * register : 42 + 16 * register] = np.frombuffer(
+            struct.pack("<QH", 1 << 63, exponent), np.uint8
+        )
+        image[:, 160 + 16 * register : 176 + 16 * register] = np.frombuffer(
+            np.array([1.5] * 4, "<f4").tobytes(), np.uint8
+        )
     outcome = native.run(cases, image)
     assert list(outcome.states["vector"]) == [NO_VECTOR, NO_VECTOR]
     assert outcome.fxsave is not None

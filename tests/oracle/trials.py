@@ -1,0 +1,649 @@
+"""Random trials of the instruction table's rows: instruction bytes, and a state in which they mean something.
+
+A trial is one instruction with one state. Its bytes vary in everything that the row leaves open: prefixes,
+operand and address size, REX, registers, addressing form, displacement, immediate. Its state is random, with
+the boundary values frequent, except for what the instruction needs to do its work: registers that make the
+memory operand, the stack and the branch target land where something is, most of the time; at a page's end, in
+a read-only page, outside a segment or nowhere at all, the rest of it.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hvmx.isa import FLAG_BITS, Row
+
+from .native import (
+    BY_BREAKPOINT,
+    BY_TRAP,
+    CASE,
+    CODE,
+    CODE32_SELECTOR,
+    CODE64_SELECTOR,
+    CODE_BYTES,
+    CONSTANT,
+    DATA,
+    DATA_BYTES,
+    DATA_SELECTOR,
+    LDT,
+    PAGE,
+    Cases,
+    ldt_selector,
+    segment_base,
+)
+
+HOST_IS_AMD = "AuthenticAMD" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
+
+RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
+ES, CS, SS, DS, FS, GS = range(6)
+SEGMENT_PREFIXES = (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65)
+CODE_END, DATA_END = CODE + CODE_BYTES, DATA + DATA_BYTES
+
+BY_TRAP_FAMILIES = frozenset(
+    "jcc loop loopz loopnz jcxz jmp call ret jmp_far call_far ret_far int3 int into".split()
+)
+STRINGS = frozenset("movs cmps stos lods scas".split())
+IO_STRINGS = frozenset(("ins", "outs"))
+SEGMENT_LOADS = frozenset("lds les lfs lgs lss".split())
+WITHOUT_REX_W_ON_AMD = SEGMENT_LOADS | {"jmp_far", "call_far"}
+"""Far pointers with a 64-bit offset: the SDM has them, AMD's manual (volume 3) does not."""
+
+_MASK64 = (1 << 64) - 1
+_PACK = struct.Struct("<21Q 6H 3B 15s 2x" + "QI48s4x" * 2)
+_ADDRESSING_16 = ((RBX, RSI), (RBX, RDI), (RBP, RSI), (RBP, RDI), (RSI,), (RDI,), (RBP,), (RBX,))
+_BOUNDARIES = tuple(
+    value & _MASK64
+    for width in (8, 16, 32, 64)
+    for value in (
+        1 << (width - 1),
+        (1 << (width - 1)) - 1,
+        (1 << width) - 1,
+        1 << (width - 1) | 1,
+        -(1 << (width - 1)),
+    )
+)
+assert _PACK.size == CASE.itemsize
+
+
+def _signed(value: int, bits: int) -> int:
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+class Trial:
+    """One instruction and one state; `code`, `bits` and `undefined` (a mask of flags) are for the comparison."""
+
+    def __init__(self, row: Row, bits: int, rng: random.Random) -> None:
+        self.row, self.bits, self.rng = row, bits, rng
+        self.undefined = sum(FLAG_BITS[letter] for letter in row.undefined)
+        self.gpr = [self.value() for _ in range(16)]
+        self.rflags = 0x202 | rng.getrandbits(12) & 0x8D5 | (0x400 if rng.random() < 0.3 else 0)
+        self.fs_base = self.gs_base = 0
+        self.patches: list[tuple[int, bytes]] = []
+        self.return_by = BY_TRAP if row.family in BY_TRAP_FAMILIES else BY_BREAKPOINT
+        self._choose_segments()
+        self._choose_sizes()
+        self._choose_stack()
+        self._encode()
+        self._place()
+        if self._memory is not None:
+            self._aim(self._memory)
+        finish = _FINISH.get(row.family)
+        if finish:
+            finish(self)
+        self.code = self.code[: CODE_END - self.at]
+
+    def pack(self) -> bytes:
+        """The trial as an element of `native.CASE`."""
+        patches: list[int | bytes] = []
+        for address, content in (*self.patches, (0, b""), (0, b""))[:2]:
+            patches += (address or DATA, len(content), content)
+        return _PACK.pack(
+            *self.gpr, self.at - segment_base(self.selectors[CS]), self.rflags, self.fs_base, self.gs_base, self.at,
+            *self.selectors, self.return_by, 0, len(self.code), self.code, *patches)  # fmt: skip
+
+    def value(self) -> int:
+        """A 64-bit number; boundary values are frequent."""
+        kind = self.rng.random()
+        if kind < 0.45:
+            return self.rng.getrandbits(64)
+        if kind < 0.65:
+            return self.rng.choice(_BOUNDARIES)
+        if kind < 0.8:
+            return self.rng.choice((0, 1, 2, _MASK64, _MASK64 - 1))
+        return self.rng.getrandbits(self.rng.choice((4, 8, 16, 31, 32, 33, 63)))
+
+    # The state that does not depend on the instruction
+
+    def _choose_segments(self) -> None:
+        rng = self.rng
+        if self.bits == 64:
+            self.selectors = [DATA_SELECTOR, CODE64_SELECTOR, DATA_SELECTOR, DATA_SELECTOR, 0, 0]
+            self.fs_base, self.gs_base = (
+                DATA + rng.randrange(0, PAGE, 8),
+                rng.choice((0, DATA, (1 << 47) - 8, _MASK64 - 7)),
+            )
+            return
+        data = ("data", "data", "data16", "half", "expand_down", "read_only", "flat")
+        self.selectors = [
+            ldt_selector(rng.choice(data)) if rng.random() < 0.5 else DATA_SELECTOR for _ in range(6)
+        ]
+        if self.bits == 16:
+            self.selectors = [ldt_selector("data") if rng.random() < 0.7 else old for old in self.selectors]
+            self.selectors[CS] = ldt_selector("code16")
+        else:
+            self.selectors[CS] = ldt_selector("code32") if rng.random() < 0.15 else CODE32_SELECTOR
+        stacks = ("data", "data16", "expand_down16") if self.bits == 16 else ("data", "data16", "expand_down")
+        self.selectors[SS] = ldt_selector(rng.choice(stacks)) if rng.random() < 0.4 else DATA_SELECTOR
+
+    @property
+    def stack_bits(self) -> int:
+        """Width of the stack pointer: 64, or 32 or 16 by SS.B."""
+        if self.bits == 64:
+            return 64
+        selector = self.selectors[SS]
+        return 16 if selector & 4 and not list(LDT.values())[selector >> 3].bits32 else 32
+
+    def base(self, segment: int) -> int:
+        """The base of a segment register."""
+        if self.bits == 64:
+            return self.fs_base if segment == FS else self.gs_base if segment == GS else 0
+        return segment_base(self.selectors[segment])
+
+    def target(self, size: int, locked: bool = False) -> int:
+        """A linear address for an access of `size` bytes; mostly in DATA. A locked one stays in a cache line."""
+        rng, kind = self.rng, self.rng.random()
+        size = max(size, 1)
+        if kind < 0.78:
+            address = DATA + rng.randrange(512, DATA_BYTES - 1024)
+            if rng.random() < (0.9 if self.row.family in _ALIGNED else 0.5):
+                address &= -16
+        elif kind < 0.84:
+            address = DATA + PAGE - rng.randrange(1, max(size, 2))
+        elif kind < 0.88:
+            address = CONSTANT - rng.randrange(1, max(size, 2))
+        elif kind < 0.92:
+            address = CONSTANT + rng.randrange(PAGE - 600)
+        elif kind < 0.94:
+            address = CODE + rng.randrange(CODE_BYTES - 600)
+        elif kind < 0.96:
+            address = DATA - rng.randrange(1, 16)
+        elif kind < 0.98 or self.bits != 64:
+            address = rng.randrange(0x3000_0000, 0xF000_0000)
+        else:
+            address = rng.choice(
+                (1 << 47, (1 << 47) - 1, 1 << 63, (1 << 63) - 1, rng.getrandbits(46) | 1 << 62)
+            )
+        return address & -16 if locked else address
+
+    def _choose_stack(self) -> None:
+        rng, kind = self.rng, self.rng.random()
+        if kind < 0.84:
+            top = DATA + rng.randrange(1024, DATA_BYTES - 1024)
+        elif kind < 0.90:
+            top = DATA + PAGE + rng.randrange(-32, 32)
+        elif kind < 0.94:
+            top = DATA + rng.randrange(0, 64)
+        elif kind < 0.97:
+            top = CONSTANT + rng.randrange(-32, 32)
+        else:
+            top = self.target(8)
+        self.stack = top if rng.random() < 0.25 else top & -8
+        self.set_offset(RSP, self.stack - self.base(SS), self.stack_bits)
+
+    def set_offset(self, register: int, offset: int, bits: int) -> None:
+        """Set the low `bits` of a register; what an address of that width leaves out stays as it is."""
+        mask = (1 << bits) - 1
+        self.gpr[register] = self.gpr[register] & ~mask | offset & mask
+
+    # The instruction
+
+    def _choose_sizes(self) -> None:
+        row, rng = self.row, self.rng
+        flags = row.attributes
+        self.rex = 0
+        self.prefixes: list[int] = []
+        takes_66 = row.prefix not in ("NP", "66") and not (self.bits == 64 and "f64" in flags)
+        toggled = takes_66 and rng.random() < 0.25 and row.family != "bswap"
+        if toggled:
+            self.prefixes.append(0x66)
+        self.operand_bits = (32 if toggled else 16) if self.bits == 16 else 16 if toggled else 32
+        if self.bits == 64:
+            if row.rex_w or rng.random() < 0.6:
+                self.rex = 0x40 | rng.getrandbits(3) | (row.rex_w or rng.random() < 0.5) << 3
+            if row.family == "cmpxchg8b" or HOST_IS_AMD and row.family in WITHOUT_REX_W_ON_AMD:
+                self.rex &= ~8
+            if "b0" in flags:
+                self.rex &= ~1
+            if self.rex & 8 or "f64" in flags or "d64" in flags and not toggled:
+                self.operand_bits = 64
+        other_address = rng.random() < 0.2
+        if other_address:
+            self.prefixes.append(0x67)
+        self.address_bits = ({16: 32, 32: 16, 64: 32} if other_address else {16: 16, 32: 32, 64: 64})[
+            self.bits
+        ]
+        self.override: int | None = None
+        if rng.random() < 0.15:
+            self.override = rng.choice((FS, GS) if self.bits == 64 else range(6))
+            self.prefixes.append(SEGMENT_PREFIXES[self.override])
+        self.repeat = (row.family in STRINGS | IO_STRINGS and rng.random() < 0.6 or
+                       row.map == 0 and not row.prefix and row.opcodes.start != 0x90 and rng.random() < 0.02)  # fmt: skip
+        if self.repeat:
+            self.prefixes.append(rng.choice((0xF2, 0xF3)))
+
+    def size(self, operand: str) -> int:
+        """Bytes in memory of an operand of the table."""
+        wide = self.operand_bits // 8
+        sizes = {"b": 1, "w": 2, "d": 4, "q": 8, "dq": 16, "x": 512, "v": wide, "z": min(wide, 4), "y": max(wide, 4),
+                 "a": 2 * wide, "p": wide + 2, "s": 10 if self.bits == 64 else 6, "v/Mw": 2}  # fmt: skip
+        return sizes.get(operand[1:], 0)
+
+    def _encode(self) -> None:
+        row, rng = self.row, self.rng
+        opcode = rng.choice(row.opcodes)
+        if row.family == "xchg" and opcode == 0x90:
+            opcode = opcode + 1 if self.bits != 64 else opcode
+            self.rex |= 0x41 if self.bits == 64 else 0
+        self.opcode_register = opcode & 7 | (self.rex & 1) << 3
+        self._memory: tuple[int, int, int, int, int] | None = None
+        self.locked = False
+        self.rm_operand = next(
+            (operand for operand, role in zip(row.operands, row.roles, strict=True) if role == "rm"), ""
+        )
+        body = bytearray(((), (0x0F,), (0x0F, 0x38), (0x0F, 0x3A))[row.map])
+        body.append(opcode)
+        if len(row.modrm) == 2:
+            body.append(int(row.modrm, 16))
+        elif row.modrm:
+            body += self._modrm()
+        mandatory = {"66": [0x66], "F3": [0xF3], "F2": [0xF2]}.get(row.prefix, [])
+        lockable = "lock" in row.attributes and self._memory is not None
+        if rng.random() < (0.3 if lockable else 0.02):
+            self.prefixes.append(0xF0)
+            self.locked = True
+        self.locked |= row.family == "xchg"
+        rng.shuffle(self.prefixes)
+        rex = [self.rex] if self.rex else []
+        head = bytes([*self.prefixes, *mandatory, *rex]) + bytes(body)
+        self.immediate_at = len(head)
+        self.code = head + b"".join(self._immediates())
+
+    def _immediates(self) -> Iterator[bytes]:
+        for operand in self.row.operands:
+            size = {"Ib": 1, "sIb": 1, "Jb": 1, "Iw": 2, "Iz": min(self.operand_bits, 32) // 8,
+                    "Jz": min(self.operand_bits, 32) // 8, "Iv": self.operand_bits // 8,
+                    "Ap": self.operand_bits // 8 + 2}.get(operand, 0)  # fmt: skip
+            if operand[0] == "O":
+                size = self.address_bits // 8
+            yield (self.value() & (1 << 8 * size) - 1).to_bytes(size, "little")
+
+    def _modrm(self) -> bytes:
+        """ModRM, SIB and displacement. For memory, `_memory` says where in them what `_aim` needs is."""
+        row, rng = self.row, self.rng
+        reg = int(row.modrm) if row.modrm.isdigit() else rng.randrange(8)
+        if row.family == "mov_to_sreg":
+            reg = rng.choice((ES, SS, DS, FS, GS, ES, SS, DS, FS, GS, CS, 6))
+        self.reg = reg | (self.rex & 4) << 1
+        as_register = not row.memory_only and (row.register_only or rng.random() < 0.4)
+        if row.mod_ignored:
+            return bytes([rng.randrange(4) << 6 | reg << 3 | rng.randrange(8)])
+        rm = rng.randrange(8)
+        self.rm = rm | (self.rex & 1) << 3
+        if as_register:
+            return bytes([0xC0 | reg << 3 | rm])
+        mod = rng.randrange(3)
+        no_register, no_index = -1, 4
+        index, scale = no_register, 0
+        made = bytearray([mod << 6 | reg << 3 | rm])
+        displacement = (0, 8, 16 if self.address_bits == 16 else 32)[mod]
+        if self.address_bits == 16:
+            registers = _ADDRESSING_16[rm]
+            base, index = registers[0], registers[1] if len(registers) > 1 else no_register
+            if mod == 0 and rm == 6:
+                base, displacement = no_register, 16
+            segment = SS if base == RBP else DS
+        else:
+            base = self.rm
+            if rm == 4:
+                sib = rng.getrandbits(8)
+                made.append(sib)
+                scale, index, base = (
+                    sib >> 6,
+                    sib >> 3 & 7 | (self.rex & 2) << 2,
+                    sib & 7 | (self.rex & 1) << 3,
+                )
+                index = no_register if index == no_index else index
+                if mod == 0 and sib & 7 == 5:
+                    base, displacement = no_register, 32
+            elif mod == 0 and rm == 5:
+                base, displacement = no_register, 32
+                index = -2 if self.bits == 64 else no_register
+            segment = SS if base in (RSP, RBP) else DS
+        self._memory = (base, index, scale, displacement, segment)
+        self.displacement_offset = len(made)
+        made += bytes(displacement // 8)
+        self.displacement_offset -= len(made)
+        return bytes(made)
+
+    def _place(self) -> None:
+        """Choose the linear address of the instruction."""
+        kind = self.rng.random()
+        if kind < 0.93:
+            self.at = CODE + self.rng.randrange(256, CODE_BYTES - 256)
+        elif kind < 0.97:
+            self.at = CODE + PAGE - self.rng.randrange(1, 15)
+        else:
+            self.at = CODE_END - self.rng.randrange(1, 15)
+
+    def set_code(self, offset: int, value: int, size: int) -> None:
+        """Overwrite `size` bytes of the instruction."""
+        content = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+        self.code = self.code[:offset] + content + self.code[offset + size :]
+
+    def patch(self, address: int, content: bytes) -> bool:
+        """Let DATA hold `content` at `address` before the instruction; False where that is not in DATA."""
+        fits = DATA <= address and address + len(content) <= DATA_END and len(self.patches) < 2
+        if fits:
+            self.patches.append((address, content))
+        return fits
+
+    def _aim(self, form: tuple[int, int, int, int, int]) -> None:
+        """Make the memory operand land on a target: choose the displacement and the registers."""
+        base, index, scale, displacement, segment = form
+        rng, bits = self.rng, self.address_bits
+        size = self.size(self.rm_operand)
+        self.address = self.target(size, self.locked)
+        if self.row.family in ("lea", "nop") and rng.random() < 0.7:
+            return
+        segment = segment if self.override is None else self.override
+        if self.bits == 64 and segment not in (FS, GS):
+            segment = DS
+        offset = self.address - self.base(segment)
+        disp = _signed(self.value(), displacement) if displacement else 0
+        if index == -2:
+            disp = offset - (self.at + len(self.code))
+        elif base < 0:
+            if index >= 0:
+                self.set_offset(index, rng.randrange(-4096, 4096), bits)
+            disp = offset - (self.gpr[index] << scale if index >= 0 else 0)
+        elif index == base:
+            self.set_offset(base, (offset - disp) % (1 << bits) // (1 + (1 << scale)), bits)
+        else:
+            if index == RSP or base == RSP and self.row.family not in _USES_STACK:
+                self.set_offset(RSP, offset - disp - (self.gpr[index] << scale if index >= 0 else 0), bits)
+            self.set_offset(base, offset - disp - (self.gpr[index] << scale if index >= 0 else 0), bits)
+        if displacement:
+            offset_in_code = self.immediate_at + self.displacement_offset
+            self.set_code(offset_in_code, disp, displacement // 8)
+        if size and size <= 16 and rng.random() < 0.5:
+            low, high = self.value(), self.value()
+            self.patch(self.address, (low | high << 64).to_bytes(16, "little")[:size])
+
+    # What single families need
+
+    def selector(self) -> int:
+        """A selector: of each kind of segment, null, not present, or beyond the table."""
+        rng = self.rng
+        kind = rng.random()
+        if kind < 0.5:
+            return ldt_selector(rng.choice(list(LDT)), rng.choice((3, 3, 3, 0)))
+        if kind < 0.85:
+            return rng.choice((DATA_SELECTOR, DATA_SELECTOR, CODE32_SELECTOR, CODE64_SELECTOR, 0x28))
+        return rng.choice((0, 1, 3, 0x10, 0x18, 0x13, 0x1B, 0xFFFF, 0xFFF8, len(LDT) << 3 | 7))
+
+    def code_selector(self) -> int:
+        """A selector for CS: mostly one that may be loaded."""
+        good = [CODE32_SELECTOR, ldt_selector("code32"), ldt_selector("code16"), ldt_selector("execute_only")]
+        chosen = self.selector() if self.rng.random() < 0.3 else self.rng.choice((*good, CODE64_SELECTOR))
+        # A far call from a 16-bit stack into 64-bit code leaves the AMD processors that this was tried on in a loop.
+        return CODE32_SELECTOR if chosen | 3 == CODE64_SELECTOR and self.stack_bits == 16 else chosen
+
+    def branch_target(self, selector: int | None = None) -> int:
+        """An offset in CS (or another segment), mostly in CODE."""
+        base = segment_base(self.selectors[CS] if selector is None else selector)
+        kind = self.rng.random()
+        if kind < 0.75:
+            return self.rng.randrange(CODE + 16, CODE_END - 16) - base
+        if kind < 0.9:
+            return self.rng.randrange(0x2000_0000, 0x7000_0000)
+        return self.value() & 0x7FFF_FFFF_FFFF if self.bits == 64 else self.value()
+
+    def code_operand_bits(self) -> int:
+        """Operand size of near branches: 64 in 64-bit mode, else as chosen."""
+        return 64 if self.bits == 64 else self.operand_bits
+
+    def set_operand(self, value: int) -> None:
+        """Give the r/m operand a value, where that can be done."""
+        size = self.size(self.rm_operand)
+        if self._memory is None:
+            register = self.rm if self.row.modrm else self.opcode_register
+            self.set_offset(register, value, min(8 * (size or 8), 64))
+        else:
+            self.patches.clear()
+            self.patch(self.address, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
+
+    def push_frame(self, *items: tuple[int, int]) -> None:
+        """Let the stack hold items of (value, bytes), from its top."""
+        self.patch(
+            self.stack,
+            b"".join((value & (1 << 8 * size) - 1).to_bytes(size, "little") for value, size in items),
+        )
+
+
+def trials(row: Row, bits: int, count: int, seed: int) -> list[Trial]:
+    """`count` trials of a row in 16-, 32- or 64-bit code; the same for the same seed."""
+    rng = random.Random(f"{seed} {row.text} {bits}")
+    return [Trial(row, bits, rng) for _ in range(count)]
+
+
+def pack(chosen: list[Trial]) -> Cases:
+    """The trials as the native oracle's input."""
+    return np.frombuffer(b"".join(trial.pack() for trial in chosen), CASE)
+
+
+def _relative_branch(trial: Trial) -> None:
+    size = len(trial.code) - trial.immediate_at
+    if trial.rm_operand or size == 0:
+        if trial.rm_operand:
+            trial.set_operand(trial.branch_target())
+        return
+    if size > 1:
+        end = trial.at - segment_base(trial.selectors[CS]) + len(trial.code)
+        trial.set_code(trial.immediate_at, trial.branch_target() - end, size)
+    if trial.row.family.startswith(("loop", "jcxz")) and trial.rng.random() < 0.6:
+        trial.set_offset(RCX, trial.rng.choice((0, 1, 2)), trial.address_bits)
+
+
+def _near_return(trial: Trial) -> None:
+    trial.push_frame((trial.branch_target(), trial.code_operand_bits() // 8))
+
+
+def _far_branch(trial: Trial) -> None:
+    selector, size = trial.code_selector(), trial.operand_bits // 8
+    offset = trial.branch_target(selector)
+    if trial.row.modrm:
+        trial.patches.clear()
+        content = (offset & (1 << 8 * size) - 1).to_bytes(size, "little") + selector.to_bytes(2, "little")
+        trial.patch(trial.address, content)
+    else:
+        trial.set_code(trial.immediate_at, offset, size)
+        trial.set_code(trial.immediate_at + size, selector, 2)
+
+
+def _far_return(trial: Trial) -> None:
+    selector, size = trial.code_selector(), trial.operand_bits // 8
+    if trial.rng.random() < 0.9:
+        selector |= 3
+    trial.push_frame((trial.branch_target(selector), size), (selector, size))
+
+
+def _interrupt_return(trial: Trial) -> None:
+    selector, size = trial.code_selector() | 3, trial.operand_bits // 8
+    flags = trial.value() & ~0x4_0100
+    offset = trial.rng.randrange(CODE + 16, CODE_END - 16) - segment_base(selector)
+    rest = ((trial.target(8), size), (trial.selector() | 3, size)) if trial.bits == 64 else ()
+    trial.push_frame((offset, size), (selector, size), (flags, size), *rest)
+
+
+def _pop_flags(trial: Trial) -> None:
+    trial.push_frame((trial.value() & ~0x4_0100, trial.operand_bits // 8))
+
+
+def _pop_segment(trial: Trial) -> None:
+    trial.push_frame((trial.selector() | trial.rng.getrandbits(32) << 16, trial.operand_bits // 8))
+
+
+def _control_word(trial: Trial) -> None:
+    """MXCSR: mostly without its reserved bits; an FXSAVE image's reserved bits are free."""
+    size = trial.size(trial.rm_operand)
+    mxcsr = trial.value() & (0xFFFF if trial.rng.random() < 0.8 else 0xFFFF_FFFF)
+    trial.patches.clear()
+    trial.patch(trial.address + (24 if size == 512 else 0), mxcsr.to_bytes(4, "little"))
+
+
+def _load_pointer(trial: Trial) -> None:
+    size = trial.operand_bits // 8
+    trial.patches.clear()
+    content = trial.rng.randbytes(size) + trial.selector().to_bytes(2, "little")
+    trial.patch(trial.address, content)
+
+
+def _selector_operand(trial: Trial) -> None:
+    trial.set_operand(trial.selector())
+    if trial.row.family == "arpl":
+        trial.set_offset(trial.reg, trial.selector(), 16)
+
+
+def _string(trial: Trial) -> None:
+    rng, bits = trial.rng, trial.address_bits
+    source = DS if trial.override is None or trial.bits == 64 and trial.override < FS else trial.override
+    trial.set_offset(RSI, trial.target(8) - trial.base(source), bits)
+    trial.set_offset(RDI, trial.target(8) - trial.base(ES), bits)
+    if trial.repeat:
+        trial.set_offset(
+            RCX, rng.choice((0, 1, 2, 3, rng.randrange(40), rng.randrange(40), rng.randrange(4000))), bits
+        )
+    if trial.row.family == "cmps" and trial.repeat and rng.random() < 0.5:
+        trial.set_offset(RDI, trial.gpr[RSI] + trial.base(source) - trial.base(ES), bits)
+    if trial.row.family == "scas" and trial.repeat and rng.random() < 0.5:
+        trial.gpr[RAX] = 0x0101_0101_0101_0101 * rng.randrange(256)
+        address = trial.gpr[RDI] % (1 << bits) + trial.base(ES)
+        trial.patch(address, trial.gpr[RAX].to_bytes(8, "little") * 5)
+
+
+def _table_lookup(trial: Trial) -> None:
+    segment = DS if trial.override is None or trial.bits == 64 and trial.override < FS else trial.override
+    trial.set_offset(RBX, trial.target(1) - trial.base(segment) - (trial.gpr[RAX] & 0xFF), trial.address_bits)
+
+
+def _absolute_move(trial: Trial) -> None:
+    if not any(operand[0] == "O" for operand in trial.row.operands):
+        return
+    segment = DS if trial.override is None or trial.bits == 64 and trial.override < FS else trial.override
+    trial.set_code(trial.immediate_at, trial.target(8) - trial.base(segment), trial.address_bits // 8)
+
+
+def _bit_string(trial: Trial) -> None:
+    if trial.row.modrm.isdigit() or trial._memory is None:
+        return
+    distance = trial.rng.randrange(-2000, 2000) if not trial.locked else trial.rng.randrange(8 * 8)
+    trial.set_offset(trial.reg, distance, trial.operand_bits)
+
+
+def _compare_exchange(trial: Trial) -> None:
+    if trial.rng.random() < 0.5:
+        return
+    pair = trial.row.family != "cmpxchg"
+    width = {"cmpxchg8b": 32, "cmpxchg16b": 64}.get(trial.row.family, 64)
+    mask = (1 << width) - 1
+    trial.set_operand(trial.gpr[RAX] & mask | (trial.gpr[RDX] & mask) << width if pair else trial.gpr[RAX])
+
+
+def _divide(trial: Trial) -> None:
+    rng, size = trial.rng, trial.size(trial.rm_operand)
+    if rng.random() < 0.3:
+        return
+    if size == 1:
+        trial.set_offset(RAX, rng.randrange(1 << rng.randrange(1, 15)), 16)
+    else:
+        sign = -(trial.gpr[RAX] >> (8 * size - 1) & 1) if trial.row.family == "idiv" else 0
+        trial.set_offset(RDX, rng.choice((0, sign, sign, rng.randrange(16))), 8 * size)
+    trial.set_operand(trial.value() | 1)
+
+
+def _count(trial: Trial) -> None:
+    """Shift counts: about the operand's width often. SHLD and SHRD by more than it are undefined (SDM, volume 2)."""
+    double = trial.row.family in ("shld", "shrd")
+    limit = 16 if double and trial.operand_bits == 16 else 255
+    count = trial.rng.choice((0, 1, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, trial.rng.randrange(256)))
+    count = min(count, limit)
+    if "CL" in trial.row.operands:
+        clobbers_address = trial._memory is not None and RCX in trial._memory[:2]
+        if not clobbers_address or double:
+            trial.set_offset(RCX, count, 8)
+    elif "Ib" in trial.row.operands:
+        trial.set_code(trial.immediate_at, count, 1)
+
+
+def _bounds(trial: Trial) -> None:
+    bits = trial.operand_bits
+    value = _signed(trial.gpr[trial.reg], bits)
+    low, high = value - trial.rng.randrange(-1, 3), value + trial.rng.randrange(-1, 3)
+    trial.patches.clear()
+    mask = (1 << bits) - 1
+    trial.patch(trial.address, (low & mask | (high & mask) << bits).to_bytes(bits // 4, "little"))
+
+
+def _frame(trial: Trial) -> None:
+    rng = trial.rng
+    if rng.random() < 0.85:
+        trial.set_offset(RBP, DATA + rng.randrange(600, DATA_BYTES - 64) - trial.base(SS), trial.stack_bits)
+    if trial.row.family == "enter":
+        trial.set_code(
+            trial.immediate_at, rng.choice((0, 8, 16, rng.randrange(256), rng.randrange(1 << 16))), 2
+        )
+        trial.set_code(
+            trial.immediate_at + 2, rng.choice((0, 0, 1, 1, 2, 3, 8, 31, 32, rng.randrange(256))), 1
+        )
+
+
+def _interrupt(trial: Trial) -> None:
+    """Any gate but the system call's, which enters the kernel."""
+    number = trial.rng.choice((3, 4, 0, 1, 13, 14, 32, 255, trial.rng.randrange(256)))
+    trial.set_code(trial.immediate_at, 3 if number == 0x80 else number, 1)
+
+
+def _each(families: str, finish: Callable[[Trial], None]) -> dict[str, Callable[[Trial], None]]:
+    return dict.fromkeys(families.split(), finish)
+
+
+_FINISH: dict[str, Callable[[Trial], None]] = (
+    _each("jcc loop loopz loopnz jcxz jmp call", _relative_branch)
+    | _each("ret", _near_return)
+    | _each("jmp_far call_far", _far_branch)
+    | _each("ret_far", _far_return)
+    | _each("iret", _interrupt_return)
+    | _each("popf", _pop_flags)
+    | _each("pop_sreg", _pop_segment)
+    | _each("ldmxcsr fxrstor", _control_word)
+    | _each("lds les lfs lgs lss", _load_pointer)
+    | _each("mov_to_sreg lar lsl verr verw arpl lldt ltr", _selector_operand)
+    | _each("movs cmps stos lods scas ins outs", _string)
+    | _each("xlat", _table_lookup)
+    | _each("mov", _absolute_move)
+    | _each("bt bts btr btc", _bit_string)
+    | _each("cmpxchg cmpxchg8b cmpxchg16b", _compare_exchange)
+    | _each("div idiv", _divide)
+    | _each("rol ror rcl rcr shl shr sar shld shrd", _count)
+    | _each("bound", _bounds)
+    | _each("enter leave", _frame)
+    | _each("int", _interrupt)
+)
+_USES_STACK = frozenset("push pop call call_far push_sreg pop_sreg".split())
+_ALIGNED = frozenset(("cmpxchg16b", "fxsave", "fxrstor"))
