@@ -33,6 +33,7 @@ MEMORY_MB: Final = 64
 TIMEOUT_SECONDS: Final = 600
 EMULATOR_EXIT_STATUS: Final = 0x10 << 1 | 1
 """What kernels/head.S writes to the debug-exit port, as QEMU and hvmx turn it into an exit status."""
+HVMX_RUN: Final = (sys.executable, "-c", "import sys; from hvmx.cli import main; sys.exit(main())", "run")
 EMPTY: Final = Kernel("empty", 1)
 STARTS_TIMED: Final = 5
 
@@ -247,7 +248,7 @@ class Hvmx(_Process):
             stats, console = Path(directory, "stats.json"), Path(directory, "console")
             elapsed, _ = _timed(
                 [
-                    *(sys.executable, "-c", "import sys; from hvmx.cli import main; sys.exit(main())", "run"),
+                    *HVMX_RUN,
                     *("--memory", f"{MEMORY_MB}M", "--debug-exit", "0xf4", "--debugcon", f"0xe9={console}"),
                     *("--quiet", "--stats", str(stats), str(images.multiboot(kernel))),
                 ],

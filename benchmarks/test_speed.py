@@ -83,7 +83,10 @@ class Contest:
 
 
 @pytest.fixture(scope="module")
-def contests() -> dict[str, Contest]:
+def contests(report: list[str]) -> dict[str, Contest]:
+    for peer in (NATIVE, *EMULATORS):
+        if reason := peer.missing():
+            report.append(f"{peer.name} is left out: {reason}")
     return {name: Contest(name) for name in FULL_ROUNDS}
 
 
