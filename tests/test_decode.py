@@ -186,7 +186,9 @@ def differences(insn: dict, iced: Instruction, mode: int) -> list[str]:
     mnemonic = MNEMONIC[iced.mnemonic].lower()
     if mnemonic not in expected_mnemonics(insn, row.family):
         found.append(f"hvmx {row.family} ({row.text}), iced-x86 {mnemonic}")
-    same("REP", bool(insn["prefixes"] & 6), iced.has_rep_prefix or iced.has_repne_prefix) if row.cost_class == "string" else None
+    if row.cost_class == "string":
+        same("REP", bool(insn["prefixes"] & 2), iced.has_rep_prefix)
+        same("REPNE", bool(insn["prefixes"] & 4), iced.has_repne_prefix)
 
     widths = iter((insn["opsize"], insn["opsize2"]))
     operands = [operand for operand in row.operands if operand != "Fv"]
