@@ -1,4 +1,4 @@
-"""Real guests from Debian's packages, as ``.ci/fetch-guests`` unpacks them: ``guest("linux-686")`` is a file's path."""
+"""Real guests from Debian's packages, as ``.ci/fetch-guests`` unpacks them."""
 
 from __future__ import annotations
 

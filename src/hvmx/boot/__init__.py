@@ -1,0 +1,19 @@
+"""Image formats: each one a function from an image to a prepared machine, which is pure data."""
+
+from .cpu import CpuState, SegmentState, TableRegister
+from .prepare import prepare
+from .prepared import ImageError, Module, Prepared, Rom, Segment
+from .xen import XenImage
+
+__all__ = [
+    "CpuState",
+    "ImageError",
+    "Module",
+    "Prepared",
+    "Rom",
+    "Segment",
+    "SegmentState",
+    "TableRegister",
+    "XenImage",
+    "prepare",
+]

@@ -1,0 +1,201 @@
+"""Linux bzImages by the 32- and 64-bit boot protocols (Linux, Documentation/x86: boot.rst, zero-page.rst)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from . import cpu, elf, payload
+from .layout import HIGH_MEMORY, PAGE, Placement
+from .prepared import Octets, Prepared
+
+HEADER, HEADER_MAGIC, BOOT_FLAG = 0x1F1, b"HdrS", b"\x55\xaa"
+#: The header runs from 0x1f1 to 0x202 and by the jump's one-byte distance from there; before 2.15 it is never
+#: longer.
+HEADER_END = 0x202
+SECTOR = 512
+
+LOADED_HIGH, KASLR_FLAG = 1 << 0, 1 << 1
+XLF_KERNEL_64 = 1 << 0
+UNDEFINED_LOADER = 0xFF
+ENTRY_64 = 0x200
+
+# The fields of struct boot_params that lie outside the setup header (zero-page.rst).
+EXT_MEM_K, ALT_MEM_K, E820_ENTRIES, E820_TABLE = 0x002, 0x1E0, 0x1E8, 0x2D0
+
+
+@dataclass(frozen=True)
+class SetupHeader:
+    """The fields of a bzImage's setup header that a loader reads; absent ones have boot.rst's default."""
+
+    setup_bytes: int
+    version: int
+    xloadflags: int
+    initrd_addr_max: int
+    cmdline_size: int
+    kernel_alignment: int
+    relocatable: bool
+    payload_offset: int
+    payload_length: int
+    pref_address: int
+    init_size: int
+
+    @property
+    def runtime_start(self) -> int:
+        """Where a kernel loaded at 1 MiB runs, once decompressed (boot.rst, "init_size")."""
+        if self.relocatable and self.kernel_alignment:
+            aligned = (
+                (HIGH_MEMORY + self.kernel_alignment - 1) // self.kernel_alignment * self.kernel_alignment
+            )
+            return max(aligned, self.pref_address)
+        return self.pref_address or HIGH_MEMORY
+
+
+def is_linux(image: memoryview) -> bool:
+    """Whether ``image`` has the setup header of boot protocol 2.00 or later."""
+    return image[0x1FE:0x200] == BOOT_FLAG and image[0x202:0x206] == HEADER_MAGIC
+
+
+def parse_header(image: memoryview, placement: Placement) -> SetupHeader:
+    """Reads the setup header of an image that ``is_linux``; raises ``ImageError`` if it cannot be booted."""
+    if len(image) < HEADER_END + 0x6A:
+        raise placement.error(f"a Linux setup header is cut off at {len(image):#x}")
+
+    def read(offset: int, size: int, since: int, default: int = 0) -> int:
+        return int.from_bytes(image[offset : offset + size], "little") if version >= since else default
+
+    version = int.from_bytes(image[0x206:0x208], "little")
+    if version < 0x0202:
+        raise placement.error(
+            f"Linux boot protocol {version:#06x} is older than 2.02, the oldest with a command line"
+        )
+    if not read(0x211, 1, 0x0200) & LOADED_HIGH:
+        raise placement.error("a Linux zImage, loaded low; only bzImages have a 32-bit entry at 0x100000")
+    header = SetupHeader(
+        setup_bytes=((read(0x1F1, 1, 0x0200) or 4) + 1) * SECTOR,
+        version=version,
+        xloadflags=read(0x236, 2, 0x020C),
+        initrd_addr_max=read(0x22C, 4, 0x0203, 0x37FFFFFF),
+        cmdline_size=read(0x238, 4, 0x0206, 255),
+        kernel_alignment=read(0x230, 4, 0x0205),
+        relocatable=bool(read(0x234, 1, 0x0205)),
+        payload_offset=read(0x248, 4, 0x0208),
+        payload_length=read(0x24C, 4, 0x0208),
+        pref_address=read(0x258, 8, 0x020A),
+        init_size=read(0x260, 4, 0x020A),
+    )
+    if header.setup_bytes >= len(image):
+        raise placement.error(
+            f"Linux setup code of {header.setup_bytes:#x} bytes, the file has {len(image):#x}"
+        )
+    return header
+
+
+def find_payload(image: memoryview, header: SetupHeader, placement: Placement) -> memoryview | None:
+    """The compressed kernel, if the image says where it is and the compression is known here."""
+    if not header.payload_offset or not header.payload_length:
+        return None
+    start = header.setup_bytes + header.payload_offset
+    end = start + header.payload_length
+    if end > len(image):
+        raise placement.error(
+            f"the Linux payload at {start:#x} to {end:#x} lies behind the end of the file ({len(image):#x})"
+        )
+    found = image[start:end]
+    return found if payload.compression(found) else None
+
+
+def extract(image: memoryview, placement: Placement, memory_bytes: int) -> elf.Elf | None:
+    """The decompressed vmlinux of a bzImage; None where ``find_payload`` finds none."""
+    compressed = find_payload(image, parse_header(image, placement), placement)
+    if compressed is None:
+        return None
+    vmlinux = memoryview(payload.decompress(compressed, memory_bytes, placement.name))
+    return elf.parse(vmlinux, f"{placement.name} (its {payload.compression(compressed)} payload)")
+
+
+def prepare_linux(
+    image: memoryview,
+    placement: Placement,
+    *,
+    memory_bytes: int,
+    command_line: str,
+    initrd: Octets | None,
+    decompress: bool,
+) -> Prepared:
+    """Loads a bzImage with its boot_params.
+
+    With ``decompress`` the kernel inside is placed where the image's own decompressor would put it and
+    entered as that would, at its first instruction; otherwise, or where the compression is not known here,
+    the whole image is loaded at 1 MiB and decompresses itself.
+    """
+    header = parse_header(image, placement)
+    vmlinux = extract(image, placement, memory_bytes) if decompress else None
+    if vmlinux is not None:
+        # Linked and loaded at one address, the kernel needs none of the relocations that follow it in the
+        # payload.
+        vmlinux.place(placement)
+        entry, bits = vmlinux.physical_entry(), vmlinux.bits
+        kernel_end = max(load.paddr + load.memsz for load in vmlinux.loads)
+        how = f"decompressed from {len(image):#x} bytes"
+    else:
+        placement.place(HIGH_MEMORY, image[header.setup_bytes :], "the Linux kernel")
+        bits = 64 if header.xloadflags & XLF_KERNEL_64 else 32
+        entry = HIGH_MEMORY + (ENTRY_64 if bits == 64 else 0)
+        kernel_end = max(
+            header.runtime_start + header.init_size, HIGH_MEMORY + len(image) - header.setup_bytes
+        )
+        how = "as it is"
+    if kernel_end > placement.high_memory_end:
+        raise placement.error(
+            f"Linux runs at up to {kernel_end:#x}, the guest's RAM ends at {placement.high_memory_end:#x}"
+        )
+    if entry > 0xFFFFFFFF:
+        raise placement.error(f"the entry point {entry:#x} is above 4 GiB")
+
+    boot_params = _add_boot_params(image, header, placement, command_line, initrd, kernel_end)
+    gdt, rsp = placement.add_gdt(long=bits == 64), placement.add_stack()
+    registers = {"rsi": boot_params}
+    if bits == 64:
+        cr3 = placement.add_identity_map()
+        state = cpu.long_mode(rip=entry, gdt=gdt, cr3=cr3, rsp=rsp, registers=registers)
+    else:
+        state = cpu.protected_mode(rip=entry, gdt=gdt, rsp=rsp, registers=registers)
+    protocol = f"{header.version >> 8}.{header.version & 0xFF:02}"
+    description = f"Linux bzImage, protocol {protocol}, {how}, {bits}-bit entry at {entry:#x}"
+    return Prepared("linux", description, state, placement.segments)
+
+
+def _add_boot_params(
+    image: memoryview,
+    header: SetupHeader,
+    placement: Placement,
+    command_line: str,
+    initrd: Octets | None,
+    kernel_end: int,
+) -> int:
+    params = bytearray(PAGE)
+    end = HEADER_END + image[0x201]
+    params[HEADER:end] = image[HEADER:end]
+
+    def write(offset: int, size: int, value: int) -> None:
+        params[offset : offset + size] = value.to_bytes(size, "little")
+
+    write(0x210, 1, UNDEFINED_LOADER)
+    write(0x211, 1, LOADED_HIGH)
+    write(0x214, 4, HIGH_MEMORY)
+    write(0x218, 8, 0)
+    if initrd:
+        limit = min(header.initrd_addr_max + 1, placement.high_memory_end)
+        address = placement.add(initrd, "the initrd", align=PAGE, start=kernel_end, end=limit, high=True)
+        write(0x218, 4, address)
+        write(0x21C, 4, len(initrd))
+    write(0x228, 4, placement.add_string(command_line, "the command line", limit=header.cmdline_size))
+
+    high_memory_k = (placement.high_memory_end - HIGH_MEMORY) >> 10
+    write(EXT_MEM_K, 2, min(high_memory_k, 0xFFFF))
+    write(ALT_MEM_K, 4, high_memory_k)
+    write(E820_ENTRIES, 1, len(placement.regions))
+    for index, region in enumerate(placement.regions):
+        struct.pack_into("<QQI", params, E820_TABLE + 20 * index, *region)
+    return placement.add(params, "boot_params", align=PAGE)

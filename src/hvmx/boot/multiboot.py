@@ -1,0 +1,135 @@
+"""Multiboot 1 (Multiboot Specification 0.6.96): ELF files, and any file whose header gives load addresses."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from . import cpu, elf
+from .layout import EBDA, HIGH_MEMORY, PAGE, Placement
+from .prepared import Module, Prepared
+
+HEADER_MAGIC, LOADER_MAGIC = 0x1BADB002, 0x2BADB002
+SEARCH_BYTES = 8192
+LOADER_NAME = "hvmx"
+
+# The header's flags (3.1.2). Of bits 0 to 15, which a loader must refuse where it cannot honour them, the
+# first two (align modules on pages, tell about memory) are always honoured.
+ALWAYS_HONOURED, MUST_HONOUR, ADDRESS_FIELDS = 0x3, 0xFFFF, 1 << 16
+
+# The flags of the information structure (3.3).
+INFO_MEMORY, INFO_COMMAND_LINE, INFO_MODULES, INFO_MEMORY_MAP, INFO_LOADER_NAME = (
+    1 << 0,
+    1 << 2,
+    1 << 3,
+    1 << 6,
+    1 << 9,
+)
+INFO_BYTES = 120
+
+
+class Header(NamedTuple):
+    """The Multiboot header at ``offset`` in the file; the addresses count with ``ADDRESS_FIELDS`` only."""
+
+    offset: int
+    flags: int
+    header_addr: int
+    load_addr: int
+    load_end_addr: int
+    bss_end_addr: int
+    entry_addr: int
+
+
+def find_header(image: memoryview) -> Header | None:
+    """The first header of ``image`` that is aligned, whole in the first 8192 bytes, and sums to 0 (3.1)."""
+    start = bytes(image[:SEARCH_BYTES])
+    magic = HEADER_MAGIC.to_bytes(4, "little")
+    offset = start.find(magic)
+    while offset >= 0:
+        if offset % 4 == 0 and offset + 12 <= len(start):
+            flags, checksum = struct.unpack_from("<II", start, offset + 4)
+            size = 32 if flags & ADDRESS_FIELDS else 12
+            if (HEADER_MAGIC + flags + checksum) & 0xFFFFFFFF == 0 and offset + size <= len(start):
+                addresses = struct.unpack_from("<5I", start, offset + 12) if size == 32 else (0,) * 5
+                return Header(offset, flags, *addresses)
+        offset = start.find(magic, offset + 1)
+    return None
+
+
+def prepare_multiboot(
+    image: memoryview, header: Header, placement: Placement, *, command_line: str, modules: Sequence[Module]
+) -> Prepared:
+    """Loads ``image``, whose header is ``header``, and enters it in 32-bit protected mode (3.2)."""
+    refused = header.flags & MUST_HONOUR & ~ALWAYS_HONOURED
+    if refused:
+        raise placement.error(f"its Multiboot header asks for features {refused:#x}, which are not provided")
+    if header.flags & ADDRESS_FIELDS:
+        entry = _load_by_addresses(image, header, placement)
+    else:
+        executable = elf.parse(image, placement.name)
+        executable.place(placement)
+        entry = executable.physical_entry()
+        if entry > 0xFFFFFFFF:
+            raise placement.error(
+                f"the entry point {entry:#x} is above 4 GiB, Multiboot enters in 32-bit mode"
+            )
+    info = _add_information(placement, command_line, modules)
+    state = cpu.protected_mode(
+        rip=entry,
+        gdt=placement.add_gdt(long=False),
+        rsp=placement.add_stack(),
+        registers={"rax": LOADER_MAGIC, "rbx": info},
+    )
+    return Prepared("multiboot", f"Multiboot image, 32-bit entry at {entry:#x}", state, placement.segments)
+
+
+def _load_by_addresses(image: memoryview, header: Header, placement: Placement) -> int:
+    """Loads by the header's own addresses (3.1.3) and returns the entry point."""
+    start = header.offset - (header.header_addr - header.load_addr)
+    if header.load_addr > header.header_addr or start < 0:
+        raise placement.error(
+            f"its Multiboot header at offset {header.offset:#x} claims address {header.header_addr:#x} "
+            f"in an image loaded at {header.load_addr:#x}"
+        )
+    size = header.load_end_addr - header.load_addr if header.load_end_addr else len(image) - start
+    if size <= 0 or start + size > len(image):
+        raise placement.error(
+            f"its Multiboot header loads {size:#x} bytes from offset {start:#x} of a file of {len(image):#x}"
+        )
+    end = header.load_addr + size
+    zero_fill = header.bss_end_addr - end if header.bss_end_addr else 0
+    if zero_fill < 0:
+        raise placement.error(
+            f"its Multiboot header ends the BSS at {header.bss_end_addr:#x}, before it starts at {end:#x}"
+        )
+    if not header.load_addr <= header.entry_addr < end:
+        raise placement.error(
+            f"the entry point {header.entry_addr:#x} is outside {header.load_addr:#x} to {end:#x}"
+        )
+    placement.place(header.load_addr, image[start : start + size], "the Multiboot image", zero_fill=zero_fill)
+    return header.entry_addr
+
+
+def _add_information(placement: Placement, command_line: str, modules: Sequence[Module]) -> int:
+    """Places the modules and the information structure (3.3) and returns the latter's address."""
+    entries = []
+    for module in modules:
+        physical = placement.add(
+            module.data, f"module {module.name}", align=PAGE, start=HIGH_MEMORY, end=placement.high_memory_end
+        )
+        name = placement.add_string(module.name, "a module's name")
+        entries.append(struct.pack("<4I", physical, physical + len(module.data), name, 0))
+    module_list = placement.add(b"".join(entries), "the module list")
+    regions = b"".join(struct.pack("<IQQI", 20, *region) for region in placement.regions)
+    memory_map = placement.add(regions, "the memory map")
+
+    flags = INFO_MEMORY | INFO_COMMAND_LINE | INFO_MODULES | INFO_MEMORY_MAP | INFO_LOADER_NAME
+    info = bytearray(INFO_BYTES)
+    upper = (placement.high_memory_end - HIGH_MEMORY) >> 10
+    command_line_address = placement.add_string(command_line, "the command line")
+    struct.pack_into("<3I", info, 0, flags, EBDA >> 10, upper)
+    struct.pack_into("<3I", info, 16, command_line_address, len(modules), module_list)
+    struct.pack_into("<2I", info, 44, len(regions), memory_map)
+    struct.pack_into("<I", info, 64, placement.add_string(LOADER_NAME, "the loader's name"))
+    return placement.add(info, "the Multiboot information")

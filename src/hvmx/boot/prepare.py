@@ -1,0 +1,147 @@
+"""Which format an image has, by its content, and the function that prepares a machine for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from . import elf, linux, multiboot, pvh, xen
+from .flat import prepare_flat
+from .layout import PAGE, Placement, Region, RegionType, memory_map
+from .notes import XenNote, XenNotes
+from .prepared import ImageError, Module, Octets, Prepared
+from .rom import prepare_rom
+from .xen import XenImage
+
+Source = str | PathLike[str] | Octets
+
+#: The largest image that is read. Modules and the initrd are bounded by the guest's memory, an image by this,
+#: as what
+#: is loaded of it (of an executable with debugging information, say) may be far less than the whole.
+LARGEST_IMAGE = 1 << 30
+
+
+def prepare(
+    image: Source | None,
+    *,
+    memory_bytes: int,
+    command_line: str = "",
+    initrd: Source | None = None,
+    modules: Sequence[Source] = (),
+    pv: bool = False,
+    bios: Source | None = None,
+    load_address: int | None = None,
+    entry: int | None = None,
+    bits: int | None = None,
+    decompress: bool = True,
+    name: str | None = None,
+) -> Prepared | XenImage:
+    """A machine of ``memory_bytes`` (whole pages) prepared to run ``image``, a path or its octets.
+
+    The format is told by the content: Linux bzImage, Multiboot 1, ELF with a PVH note; with ``pv`` an ELF
+    with Xen's PV notes, or a bzImage with one inside, which gives a ``XenImage``. ``load_address``, ``entry``
+    or ``bits`` (16, 32 or 64; 32 by default) make any image a flat binary. ``bios`` is a ROM for the reset
+    vector, and stands alone.
+
+    ``initrd`` and ``modules`` go where the format takes them (``initrd`` as the first module, but for Linux).
+    Without ``decompress`` a bzImage runs its own decompressor. ``name`` is what messages call ``image``, by
+    default its path.
+
+    Raises ``ImageError`` for an image that cannot be booted, and ``ValueError`` for sizes that no machine
+    has.
+    """
+    if memory_bytes < PAGE or memory_bytes % PAGE:
+        raise ValueError(
+            f"guest memory of {memory_bytes:#x} bytes is not a positive number of {PAGE:#x}-byte pages"
+        )
+    if bits not in (None, 16, 32, 64):
+        raise ValueError(f"a flat binary is entered with 16, 32 or 64 bits, not {bits}")
+    regions = [Region(0, memory_bytes, RegionType.RAM)] if pv else memory_map(memory_bytes)
+    source = bios if image is None else image
+    if source is None:
+        raise ValueError("neither an image nor a BIOS was given")
+    placement = Placement(regions, name or _name(source))
+    if image is None or bios is not None:
+        if image is not None or pv or initrd is not None or modules or command_line:
+            raise placement.error(
+                "a BIOS boots alone: it takes no image, initrd, modules or command line from here"
+            )
+        return prepare_rom(_read(source, LARGEST_IMAGE, placement.name), placement, memory_bytes)
+
+    octets = _read(image, LARGEST_IMAGE, placement.name)
+    initial = None if initrd is None else Module(_read(initrd, memory_bytes), _name(initrd))
+    others = [Module(_read(module, memory_bytes), _name(module)) for module in modules]
+    with_initial = others if initial is None else [initial, *others]
+
+    if load_address is not None or entry is not None or bits is not None:
+        if pv or with_initial or command_line:
+            raise placement.error(
+                "a flat binary takes no initrd, modules or command line, and is no PV kernel"
+            )
+        return prepare_flat(octets, placement, load_address=load_address, entry=entry, bits=bits or 32)
+
+    if linux.is_linux(octets):
+        if pv:
+            vmlinux = linux.extract(octets, placement, memory_bytes)
+            if vmlinux is None:
+                raise placement.error(
+                    "no PV kernel: the payload of this bzImage is absent or of unknown compression"
+                )
+            return xen.prepare_xen(vmlinux, placement, command_line=command_line, modules=with_initial)
+        if others:
+            raise placement.error(f"Linux takes an initrd, and none of the {len(others):#x} modules given")
+        return linux.prepare_linux(
+            octets,
+            placement,
+            memory_bytes=memory_bytes,
+            command_line=command_line,
+            initrd=initial and initial.data,
+            decompress=decompress,
+        )
+
+    is_elf = octets[:4] == elf.MAGIC
+    if pv:
+        if not is_elf:
+            raise placement.error(
+                f"no PV kernel: neither ELF nor Linux bzImage (starts with {octets[:8].hex()})"
+            )
+        executable = elf.parse(octets, placement.name)
+        return xen.prepare_xen(executable, placement, command_line=command_line, modules=with_initial)
+
+    header = multiboot.find_header(octets)
+    if header is not None:
+        return multiboot.prepare_multiboot(
+            octets, header, placement, command_line=command_line, modules=with_initial
+        )
+    if is_elf:
+        executable = elf.parse(octets, placement.name)
+        pvh_entry = XenNotes(executable).number(XenNote.PHYS32_ENTRY)
+        if pvh_entry is None:
+            raise placement.error("an ELF file with neither a Multiboot header nor a PVH note")
+        return pvh.prepare_pvh(
+            executable, pvh_entry, placement, command_line=command_line, modules=with_initial
+        )
+    raise placement.error(
+        f"no known format (starts with {octets[:8].hex()}); a flat binary needs a load address, entry or bits"
+    )
+
+
+def _name(source: Source) -> str:
+    return "<bytes>" if isinstance(source, bytes | bytearray | memoryview) else str(Path(source))
+
+
+def _read(source: Source, limit: int, name: str | None = None) -> memoryview:
+    """The octets of ``source``, of at most ``limit`` bytes."""
+    name = name or _name(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        octets = memoryview(source).cast("B")
+    else:
+        try:
+            with open(source, "rb") as file:
+                octets = memoryview(file.read(limit + 1))
+        except OSError as problem:
+            raise ImageError(f"{name}: cannot be read: {problem.strerror}") from problem
+    if len(octets) > limit:
+        raise ImageError(f"{name}: larger than {limit:#x} bytes")
+    return octets

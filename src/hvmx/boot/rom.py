@@ -1,0 +1,33 @@
+"""Firmware: a ROM image that ends at 4 GiB and is entered at the reset vector."""
+
+from __future__ import annotations
+
+from . import cpu
+from .layout import FOUR_GIB, HIGH_MEMORY, PAGE, SHADOW, Placement
+from .prepared import Prepared, Rom, Segment
+
+#: The local APIC and the I/O APIC lie at 4 GiB less 20 and 18 MiB; a ROM below 4 GiB stays clear of them.
+LARGEST = 16 << 20
+
+
+def prepare_rom(image: memoryview, placement: Placement, memory_bytes: int) -> Prepared:
+    """``image`` below 4 GiB, its last 128 KiB also below 1 MiB, and the processor as after RESET.
+
+    The copy below 1 MiB is RAM, as on an ISA board whose firmware has shadowed itself: SeaBIOS writes to it.
+    """
+    if not image or len(image) % PAGE or len(image) > LARGEST:
+        raise placement.error(
+            f"a ROM of {len(image):#x} bytes is not 1 to {LARGEST // PAGE:#x} pages of {PAGE:#x} bytes"
+        )
+    if memory_bytes < HIGH_MEMORY:
+        raise placement.error(
+            f"firmware needs {HIGH_MEMORY:#x} bytes of memory, the guest has {memory_bytes:#x}"
+        )
+    shadow = image[-(HIGH_MEMORY - SHADOW) :]
+    return Prepared(
+        kind="rom",
+        description=f"ROM of {len(image):#x} bytes, entered at the reset vector",
+        cpu=cpu.at_reset(),
+        memory=[Segment(HIGH_MEMORY - len(shadow), shadow)],
+        roms=[Rom(FOUR_GIB - len(image), image)],
+    )
