@@ -82,6 +82,13 @@ cdef inline void leave_to(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
     cpu.rip = target
 
 
+cdef inline bint bad_target(Cpu *cpu, uint64_t target) noexcept nogil:
+    """May no near branch go there? Beyond the limit of CS, or not canonical in 64-bit mode: #GP(0)."""
+    if cpu.mode & MODE_WIDTH == MODE_64:
+        return (target + (<uint64_t>1 << 47)) >> 48 != 0
+    return target > cpu.seg[SEG_CS].limit
+
+
 cdef inline void rewind(Cpu *cpu, Op *op) noexcept nogil:
     """Account what came before this instruction and point at it."""
     cpu.acct += <int64_t>op[-1].acct
@@ -170,6 +177,41 @@ cdef inline uint64_t read_rflags(Cpu *cpu) noexcept nogil:
     return cpu.rflags | 2 | arithmetic_flags(cpu)
 
 
+# --- memory operands ----------------------------------------------------------------------------------------------------
+cdef inline uint64_t address32(Cpu *cpu, Op *op) noexcept nogil:
+    return <uint32_t>(reg64(cpu, op.b)[0] + (reg64(cpu, op.i)[0] << op.scale) + <uint64_t>op.disp)
+
+
+cdef inline uint64_t address64(Cpu *cpu, Op *op) noexcept nogil:
+    return reg64(cpu, op.b)[0] + (reg64(cpu, op.i)[0] << op.scale) + <uint64_t>op.disp
+
+
+cdef inline uint64_t address_ea(Cpu *cpu, Op *op) noexcept nogil:
+    return cpu.ea
+
+
+# --- conditions (the low four bits of Jcc, SETcc, CMOVcc) ----------------------------------------------------------------
+cdef inline bint condition(Cpu *cpu, uint32_t code) noexcept nogil:
+    cdef bint value
+    if code < 2:
+        value = flag_of(cpu)
+    elif code < 4:
+        value = flag_cf(cpu)
+    elif code < 6:
+        value = flag_zf(cpu)
+    elif code < 8:
+        value = flag_cf(cpu) or flag_zf(cpu)
+    elif code < 10:
+        value = flag_sf(cpu)
+    elif code < 12:
+        value = flag_pf(cpu)
+    elif code < 14:
+        value = flag_sf(cpu) != flag_of(cpu)
+    else:
+        value = flag_zf(cpu) or flag_sf(cpu) != flag_of(cpu)
+    return value ^ (code & 1)
+
+
 # --- registration -------------------------------------------------------------------------------------------------------
 # Handlers are chosen by (family, form, width, address): each execution module registers its own at import.
 cdef enum:
@@ -177,5 +219,16 @@ cdef enum:
     ADDRESS_32 = 1         # flat: base + index * scale + disp, modulo 2^32
     ADDRESS_64 = 2         # the same, modulo 2^64
     ADDRESS_EA = 3         # linear address already in cpu.ea, left by an address Op
+    ADDRESS_QUIET = 4      # register operands only, for when nobody reads the flags
 
-cdef void register_handler(uint32_t family, uint32_t form, uint32_t width, uint32_t address, OpFn fn) noexcept
+# Forms beyond those of the decoder: R_RM whose source is narrower than its destination, by the width of the source;
+# and stack operations whose explicit operand is in memory.
+cdef enum:
+    FORM_R_RM8 = 13
+    FORM_R_RM16 = 14
+    FORM_R_RM32 = 15
+    FORM_STACK_M = 13
+
+# `width` in bits; 0 for every width. Raises KeyError for a family that the instruction table does not have.
+cdef int register_handler(str family, uint32_t form, uint32_t width, uint32_t address, OpFn fn) except -1
+cdef OpFn handler_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address) noexcept nogil

@@ -131,6 +131,14 @@ enum { CTL_HLT = 1, CTL_INVLPG = 2, CTL_RDPMC = 4, CTL_RDTSC = 8, CTL_CR3_LOAD =
        CTL_DESC_TABLE = 0x800, CTL_INTR_WINDOW = 0x1000, CTL_EXT_INTR = 0x2000, CTL_CPUID = 0x4000,
        CTL_SHADOW_PAGING = 0x8000, CTL_EPT = 0x10000 };
 
+/* Why run() ended (Cpu.stop). */
+enum { STOP_NONE = 0,
+       STOP_CYCLES,       /* the slice is used up */
+       STOP_HALTED,       /* HLT, and nothing can wake it */
+       STOP_REQUESTED,    /* a handler or another thread asked */
+       STOP_ERROR,        /* a Python exception is waiting */
+       STOP_SHUTDOWN };   /* triple fault */
+
 /* Why control came back from the chain of handlers (Cpu.fault). */
 enum { FAULT_NONE = 0,
        FAULT_EXCEPTION,   /* deliver Cpu.fault_vector; the state is that of before the instruction */
@@ -213,6 +221,9 @@ struct Cpu {
     uint64_t deadline;             /* guest cycle (not fraction) at which a device has something to do */
     uint64_t slice_end;            /* guest cycle (not fraction) at which run() ends */
     int64_t tsc_offset;
+    uint32_t stop;                 /* STOP_* */
+    uint32_t stepping;             /* one instruction at a time */
+    uint32_t window;               /* an interrupt has waited for the interrupt window */
 
     /* MSRs */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable;
@@ -246,6 +257,10 @@ struct Cpu {
 
     /* exits */
     ExitInfo exit;
+    int (*on_deadline)(Cpu *);     /* devices: do what is due and set Cpu.deadline; nonzero: leave run() */
+    int (*acknowledge)(Cpu *);     /* the interrupt controller's vector, or -1 for none (spurious) */
+    int (*on_idle)(Cpu *);         /* halted and nothing due: 0 when there may be something to wake it after all */
+    int (*on_poll)(Cpu *);         /* now and then in host time: signals and limits; nonzero: leave run() */
     int (*vmexit)(Cpu *);          /* takes Cpu.exit to its handler; nonzero: the instruction is to be aborted */
     uint32_t controls;             /* CTL_* */
     uint32_t exception_bitmap;

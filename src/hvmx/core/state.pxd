@@ -148,6 +148,13 @@ cdef extern from "state.h" nogil:
         CTL_SHADOW_PAGING
         CTL_EPT
     enum:
+        STOP_NONE
+        STOP_CYCLES
+        STOP_HALTED
+        STOP_REQUESTED
+        STOP_ERROR
+        STOP_SHUTDOWN
+    enum:
         FAULT_NONE
         FAULT_EXCEPTION
         FAULT_ABORT
@@ -277,6 +284,7 @@ cdef extern from "state.h" nogil:
         uint64_t deadline
         uint64_t slice_end
         int64_t tsc_offset
+        uint32_t stop, stepping, window
         uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable
         uint64_t sysenter_cs, sysenter_esp, sysenter_eip
         uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_phys[16], mcg_status, debugctl
@@ -302,6 +310,10 @@ cdef extern from "state.h" nogil:
         uint32_t phys_bits
         uint64_t a20_mask
         ExitInfo exit
+        int (*on_deadline)(Cpu *) noexcept
+        int (*acknowledge)(Cpu *) noexcept
+        int (*on_idle)(Cpu *) noexcept
+        int (*on_poll)(Cpu *) noexcept
         int (*vmexit)(Cpu *) noexcept
         uint32_t controls
         uint32_t exception_bitmap

@@ -1,0 +1,444 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
+from hvmx.core.codecache cimport allocate_block, find_block, insert_block
+from hvmx.core.decode cimport *
+from hvmx.core.generated.families cimport *
+from hvmx.core.mmu cimport *
+from hvmx.core.ops cimport *
+from hvmx.core.state cimport *
+from hvmx.isa import families
+
+cdef enum:
+    BLOCK_INSTRUCTIONS = 64
+    OPS_PER_INSTRUCTION = 3   # guard, address, operation
+    JUMPS_PER_BLOCK = 6       # conditional branches after which a block still goes on
+
+# Families after which the next instruction can run without a look at the state: no change of mode, mapping or mask.
+cdef set CONTINUING = set("""
+    aaa aad aam aas adc add and bsf bsr bswap bt btc btr bts cbw clc cld cmc cmovcc cmp cmps cmpxchg cmpxchg16b cmpxchg8b
+    crc32 cwd daa das dec div enter idiv imul inc jcc jcxz lahf lea leave lfence lods loop loopnz loopz mfence mov movbe
+    movnti movs movsx movsxd movzx mul neg nop not or pop popa popcnt push push_sreg pusha rcl rcr rol ror sahf salc sar
+    sbb scas setcc sfence shl shld shr shrd stc std stos sub test xadd xchg xlat xor""".split())
+# Families whose operand besides the explicit one is the stack: `address` chooses the kind of stack.
+cdef set STACK = set("call enter leave pop popa push push_sreg pusha ret".split())
+# The explicit memory operand is only named, never accessed.
+cdef set UNACCESSED = {"lea", "nop"}
+# Families that can neither fault nor leave when their operands are registers, and set all (or, INC and DEC, all but
+# CF) of the arithmetic flags: what an earlier instruction left there is dead.
+cdef set SETS_ALL = set("adc add and cmp or sbb sub test xor neg imul".split())
+cdef set SETS_ALL_BUT_CF = {"inc", "dec"}
+cdef set READS_CF = {"adc", "sbb", "inc", "dec"}
+cdef set NO_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop not".split())
+
+cdef enum:
+    KIND_CONTINUES = 1
+    KIND_STACK = 2
+    KIND_UNACCESSED = 4
+    KIND_SETS_ALL = 8
+    KIND_SETS_ALL_BUT_CF = 16
+    KIND_READS_CF = 32
+    KIND_NO_FLAGS = 64
+
+cdef uint8_t kinds[1024]
+for _number, _name in enumerate(families()):
+    kinds[_number] = (
+        KIND_CONTINUES * (_name in CONTINUING) | KIND_STACK * (_name in STACK) | KIND_UNACCESSED * (_name in UNACCESSED)
+        | KIND_SETS_ALL * (_name in SETS_ALL) | KIND_SETS_ALL_BUT_CF * (_name in SETS_ALL_BUT_CF)
+        | KIND_READS_CF * (_name in READS_CF) | KIND_NO_FLAGS * (_name in NO_FLAGS))
+
+# Cost classes that an operand adds to its instruction's own; the first three of isa.cost_classes().
+cdef enum:
+    COST_LOAD = 0
+    COST_STORE = 1
+    COST_LOCKED = 2
+
+
+# --- operations that are no instruction ---------------------------------------------------------------------------------
+cdef void stale(Cpu *cpu, Op *op) noexcept nogil:
+    rewind(cpu, op)
+
+
+# The end of a block that no branch ends: on to the next instruction.
+cdef void block_end(Cpu *cpu, Op *op) noexcept nogil:
+    branch(cpu, op, op.ip)
+
+
+cdef void undefined(Cpu *cpu, Op *op) noexcept nogil:
+    fault(cpu, op, VEC_UD, 0)
+
+
+cdef void too_long(Cpu *cpu, Op *op) noexcept nogil:
+    fault(cpu, op, VEC_GP, 0)
+
+
+# Instructions that are privileged or unknown outside of protected mode (ROW_CPL0, ROW_PROTECTED in imm).
+cdef void guard(Cpu *cpu, Op *op) noexcept nogil:
+    if op.imm & ROW_PROTECTED and (not cpu.cr0 & CR0_PE or cpu.rflags & FL_VM):
+        fault(cpu, op, VEC_UD, 0)
+        return
+    if op.imm & ROW_CPL0 and cpu.cpl != 0:
+        fault(cpu, op, VEC_GP, 0)
+        return
+    run_next(cpu, op)
+
+
+# Address Ops: leave the linear address of the memory operand in cpu.ea.
+cdef void ea_flat32(Cpu *cpu, Op *op) noexcept nogil:
+    cpu.ea_offset = address32(cpu, op)
+    cpu.ea = cpu.ea_offset
+    run_next(cpu, op)
+
+
+cdef void ea_flat64(Cpu *cpu, Op *op) noexcept nogil:
+    cpu.ea_offset = address64(cpu, op)
+    cpu.ea = cpu.ea_offset
+    run_next(cpu, op)
+
+
+# op.x: address size (1: 16, 2: 32, 3: 64); op.imm: bytes accessed | write << 8.
+cdef void ea_segment(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t offset = address64(cpu, op)
+    if op.x == 1:
+        offset = <uint16_t>offset
+    elif op.x == 2:
+        offset = <uint32_t>offset
+    cpu.ea_offset = offset
+    cpu.ea = linear(cpu, op, op.seg, offset, op.imm & 0xff, op.imm >> 8)
+    if UNLIKELY(cpu.fault != 0):
+        return
+    run_next(cpu, op)
+
+
+# --- translation --------------------------------------------------------------------------------------------------------
+cdef inline uint32_t size_index(uint32_t bits) noexcept nogil:
+    return 0 if bits == 8 else 1 if bits == 16 else 2 if bits == 32 else 3
+
+
+cdef inline bint flat_segment(Cpu *cpu, uint32_t segment) noexcept nogil:
+    """Can this segment's base and checks be left out in this mode?"""
+    if cpu.mode & MODE_WIDTH == MODE_64:
+        return segment < SEG_FS
+    if segment == SEG_DS:
+        return cpu.mode & MODE_FLAT_DS
+    if segment == SEG_ES:
+        return cpu.mode & MODE_FLAT_ES
+    if segment == SEG_SS:
+        return cpu.mode & MODE_FLAT_SS
+    return False
+
+
+cdef inline uint32_t stack_kind(Cpu *cpu) noexcept nogil:
+    if cpu.mode & MODE_WIDTH == MODE_64:
+        return ADDRESS_64
+    if cpu.mode & MODE_STACK32 and cpu.mode & MODE_FLAT_SS:
+        return ADDRESS_32
+    return ADDRESS_EA
+
+
+cdef inline void place_memory(Op *op, Insn *insn, uint64_t ip) noexcept nogil:
+    op.b = 8 * insn.base
+    op.i = 8 * insn.index
+    op.scale = insn.scale
+    op.disp = insn.disp
+    op.seg = insn.segment
+    if insn.rip_relative:
+        op.disp += <int64_t>(ip + insn.length)
+        if insn.addrsize == 32:
+            op.disp = <uint32_t>op.disp
+
+
+cdef inline void place_operands(Op *op, Insn *insn) noexcept nogil:
+    """Register operands: d is the destination, s the source (see the conventions of insn.h's forms)."""
+    if insn.form == FORM_R_RM or insn.form == FORM_R_RM_I:
+        op.d = insn.reg_offset
+        op.s = insn.rm_offset
+    elif insn.form == FORM_R:
+        op.d = insn.reg_offset
+    else:
+        op.d = insn.rm_offset
+        op.s = insn.reg_offset
+
+
+cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_before) noexcept nogil:
+    """Writes the operations of one instruction at `op`; returns the place after them."""
+    cdef const InsnRow *row = row_of(insn)
+    cdef uint32_t family = insn.family, form = insn.form, width = insn.opsize, address = ADDRESS_NONE
+    cdef uint32_t kind = kinds[family]
+    cdef uint32_t bytes
+    cdef uint64_t target
+    cdef bint same_page, bad
+    cdef OpFn fn = NULL
+    cdef uint64_t cost = cpu.op_cost[insn.cost]
+    if insn.is_mem:
+        if row.flags & ROW_MEM_READ:
+            cost += cpu.op_cost[COST_LOAD]
+        if row.flags & ROW_MEM_WRITE:
+            cost += cpu.op_cost[COST_STORE]
+    if insn.prefixes & PREFIX_LOCK:
+        cost += cpu.op_cost[COST_LOCKED]
+    cdef uint64_t acct = acct_before + (cost << ACCT_SHIFT) + 1
+
+    if row.flags & (ROW_CPL0 | ROW_PROTECTED):
+        memset(op, 0, sizeof(Op))
+        op.fn = guard
+        op.imm = row.flags
+        op.len = insn.length
+        op.ip = ip
+        op.acct = acct_before
+        op += 1
+
+    if form == FORM_R_RM and insn.opsize2 < insn.opsize:
+        form = FORM_R_RM8 if insn.opsize2 == 8 else FORM_R_RM16 if insn.opsize2 == 16 else FORM_R_RM32
+        if handler_of(family, form, width, ADDRESS_NONE) == NULL and handler_of(family, form, width, ADDRESS_EA) == NULL:
+            form = FORM_R_RM
+    bytes = (insn.opsize2 if form >= FORM_R_RM8 else insn.opsize) // 8
+
+    if kind & KIND_STACK:
+        address = stack_kind(cpu)
+        if insn.is_mem:
+            form = FORM_STACK_M
+        fn = handler_of(family, form, width, address)
+    elif insn.is_mem:
+        if kind & KIND_UNACCESSED:
+            address = ADDRESS_EA if insn.addrsize == 16 else ADDRESS_32 if insn.addrsize == 32 else ADDRESS_64
+        elif flat_segment(cpu, insn.segment):
+            if cpu.mode & MODE_WIDTH == MODE_64:
+                address = ADDRESS_64 if insn.addrsize == 64 else ADDRESS_EA
+            else:
+                address = ADDRESS_32 if insn.addrsize == 32 else ADDRESS_EA
+        else:
+            address = ADDRESS_EA
+        fn = handler_of(family, form, width, address)
+        if fn == NULL and not kind & KIND_UNACCESSED:
+            address = ADDRESS_EA
+            fn = handler_of(family, form, width, address)
+        if fn == NULL and not row.flags & (ROW_MEM_READ | ROW_MEM_WRITE):
+            address = ADDRESS_NONE
+            fn = handler_of(family, form, width, address)
+    else:
+        fn = handler_of(family, form, width, address)
+
+    if insn.is_mem and fn != NULL and (kind & KIND_STACK or address == ADDRESS_EA and not kind & KIND_UNACCESSED):
+        memset(op, 0, sizeof(Op))
+        place_memory(op, insn, ip)
+        if family == FAM_POP and insn.base == REG_RSP:
+            op.disp += width // 8  # POP computes such an address after the increment (SDM vol. 2, POP)
+        op.x = size_index(insn.addrsize)
+        op.imm = bytes | ((row.flags & ROW_MEM_WRITE != 0) << 8)
+        op.len = insn.length
+        op.ip = ip
+        op.acct = acct_before
+        if flat_segment(cpu, insn.segment) and insn.addrsize == 64:
+            op.fn = ea_flat64
+        elif flat_segment(cpu, insn.segment) and insn.addrsize == 32:
+            op.fn = ea_flat32
+        else:
+            op.fn = ea_segment
+        op += 1
+
+    memset(op, 0, sizeof(Op))
+    op.len = insn.length
+    op.ip = ip
+    op.acct = acct
+    op.imm = insn.imm
+    op.seg = SEG_SS if kind & KIND_STACK else insn.segment
+    op.x = size_index(width) | (size_index(insn.addrsize) << 2)
+    if insn.prefixes & PREFIX_REP:
+        op.x |= 16
+    if insn.prefixes & PREFIX_REPNE:
+        op.x |= 32
+    place_operands(op, insn)
+    if insn.is_mem and (address == ADDRESS_32 or address == ADDRESS_64 or kind & KIND_UNACCESSED) and not kind & KIND_STACK:
+        place_memory(op, insn, ip)
+    if form == FORM_I_I:
+        op.disp = insn.imm2
+    if form == FORM_REL:
+        target = ip + insn.length + <uint64_t>insn.imm
+        if width == 16:
+            target = <uint16_t>target
+        elif width == 32:
+            target = <uint32_t>target
+        op.imm = <int64_t>target
+        op.disp = 0
+        bad = bad_target(cpu, target)
+        same_page = (target ^ ip) >> 12 == 0
+        if family == FAM_JCC:
+            op.x = insn.cc
+            fn = jcc_handler(insn.cc, same_page, bad)
+        elif family == FAM_JMP:
+            fn = jump_handler(same_page, bad)
+        elif family == FAM_CALL:
+            fn = call_handler(width, stack_kind(cpu), same_page, bad)
+    elif family == FAM_SETCC or family == FAM_CMOVCC:
+        op.x = insn.cc
+    op.fn = fn if fn != NULL else undefined
+    return op + 1
+
+
+cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nogil:
+    """Replace arithmetic on registers by its quiet form where a later instruction overwrites the flags unread."""
+    cdef uint32_t index = count
+    cdef uint32_t kind
+    cdef bint dead = False, dead_but_cf = False  # all six, or all but CF, are overwritten before anyone looks
+    cdef OpFn quiet
+    while index > 0:
+        index -= 1
+        kind = kinds[insns[index].family]
+        if insns[index].is_mem or not kind & (KIND_SETS_ALL | KIND_SETS_ALL_BUT_CF | KIND_NO_FLAGS):
+            dead = False
+            dead_but_cf = False
+            continue
+        if kind & KIND_NO_FLAGS:
+            continue
+        if dead or dead_but_cf and kind & KIND_SETS_ALL_BUT_CF:
+            quiet = handler_of(insns[index].family, insns[index].form, insns[index].opsize, ADDRESS_QUIET)
+            if quiet != NULL:
+                places[index].fn = quiet
+                continue  # it now neither sets nor reads flags
+        if kind & KIND_SETS_ALL:
+            dead = not kind & KIND_READS_CF
+            dead_but_cf = True
+        else:
+            dead_but_cf = True
+
+
+cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
+    cdef uint64_t ip = cpu.rip
+    cdef uint64_t linear_ip = ip
+    cdef uint64_t page, physical_ip
+    cdef uint64_t page2 = 0
+    cdef uint32_t mode = cpu.mode | (MODE_STEP if cpu.stepping else 0)
+    cdef Block *block
+    cdef JumpEntry *jump
+    if cpu.mode & MODE_WIDTH != MODE_64:
+        if ip > cpu.seg[SEG_CS].limit:
+            fault(cpu, NULL, VEC_GP, 0)
+            return NULL
+        linear_ip = <uint32_t>(ip + cpu.seg[SEG_CS].base)
+    if not fetch_page(cpu, linear_ip, &page):
+        return NULL
+    physical_ip = page | (linear_ip & 0xfff)
+    block = find_block(cpu, physical_ip, ip, mode)
+    if block == NULL:
+        block = build(cpu, ip, linear_ip, physical_ip, mode)
+        if block == NULL:
+            return NULL
+    elif block.physical2 != NO_PAGE:
+        if not fetch_page(cpu, cross(cpu, linear_ip), &page2):
+            return NULL
+        if page2 != block.physical2:
+            block = build(cpu, ip, linear_ip, physical_ip, mode)
+            if block == NULL:
+                return NULL
+    cdef Op *first = &block.head + 1
+    if cpu.link_from != NULL:
+        if block.physical2 == NO_PAGE and <uint64_t>cpu.link_from.imm == ip and not cpu.stepping:
+            cpu.link_from.target = first
+        cpu.link_from = NULL
+    if block.physical2 == NO_PAGE and not cpu.stepping:
+        jump = &cpu.jcache[(ip ^ (ip >> 12)) & (JCACHE_ENTRIES - 1)]
+        jump.key = ip ^ cpu.mode_key
+        jump.op = first
+    return first
+
+
+cdef inline uint64_t cross(Cpu *cpu, uint64_t linear_ip) noexcept nogil:
+    """The start of the page after that of a linear address."""
+    cdef uint64_t after = (linear_ip | 0xfff) + 1
+    return after if cpu.mode & MODE_WIDTH == MODE_64 else after & 0xffffffff
+
+
+cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_ip, uint32_t mode) noexcept nogil:
+    cdef Insn insns[BLOCK_INSTRUCTIONS]
+    cdef Op *places[BLOCK_INSTRUCTIONS]
+    cdef uint8_t bytes[16]
+    cdef const uint8_t *code = physical(cpu, physical_ip)
+    cdef const uint8_t *more
+    cdef uint8_t nothing[16]
+    cdef uint64_t page2 = NO_PAGE
+    cdef uint64_t room = 4096 - (physical_ip & 0xfff)   # bytes to the end of the page
+    cdef uint64_t used = 0, left, acct = 0
+    cdef uint32_t count = 0, jumps = 0
+    cdef int width = 16 if mode & MODE_WIDTH == MODE_16 else 32 if mode & MODE_WIDTH == MODE_32 else 64
+    cdef int length
+    cdef Block *block
+    cdef Op *op
+    cdef bint limited
+    if code == NULL:
+        # Nothing is there: an unclaimed bus reads all ones (which is no instruction).
+        memset(nothing, 0xff, 16)
+        code = nothing
+        room = 16
+    block = allocate_block(cpu, BLOCK_INSTRUCTIONS * OPS_PER_INSTRUCTION + 1)
+    op = &block.head + 1
+    while count < BLOCK_INSTRUCTIONS:
+        left = room - used
+        limited = False
+        if width != 64 and cpu.seg[SEG_CS].limit - (ip + used) < left - 1:
+            left = cpu.seg[SEG_CS].limit - (ip + used) + 1
+            limited = True
+        if left == 0 or width != 64 and ip + used > cpu.seg[SEG_CS].limit:
+            break
+        length = decode(code + used, <int>(left if left < 16 else 16), width, &insns[count])
+        if length == DECODE_NEED_MORE and count:
+            break  # starts a block of its own
+        if length == DECODE_NEED_MORE and limited:
+            fault(cpu, NULL, VEC_GP, 0)
+            return NULL
+        if length == DECODE_NEED_MORE:
+            # The instruction goes on in the next page.
+            if not fetch_page(cpu, cross(cpu, linear_ip), &page2):
+                return NULL
+            memcpy(bytes, code, left)
+            more = physical(cpu, page2)
+            if more == NULL:
+                memset(bytes + left, 0xff, 16 - left)
+            else:
+                memcpy(bytes + left, more, 16 - left)
+            left = 16
+            if width != 64 and cpu.seg[SEG_CS].limit - ip < 15:
+                left = cpu.seg[SEG_CS].limit - ip + 1
+            length = decode(bytes, <int>left, width, &insns[0])
+            if length == DECODE_NEED_MORE:
+                fault(cpu, NULL, VEC_GP, 0)
+                return NULL
+        places[count] = op
+        if length < 0:
+            memset(op, 0, sizeof(Op))
+            op.fn = undefined if length == DECODE_UNDEFINED else too_long
+            op.ip = ip + used
+            op.len = 1
+            op.acct = acct
+            op += 1
+            used += 1
+            break
+        op = translate_insn(cpu, &insns[count], op, ip + used, acct)
+        places[count] = op - 1
+        acct = op[-1].acct
+        used += <uint64_t>length
+        count += 1
+        if page2 != NO_PAGE or mode & MODE_STEP or not kinds[insns[count - 1].family] & KIND_CONTINUES:
+            break
+        if insns[count - 1].family == FAM_JCC:
+            jumps += 1
+            if jumps == JUMPS_PER_BLOCK:
+                break
+    memset(op, 0, sizeof(Op))
+    op.fn = block_end
+    op.ip = ip + used
+    if width == 32:
+        op.ip = <uint32_t>op.ip
+    op.acct = acct
+    op += 1
+    drop_dead_flags(places, insns, count)
+    block.physical = physical_ip
+    block.physical2 = page2
+    block.ip = ip
+    block.mode = mode
+    block.ops = <uint32_t>(op - (&block.head + 1))
+    insert_block(cpu, block, used)
+    cpu.blocks_decoded += 1
+    return block

@@ -1,0 +1,211 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from hvmx.core.blocks cimport block_at_rip
+from hvmx.core.codecache cimport flush_code
+from hvmx.core.interrupt cimport debug_trap, deliver_exception, deliver_interrupt, deliver_nmi
+from hvmx.core.ops cimport *
+from hvmx.core.state cimport *
+
+# Longest slice, in units of 1/CYCLE_FRACTION cycle: the instruction count of the accounting word must not overflow,
+# and an instruction costs at least one unit.
+cdef int64_t LONGEST_SLICE = (1 << ACCT_SHIFT) - (1 << 18)
+cdef enum:
+    SLICES_PER_POLL = 32
+    EXIT_EXTERNAL_INTERRUPT = 1
+    EXIT_INTERRUPT_WINDOW = 7
+
+
+cdef void settle(Cpu *cpu) noexcept nogil:
+    cdef int64_t passed = cpu.acct - cpu.acct_start
+    cpu.time += <uint64_t>passed >> ACCT_SHIFT
+    cpu.instructions += <uint64_t>passed & ACCT_INSTR_MASK
+    cpu.acct_start = cpu.acct
+
+
+cdef inline uint64_t cycles(Cpu *cpu) noexcept nogil:
+    return cpu.time // CYCLE_FRACTION
+
+
+cdef inline void grant(Cpu *cpu) noexcept nogil:
+    """A new budget: to the next thing that is due, or one instruction."""
+    cdef uint64_t until = cpu.deadline if cpu.deadline < cpu.slice_end else cpu.slice_end
+    cdef int64_t units = LONGEST_SLICE
+    cdef uint64_t distance = until - cycles(cpu)
+    if cpu.stepping:
+        cpu.acct = -1
+    else:
+        if distance < <uint64_t>(LONGEST_SLICE // CYCLE_FRACTION):
+            units = <int64_t>(until * CYCLE_FRACTION - cpu.time)
+        cpu.acct = -(units << ACCT_SHIFT)
+    cpu.acct_start = cpu.acct
+
+
+cdef inline bint interrupt_due(Cpu *cpu) noexcept nogil:
+    return cpu.pending & PEND_INTR and cpu.rflags & FL_IF and not cpu.shadow
+
+
+# Takes a host-side exit that no instruction asked for.
+cdef bint host_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
+    cpu.exit.reason = reason
+    cpu.exit.qualification = 0
+    cpu.exit.length = 0
+    cpu.time += cpu.exit_cost[reason]
+    if cpu.vmexit(cpu) != 0:
+        cpu.stop = STOP_ERROR if cpu.stop == STOP_NONE else cpu.stop
+        return False
+    return True
+
+
+cdef void take_interrupt(Cpu *cpu) noexcept nogil:
+    cdef int vector
+    if cpu.window:
+        cpu.window = 0
+        if not host_exit(cpu, EXIT_INTERRUPT_WINDOW):
+            return
+    vector = cpu.acknowledge(cpu)
+    if vector < 0:
+        return
+    cpu.halted = 0
+    cpu.interrupts += 1
+    deliver_interrupt(cpu, <uint32_t>vector)
+
+
+# Devices: what is due is done. While the guest runs, it is a host interrupt that brings the host back.
+cdef void take_deadline(Cpu *cpu) noexcept nogil:
+    if not cpu.halted and cpu.controls & CTL_EXT_INTR and not host_exit(cpu, EXIT_EXTERNAL_INTERRUPT):
+        return
+    if cpu.on_deadline(cpu) != 0 and cpu.stop == STOP_NONE:
+        cpu.stop = STOP_ERROR
+
+
+cdef void idle(Cpu *cpu) noexcept nogil:
+    """Halted: time passes until the next thing that is due."""
+    cdef uint64_t until = cpu.deadline if cpu.deadline < cpu.slice_end else cpu.slice_end
+    if not (cpu.rflags & FL_IF or cpu.pv != NULL) or cpu.deadline == ~<uint64_t>0:
+        if cpu.on_idle(cpu) != 0 and cpu.stop == STOP_NONE:
+            cpu.stop = STOP_HALTED
+        return
+    if until * CYCLE_FRACTION > cpu.time:
+        cpu.time = until * CYCLE_FRACTION
+
+
+cdef void run(Cpu *cpu) noexcept nogil:
+    cdef Op *op
+    cdef uint32_t slices = 0
+    cdef bint one
+    cpu.stop = STOP_NONE
+    while cpu.stop == STOP_NONE:
+        # --- what is due between instructions -----------------------------------------------------------------------
+        if cpu.pending & PEND_STOP:
+            cpu.pending &= ~<uint32_t>PEND_STOP
+            cpu.stop = STOP_REQUESTED
+            return
+        if cpu.pending & PEND_FLUSH:
+            cpu.pending &= ~<uint32_t>PEND_FLUSH
+            flush_code(cpu)
+        if cycles(cpu) >= cpu.deadline:
+            take_deadline(cpu)
+            if cpu.stop != STOP_NONE:
+                return
+        if cycles(cpu) >= cpu.slice_end:
+            cpu.stop = STOP_CYCLES
+            return
+        slices += 1
+        if slices % SLICES_PER_POLL == 0 and cpu.on_poll(cpu) != 0:
+            if cpu.stop == STOP_NONE:
+                cpu.stop = STOP_ERROR
+            return
+        if cpu.pending & PEND_TRAP and not cpu.shadow:
+            cpu.pending &= ~<uint32_t>PEND_TRAP
+            debug_trap(cpu)
+        elif cpu.pending & PEND_NMI and not cpu.shadow:
+            cpu.pending &= ~<uint32_t>PEND_NMI
+            cpu.halted = 0
+            deliver_nmi(cpu)
+        elif cpu.pending & PEND_EVENT and not cpu.shadow:
+            if cpu.pv_event(cpu) != 0:
+                cpu.halted = 0
+        elif interrupt_due(cpu):
+            take_interrupt(cpu)
+        elif cpu.pending & PEND_INTR and not cpu.halted:
+            cpu.window = 1
+        if cpu.fault:
+            answer_fault(cpu)
+            continue
+        if cpu.stop != STOP_NONE:
+            return
+        if cpu.halted:
+            idle(cpu)
+            continue
+        # --- instructions -------------------------------------------------------------------------------------------
+        one = cpu.shadow or cpu.rflags & FL_TF or cpu.window or instruction_breakpoints(cpu)
+        cpu.shadow = 0
+        if one and not cpu.stepping:
+            cpu.stepping = 2
+        grant(cpu)
+        run_blocks(cpu)
+        settle(cpu)
+        if cpu.fault:
+            answer_fault(cpu)
+        if cpu.stepping == 2:
+            cpu.stepping = 0
+        elif cpu.stepping and cpu.stop == STOP_NONE:
+            cpu.stop = STOP_CYCLES
+
+
+cdef void run_blocks(Cpu *cpu) noexcept nogil:
+    """Blocks until the budget is spent, something is pending, or a fault; leaves cpu.rip at the next instruction."""
+    cdef Op *op
+    cdef uint64_t before = cpu.rflags & FL_TF
+    if cpu.dr[7] & 0xff and instruction_breakpoints(cpu) and breakpoint_hit(cpu):
+        return
+    while cpu.acct < 0:
+        op = block_at_rip(cpu)
+        if op == NULL:
+            return
+        op.fn(cpu, op)
+        if cpu.fault or cpu.pending or cpu.halted or cpu.shadow:
+            break
+    if before and not cpu.fault:
+        cpu.dr6_pending |= 1 << 14
+        cpu.pending |= PEND_TRAP
+
+
+cdef void answer_fault(Cpu *cpu) noexcept nogil:
+    cdef uint32_t kind = cpu.fault
+    if kind == FAULT_ABORT:
+        cpu.fault = FAULT_NONE
+        if cpu.stop == STOP_NONE:
+            cpu.stop = STOP_ERROR
+        return
+    deliver_exception(cpu)
+    settle(cpu)
+
+
+# --- instruction breakpoints (SDM vol. 3, 17.3.1.1) -----------------------------------------------------------------------
+cdef bint instruction_breakpoints(Cpu *cpu) noexcept nogil:
+    cdef uint32_t index
+    if not cpu.dr[7] & 0xff:
+        return False
+    for index in range(4):
+        if (cpu.dr[7] >> (2 * index)) & 3 and not (cpu.dr[7] >> (16 + 4 * index)) & 3:
+            return True
+    return False
+
+
+cdef bint breakpoint_hit(Cpu *cpu) noexcept nogil:
+    cdef uint32_t index
+    cdef uint64_t at = cpu.rip
+    if cpu.rflags & FL_RF:
+        cpu.rflags &= ~<uint64_t>FL_RF
+        return False
+    if cpu.mode & MODE_WIDTH != MODE_64:
+        at = <uint32_t>(at + cpu.seg[SEG_CS].base)
+    for index in range(4):
+        if (cpu.dr[7] >> (2 * index)) & 3 and not (cpu.dr[7] >> (16 + 4 * index)) & 3 and cpu.dr[index] == at:
+            cpu.fault_dr6 = <uint64_t>1 << index
+            cpu.dr[6] |= cpu.fault_dr6
+            fault(cpu, NULL, VEC_DB, 0)
+            return True
+    return False
