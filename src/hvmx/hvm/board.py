@@ -1,0 +1,128 @@
+"""The least PC board that boots Linux: what is placed where, and which wire goes to which input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from hvmx.hvm import debug_exit as debug_exit_port
+from hvmx.hvm.bus import Bus
+from hvmx.hvm.cmos import Cmos
+from hvmx.hvm.debug_console import DebugConsole
+from hvmx.hvm.debug_exit import DebugExit
+from hvmx.hvm.device import Clock, Device, Saved, Sink
+from hvmx.hvm.i8042 import I8042
+from hvmx.hvm.input_log import InputLog
+from hvmx.hvm.pic import PicPair
+from hvmx.hvm.pit import Pit
+from hvmx.hvm.port61 import Port61
+from hvmx.hvm.port92 import Port92
+from hvmx.hvm.uart import Uart
+
+EPOCH = 1_577_836_800
+"""What the real-time clock shows at power-on by default: 2020-01-01 00:00:00 UTC, in Unix seconds."""
+
+
+class Board(Saved):
+    """An ISA board: interrupt controllers, timer, serial port, clock, keyboard controller, system ports.
+
+    `on_interrupt` gets the level of the line to the processor, `on_a20` whether address line 20 is let
+    through; both are called on change, after a reset and after a load. `on_reset` asks for a machine reset and
+    `on_shutdown` hands over what the guest wrote to the debug-exit port: they are called within the guest's
+    access, so they should only note it.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("pic", "pit", "serial", "cmos", "i8042", "port61", "port92")
+
+    def __init__(
+        self,
+        clock: Clock,
+        memory_bytes: int,
+        *,
+        serial: Sink,
+        on_interrupt: Callable[[bool], None],
+        on_reset: Callable[[], None],
+        on_a20: Callable[[bool], None],
+        on_shutdown: Callable[[int], None],
+        debug_exit: int | None = None,
+        debugcon: tuple[int, Sink] | None = None,
+        epoch: int = EPOCH,
+    ) -> None:
+        """`debug_exit` is a first port, `debugcon` a port and its sink; ValueError where they are taken."""
+        self._on_interrupt = on_interrupt
+        self._on_a20 = on_a20
+        self.ports = Bus("port")
+        self.mmio = Bus("MMIO")
+        self.pic = PicPair(on_interrupt)
+        self.pit = Pit(clock, self.pic.line(0))
+        self.serial = Uart(clock, self.pic.line(4), serial)
+        self.cmos = Cmos(clock, self.pic.line(8), memory_bytes, epoch)
+        self.i8042 = I8042(self.pic.line(1), self.pic.line(12), self._a20_changed, on_reset)
+        self.port61 = Port61(self.pit)
+        self.port92 = Port92(self._a20_changed, on_reset)
+        self.input = InputLog(clock, self.serial.receive)
+        self._a20 = True
+
+        self.ports.add(0x20, 2, self.pic, "master interrupt controller")
+        self.ports.add(0xA0, 2, self.pic, "slave interrupt controller", offset=2)
+        self.ports.add(0x4D0, 2, self.pic, "edge/level registers", offset=4)
+        self.ports.add(0x40, 4, self.pit, "interval timer")
+        self.ports.add(0x60, 1, self.i8042, "keyboard controller, data")
+        self.ports.add(0x64, 1, self.i8042, "keyboard controller, command", offset=4)
+        self.ports.add(0x61, 1, self.port61, "port 0x61")
+        self.ports.add(0x70, 2, self.cmos, "real-time clock and CMOS memory")
+        self.ports.add(0x92, 1, self.port92, "port 0x92")
+        self.ports.add(0x3F8, 8, self.serial, "serial port")
+        if debug_exit is not None:
+            self.ports.add(debug_exit, debug_exit_port.LENGTH, DebugExit(on_shutdown), "debug-exit port")
+        if debugcon is not None:
+            port, sink = debugcon
+            self.ports.add(port, 1, DebugConsole(sink), "debug console port")
+
+    @property
+    def a20(self) -> bool:
+        """Whether address line 20 is let through: the keyboard controller's gate or port 0x92's will do."""
+        return self.i8042.a20 or self.port92.a20
+
+    def _a20_changed(self) -> None:
+        if self.a20 != self._a20:
+            self._a20 = self.a20
+            self._on_a20(self._a20)
+
+    def _devices(self) -> tuple[Device, ...]:
+        # The interrupt controllers come last: a reset then finds its inputs at rest.
+        return (self.pit, self.serial, self.cmos, self.i8042, self.port61, self.port92, self.pic)
+
+    def next_event(self) -> int | None:
+        """The absolute guest cycle at which `advance` next has something to do, or None."""
+        soonest = self.pit.next_event()
+        for due in (self.serial.next_event(), self.cmos.next_event(), self.input.next_event()):
+            if due is not None and (soonest is None or due < soonest):
+                soonest = due
+        return soonest
+
+    def advance(self, now: int) -> None:
+        """Do all that is due up to guest cycle `now`, in the order of the cycles."""
+        while (due := self.next_event()) is not None and due <= now:
+            self.input.advance(due)
+            for device in (self.pit, self.serial, self.cmos):
+                device.advance(due)
+
+    def acknowledge_interrupt(self) -> int:
+        """The processor takes the interrupt: its vector."""
+        return self.pic.acknowledge()
+
+    def reset(self) -> None:
+        """The reset line: every device as after power-on; guest cycles and the time of day go on."""
+        for device in self._devices():
+            device.reset()
+        self._announce()
+
+    def load(self, state: dict[str, object]) -> None:
+        super().load(state)
+        self._announce()
+
+    def _announce(self) -> None:
+        self._a20 = self.a20
+        self._on_a20(self._a20)
+        self._on_interrupt(self.pic.output)

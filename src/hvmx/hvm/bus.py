@@ -1,0 +1,129 @@
+"""A bus: addresses to devices, for ports and for memory-mapped registers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hvmx.hvm.device import Device
+
+_DENSE = 4096
+"""Regions up to this many bytes have one table entry a byte, so that an access costs one look-up."""
+
+_COUNTED = 1 << 16
+"""Unmapped addresses that are counted one by one: every port, and a bound on what a guest makes us hold."""
+
+OTHER = -1
+"""The address under which unmapped accesses are counted once `_COUNTED` others are."""
+
+_MASK = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF, 8: 0xFFFF_FFFF_FFFF_FFFF}
+
+
+class Region(NamedTuple):
+    """What answers at `base` ... `base + length - 1`; `offset` is the device's name for `base`."""
+
+    base: int
+    length: int
+    device: Device
+    name: str
+    offset: int
+
+
+class _Entry(NamedTuple):
+    read: Callable[[int, int], int]
+    write: Callable[[int, int, int], None]
+    offset: int
+    room: int  # the widest access here that reaches the device whole, in bytes
+
+
+class Bus:
+    """Routes accesses of 1, 2, 4 or 8 bytes to devices, which see offsets only.
+
+    What no device answers reads as all ones and is counted, reads and writes apart, in `unmapped_reads` and
+    `unmapped_writes` (address to count).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.regions: list[Region] = []
+        self.unmapped_reads: dict[int, int] = {}
+        self.unmapped_writes: dict[int, int] = {}
+        self._dense: dict[int, _Entry] = {}
+        self._large: list[Region] = []
+
+    def add(self, base: int, length: int, device: Device, name: str, offset: int = 0) -> None:
+        """Place `device` at `base`, where it sees `offset`; ValueError if a byte of it is taken."""
+        if base < 0 or length <= 0:
+            raise ValueError(f"{name}: {length} bytes at {base:#x} is no range of the {self.name} bus")
+        region = Region(base, length, device, name, offset)
+        for other in self.regions:
+            if base < other.base + other.length and other.base < base + length:
+                raise ValueError(f"{self.name} bus: {_span(region)} overlaps {_span(other)}")
+        self.regions.append(region)
+        if length > _DENSE:
+            self._large.append(region)
+            return
+        for address in range(base, base + length):
+            self._dense[address] = _entry(region, address)
+
+    def read(self, address: int, width: int) -> int:
+        """Read `width` bytes at `address`, little end first."""
+        entry = self._dense.get(address)
+        if entry is not None:
+            read, _, offset, room = entry
+            if width <= room:
+                return read(offset, width)
+        return self._read_slowly(address, width)
+
+    def write(self, address: int, width: int, value: int) -> None:
+        """Write the low `width` bytes of `value` at `address`, little end first."""
+        entry = self._dense.get(address)
+        if entry is not None:
+            _, write, offset, room = entry
+            if width <= room:
+                write(offset, width, value & _MASK[width])
+                return
+        self._write_slowly(address, width, value)
+
+    def _find(self, address: int) -> _Entry | None:
+        entry = self._dense.get(address)
+        if entry is None:
+            for region in self._large:
+                if region.base <= address < region.base + region.length:
+                    return _entry(region, address)
+        return entry
+
+    def _read_slowly(self, address: int, width: int) -> int:
+        entry = self._find(address)
+        if entry is not None and width <= entry.room:
+            return entry.read(entry.offset, width)
+        if not any(self._find(address + byte) for byte in range(width)):
+            _count(self.unmapped_reads, address)
+            return _MASK[width]
+        return sum(self.read(address + byte, 1) << 8 * byte for byte in range(width))
+
+    def _write_slowly(self, address: int, width: int, value: int) -> None:
+        entry = self._find(address)
+        if entry is not None and width <= entry.room:
+            entry.write(entry.offset, width, value & _MASK[width])
+        elif not any(self._find(address + byte) for byte in range(width)):
+            _count(self.unmapped_writes, address)
+        else:
+            for byte in range(width):
+                self.write(address + byte, 1, value >> 8 * byte)
+
+
+def _entry(region: Region, address: int) -> _Entry:
+    into = address - region.base
+    room = min(region.device.WIDEST, region.length - into)
+    return _Entry(region.device.read, region.device.write, region.offset + into, room)
+
+
+def _span(region: Region) -> str:
+    return f"{region.name} at {region.base:#x}-{region.base + region.length - 1:#x}"
+
+
+def _count(counts: dict[int, int], address: int) -> None:
+    if address not in counts and len(counts) >= _COUNTED:
+        address = OTHER
+    counts[address] = counts.get(address, 0) + 1

@@ -1,0 +1,112 @@
+"""The host side of the serial port: where bytes go to, and where they come from without ever waiting."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+_ESCAPE = 0x01  # Ctrl-A
+_QUIT = ord("x")
+
+
+def null_sink(data: bytes) -> None:
+    """Drops what it gets."""
+
+
+class StreamSink:
+    """Writes to a binary stream; a line at a time, and the rest at `flush`, which a prompt needs."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def __call__(self, data: bytes) -> None:
+        self._stream.write(data)
+        if b"\n" in data:
+            self._stream.flush()
+
+    def flush(self) -> None:
+        """Bring everything out."""
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Flush, and close the stream unless it is standard output."""
+        self._stream.flush()
+        if self._stream is not sys.stdout.buffer:
+            self._stream.close()
+
+
+def stdout_sink() -> StreamSink:
+    """Standard output."""
+    return StreamSink(sys.stdout.buffer)
+
+
+def file_sink(path: Path) -> StreamSink:
+    """A file, written anew; OSError where that cannot be."""
+    return StreamSink(path.open("wb"))
+
+
+class KeySource:
+    """Input from a file descriptor, standard input by default, polled; a terminal is in raw mode meanwhile.
+
+    Ctrl-A x sets `quit`; Ctrl-A Ctrl-A sends one Ctrl-A. On a terminal Ctrl-C goes to the guest. Use it as a
+    context manager: leaving it restores the terminal.
+    """
+
+    def __init__(self, descriptor: int = 0) -> None:
+        self.quit = False
+        self.ended = False
+        self._descriptor = descriptor
+        self._escaped = False
+        self._saved: list[Any] | None = None
+
+    def __enter__(self) -> KeySource:
+        if os.isatty(self._descriptor):
+            self._saved = termios.tcgetattr(self._descriptor)
+            raw = termios.tcgetattr(self._descriptor)
+            raw[0] &= ~(
+                termios.BRKINT | termios.PARMRK | termios.ISTRIP
+                | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
+            )  # fmt: skip
+            # Output processing stays: the host's own messages share the terminal.
+            raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+            raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, raw)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._saved is not None:
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, self._saved)
+            self._saved = None
+
+    def poll(self, limit: int) -> bytes:
+        """At most `limit` bytes that are there already; empty if there are none, or no more."""
+        if limit <= 0 or self.ended or not select.select([self._descriptor], [], [], 0)[0]:
+            return b""
+        data = os.read(self._descriptor, limit)
+        if not data:
+            self.ended = True
+        # A pipe may carry any byte: only a terminal has an escape.
+        return self._unescape(data) if self._saved is not None else data
+
+    def _unescape(self, data: bytes) -> bytes:
+        taken = bytearray()
+        for value in data:
+            if not self._escaped:
+                if value == _ESCAPE:
+                    self._escaped = True
+                else:
+                    taken.append(value)
+                continue
+            self._escaped = False
+            if value == _QUIT:
+                self.quit = True
+            elif value == _ESCAPE:
+                taken.append(value)
+        return bytes(taken)

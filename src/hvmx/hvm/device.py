@@ -1,0 +1,124 @@
+"""What a device is to the board: registers at offsets, time in guest cycles, state that can be saved."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+IrqLine = Callable[[bool], None]
+"""An interrupt wire: called with the new level whenever the device drives it."""
+
+Sink = Callable[[bytes], None]
+"""Where bytes that the guest sends come out on the host."""
+
+State = dict[str, Any]
+"""A saved state: field names to integers, truth values, None, bytes, or nested states."""
+
+
+class Clock(Protocol):
+    """The machine's one clock."""
+
+    @property
+    def cycles(self) -> int:
+        """Guest cycles since power-on; never goes back."""
+
+    @property
+    def hz(self) -> int:
+        """Guest cycles in a guest second; constant for the life of the machine."""
+
+
+class Oscillator:
+    """A crystal of `hz` hertz, derived from the guest clock by exact integer arithmetic."""
+
+    def __init__(self, clock: Clock, hz: int) -> None:
+        self._clock = clock
+        self._hz = hz
+        self._clock_hz = clock.hz
+
+    def now(self) -> int:
+        """Whole ticks since power-on."""
+        return self._clock.cycles * self._hz // self._clock_hz
+
+    def at(self, cycle: int) -> int:
+        """Whole ticks since power-on at guest cycle `cycle`."""
+        return cycle * self._hz // self._clock_hz
+
+    def cycle_of(self, tick: int) -> int:
+        """The first guest cycle at which `at` gives `tick` or more."""
+        return -(-tick * self._clock_hz // self._hz)
+
+
+class Saved:
+    """State made of the attributes named in FIELDS; a change of their meaning takes a new VERSION."""
+
+    VERSION: ClassVar[int] = 1
+    FIELDS: ClassVar[tuple[str, ...]] = ()
+
+    def save(self) -> State:
+        """The state as a dictionary that shares nothing with the device."""
+        state: State = {"version": self.VERSION}
+        for name in self.FIELDS:
+            value = getattr(self, name)
+            if isinstance(value, Saved):
+                value = value.save()
+            elif isinstance(value, bytearray):
+                value = bytes(value)
+            state[name] = value
+        return state
+
+    def load(self, state: State) -> None:
+        """Take over a state that `save` gave; ValueError, and nothing changed, if it is not one."""
+        self.check(state)
+        for name in self.FIELDS:
+            value = getattr(self, name)
+            if isinstance(value, Saved):
+                value.load(state[name])
+            elif isinstance(value, bytearray):
+                value[:] = state[name]
+            else:
+                setattr(self, name, state[name])
+
+    def check(self, state: State) -> None:
+        """ValueError unless `load` can take `state`."""
+        what = type(self).__name__
+        if not isinstance(state, dict) or state.get("version") != self.VERSION:
+            raise ValueError(f"{what}: saved state is not of version {self.VERSION}")
+        if set(state) != {"version", *self.FIELDS}:
+            odd = ", ".join(sorted(set(state) ^ {"version", *self.FIELDS}))
+            raise ValueError(f"{what}: saved state has missing or unknown fields: {odd}")
+        for name in self.FIELDS:
+            value = getattr(self, name)
+            if isinstance(value, Saved):
+                value.check(state[name])
+            elif not isinstance(state[name], bytes if isinstance(value, bytearray) else (int, type(None))):
+                raise ValueError(f"{what}: saved field {name} holds {state[name]!r}")
+
+
+class Device(Saved, ABC):
+    """A device on a bus.
+
+    Offsets and widths are in bytes. The bus never passes an offset outside what the board placed, nor a
+    width above `WIDEST`: it splits wider accesses into bytes, as an ISA bus does for an 8-bit card.
+    """
+
+    WIDEST: ClassVar[int] = 1
+
+    @abstractmethod
+    def read(self, offset: int, width: int) -> int:
+        """The register at `offset`; side effects included."""
+
+    @abstractmethod
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Write `value`, which fits `width` bytes, to the register at `offset`."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Go to the state of after power-on; time goes on."""
+
+    def next_event(self) -> int | None:
+        """The absolute guest cycle, after the last `advance`, at which the device has something to do."""
+        return None
+
+    def advance(self, now: int) -> None:
+        """Do everything that is due up to guest cycle `now`; `next_event` is later than `now` afterwards."""

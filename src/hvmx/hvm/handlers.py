@@ -1,0 +1,51 @@
+"""The exit handlers that reach the board: port I/O and memory-mapped registers.
+
+An exit here has `width` in bytes and `value`; a handler sets `value` where the guest reads.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hvmx.hvm.board import Board
+
+
+class VirtualCpu(Protocol):
+    """What the handlers need of a vCPU."""
+
+    @property
+    def board(self) -> Board: ...
+
+
+class IoExit(Protocol):
+    """An I/O instruction exit (SDM vol. 3, table 28-5); one exit an iteration for string I/O."""
+
+    port: int
+    width: int
+    is_in: bool
+    value: int
+
+
+class MmioExit(Protocol):
+    """An access to guest-physical addresses that no memory backs."""
+
+    guest_physical: int
+    width: int
+    is_write: bool
+    value: int
+
+
+def io_instruction(vcpu: VirtualCpu, exit: IoExit) -> None:
+    """IN and OUT."""
+    if exit.is_in:
+        exit.value = vcpu.board.ports.read(exit.port, exit.width)
+    else:
+        vcpu.board.ports.write(exit.port, exit.width, exit.value)
+
+
+def mmio(vcpu: VirtualCpu, exit: MmioExit) -> None:
+    """Loads and stores of a device's registers."""
+    if exit.is_write:
+        vcpu.board.mmio.write(exit.guest_physical, exit.width, exit.value)
+    else:
+        exit.value = vcpu.board.mmio.read(exit.guest_physical, exit.width)
