@@ -27,7 +27,7 @@ class Board(Saved):
     """An ISA board: interrupt controllers, timer, serial port, clock, keyboard controller, system ports.
 
     `on_interrupt` gets the level of the line to the processor, `on_a20` whether address line 20 is let
-    through; both are called on change, after a reset and after a load. `on_reset` asks for a machine reset and
+    through; both are called on change, after a reset and after a load. `on_reset` asks for a machine reset,
     `on_shutdown` hands over what the guest wrote to the debug-exit port: they are called within the guest's
     access, so they should only note it.
     """

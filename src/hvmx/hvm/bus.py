@@ -93,11 +93,14 @@ class Bus:
                     return _entry(region, address)
         return entry
 
+    def _any(self, address: int, width: int) -> bool:
+        return any(self._find(address + byte) for byte in range(width))
+
     def _read_slowly(self, address: int, width: int) -> int:
         entry = self._find(address)
         if entry is not None and width <= entry.room:
             return entry.read(entry.offset, width)
-        if not any(self._find(address + byte) for byte in range(width)):
+        if width == 1 or not self._any(address, width):
             _count(self.unmapped_reads, address)
             return _MASK[width]
         return sum(self.read(address + byte, 1) << 8 * byte for byte in range(width))
@@ -106,7 +109,7 @@ class Bus:
         entry = self._find(address)
         if entry is not None and width <= entry.room:
             entry.write(entry.offset, width, value & _MASK[width])
-        elif not any(self._find(address + byte) for byte in range(width)):
+        elif width == 1 or not self._any(address, width):
             _count(self.unmapped_writes, address)
         else:
             for byte in range(width):
@@ -124,6 +127,7 @@ def _span(region: Region) -> str:
 
 
 def _count(counts: dict[int, int], address: int) -> None:
-    if address not in counts and len(counts) >= _COUNTED:
-        address = OTHER
-    counts[address] = counts.get(address, 0) + 1
+    count = counts.get(address)
+    if count is None and len(counts) >= _COUNTED:
+        address, count = OTHER, counts.get(OTHER)
+    counts[address] = (count or 0) + 1

@@ -8,7 +8,7 @@ import sys
 import termios
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, final
 
 _ESCAPE = 0x01  # Ctrl-A
 _QUIT = ord("x")
@@ -50,6 +50,7 @@ def file_sink(path: Path) -> StreamSink:
     return StreamSink(path.open("wb"))
 
 
+@final
 class KeySource:
     """Input from a file descriptor, standard input by default, polled; a terminal is in raw mode meanwhile.
 

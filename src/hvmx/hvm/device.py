@@ -82,7 +82,8 @@ class Saved:
     def check(self, state: State) -> None:
         """ValueError unless `load` can take `state`."""
         what = type(self).__name__
-        if not isinstance(state, dict) or state.get("version") != self.VERSION:
+        version = state.get("version") if isinstance(state, dict) else None
+        if version != self.VERSION:
             raise ValueError(f"{what}: saved state is not of version {self.VERSION}")
         if set(state) != {"version", *self.FIELDS}:
             odd = ", ".join(sorted(set(state) ^ {"version", *self.FIELDS}))
@@ -92,7 +93,7 @@ class Saved:
             if isinstance(value, Saved):
                 value.check(state[name])
             elif not isinstance(state[name], bytes if isinstance(value, bytearray) else (int, type(None))):
-                raise ValueError(f"{what}: saved field {name} holds {state[name]!r}")
+                raise ValueError(f"{what}: saved field {name} holds {state[name]!r}")  # noqa: TRY004
 
 
 class Device(Saved, ABC):

@@ -17,8 +17,8 @@ class Counter(Saved):
     """One counter. Times are ticks of the input clock since power-on; counts are 1 to 65536 (BCD: 10000)."""
 
     FIELDS: ClassVar[tuple[str, ...]] = (
-        "mode", "bcd", "access", "gate", "loaded", "triggered", "reload", "waiting", "switch", "count",
-        "anchor", "low_byte", "high_next", "latch", "status",
+        "programmed", "mode", "bcd", "access", "gate", "loaded", "triggered", "reload", "waiting", "switch",
+        "count", "anchor", "low_byte", "high_next", "latch", "status",
     )  # fmt: skip
 
     def __init__(self, gate: bool) -> None:
@@ -27,6 +27,7 @@ class Counter(Saved):
 
     def reset(self) -> None:
         """The data sheet leaves this state open: here, not counting, and OUT low."""
+        self.programmed = 0x30  # the control word's low six bits, as written
         self.mode = 0
         self.bcd = False
         self.access = 3  # 1: low byte, 2: high byte, 3: low then high
@@ -120,10 +121,11 @@ class Counter(Saved):
 
     def value(self, tick: int) -> int:
         """The counting element, as 16 bits of the counter's number system."""
-        if self._periodic and self._running() and tick >= self.anchor:
+        mode = self.mode
+        if (mode == 2 or mode == 3) and self.loaded and self.gate and tick >= self.anchor:
             reload = self.reload
             phase = (tick - self.anchor) % reload
-            if self.mode == 2:
+            if mode == 2:
                 value = reload - phase
             else:
                 # Steps of two; an odd count drops its lowest bit and stays one tick longer in the high half.
@@ -137,6 +139,7 @@ class Counter(Saved):
         """A control word with an access mode: sets the mode and waits for a count."""
         self.count = _from_bcd(self.value(tick)) if self.bcd else self.value(tick)
         self.anchor = tick
+        self.programmed = value & 0x3F
         self.access = value >> 4 & 3
         mode = value >> 1 & 7
         self.mode = mode - 4 if mode > 5 else mode
@@ -154,7 +157,7 @@ class Counter(Saved):
             null = not self.loaded or self.waiting is not None or (self._running() and tick < self.anchor)
             if self.mode == 1 or self.mode == 5:
                 null = not self.triggered
-            self.status = self.out(tick) << 7 | null << 6 | self.access << 4 | self.mode << 1 | self.bcd
+            self.status = self.out(tick) << 7 | null << 6 | self.programmed
 
     def read(self, tick: int) -> int:
         if self.status is not None:
@@ -262,15 +265,19 @@ class Pit(Device):
 
     def write(self, offset: int, width: int, value: int) -> None:
         tick = self._oscillator.now()
+        if offset == 3 and value < 0xC0 and not value & 0x30:
+            counter = self._counters[value >> 6]
+            if counter.waiting is not None:
+                self._follow(tick)
+            counter.latch_count(tick)
+            return
         self._follow(tick)
         if offset < 3:
             self._counters[offset].write(value, tick)
-        elif value >> 6 == 3:
+        elif value >= 0xC0:
             self._read_back(value, tick)
-        elif value & 0x30:
-            self._counters[value >> 6].control(value, tick)
         else:
-            self._counters[value >> 6].latch_count(tick)
+            self._counters[value >> 6].control(value, tick)
         self._drive(self.counter0.out(tick))
         self._plan(tick)
 

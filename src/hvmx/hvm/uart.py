@@ -31,11 +31,16 @@ _BYTES = [bytes((value,)) for value in range(256)]
 
 
 class Uart(Device):
-    """One serial port; `transmit` gets every byte that the guest sends, `receive` takes its input."""
+    """One serial port; `transmit` gets every byte that the guest sends, `receive` takes its input.
+
+    `character_cycles` is what one character takes on the wire, start, parity and stop bits included, in guest
+    cycles; at least 1.
+    """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
-        "ier", "fcr", "lcr", "mcr", "lsr", "msr", "scratch", "divisor", "transmitter_pending", "timed_out",
-        "_fifo", "_incoming", "_wire_free", "_transmitter_due", "_arrival_due", "_timeout_due", "_level",
+        "ier", "fcr", "lcr", "mcr", "lsr", "msr", "scratch", "divisor", "character_cycles",
+        "transmitter_pending", "timed_out", "_fifo", "_incoming", "_wire_free", "_transmitter_due",
+        "_arrival_due", "_timeout_due", "_level",
     )  # fmt: skip
 
     def __init__(self, clock: Clock, irq: IrqLine, transmit: Sink) -> None:
@@ -48,10 +53,10 @@ class Uart(Device):
         self._clear()
 
     def _clear(self) -> None:
-        self.ier = self.fcr = self.lcr = self.mcr = self.scratch = 0
+        self.ier = self.fcr = self.mcr = self.scratch = 0
         self.lsr = _LSR_TRANSMITTER_EMPTY
         self.msr = _MSR_CONNECTED
-        self.divisor = 12  # 9600 baud; the data sheet leaves it open
+        self._set_format(0, 12)  # 9600 baud; the data sheet leaves the divisor open
         self.transmitter_pending = False  # the transmitter interrupt's condition
         self.timed_out = False  # characters wait in the FIFO and nothing moved for four characters' time
         self._wire_free = 0  # the guest cycle at which the last character written has left the wire
@@ -60,12 +65,12 @@ class Uart(Device):
         self._timeout_due: int | None = None
         self._fifo.clear()
 
-    def character_cycles(self) -> int:
-        """Guest cycles of one character on the wire, start, parity and stop bits included; at least 1."""
-        half_bits = 2 * (1 + 5 + (self.lcr & 3) + (self.lcr >> 3 & 1) + 1)
-        if self.lcr & 0x04:
-            half_bits += 2 if self.lcr & 3 else 1  # two stop bits, or one and a half with five data bits
-        return half_bits * 8 * (self.divisor or 65536) * self._clock.hz // CRYSTAL_HZ or 1
+    def _set_format(self, lcr: int, divisor: int) -> None:
+        self.lcr, self.divisor = lcr, divisor
+        half_bits = 2 * (1 + 5 + (lcr & 3) + (lcr >> 3 & 1) + 1)
+        if lcr & 0x04:
+            half_bits += 2 if lcr & 3 else 1  # two stop bits, or one and a half with five data bits
+        self.character_cycles = half_bits * 8 * (divisor or 65536) * self._clock.hz // CRYSTAL_HZ or 1
 
     # Input
 
@@ -86,7 +91,7 @@ class Uart(Device):
         if not self._incoming or len(self._fifo) >= capacity or self.mcr & _MCR_LOOP:
             self._arrival_due = None
         elif self._arrival_due is None:
-            self._arrival_due = self._clock.cycles + self.character_cycles()
+            self._arrival_due = self._clock.cycles + self.character_cycles
 
     def _take_in(self, value: int, now: int) -> None:
         if len(self._fifo) < (_FIFO if self.fcr & 1 else 1):
@@ -100,7 +105,7 @@ class Uart(Device):
 
     def _restart_timeout(self, now: int) -> None:
         self.timed_out = False
-        self._timeout_due = now + 4 * self.character_cycles() if self.fcr & 1 and self._fifo else None
+        self._timeout_due = now + 4 * self.character_cycles if self.fcr & 1 and self._fifo else None
 
     # Interrupts
 
@@ -176,18 +181,18 @@ class Uart(Device):
     def write(self, offset: int, width: int, value: int) -> None:
         if offset == 0:
             if self.lcr & 0x80:
-                self.divisor = self.divisor & 0xFF00 | value
+                self._set_format(self.lcr, self.divisor & 0xFF00 | value)
             else:
                 self._send(value)
         elif offset == 1:
             if self.lcr & 0x80:
-                self.divisor = value << 8 | self.divisor & 0xFF
+                self._set_format(self.lcr, value << 8 | self.divisor & 0xFF)
             else:
                 self._enable(value & 0x0F)
         elif offset == 2:
             self._control_fifos(value)
         elif offset == 3:
-            self.lcr = value
+            self._set_format(value, self.divisor)
         elif offset == 4:
             self._control_modem(value & 0x1F)
         elif offset == 7:
@@ -202,7 +207,7 @@ class Uart(Device):
             self._take_in(value, now)
             self.transmitter_pending = True
             return
-        character = self.character_cycles()
+        character = self.character_cycles
         # The interrupt comes when the last character moves into the shift register, but not within a
         # character's time of the write (data sheet, "FIFO interrupt mode operation"). A guest that overruns
         # its FIFO loses nothing, and waits no longer than for a full one.
@@ -266,7 +271,7 @@ class Uart(Device):
                 self._transmitter_due = None
                 self.transmitter_pending = True
             elif due == self._arrival_due:
-                self._arrival_due = due + self.character_cycles()
+                self._arrival_due = due + self.character_cycles
                 self._take_in(self._incoming.pop(0), due)
                 self._expect_arrival()
             else:
