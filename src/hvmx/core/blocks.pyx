@@ -49,12 +49,6 @@ for _number, _name in enumerate(families()):
         | KIND_SETS_ALL * (_name in SETS_ALL) | KIND_SETS_ALL_BUT_CF * (_name in SETS_ALL_BUT_CF)
         | KIND_READS_CF * (_name in READS_CF) | KIND_NO_FLAGS * (_name in NO_FLAGS))
 
-# Cost classes that an operand adds to its instruction's own; the first three of isa.cost_classes().
-cdef enum:
-    COST_LOAD = 0
-    COST_STORE = 1
-    COST_LOCKED = 2
-
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
 cdef void stale(Cpu *cpu, Op *op) noexcept nogil:
@@ -348,7 +342,7 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
 cdef inline uint64_t cross(Cpu *cpu, uint64_t linear_ip) noexcept nogil:
     """The start of the page after that of a linear address."""
     cdef uint64_t after = (linear_ip | 0xfff) + 1
-    return after if cpu.mode & MODE_WIDTH == MODE_64 else after & 0xffffffff
+    return after if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>after
 
 
 cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_ip, uint32_t mode) noexcept nogil:
@@ -417,7 +411,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
             break
         op = translate_insn(cpu, &insns[count], op, ip + used, acct)
         places[count] = op - 1
-        acct = op[-1].acct
+        acct = (op - 1).acct
         used += <uint64_t>length
         count += 1
         if page2 != NO_PAGE or mode & MODE_STEP or not kinds[insns[count - 1].family] & KIND_CONTINUES:

@@ -89,8 +89,8 @@ cdef inline uint64_t chunk_mask(uint64_t offset, uint64_t size) noexcept nogil:
 cdef void forbid_fast_writes(Cpu *cpu, uint64_t page) noexcept nogil:
     cdef uint32_t kind, index
     cdef TlbEntry *entry
-    for kind in range(TLB_KINDS):
-        for index in range(TLB_ENTRIES):
+    for kind in range(<uint32_t>TLB_KINDS):
+        for index in range(<uint32_t>TLB_ENTRIES):
             entry = &cpu.tlbs[kind][index]
             if entry.phys == page:
                 entry.w = NO_PAGE
@@ -189,5 +189,5 @@ cdef void flush_code(Cpu *cpu) noexcept nogil:
 
 cdef void flush_jumps(Cpu *cpu) noexcept nogil:
     cdef uint32_t index
-    for index in range(JCACHE_ENTRIES):
+    for index in range(<uint32_t>JCACHE_ENTRIES):
         cpu.jcache[index].key = NO_JUMP

@@ -177,9 +177,9 @@ cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nog
 cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
     cdef uint32_t kind, index
     cdef TlbEntry *entry
-    for kind in range(TLB_KINDS):
+    for kind in range(<uint32_t>TLB_KINDS):
         entry = cpu.tlbs[kind]
-        for index in range(TLB_ENTRIES):
+        for index in range(<uint32_t>TLB_ENTRIES):
             if all or not entry.rights & TLB_GLOBAL:
                 entry.tag = NO_PAGE
                 entry.r = NO_PAGE
@@ -191,7 +191,7 @@ cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
 cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
     cdef uint32_t kind, index
     cdef TlbEntry *entry
-    for kind in range(TLB_KINDS):
+    for kind in range(<uint32_t>TLB_KINDS):
         entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
         if entry.tag == address & PAGE_MASK:
             if entry.rights & TLB_LARGE:
@@ -234,7 +234,7 @@ cdef void check_data_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, bint
 # --- slow paths -----------------------------------------------------------------------------------------------------------
 cdef uint64_t wrap(Cpu *cpu, uint64_t address) noexcept nogil:
     """Linear addresses are 32 bits wide outside of 64-bit mode."""
-    return address if cpu.mode & MODE_WIDTH == MODE_64 else address & 0xffffffff
+    return address if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>address
 
 
 cdef uint64_t load_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uint32_t size) noexcept nogil:
@@ -395,7 +395,7 @@ cdef uint64_t linear(Cpu *cpu, Op *op, uint32_t segment, uint64_t offset, uint32
         if <uint64_t>(<int64_t>(address << 16) >> 16) != address:
             fault(cpu, op, vector, 0)
         return address
-    offset &= 0xffffffff
+    offset = <uint32_t>offset
     if seg.access & AR_UNUSABLE:
         fault(cpu, op, vector, 0)
         return 0
@@ -409,19 +409,19 @@ cdef uint64_t linear(Cpu *cpu, Op *op, uint32_t segment, uint64_t offset, uint32
             return 0
     last = offset + size - 1
     if seg.access & 0xc == 4:  # data, expand-down (SDM vol. 3, 5.3)
-        top = 0xffffffff if seg.access & AR_DB else 0xffff
+        top = <uint64_t>0xffffffff if seg.access & AR_DB else 0xffff
         if offset <= seg.limit or last > top:
             fault(cpu, op, vector, 0)
             return 0
-    elif last > seg.limit and seg.limit != 0xffffffff:
+    elif last > seg.limit and seg.limit != <uint32_t>0xffffffff:
         fault(cpu, op, vector, 0)
         return 0
-    return (seg.base + offset) & 0xffffffff
+    return <uint32_t>(seg.base + offset)
 
 
 cdef inline bint flat(Segment *seg) noexcept nogil:
     """A segment whose checks and base can be left out: writable, expand-up data over all of 4 GiB."""
-    return seg.base == 0 and seg.limit == 0xffffffff and seg.access & (AR_UNUSABLE | 0xe) == 2
+    return seg.base == 0 and seg.limit == <uint32_t>0xffffffff and seg.access & (AR_UNUSABLE | 0xe) == 2
 
 
 cdef uint32_t code_segment_id(Cpu *cpu) noexcept nogil:

@@ -91,7 +91,7 @@ cdef inline bint bad_target(Cpu *cpu, uint64_t target) noexcept nogil:
 
 cdef inline void rewind(Cpu *cpu, Op *op) noexcept nogil:
     """Account what came before this instruction and point at it."""
-    cpu.acct += <int64_t>op[-1].acct
+    cpu.acct += <int64_t>(op - 1).acct
     cpu.rip = op.ip
 
 

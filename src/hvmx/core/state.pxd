@@ -187,7 +187,7 @@ cdef extern from "state.h" nogil:
     ctypedef struct CodePage
     ctypedef struct Cpu
     ctypedef struct Op
-    ctypedef void (*OpFn)(Cpu *, Op *) noexcept
+    ctypedef void (*OpFn)(Cpu *, Op *) noexcept nogil
 
     ctypedef struct Op:
         OpFn fn
@@ -287,7 +287,10 @@ cdef extern from "state.h" nogil:
         uint32_t stop, stepping, window
         uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable
         uint64_t sysenter_cs, sysenter_esp, sysenter_eip
-        uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_phys[16], mcg_status, debugctl
+        uint64_t mtrr_def_type
+        uint64_t mtrr_fixed[11]
+        uint64_t mtrr_phys[16]
+        uint64_t mcg_status, debugctl
         uint16_t fcw, fsw, ftw, fop
         uint64_t fip, fdp
         uint32_t mxcsr, mxcsr_mask
@@ -310,11 +313,11 @@ cdef extern from "state.h" nogil:
         uint32_t phys_bits
         uint64_t a20_mask
         ExitInfo exit
-        int (*on_deadline)(Cpu *) noexcept
-        int (*acknowledge)(Cpu *) noexcept
-        int (*on_idle)(Cpu *) noexcept
-        int (*on_poll)(Cpu *) noexcept
-        int (*vmexit)(Cpu *) noexcept
+        int (*on_deadline)(Cpu *) noexcept nogil
+        int (*acknowledge)(Cpu *) noexcept nogil
+        int (*on_idle)(Cpu *) noexcept nogil
+        int (*on_poll)(Cpu *) noexcept nogil
+        int (*vmexit)(Cpu *) noexcept nogil
         uint32_t controls
         uint32_t exception_bitmap
         uint64_t cr0_mask, cr4_mask
@@ -322,11 +325,11 @@ cdef extern from "state.h" nogil:
         uint8_t *io_bitmap
         uint8_t *msr_bitmap
         void *pv
-        int (*pv_hypercall)(Cpu *, Op *) noexcept
-        int (*pv_exception)(Cpu *, uint32_t vector, uint32_t error, uint64_t cr2) noexcept
-        int (*pv_privileged)(Cpu *, uint64_t ip) noexcept
-        int (*pv_event)(Cpu *) noexcept
-        int (*vmcall)(Cpu *) noexcept
+        int (*pv_hypercall)(Cpu *, Op *) noexcept nogil
+        int (*pv_exception)(Cpu *, uint32_t vector, uint32_t error, uint64_t cr2) noexcept nogil
+        int (*pv_privileged)(Cpu *, uint64_t ip) noexcept nogil
+        int (*pv_event)(Cpu *) noexcept nogil
+        int (*vmcall)(Cpu *) noexcept nogil
         const uint32_t *op_cost
         const uint32_t *exit_cost
         uint32_t walk_cost, walk_cost_nested, exception_cost, hypercall_cost, pv_bounce_cost
