@@ -70,7 +70,7 @@ INSTRUCTIONS: Final = {
     "empty": lambda rounds: 2,
     "cpuid": lambda rounds: 3 + 4 * rounds + 4,
     "vmcall": lambda rounds: 2 + 4 * rounds + 2,
-    "hypercall": lambda rounds: 2 + 5 * rounds + 4,
+    "hypercall": lambda rounds: 2 + 5 * rounds + 5,
 }
 
 

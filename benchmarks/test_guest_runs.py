@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +26,12 @@ def test_the_bundled_guest_takes_the_same_guest_cycles_each_time(
     stats = tmp_path / "stats.json"
     command = [*HVMX_RUN, *BUILDS[build], "--quiet", "--stats", str(stats), str(guest_image(build))]
     runs: list[tuple[int, int]] = []
+    host_seconds: list[float] = []
 
     def lap() -> None:
+        begin = time.perf_counter()
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        host_seconds.append(time.perf_counter() - begin)
         counted = json.loads(stats.read_text())
         runs.append((counted["guest_cycles"], counted["instructions"]))
 
@@ -36,7 +40,7 @@ def test_the_bundled_guest_takes_the_same_guest_cycles_each_time(
     cycles, instructions = runs[0]
     report.append(
         f"bundled guest {build}: {instructions / 1e6:.1f} M instructions, {cycles / 1e6:.1f} M guest cycles,"
-        f" {min(benchmark.stats.stats.data):.2f} s of host time with the start of Python"
+        f" {min(host_seconds):.2f} s of host time with the start of Python"
     )
 
 

@@ -21,6 +21,8 @@ HYPERCALL_LIMIT_SECONDS: Final = 15e-9
 EXITS: Final = 300_000
 HYPERCALLS: Final = 5_000_000
 LAPS: Final = 5
+OLDEST_XEN: Final = 4
+"""Major version, in the upper half of what hypercall xen_version answers."""
 
 
 def ignore(vcpu: Any, exit: Any) -> None:
@@ -99,7 +101,9 @@ def test_a_vmcall_through_the_table(benchmark: BenchmarkFixture, report: list[st
     laps: list[float] = []
 
     def lap() -> None:
-        laps.append(run_to_halt(start(images.multiboot(kernel)), kernel))
+        machine = start(images.multiboot(kernel))
+        laps.append(run_to_halt(machine, kernel))
+        assert machine.cpu.rbx == 0, f"the hypercall answered {machine.cpu.rbx:#x}"
 
     benchmark.pedantic(lap, rounds=LAPS)
     _assert_hypercall_cost("VMCALL from HVM", min(laps), benchmark, report)
@@ -116,6 +120,8 @@ def test_a_syscall_hypercall_through_the_table(benchmark: BenchmarkFixture, repo
         machine.run()
         laps.append(time.perf_counter() - begin)
         cycles.add(machine.cycles)
+        assert machine.cpu.rbx == 0, f"{machine.cpu.rbx} hypercalls were left when the guest stopped"
+        assert machine.cpu.rbp >> 16 >= OLDEST_XEN, f"version {machine.cpu.rbp:#x} is no Xen"
 
     benchmark.pedantic(lap, rounds=LAPS)
     assert len(cycles) == 1, f"guest cycles differ between runs: {cycles}"
