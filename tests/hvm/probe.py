@@ -10,22 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hvmx.hvm.board import Board
-
-HZ = 100_000_000
-"""Guest cycles in a second on the clock of the tests."""
+from hvm.rig import Rig
 
 _SCRIPT_OFFSET = 0x4000
 _ACCESS_CYCLES = 1000
 _DEBUG_CONSOLE, _DEBUG_EXIT = 0xE9, 0xF4
-
-
-class ManualClock:
-    """A clock that goes only when a test says so."""
-
-    def __init__(self, hz: int = HZ) -> None:
-        self.cycles = 0
-        self.hz = hz
 
 
 @dataclass(frozen=True)
@@ -110,7 +99,7 @@ def on_qemu(rom: bytes, script: Script, folder: Path) -> list[int]:
     code = _encode(script)
     image, told = folder / "script.rom", folder / "told"
     image.write_bytes(rom[:_SCRIPT_OFFSET] + code + rom[_SCRIPT_OFFSET + len(code) :])
-    command = [
+    command: list[str | Path] = [
         tool("qemu-system-i386"), "-M", "isapc", "-accel", "tcg", "-m", "1M", "-bios", image,
         "-display", "none", "-nodefaults", "-serial", "null", "-monitor", "none", "-debugcon", f"file:{told}",
         "-device", f"isa-debug-exit,iobase={_DEBUG_EXIT:#x},iosize=4",
@@ -122,22 +111,12 @@ def on_qemu(rom: bytes, script: Script, folder: Path) -> list[int]:
 
 def on_board(script: Script) -> list[int]:
     """What the script reads on the board, with a fixed time for each access."""
-    clock = ManualClock()
-    board = Board(
-        clock,
-        1 << 20,
-        serial=lambda data: None,
-        on_interrupt=lambda level: None,
-        on_reset=lambda: None,
-        on_a20=lambda level: None,
-        on_shutdown=lambda value: None,
-        debugcon=(_DEBUG_CONSOLE, lambda data: None),
-    )
+    rig = Rig(memory_bytes=1 << 20, debugcon=_DEBUG_CONSOLE)
+    clock, board = rig.clock, rig.board
     read = bytearray()
 
     def spend() -> None:
-        clock.cycles += _ACCESS_CYCLES
-        board.advance(clock.cycles)
+        rig.wait(_ACCESS_CYCLES)
 
     for step in script:
         spend()

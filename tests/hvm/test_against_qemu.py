@@ -41,6 +41,12 @@ def requests() -> Script:
     return [Out(0x20, 0x0A), In(0x20), Out(0xA0, 0x0A), In(0xA0)]
 
 
+def program_and_ask(control: int) -> Script:
+    """Program counter 2 with the count 0x11 or 0x1111, then read its status."""
+    count: Script = [Out(0x42, 0x11)] * (2 if control & 0x30 == 0x30 else 1)
+    return [Out(0x43, control), *count, Out(0x43, 0xE8), In(0x42, 0x3F)]
+
+
 def in_service() -> Script:
     return [Out(0x20, 0x0B), In(0x20), Out(0xA0, 0x0B), In(0xA0)]
 
@@ -106,9 +112,9 @@ SCRIPTS: dict[str, Script] = {
     ],
     "counter status shows access, mode, BCD and OUT": [
         # Not compared: bit 6, null count, which QEMU does not model.
-        step for mode in (0, 2, 3, 4) for access in (1, 2, 3) for bcd in (0, 1)
-        for step in (Out(0x43, 0x80 | access << 4 | mode << 1 | bcd), *[Out(0x42, 0x11)] * (2 if access == 3 else 1),
-                     Out(0x43, 0xE8), In(0x42, 0x3F))
+        step
+        for mode in (0, 2, 3, 4) for access in (1, 2, 3) for bcd in (0, 1)
+        for step in program_and_ask(0x80 | access << 4 | mode << 1 | bcd)
     ],
     "modes 6 and 7 show as written": [
         Out(0x43, 0xBC), Out(0x42, 1), Out(0x42, 1), Out(0x43, 0xE8), In(0x42, 0x3F),

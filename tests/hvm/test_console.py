@@ -1,0 +1,81 @@
+"""What the host side of the serial port promises: it never waits, and gives the terminal back."""
+
+from __future__ import annotations
+
+import os
+import pty
+import termios
+from pathlib import Path
+
+import pytest
+
+from hvmx.hvm.console import KeySource, file_sink, null_sink
+
+
+def test_a_file_gets_every_byte(tmp_path: Path) -> None:
+    sink = file_sink(tmp_path / "console")
+    for byte in b"no newline\x00\xff":
+        sink(bytes((byte,)))
+    sink.flush()
+    assert (tmp_path / "console").read_bytes() == b"no newline\x00\xff"
+    sink.close()
+
+
+def test_a_line_is_out_when_it_ends(tmp_path: Path) -> None:
+    sink = file_sink(tmp_path / "console")
+    sink(b"login")
+    sink(b"\n")
+    assert (tmp_path / "console").read_bytes() == b"login\n"
+    sink.close()
+
+
+def test_a_file_that_cannot_be_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        file_sink(tmp_path / "nowhere" / "console")
+
+
+def test_the_null_sink_takes_anything() -> None:
+    null_sink(bytes(range(256)))
+
+
+def test_a_pipe_is_polled_without_waiting_and_ends() -> None:
+    reader, writer = os.pipe()
+    with KeySource(reader) as keys:
+        assert keys.poll(10) == b""
+        os.write(writer, b"abc\x01x")
+        assert keys.poll(0) == b""
+        assert keys.poll(2) == b"ab"
+        assert keys.poll(10) == b"c\x01x", "a pipe has no escape"
+        assert not keys.quit
+        os.close(writer)
+        assert keys.poll(10) == b""
+        assert keys.ended
+    os.close(reader)
+
+
+def test_a_terminal_is_raw_meanwhile_and_restored() -> None:
+    leader, terminal = pty.openpty()
+    before = termios.tcgetattr(terminal)
+    with KeySource(terminal):
+        during = termios.tcgetattr(terminal)
+        assert not during[3] & (termios.ECHO | termios.ICANON | termios.ISIG)
+        assert during[1] == before[1], "output processing stays"
+    assert termios.tcgetattr(terminal) == before
+    with pytest.raises(RuntimeError, match="handler"), KeySource(terminal):
+        raise RuntimeError("handler")
+    assert termios.tcgetattr(terminal) == before
+    os.close(leader)
+    os.close(terminal)
+
+
+def test_ctrl_a_x_quits_and_ctrl_a_twice_is_one() -> None:
+    leader, terminal = pty.openpty()
+    with KeySource(terminal) as keys:
+        os.write(leader, b"a\x01\x01b\x03\x01")
+        assert keys.poll(100) == b"a\x01b\x03"
+        assert not keys.quit
+        os.write(leader, b"xc")
+        assert keys.poll(100) == b"c"
+        assert keys.quit
+    os.close(leader)
+    os.close(terminal)

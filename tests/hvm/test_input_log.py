@@ -1,0 +1,70 @@
+"""What the input door promises: nothing gets past it, and a recorded run comes back the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hvm.rig import HZ, Rig
+from hvmx.hvm.input_log import Entry, read_file
+
+
+def guest(rig: Rig, seconds: float) -> list[tuple[int, int]]:
+    """A guest that polls its serial port: what it got, and when."""
+    got = []
+    end = rig.clock.cycles + int(seconds * HZ)
+    while rig.clock.cycles < end:
+        rig.wait(977)
+        if rig.read(0x3FD) & 1:
+            got.append((rig.clock.cycles, rig.read(0x3F8)))
+    return got
+
+
+def test_a_replay_gives_the_guest_the_same_bytes_at_the_same_cycles(tmp_path: Path) -> None:
+    live = Rig()
+    got = guest(live, 0.001)
+    live.board.input.enter(b"root\n")
+    got += guest(live, 0.02)
+    live.board.input.enter(b"\x00\xff")
+    got += guest(live, 0.02)
+    live.board.input.write_file(tmp_path / "keys")
+
+    again = Rig()
+    again.board.input.replay(read_file(tmp_path / "keys"))
+    assert guest(again, 0.041) == got[: len(got)]
+    assert [byte for _, byte in got] == [*b"root\n", 0, 0xFF]
+    assert again.board.input.entries == live.board.input.entries
+
+
+def test_nothing_entered_is_nothing_recorded() -> None:
+    rig = Rig()
+    rig.board.input.enter(b"")
+    assert rig.board.input.entries == []
+
+
+def test_live_input_is_refused_during_a_replay() -> None:
+    rig = Rig()
+    rig.board.input.replay([Entry(1000, b"a")])
+    with pytest.raises(RuntimeError, match="during a replay"):
+        rig.board.input.enter(b"b")
+    rig.wait(1000)
+    rig.board.input.enter(b"b")
+    assert rig.board.input.entries == [Entry(1000, b"a"), Entry(1000, b"b")]
+
+
+@pytest.mark.parametrize("entries", [[Entry(5, b"a")], [Entry(20, b"a"), Entry(19, b"b")]])
+def test_entries_of_the_past_are_refused(entries: list[Entry]) -> None:
+    rig = Rig()
+    rig.wait(10)
+    with pytest.raises(ValueError, match="input log: an entry for cycle"):
+        rig.board.input.replay(entries)
+    assert rig.board.input.next_event() is None
+
+
+@pytest.mark.parametrize("line", ["12", "x 00", "12 0g", "12 00 00", ""])
+def test_a_damaged_log_names_its_file_and_line(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "keys"
+    log.write_text(f"10 61\n{line}\n")
+    with pytest.raises(ValueError, match="keys:2: not an entry of an input log"):
+        read_file(log)
