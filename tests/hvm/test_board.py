@@ -9,7 +9,8 @@ import pytest
 from hvm.rig import HZ, Rig
 
 MAPPED = [
-    0x20, 0x21, 0x40, 0x41, 0x42, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x92, 0xA0, 0xA1, *range(0x3F8, 0x400), 0x4D0, 0x4D1
+    0x20, 0x21, 0x40, 0x41, 0x42, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x92, 0xA0, 0xA1,
+    *range(0x3F8, 0x400), 0x4D0, 0x4D1,
 ]  # fmt: skip
 
 
@@ -20,9 +21,9 @@ def test_the_devices_are_where_a_pc_has_them() -> None:
 
 
 def test_a_debug_port_on_a_taken_port_is_refused() -> None:
-    with pytest.raises(ValueError, match="debug-exit port at 0x3fc-0x3ff overlaps serial port at 0x3f8-0x3ff"):
+    with pytest.raises(ValueError, match="debug-exit port at 0x3fc-0x3ff overlaps serial port at 0x3f8"):
         Rig(debug_exit=0x3FC)
-    with pytest.raises(ValueError, match="debug console port at 0xf5-0xf5 overlaps debug-exit port at 0xf4-0xf7"):
+    with pytest.raises(ValueError, match="debug console port at 0xf5-0xf5 overlaps debug-exit port at 0xf4"):
         Rig(debug_exit=0xF4, debugcon=0xF5)
 
 
@@ -32,8 +33,10 @@ def test_a_board_at_rest_wants_no_time() -> None:
 
 def test_a_timer_tick_reaches_the_processor_with_its_vector() -> None:
     rig = Rig()
-    for port, value in ((0x20, 0x11), (0x21, 0x30), (0x21, 4), (0x21, 1), (0x43, 0x34), (0x40, 0x9C), (0x40, 0x2E)):
-        rig.out(port, value)
+    rig.out(0x20, 0x11)
+    rig.out(0x21, 0x30, 0x04, 0x01)
+    rig.out(0x43, 0x34)
+    rig.out(0x40, 0x9C, 0x2E)
     rig.board.acknowledge_interrupt()  # the control word's own edge
     rig.out(0x20, 0x20)
     rig.interrupts.clear()
@@ -106,7 +109,7 @@ def test_a_saved_state_is_a_copy() -> None:
     ("damage", "message"),
     [
         (lambda state: state.update(version=99), "Board: saved state is not of version 1"),
-        (lambda state: state["pit"].pop("counter1"), "Pit: saved state has missing or unknown fields: counter1"),
+        (lambda state: state["pit"].pop("counter1"), "Pit: .* missing or unknown fields: counter1"),
         (lambda state: state["pit"]["counter1"].update(mode="two"), "Counter: saved field mode holds 'two'"),
         (lambda state: state["serial"].update(_fifo=3), "Uart: saved field _fifo holds 3"),
         (lambda state: state.update(cmos=None), "Cmos: saved state is not of version 1"),

@@ -115,7 +115,8 @@ def test_update_in_progress_warns_before_the_second_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("control", "raw", "hour"), [(0x80, 0x12, 0), (0x80, 0x11, 11), (0x80, 0x92, 12), (0x84, 0x8B, 23), (0x86, 23, 23)]
+    ("control", "raw", "hour"),
+    [(0x80, 0x12, 0), (0x80, 0x11, 11), (0x80, 0x92, 12), (0x84, 0x8B, 23), (0x86, 23, 23)],
 )
 def test_hours_read_and_write_in_both_formats(control: int, raw: int, hour: int) -> None:
     rig = Rig()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from hvm.rig import HZ, Rig
@@ -25,7 +27,7 @@ def test_the_refresh_bit_toggles_every_15_microseconds() -> None:
     for _ in range(100_000):
         levels.append(rig.read(0x61) >> 4 & 1)
         rig.wait(HZ // 1_000_000)
-    changes = sum(one != other for one, other in zip(levels, levels[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(levels))
     assert changes == pytest.approx(0.1 * pit.HZ / 18, rel=0.01)
 
 
