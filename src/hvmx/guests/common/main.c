@@ -1,0 +1,51 @@
+/* The guest from the moment that its environment stands: checks, workloads, end.
+ *
+ * Options on the command line:
+ *   workloads=a,b,c   only these, in this order
+ *   checks=no         workloads alone
+ *   debug-exit=PORT   (HVM) where to write 0, or 1 for a failure, at the end; without it the guest halts
+ */
+#include "checks.h"
+#include "env.h"
+#include "options.h"
+#include "pages.h"
+#include "panic.h"
+#include "print.h"
+#include "process.h"
+#include "string.h"
+#include "workloads.h"
+
+const char *option(const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *word = env_command_line(); *word; word++) {
+        if (memcmp(word, name, length) == 0 && word[length] == '=')
+            return word + length + 1;
+        while (*word && *word != ' ')
+            word++;
+        if (!*word)
+            break;
+    }
+    return NULL;
+}
+
+void panic(const char *why)
+{
+    print("panic: %s\n", why);
+    env_exit(false);
+}
+
+void guest_main(void)
+{
+    print("guest %s booted by %s, %U bytes of memory\n", env_name, env_boot_protocol(), env_memory_bytes());
+    pages_init();
+    processes_init();
+
+    const char *checks = option("checks");
+    unsigned failed = checks && memcmp(checks, "no", 2) == 0 ? 0 : run_checks();
+    unsigned unknown = run_workloads(option("workloads"));
+    if (unknown)
+        print("%u unknown workloads\n", unknown);
+    print("guest %s done, %u checks failed\n", env_name, failed);
+    env_exit(failed == 0 && unknown == 0);
+}

@@ -1,0 +1,10 @@
+/* A pool of page frames inside the image, each with a count of its users. A page is handed out zeroed. */
+#pragma once
+#include <stddef.h>
+
+void pages_init(void);
+void *page_new(void);
+void page_hold(void *page); /* pages that are not of the pool (the user program's text) are let through */
+void page_drop(void *page);
+unsigned page_users(const void *page);
+size_t pages_free(void);

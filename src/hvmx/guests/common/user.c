@@ -1,0 +1,154 @@
+/* Linked at USER_BASE, apart from the kernel, by the linker scripts: nothing here may call or read the rest. */
+#include "user.h"
+
+#include "space.h"
+#include "system_call.h"
+
+static _Noreturn void leave(int value)
+{
+    for (;;)
+        system_call(CALL_EXIT, value, 0);
+}
+
+static _Noreturn void report(uint64_t cycles)
+{
+    system_call(CALL_REPORT, (uint32_t)cycles, cycles >> 32);
+    leave(0);
+}
+
+void user_null_calls(uintptr_t operations)
+{
+    uint64_t start = rdtsc();
+    for (uintptr_t i = 0; i < operations; i++)
+        system_call(CALL_NULL, i, 0);
+    report(rdtsc() - start);
+}
+
+void user_page_faults(uintptr_t operations)
+{
+    uint64_t cycles = 0;
+    for (uintptr_t done = 0; done < operations;) {
+        system_call(CALL_DISCARD, 0, 0);
+        uint64_t start = rdtsc();
+        for (unsigned i = 0; i < USER_ARENA_PAGES && done < operations; i++, done++)
+            *(volatile char *)(USER_ARENA + i * PAGE_SIZE) = 1;
+        cycles += rdtsc() - start;
+    }
+    report(cycles);
+}
+
+void user_divides(uintptr_t operations)
+{
+    system_call(CALL_SKIP, VECTOR_DIVIDE, 2);
+    uint64_t start = rdtsc();
+    for (uintptr_t i = 0; i < operations; i++)
+        asm volatile("divl %%ecx" ::"a"(1), "d"(0), "c"(0)); /* F7 F1: two bytes */
+    report(rdtsc() - start);
+}
+
+void user_switches(uintptr_t operations)
+{
+    bool parent = system_call(CALL_FORK, 0, 0);
+    /* Once round first: both have their own copy of the stack by then. */
+    system_call(CALL_YIELD, 0, 0);
+    uint64_t start = rdtsc();
+    for (uintptr_t i = 0; i < operations / 2; i++)
+        system_call(CALL_YIELD, 0, 0);
+    uint64_t cycles = rdtsc() - start;
+    if (!parent)
+        leave(0);
+    system_call(CALL_WAIT, 0, 0);
+    report(cycles);
+}
+
+void user_forks(uintptr_t operations)
+{
+    uint64_t start = rdtsc();
+    for (uintptr_t i = 0; i < operations; i++) {
+        if (!system_call(CALL_FORK, 0, 0))
+            leave(0);
+        system_call(CALL_WAIT, 0, 0);
+    }
+    report(rdtsc() - start);
+}
+
+void user_call_value(uintptr_t argument)
+{
+    leave(system_call(CALL_NULL, argument, 0) != argument + 1);
+}
+
+void user_read(uintptr_t address)
+{
+    (void)*(volatile char *)address;
+    leave(1);
+}
+
+void user_write(uintptr_t address)
+{
+    *(volatile char *)address = 1;
+    leave(1);
+}
+
+void user_halt(uintptr_t unused)
+{
+    (void)unused;
+    asm volatile("hlt");
+    leave(1);
+}
+
+void user_undefined(uintptr_t unused)
+{
+    (void)unused;
+    asm volatile("ud2");
+    leave(1);
+}
+
+void user_breakpoint(uintptr_t unused)
+{
+    (void)unused;
+    asm volatile("int3");
+    leave(1);
+}
+
+/* Copies across the end of a page that is there into one that is not. */
+void user_string(uintptr_t count)
+{
+    char *from = (char *)USER_ARENA, *to = (char *)USER_ARENA + PAGE_SIZE - count / 2;
+    for (uintptr_t i = 0; i < count; i++)
+        from[i] = (char)i;
+    const void *source = from;
+    void *target = to;
+    uintptr_t left = count;
+    asm volatile("rep movsb" : "+S"(source), "+D"(target), "+c"(left)::"memory");
+    if (left || source != from + count || target != to + count)
+        leave(1);
+    for (uintptr_t i = 0; i < count; i++)
+        if (to[i] != (char)i)
+            leave(2);
+    leave(0);
+}
+
+void user_fork_copies(uintptr_t unused)
+{
+    (void)unused;
+    volatile int *shared = (volatile int *)USER_ARENA;
+    *shared = 1;
+    if (!system_call(CALL_FORK, 0, 0)) {
+        bool inherited = *shared == 1;
+        *shared = 2;
+        leave(!inherited || *shared != 2);
+    }
+    if (system_call(CALL_WAIT, 0, 0) != 0)
+        leave(1);
+    leave(*shared != 1);
+}
+
+/* Spins in user mode until a tick came, or gives up after so many rounds. */
+void user_tick(uintptr_t rounds)
+{
+    uintptr_t before = system_call(CALL_TICKS, 0, 0);
+    while (rounds-- && system_call(CALL_TICKS, 0, 0) == before)
+        for (volatile unsigned i = 0; i < 100; i++)
+            ;
+    leave(system_call(CALL_TICKS, 0, 0) == before);
+}

@@ -1,0 +1,223 @@
+#include "workloads.h"
+
+#include "divide.h"
+#include "env.h"
+#include "pages.h"
+#include "print.h"
+#include "space.h"
+#include "string.h"
+#include "trap.h"
+#include "user.h"
+
+/* Ports that every PC has and that nothing depends on: the POST code's, and the NMI status register. */
+#define POST_PORT       0x80
+#define NMI_STATUS_PORT 0x61
+
+struct workload {
+    const char *name;
+    unsigned operations;
+    /* Adds up the cycles of its operations; returns 0, or the negative error that forbids it. */
+    long (*run)(unsigned operations, uint64_t *cycles);
+};
+
+static long run_user(program *start, unsigned operations, uint64_t *cycles)
+{
+    *cycles = run_program(start, operations).report;
+    return 0;
+}
+
+static long system_calls(unsigned operations, uint64_t *cycles)
+{
+    return run_user(user_null_calls, operations, cycles);
+}
+
+static long page_faults(unsigned operations, uint64_t *cycles)
+{
+    return run_user(user_page_faults, operations, cycles);
+}
+
+static long divides(unsigned operations, uint64_t *cycles)
+{
+    return run_user(user_divides, operations, cycles);
+}
+
+static long context_switches(unsigned operations, uint64_t *cycles)
+{
+    return run_user(user_switches, operations, cycles);
+}
+
+static long forks(unsigned operations, uint64_t *cycles)
+{
+    return run_user(user_forks, operations, cycles);
+}
+
+static long cpuids(unsigned operations, uint64_t *cycles)
+{
+    uint32_t registers[4];
+    uint64_t start = rdtsc();
+    for (unsigned i = 0; i < operations; i++)
+        env_cpuid(0, registers);
+    *cycles = rdtsc() - start;
+    return 0;
+}
+
+static long port_reads(unsigned operations, uint64_t *cycles)
+{
+    long error = env_open_ports();
+    if (error)
+        return error;
+    uint64_t start = rdtsc();
+    for (unsigned i = 0; i < operations; i++) {
+        uint8_t value;
+        asm volatile("inb %w1, %0" : "=a"(value) : "Nd"(NMI_STATUS_PORT));
+    }
+    *cycles = rdtsc() - start;
+    return 0;
+}
+
+static long port_writes(unsigned operations, uint64_t *cycles)
+{
+    long error = env_open_ports();
+    if (error)
+        return error;
+    uint64_t start = rdtsc();
+    for (unsigned i = 0; i < operations; i++)
+        asm volatile("outb %0, %w1" ::"a"((uint8_t)i), "Nd"(POST_PORT));
+    *cycles = rdtsc() - start;
+    return 0;
+}
+
+/* Present and not present by turns, of a page that nobody touches: nothing is ever in the TLB. */
+static long page_table_writes(unsigned operations, uint64_t *cycles)
+{
+    struct space space;
+    void *page = page_new();
+    unsigned index = (USER_ARENA - USER_BASE) / PAGE_SIZE;
+    entry_t present = page_entry(page, ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_USER);
+    space_new(&space);
+    space_load(&space);
+    uint64_t start = rdtsc();
+    for (unsigned i = 0; i < operations; i++)
+        space_write_entry(&space, index, i % 2 ? 0 : present);
+    *cycles = rdtsc() - start;
+    space_write_entry(&space, index, 0);
+    space_load(&kernel_space);
+    space_free(&space);
+    page_drop(page);
+    return 0;
+}
+
+static long space_switches(unsigned operations, uint64_t *cycles)
+{
+    struct space spaces[2];
+    space_new(&spaces[0]);
+    space_new(&spaces[1]);
+    uint64_t start = rdtsc();
+    for (unsigned i = 0; i < operations; i++)
+        space_load(&spaces[i % 2]);
+    *cycles = rdtsc() - start;
+    space_load(&kernel_space);
+    space_free(&spaces[0]);
+    space_free(&spaces[1]);
+    return 0;
+}
+
+static long console_writes(unsigned operations, uint64_t *cycles)
+{
+    static const char line[] = "a line of thirty-two characters\n";
+    uint64_t start = rdtsc();
+    for (unsigned i = 0; i < operations; i++)
+        env_write(line, sizeof line - 1);
+    *cycles = rdtsc() - start;
+    return 0;
+}
+
+static long timer_reads(unsigned operations, uint64_t *cycles)
+{
+    uint64_t start = rdtsc();
+    for (unsigned i = 0; i < operations; i++)
+        env_read_timer();
+    *cycles = rdtsc() - start;
+    return 0;
+}
+
+/* How much longer than usual a loop takes where a tick interrupts it. A tick shows in the round in which the
+ * count changed or, when it came between the clock's reading and the count's, in the round after. */
+static long ticks(unsigned operations, uint64_t *cycles)
+{
+    uint64_t previous = rdtsc(), usual = UINT64_MAX;
+    unsigned seen = timer_ticks, last = seen + operations, interrupted = 0;
+    *cycles = 0;
+    env_start_ticks();
+    env_interrupts(true);
+    while (seen != last || interrupted) {
+        uint64_t now = rdtsc(), gap = now - previous;
+        unsigned count = timer_ticks;
+        if (count != seen)
+            interrupted = 2;
+        if (interrupted) {
+            interrupted--;
+            *cycles += gap > usual ? gap - usual : 0;
+        } else if (gap < usual) {
+            usual = gap;
+        }
+        seen = count;
+        previous = now;
+    }
+    env_interrupts(false);
+    env_stop_ticks();
+    return 0;
+}
+
+static const struct workload workloads[] = {
+    {"syscall", 1000, system_calls},    {"cpuid", 200, cpuids},
+    {"port-in", 200, port_reads},       {"port-out", 200, port_writes},
+    {"pt-write", 500, page_table_writes}, {"pgfault", 256, page_faults},
+    {"divide", 200, divides},           {"as-switch", 500, space_switches},
+    {"console", 16, console_writes},    {"timer-read", 200, timer_reads},
+    {"timer-tick", 20, ticks},          {"ctx-switch", 500, context_switches},
+    {"fork-wait", 50, forks},
+};
+
+static void run(const struct workload *workload)
+{
+    uint64_t cycles;
+    long error = workload->run(workload->operations, &cycles);
+    if (error) {
+        print("bench %s unavailable %d\n", workload->name, (int)error);
+        return;
+    }
+    uint64_t per_operation = cycles + workload->operations / 2;
+    divide(&per_operation, workload->operations);
+    print("bench %s %u %U %U\n", workload->name, workload->operations, cycles, per_operation);
+}
+
+static const struct workload *find(const char *name, size_t length)
+{
+    for (unsigned i = 0; i < sizeof workloads / sizeof *workloads; i++)
+        if (strlen(workloads[i].name) == length && memcmp(workloads[i].name, name, length) == 0)
+            return &workloads[i];
+    return NULL;
+}
+
+unsigned run_workloads(const char *list)
+{
+    unsigned unknown = 0;
+    if (!list) {
+        for (unsigned i = 0; i < sizeof workloads / sizeof *workloads; i++)
+            run(&workloads[i]);
+        return 0;
+    }
+    while (*list && *list != ' ') {
+        size_t length = 0;
+        while (list[length] && list[length] != ',' && list[length] != ' ')
+            length++;
+        const struct workload *workload = find(list, length);
+        if (workload)
+            run(workload);
+        else
+            unknown++;
+        list += length + (list[length] == ',');
+    }
+    return unknown;
+}

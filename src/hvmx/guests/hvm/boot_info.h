@@ -1,0 +1,9 @@
+/* What the boot loader said, in whichever of the two protocols. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MULTIBOOT_MAGIC 0x2badb002
+
+/* `magic` is Multiboot's or anything else for PVH; `address` is where its information lies. Copies what it needs. */
+void boot_info_read(uint32_t magic, uintptr_t address);

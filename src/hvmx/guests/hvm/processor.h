@@ -1,0 +1,3 @@
+/* Descriptor tables and the way from user mode to the kernel. */
+#pragma once
+void processor_init(void);
