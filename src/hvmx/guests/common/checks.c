@@ -103,6 +103,11 @@ static const char *check_system_call(void)
     return run_program(user_call_value, 41).value == 0 ? NULL : "the value is wrong";
 }
 
+static const char *check_registers(void)
+{
+    return run_program(user_registers, 0x1234567).value == 0 ? NULL : "a page fault changes a register";
+}
+
 /* The program was ended by this fault with this error code. */
 static bool ended_by(struct outcome outcome, uintptr_t vector, uintptr_t error)
 {
@@ -161,11 +166,17 @@ static const char *check_fork(void)
 }
 
 static const struct check checks[] = {
-    {"memory", check_memory},       {"cpuid", check_cpuid},
-    {"divide", check_divide},       {"paging", check_paging},
-    {"ticks", check_ticks},         {"system-call", check_system_call},
-    {"isolation", check_isolation}, {"user-faults", check_user_faults},
-    {"user-ticks", check_user_ticks}, {"string", check_string},
+    {"memory", check_memory},
+    {"cpuid", check_cpuid},
+    {"divide", check_divide},
+    {"paging", check_paging},
+    {"ticks", check_ticks},
+    {"system-call", check_system_call},
+    {"registers", check_registers},
+    {"isolation", check_isolation},
+    {"user-faults", check_user_faults},
+    {"user-ticks", check_user_ticks},
+    {"string", check_string},
     {"fork", check_fork},
 };
 

@@ -31,7 +31,7 @@ entry_t space_entry(const struct space *space, uintptr_t address);
 bool space_fault(struct space *space, uintptr_t address, uintptr_t error); /* true: mended, try again */
 
 /* By the environment. */
-extern const struct space kernel_space;
+extern struct space kernel_space;
 void space_build_tables(struct space *space);   /* root, leaf, tables: linked, not yet in use */
 void space_publish(struct space *space);        /* from here on the processor may use it */
 void space_retire(struct space *space);         /* ... and from here on no longer */

@@ -1,16 +1,30 @@
 #include "string.h"
 
+/* By words, then the bytes that are left. */
+#ifdef __x86_64__
+#define REP_MOVE_WORDS "rep movsq"
+#define REP_STORE_WORDS "rep stosq"
+#else
+#define REP_MOVE_WORDS "rep movsl"
+#define REP_STORE_WORDS "rep stosl"
+#endif
+
 void *memcpy(void *to, const void *from, size_t count)
 {
     void *next = to;
-    asm volatile("rep movsb" : "+D"(next), "+S"(from), "+c"(count)::"memory");
+    size_t words = count / sizeof(long), bytes = count % sizeof(long);
+    asm volatile(REP_MOVE_WORDS : "+D"(next), "+S"(from), "+c"(words)::"memory");
+    asm volatile("rep movsb" : "+D"(next), "+S"(from), "+c"(bytes)::"memory");
     return to;
 }
 
 void *memset(void *to, int byte, size_t count)
 {
     void *next = to;
-    asm volatile("rep stosb" : "+D"(next), "+c"(count) : "a"(byte) : "memory");
+    size_t words = count / sizeof(long), bytes = count % sizeof(long);
+    unsigned long pattern = (unsigned char)byte * (~0ul / 255);
+    asm volatile(REP_STORE_WORDS : "+D"(next), "+c"(words) : "a"(pattern) : "memory");
+    asm volatile("rep stosb" : "+D"(next), "+c"(bytes) : "a"(byte) : "memory");
     return to;
 }
 

@@ -77,6 +77,26 @@ void user_call_value(uintptr_t argument)
     leave(system_call(CALL_NULL, argument, 0) != argument + 1);
 }
 
+/* A page fault leaves every register alone. */
+void user_registers(uintptr_t seed)
+{
+    uintptr_t b = seed, c = seed + 1, d = seed + 2, s = seed + 3, t = seed + 4, fresh = USER_ARENA;
+#ifdef __x86_64__
+    register uintptr_t r8 asm("r8") = seed + 8, r9 asm("r9") = seed + 9, r10 asm("r10") = seed + 10;
+    register uintptr_t r11 asm("r11") = seed + 11, r12 asm("r12") = seed + 12, r13 asm("r13") = seed + 13;
+    register uintptr_t r14 asm("r14") = seed + 14, r15 asm("r15") = seed + 15;
+    asm volatile("movb $1, (%0)"
+                 : "+a"(fresh), "+b"(b), "+c"(c), "+d"(d), "+S"(s), "+D"(t), "+r"(r8), "+r"(r9), "+r"(r10),
+                   "+r"(r11), "+r"(r12), "+r"(r13), "+r"(r14), "+r"(r15)::"memory");
+    if (r8 != seed + 8 || r9 != seed + 9 || r10 != seed + 10 || r11 != seed + 11 || r12 != seed + 12 ||
+        r13 != seed + 13 || r14 != seed + 14 || r15 != seed + 15)
+        leave(2);
+#else
+    asm volatile("movb $1, (%0)" : "+a"(fresh), "+b"(b), "+c"(c), "+d"(d), "+S"(s), "+D"(t)::"memory");
+#endif
+    leave(fresh != USER_ARENA || b != seed || c != seed + 1 || d != seed + 2 || s != seed + 3 || t != seed + 4);
+}
+
 void user_read(uintptr_t address)
 {
     (void)*(volatile char *)address;

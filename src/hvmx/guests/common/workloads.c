@@ -13,6 +13,9 @@
 #define POST_PORT       0x80
 #define NMI_STATUS_PORT 0x61
 
+#define NO_TICKS_CAME     (-62) /* ETIME */
+#define PATIENCE          20000000
+
 struct workload {
     const char *name;
     unsigned operations;
@@ -146,11 +149,11 @@ static long timer_reads(unsigned operations, uint64_t *cycles)
 static long ticks(unsigned operations, uint64_t *cycles)
 {
     uint64_t previous = rdtsc(), usual = UINT64_MAX;
-    unsigned seen = timer_ticks, last = seen + operations, interrupted = 0;
+    unsigned seen = timer_ticks, last = seen + operations, interrupted = 0, rounds = 0;
     *cycles = 0;
     env_start_ticks();
     env_interrupts(true);
-    while (seen != last || interrupted) {
+    while ((seen != last || interrupted) && rounds++ < PATIENCE) {
         uint64_t now = rdtsc(), gap = now - previous;
         unsigned count = timer_ticks;
         if (count != seen)
@@ -166,16 +169,22 @@ static long ticks(unsigned operations, uint64_t *cycles)
     }
     env_interrupts(false);
     env_stop_ticks();
-    return 0;
+    return seen == last ? 0 : NO_TICKS_CAME;
 }
 
 static const struct workload workloads[] = {
-    {"syscall", 1000, system_calls},    {"cpuid", 200, cpuids},
-    {"port-in", 200, port_reads},       {"port-out", 200, port_writes},
-    {"pt-write", 500, page_table_writes}, {"pgfault", 256, page_faults},
-    {"divide", 200, divides},           {"as-switch", 500, space_switches},
-    {"console", 16, console_writes},    {"timer-read", 200, timer_reads},
-    {"timer-tick", 20, ticks},          {"ctx-switch", 500, context_switches},
+    {"syscall", 1000, system_calls},
+    {"cpuid", 200, cpuids},
+    {"port-in", 200, port_reads},
+    {"port-out", 200, port_writes},
+    {"pt-write", 500, page_table_writes},
+    {"pgfault", 256, page_faults},
+    {"divide", 200, divides},
+    {"as-switch", 500, space_switches},
+    {"console", 16, console_writes},
+    {"timer-read", 200, timer_reads},
+    {"timer-tick", 20, ticks},
+    {"ctx-switch", 500, context_switches},
     {"fork-wait", 50, forks},
 };
 

@@ -15,7 +15,7 @@ static entry_t *new_table(struct space *space)
 #ifdef __x86_64__
 extern entry_t boot_level4[], boot_level3[];
 
-const struct space kernel_space = {.root = boot_level4};
+struct space kernel_space = {.root = boot_level4};
 
 /* Long mode and its tables come from boot64.S. */
 void paging_init(void)
@@ -39,7 +39,7 @@ void space_build_tables(struct space *space)
 
 static entry_t kernel_directory[1024] __attribute__((aligned(PAGE_SIZE)));
 
-const struct space kernel_space = {.root = kernel_directory};
+struct space kernel_space = {.root = kernel_directory};
 
 void paging_init(void)
 {

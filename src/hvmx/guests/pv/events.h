@@ -1,0 +1,3 @@
+/* Event channels and the timer that comes through one. */
+#pragma once
+void events_init(void);
