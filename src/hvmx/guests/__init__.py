@@ -1,0 +1,79 @@
+"""The bundled guest: one system, built from source for three environments.
+
+``common/`` is the system itself: address spaces, processes, self-checks and workloads, over the interface
+``common/env.h``. ``hvm/`` implements that on the bare machine, in 32 and in 64 bits, ``pv/`` on Xen.
+
+The guest's console holds, line by line, ``check NAME: ok`` or ``check NAME: FAILED (...)``, and for each workload
+``bench NAME OPERATIONS CYCLES CYCLES_PER_OPERATION`` (guest cycles, as its time-stamp counter reads them) or
+``bench NAME unavailable ERROR``. Its command line: see ``common/main.c``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Environments that the guest is built for.
+NAMES = ("hvm32", "hvm64", "pv64")
+
+#: Where the package's build puts the images.
+BUILT = Path(__file__).parent / "built"
+
+#: The workloads in the order in which the guest runs them.
+WORKLOADS = (
+    "syscall",
+    "cpuid",
+    "port-in",
+    "port-out",
+    "pt-write",
+    "pgfault",
+    "divide",
+    "as-switch",
+    "console",
+    "timer-read",
+    "timer-tick",
+    "ctx-switch",
+    "fork-wait",
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What one workload printed."""
+
+    operations: int
+    cycles: int  #: guest cycles of all operations together
+
+    @property
+    def cycles_per_operation(self) -> float:
+        return self.cycles / self.operations
+
+
+def image(name: str) -> Path:
+    """The built image of environment ``name`` (one of ``NAMES``).
+
+    Raises ``ValueError`` for another name, ``FileNotFoundError`` where the package was built without guests.
+    """
+    if name not in NAMES:
+        raise ValueError(f"no bundled guest {name!r}: there are {', '.join(NAMES)}")
+    path = BUILT / image_name(name)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: the bundled guests are built on x86 hosts with gcc and binutils, and were not here"
+        )
+    return path
+
+
+def image_name(name: str) -> str:
+    """The file name of environment ``name``'s image."""
+    return f"hvmx-{name}.elf"
+
+
+def parse_benches(console: str) -> dict[str, Bench]:
+    """The workloads in a guest's console output, by name; those that were unavailable are left out."""
+    benches = {}
+    for line in console.splitlines():
+        words = line.split()
+        if len(words) == 5 and words[0] == "bench":
+            benches[words[1]] = Bench(operations=int(words[2]), cycles=int(words[3]))
+    return benches
