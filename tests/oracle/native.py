@@ -21,6 +21,7 @@ import mmap
 import os
 import platform
 import select
+import shlex
 import struct
 import subprocess
 import tempfile
@@ -49,6 +50,8 @@ GPR_INDEX = {name: index for index, name in enumerate(REGISTERS_64)}
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 FXSAVE_BYTES = 512
 PATCHES, PATCH_BYTES = 2, 48
+POWER_UP_FXSAVE = struct.pack("<HH20xI", 0x37F, 0, 0x1F80).ljust(FXSAVE_BYTES, b"\0")
+"""The image after FNINIT, MXCSR at its value after reset, and all registers zero."""
 HANG_SECONDS = 1.0
 BATCH = 4096
 
@@ -135,7 +138,7 @@ def pristine() -> bytes:
     """What DATA and CONSTANT hold before each case: every byte depends on its address."""
     address = np.arange(DATA_BYTES + CONSTANT_BYTES, dtype=np.uint64)
     mixed = (address + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    return (mixed >> np.uint64(56)).astype(np.uint8).tobytes()
+    return bytes((mixed >> np.uint64(56)).astype(np.uint8))
 
 
 def case(
@@ -304,7 +307,7 @@ class Native:
 
     def _compile(self) -> None:
         source = Path(__file__).with_name("native.c")
-        command = [os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Wextra", "-mno-red-zone", "-mfsgsbase",
+        command = [*shlex.split(os.environ.get("CC", "gcc")), "-O2", "-Wall", "-Wextra", "-mno-red-zone", "-mfsgsbase",
                    "-fno-stack-protector", "-fcf-protection=none", "-o", str(self._program), str(source)]  # fmt: skip
         try:
             subprocess.run(command, check=True)

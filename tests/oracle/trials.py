@@ -30,6 +30,7 @@ from .native import (
     DATA,
     DATA_BYTES,
     DATA_SELECTOR,
+    FXSAVE_BYTES,
     LDT,
     PAGE,
     Cases,
@@ -45,11 +46,29 @@ SEGMENT_PREFIXES = (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65)
 CODE_END, DATA_END = CODE + CODE_BYTES, DATA + DATA_BYTES
 
 BY_TRAP_FAMILIES = frozenset(
-    "jcc loop loopz loopnz jcxz jmp call ret jmp_far call_far ret_far int3 int into".split()
+    [
+        "jcc",
+        "loop",
+        "loopz",
+        "loopnz",
+        "jcxz",
+        "jmp",
+        "call",
+        "ret",
+        "jmp_far",
+        "call_far",
+        "ret_far",
+        "int3",
+        "int",
+        "into",
+    ]
 )
-STRINGS = frozenset("movs cmps stos lods scas".split())
+FLOATING_POINT_CONTROL = frozenset(
+    ["fldcw", "fnstcw", "fnstsw", "fnclex", "fninit", "fwait", "ldmxcsr", "stmxcsr", "fxsave", "fxrstor"]
+)
+STRINGS = frozenset(["movs", "cmps", "stos", "lods", "scas"])
 IO_STRINGS = frozenset(("ins", "outs"))
-SEGMENT_LOADS = frozenset("lds les lfs lgs lss".split())
+SEGMENT_LOADS = frozenset(["lds", "les", "lfs", "lgs", "lss"])
 WITHOUT_REX_W_ON_AMD = SEGMENT_LOADS | {"jmp_far", "call_far"}
 """Far pointers with a 64-bit offset: the SDM has them, AMD's manual (volume 3) does not."""
 
@@ -76,7 +95,7 @@ def _signed(value: int, bits: int) -> int:
 
 
 class Trial:
-    """One instruction and one state; `code`, `bits` and `undefined` (a mask of flags) are for the comparison."""
+    """One instruction and one state; `code`, `bits`, `undefined` (flags) and `unspecified` (memory) are for the comparison."""
 
     def __init__(self, row: Row, bits: int, rng: random.Random) -> None:
         self.row, self.bits, self.rng = row, bits, rng
@@ -85,6 +104,9 @@ class Trial:
         self.rflags = 0x202 | rng.getrandbits(12) & 0x8D5 | (0x400 if rng.random() < 0.3 else 0)
         self.fs_base = self.gs_base = 0
         self.patches: list[tuple[int, bytes]] = []
+        self.code = b""
+        self.fxsave = self._floating_point() if row.family in FLOATING_POINT_CONTROL else None
+        self.unspecified: list[tuple[int, int]] = []
         self.return_by = BY_TRAP if row.family in BY_TRAP_FAMILIES else BY_BREAKPOINT
         self._choose_segments()
         self._choose_sizes()
@@ -105,7 +127,15 @@ class Trial:
             patches += (address or DATA, len(content), content)
         return _PACK.pack(
             *self.gpr, self.at - segment_base(self.selectors[CS]), self.rflags, self.fs_base, self.gs_base, self.at,
-            *self.selectors, self.return_by, 0, len(self.code), self.code, *patches)  # fmt: skip
+            *self.selectors, self.return_by, self.fxsave is not None, len(self.code), self.code, *patches)  # fmt: skip
+
+    def _floating_point(self) -> bytes:
+        """An FXSAVE image with all exceptions masked and none pending, and no pointers to an instruction."""
+        rng = self.rng
+        status, tags, mxcsr = rng.getrandbits(16) & 0x7F00, rng.getrandbits(8), rng.getrandbits(16) | 0x1F80
+        head = struct.pack("<HHB19xI4x", rng.getrandbits(16) & 0x0F00 | 0x7F, status, tags, mxcsr)
+        stack = b"".join(rng.randbytes(10) + bytes(6) for _ in range(8))
+        return (head + stack + rng.randbytes(16 * 16)).ljust(FXSAVE_BYTES, b"\0")
 
     def value(self) -> int:
         """A 64-bit number; boundary values are frequent."""
@@ -290,7 +320,9 @@ class Trial:
         if row.family == "mov_to_sreg":
             reg = rng.choice((ES, SS, DS, FS, GS, ES, SS, DS, FS, GS, CS, 6))
         self.reg = reg | (self.rex & 4) << 1
-        as_register = not row.memory_only and (row.register_only or rng.random() < 0.4)
+        # The register form of PREFETCHW is #UD on AMD's processors, and a NOP on Intel's.
+        memory_only = row.memory_only or row.text.startswith("0F 0D")
+        as_register = not memory_only and (row.register_only or rng.random() < 0.4)
         if row.mod_ignored:
             return bytes([rng.randrange(4) << 6 | reg << 3 | rng.randrange(8)])
         rm = rng.randrange(8)
@@ -507,6 +539,11 @@ def _control_word(trial: Trial) -> None:
     trial.patch(trial.address + (24 if size == 512 else 0), mxcsr.to_bytes(4, "little"))
 
 
+def _store_image(trial: Trial) -> None:
+    """MXCSR_MASK is the processor's own."""
+    trial.unspecified.append((trial.address + 28, 4))
+
+
 def _load_pointer(trial: Trial) -> None:
     size = trial.operand_bits // 8
     trial.patches.clear()
@@ -632,6 +669,7 @@ _FINISH: dict[str, Callable[[Trial], None]] = (
     | _each("popf", _pop_flags)
     | _each("pop_sreg", _pop_segment)
     | _each("ldmxcsr fxrstor", _control_word)
+    | _each("fxsave", _store_image)
     | _each("lds les lfs lgs lss", _load_pointer)
     | _each("mov_to_sreg lar lsl verr verw arpl lldt ltr", _selector_operand)
     | _each("movs cmps stos lods scas ins outs", _string)
@@ -645,5 +683,5 @@ _FINISH: dict[str, Callable[[Trial], None]] = (
     | _each("enter leave", _frame)
     | _each("int", _interrupt)
 )
-_USES_STACK = frozenset("push pop call call_far push_sreg pop_sreg".split())
+_USES_STACK = frozenset(["push", "pop", "call", "call_far", "push_sreg", "pop_sreg"])
 _ALIGNED = frozenset(("cmpxchg16b", "fxsave", "fxrstor"))

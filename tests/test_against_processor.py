@@ -1,0 +1,169 @@
+"""Every integer encoding that user code may run, in hvmx and on the processor itself, from the same states.
+
+50 states for each row of the instruction table in each width, 1000 where HVMX_NIGHTLY is set; HVMX_SEED varies them.
+Both run in CPL 3 under the same descriptor tables, page rights and control registers. What must agree: the general
+and segment registers, the instruction pointer, the flags that the table does not call undefined, FS and GS bases, the
+memory, and of a fault the vector, the error code and CR2.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle.native import (
+    BATCH,
+    CODE64_SELECTOR,
+    DATA,
+    DATA_BYTES,
+    FXSAVE_BYTES,
+    NO_VECTOR,
+    REGISTERS_64,
+    SEGMENTS,
+    Native,
+    NativeUnavailable,
+    pristine,
+)
+from oracle.simulated import MEMORY_BYTES, Simulated
+from oracle.trials import Trial, pack, trials
+
+from hvmx.isa import Row, rows
+
+core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
+
+STATES = 1000 if os.environ.get("HVMX_NIGHTLY") else 50
+SEED = int(os.environ.get("HVMX_SEED", "1"))
+
+NOT_COMPARED = {
+    "cpuid": "says what this processor is",
+    "rdtsc": "reads the host's clock",
+    "rdtscp": "reads the host's clock",
+    "rdpmc": "reads the host's counters, where the kernel lets it",
+    "syscall": "enters the host's kernel",
+    "sysenter": "enters the host's kernel",
+    "vmcall": "enters the hypervisor that the host may run under",
+    "vmmcall": "enters the hypervisor that the host may run under",
+    "int1": "a hypervisor that intercepts #DB may leave RIP behind",
+    "sgdt": "shows the host kernel's tables, or what it makes up under UMIP",
+    "sidt": "shows the host kernel's tables, or what it makes up under UMIP",
+    "sldt": "shows the host kernel's tables, or what it makes up under UMIP",
+    "str": "shows the host kernel's tables, or what it makes up under UMIP",
+    "smsw": "shows the host kernel's CR0, or what it makes up under UMIP",
+}
+"""Families that user code may execute, but whose result is the host's own."""
+
+COMPARED = [(row, bits) for row in rows() if row.family not in NOT_COMPARED for bits in row.modes]
+RF, PRESENT, PAGE_FAULT = 1 << 16, 1, 14
+X87_CONTROL_AND_TAGS, MXCSR, REGISTER_AREAS = slice(0, 5), slice(24, 28), slice(32, 416)
+
+
+@pytest.fixture(scope="module")
+def native() -> Iterator[Native]:
+    try:
+        oracle = Native()
+    except NativeUnavailable as reason:
+        pytest.skip(str(reason))
+    with oracle:
+        yield oracle
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Simulated:
+    return Simulated(core.Vcpu(memory_bytes=MEMORY_BYTES))
+
+
+def state(result: np.void) -> dict[str, Any]:
+    """A native result under the names that the simulated one has."""
+    named = {name: int(value) for name, value in zip(REGISTERS_64, result["gpr"], strict=True)}
+    named |= {name: int(result["segments"][name]) for name in SEGMENTS}
+    scalars = ("rip", "rflags", "fs_base", "gs_base", "vector", "error_code", "cr2")
+    return named | {name: int(result[name]) for name in scalars}
+
+
+def differences(trial: Trial, expected: dict[str, Any], got: dict[str, Any]) -> list[str]:
+    """What differs, as text."""
+    long_mode = trial.bits == 64 and expected["cs"] == CODE64_SELECTOR
+    mask = (1 << 64) - 1 if long_mode else (1 << 32) - 1
+    registers = REGISTERS_64 if long_mode else REGISTERS_64[:8]
+    for side in (expected, got):
+        for name in registers:
+            side[name] &= mask
+        ignored = trial.undefined | RF if side["vector"] == NO_VECTOR else 0
+        side["rflags"] &= ~ignored
+        if side["vector"] == PAGE_FAULT and side["cr2"] >> 47:
+            side["error_code"] |= (
+                PRESENT  # the kernel hides from user code which of its own addresses are mapped
+            )
+    names = (*registers, *SEGMENTS, "rip", "rflags", "fs_base", "gs_base", "vector", "error_code", "cr2")
+    return [
+        f"{name} is {got[name]:#x}, not {expected[name]:#x}" for name in names if expected[name] != got[name]
+    ]
+
+
+def memory_differences(trial: Trial, changed: tuple[int, bytes], got: bytes) -> list[str]:
+    """Where DATA differs, as text: `changed` is the native outcome, `got` all of DATA in hvmx."""
+    expected = bytearray(pristine()[:DATA_BYTES])
+    for address, content in trial.patches:
+        expected[address - DATA : address - DATA + len(content)] = content
+    offset, content = changed
+    expected[offset : offset + len(content)] = content
+    for address, length in trial.unspecified:
+        for at in range(max(address - DATA, 0), min(address - DATA + length, DATA_BYTES)):
+            expected[at] = got[at]
+    if expected == got:
+        return []
+    at = next(index for index in range(DATA_BYTES) if expected[index] != got[index])
+    return [f"memory at {DATA + at:#x} is {got[at : at + 8].hex()}, not {expected[at : at + 8].hex()}"]
+
+
+def floating_point_differences(expected: bytes, got: bytes) -> list[str]:
+    parts = {"x87 control": X87_CONTROL_AND_TAGS, "mxcsr": MXCSR, "x87 and SSE registers": REGISTER_AREAS}
+    return [f"{name}: {got[part].hex()}, not {expected[part].hex()}"
+            for name, part in parts.items() if expected[part] != got[part]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "bits"), COMPARED, ids=[f"{row.text} {row.family} {bits}" for row, bits in COMPARED]
+)
+def test_encoding_does_what_it_does_on_the_processor(
+    native: Native, simulated: Simulated, row: Row, bits: int
+) -> None:
+    chosen = trials(row, bits, STATES, SEED)
+    assert len(chosen) <= BATCH
+    cases = pack(chosen)
+    images = np.frombuffer(b"".join(trial.fxsave or bytes(FXSAVE_BYTES) for trial in chosen), np.uint8)
+    outcome = native.run(cases, images.reshape(-1, FXSAVE_BYTES))
+    assert outcome.fxsave is not None
+    wrong = []
+    for index, trial in enumerate(chosen):
+        got = simulated.run(cases[index], *([trial.fxsave] if trial.fxsave else []))
+        found = differences(trial, state(outcome.states[index]), got)
+        found += memory_differences(trial, outcome.changed(index), got["data"])
+        if trial.fxsave:
+            found += floating_point_differences(outcome.fxsave[index].tobytes(), got["fxsave"])
+        if found:
+            wrong.append(f"{trial.code.hex(' ')} (state {index}): " + "; ".join(found))
+    assert not wrong, f"{len(wrong)} of {STATES} states differ\n" + "\n".join(wrong[:10])
+
+
+def test_every_encoding_is_compared_or_says_why_not() -> None:
+    families = {row.family for row in rows()}
+    assert set(NOT_COMPARED) <= families
+    compared = {row.index for row, _ in COMPARED}
+    assert {row.family for row in rows() if row.index not in compared} == set(NOT_COMPARED)
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64])
+def test_unprivileged_encodings_do_their_work_in_some_trial(native: Native, bits: int) -> None:
+    """A generator whose states only fault would compare nothing but faults."""
+    always_fault = {"ud0", "ud1", "ud2", "rsm", "int", "int3", "monitor", "mwait", "clac", "stac"}
+    idle = []
+    for row, width in COMPARED:
+        if width == bits and not row.attributes & {"cpl0", "iopl"} and row.family not in always_fault:
+            outcome = native.run(pack(trials(row, bits, 50, SEED)))
+            if (outcome.states["vector"] == NO_VECTOR).sum() < 5:
+                idle.append(f"{row.text} {row.family}")
+    assert not idle
