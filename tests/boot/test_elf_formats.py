@@ -136,7 +136,7 @@ def test_the_decompressed_cloud_kernel_is_a_pvh_guest(tmp_path: Path) -> None:
     assert machine.cpu.registers["rip"] == int.from_bytes(bytes.fromhex(value), "little")
 
 
-def test_debians_xen_is_a_multiboot_image(tmp_path: Path) -> None:
+def test_debians_xen_is_a_multiboot_image() -> None:
     xen = gzip.decompress(guest("xen").read_bytes())
     machine = prepared(xen, modules=[b"dom0"])
     assert machine.kind == "multiboot"

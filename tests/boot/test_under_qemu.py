@@ -1,0 +1,83 @@
+"""Guests that hvmx prepares start on another machine too, and see there what the loader told them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from guests import guest
+
+from .guest_memory import prepared, prepared_pv
+from .images import MiB, compile_guest
+from .qemu import serial_output
+
+MEMORY = 128 * MiB
+COMMAND_LINE = "earlyprintk=serial,ttyS0,115200 console=ttyS0 acpi=off pci=off noapic nolapic nokaslr"
+#: Either accelerator: what is under test is the state at the guest's first instruction.
+PC = ["-machine", "pc,accel=tcg", "-cpu", "qemu64"]
+
+
+def linux_log(machine_of: str, tmp_path: Path, *, decompress: bool = True, vmlinux: bool = False) -> str:
+    kernel: object = guest(machine_of)
+    if vmlinux:
+        kernel = prepared_pv(kernel, memory_bytes=MEMORY).elf
+    machine = prepared(
+        kernel, memory_bytes=MEMORY, command_line=COMMAND_LINE, initrd=bytes(0x1800), decompress=decompress
+    )
+    return serial_output(machine, tmp_path, memory_bytes=MEMORY, until="Memory: ", options=PC)
+
+
+@pytest.mark.parametrize("decompress", [True, False], ids=["decompressed", "as it is"])
+@pytest.mark.parametrize("kernel", ["linux-686", "linux-cloud-amd64"])
+def test_linux_sees_the_memory_the_command_line_and_the_initrd(
+    kernel: str, decompress: bool, tmp_path: Path
+) -> None:
+    log = linux_log(kernel, tmp_path, decompress=decompress)
+    assert "BIOS-e820: [mem 0x0000000000000000-0x000000000009fbff] usable" in log
+    assert "BIOS-e820: [mem 0x000000000009fc00-0x000000000009ffff] reserved" in log
+    assert "BIOS-e820: [mem 0x00000000000f0000-0x00000000000fffff] reserved" in log
+    assert "BIOS-e820: [mem 0x0000000000100000-0x0000000007ffffff] usable" in log
+    assert f"Kernel command line: {COMMAND_LINE}" in log
+    assert "RAMDISK: [mem 0x07ffe000-0x07ff" in log
+
+
+def test_linux_boots_through_its_pvh_entry(tmp_path: Path) -> None:
+    log = linux_log("linux-cloud-amd64", tmp_path, vmlinux=True)
+    assert "[mem 0x0000000000100000-0x0000000007ffffff] usable" in log
+    assert f"Kernel command line: {COMMAND_LINE}" in log
+    assert "RAMDISK: [mem 0x07ffe000-0x07ff" in log
+
+
+#: Writes the loader's magic's low byte, then the name, the command line and the first module, to the serial port.
+MULTIBOOT_GUEST = """
+        .align 4
+        .long 0x1badb002, 0, -0x1badb002
+        .globl start
+start:  movw $0x3f8, %dx
+        outb %al, %dx
+        movl 64(%ebx), %esi
+        call write
+        movl 16(%ebx), %esi
+        call write
+        movl 24(%ebx), %esi
+        movl (%esi), %esi
+        call write
+        hlt
+write:  lodsb
+        testb %al, %al
+        jz 1f
+        outb %al, %dx
+        jmp write
+1:      ret
+"""
+
+
+def test_a_multiboot_guest_finds_what_the_loader_left_for_it(tmp_path: Path) -> None:
+    machine = prepared(
+        compile_guest(tmp_path, MULTIBOOT_GUEST, bits=32),
+        memory_bytes=MEMORY,
+        command_line=" a command line",
+        modules=[b" a module\n\0"],
+    )
+    said = serial_output(machine, tmp_path, memory_bytes=MEMORY, until="module", options=PC)
+    assert said == "\x02hvmx a command line a module\n"
