@@ -39,7 +39,7 @@ def elf_image(
     header, program = (52, 32) if bits == 32 else (64, 56)
     contents = [load.data for load in loads] + ([notes] if notes else [])
     position = header + program * len(contents) + len(first)
-    headers = b""
+    headers = bytearray()
     for index, data in enumerate(contents):
         load = loads[index] if index < len(loads) else Load(0, data)
         kind, memsz = (1 if index < len(loads) else 4), len(data) if load.memsz is None else load.memsz

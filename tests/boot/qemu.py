@@ -1,4 +1,4 @@
-"""Runs what a loader prepared on QEMU's machine, to see it accepted by the guest without any of hvmx's processor.
+"""Runs what a loader prepared on QEMU's machine: the guest must accept it, without hvmx's own processor.
 
 Each segment is put into QEMU's memory as it is; a ROM at the reset vector, assembled here, loads the prepared
 processor state and jumps. What the guest then says on its serial port is the verdict.
@@ -78,19 +78,35 @@ def _trampoline(machine: Prepared, directory: Path) -> Path:
 
 
 def serial_output(
-    machine: Prepared, directory: Path, *, memory_bytes: int, until: str, options: list[str], seconds: float = 60
+    machine: Prepared,
+    directory: Path,
+    *,
+    memory_bytes: int,
+    until: str,
+    options: list[str],
+    seconds: float = 60,
 ) -> str:
     """What the guest writes to its first serial port, up to and with the line that holds ``until``."""
     for tool in ("qemu-system-x86_64", "gcc"):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} to run the prepared guest with")
-    command = ["qemu-system-x86_64", "-m", f"{memory_bytes >> 20}M", "-nodefaults", "-display", "none", "-no-reboot"]
+    command = [
+        "qemu-system-x86_64",
+        "-m",
+        f"{memory_bytes >> 20}M",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-no-reboot",
+    ]
     command += ["-serial", "stdio", "-bios", str(_trampoline(machine, directory)), *options]
     for index, segment in enumerate(machine.memory):
         path = directory / f"segment{index}"
         path.write_bytes(segment.data)
         command += ["-device", f"loader,file={path},addr={segment.physical:#x},force-raw=on"]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as qemu:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as qemu:
         assert qemu.stdout is not None and qemu.stderr is not None
         output, end = b"", time.monotonic() + seconds
         try:

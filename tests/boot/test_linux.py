@@ -128,7 +128,7 @@ def test_an_unknown_compression_takes_the_real_boot_path() -> None:
 
 @pytest.mark.parametrize(("xloadflags", "entry"), [(0, MiB), (1, MiB + 0x200)], ids=["32-bit", "64-bit"])
 def test_without_decompression_the_protected_mode_code_is_at_1_mib(xloadflags: int, entry: int) -> None:
-    image = images.bzimage(b"\xfd7zXZ", xloadflags=xloadflags)
+    image = images.bzimage(b"\xfd7zXZ" + bytes(0x200), xloadflags=xloadflags)
     machine = prepared(image, decompress=False)
     assert read(machine, MiB, len(image) - 1024) == image[1024:]
     assert machine.cpu.registers["rip"] == entry
@@ -167,6 +167,7 @@ def test_the_boot_gdt_holds_the_segments_that_are_loaded() -> None:
         (images.bzimage(images.sized(lzma.compress(b"x" * 99)[:-20], b"x" * 99)), "without an end"),
         (images.bzimage(b"\xfd7zXZ\0\xff\xff\xff\x7f"), "holds 0x7fffffff bytes, the guest's memory 0x4"),
         (images.bzimage(images.sized(lzma.compress(b"no kernel"), b"no kernel")), "not a little-endian"),
+        (images.bzimage(b"", xloadflags=1), "0x40 bytes of Linux kernel do not reach its entry at 0x100200"),
         (images.bzimage(b"", init_size=(0x260, 4, 0xFFFFFFFF)), "Linux runs at up to 0x1001fffff"),
         (images.bzimage(b"", pref_address=(0x258, 8, 2**64 - 1)), "Linux runs at up to 0x1000000000000ffff"),
     ],

@@ -48,7 +48,7 @@ def test_linux_boots_through_its_pvh_entry(tmp_path: Path) -> None:
     assert "RAMDISK: [mem 0x07ffe000-0x07ff" in log
 
 
-#: Writes the loader's magic's low byte, then the name, the command line and the first module, to the serial port.
+#: Writes to the serial port: the low byte of EAX, the loader's name, the command line, the first module.
 MULTIBOOT_GUEST = """
         .align 4
         .long 0x1badb002, 0, -0x1badb002

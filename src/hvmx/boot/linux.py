@@ -139,12 +139,15 @@ def prepare_linux(
         kernel_end = max(load.paddr + load.memsz for load in vmlinux.loads)
         how = f"decompressed from {len(image):#x} bytes"
     else:
-        placement.place(HIGH_MEMORY, image[header.setup_bytes :], "the Linux kernel")
+        kernel = image[header.setup_bytes :]
+        placement.place(HIGH_MEMORY, kernel, "the Linux kernel")
         bits = 64 if header.xloadflags & XLF_KERNEL_64 else 32
         entry = HIGH_MEMORY + (ENTRY_64 if bits == 64 else 0)
-        kernel_end = max(
-            header.runtime_start + header.init_size, HIGH_MEMORY + len(image) - header.setup_bytes
-        )
+        if entry >= HIGH_MEMORY + len(kernel):
+            raise placement.error(
+                f"{len(kernel):#x} bytes of Linux kernel do not reach its entry at {entry:#x}"
+            )
+        kernel_end = max(header.runtime_start + header.init_size, HIGH_MEMORY + len(kernel))
         how = "as it is"
     if kernel_end > placement.high_memory_end:
         raise placement.error(
