@@ -65,11 +65,17 @@ def extensions() -> list[Extension]:
 
 
 class BuildExt(build_ext):
-    """Compiles on all cores."""
+    """Compiles on all cores; builds the bundled guests next to the modules."""
 
     def initialize_options(self) -> None:
         super().initialize_options()
         self.parallel = os.cpu_count()
+
+    def run(self) -> None:
+        from hvmx.guests.build import build
+
+        super().run()
+        build((SOURCE if self.inplace else Path(self.build_lib)) / "hvmx" / "guests" / "built")
 
 
 def cythonized() -> list[Extension]:

@@ -19,7 +19,7 @@
     NOTE 4, .quad 0                  /* PADDR_OFFSET */
     NOTE 1, .quad _start             /* ENTRY */
     NOTE 9, .asciz "yes"             /* PAE_MODE */
-    NOTE 10, .asciz "!writable_page_tables|pae_pgdir_above_4gb" /* FEATURES */
+    NOTE 17, .long 1 << 11           /* SUPPORTED_FEATURES: XENFEAT_dom0 */
     .align 4
 
     .text
