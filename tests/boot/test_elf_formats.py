@@ -74,6 +74,14 @@ def test_multiboot_information_describes_the_machine_and_its_modules() -> None:
     assert string(machine, number(machine, info + 64, 4)) == "hvmx"
 
 
+def test_a_module_is_named_by_its_file_without_the_hosts_directories(tmp_path: Path) -> None:
+    path = tmp_path / "ramdisk.img"
+    path.write_bytes(b"contents")
+    machine = prepared(images.multiboot_elf(), modules=[path])
+    modules = number(machine, machine.cpu.registers["rbx"] + 24, 4)
+    assert string(machine, number(machine, modules + 8, 4)) == "ramdisk.img"
+
+
 def test_multiboot_address_fields_load_any_file() -> None:
     header = images.multiboot_header(1 << 16, MiB + 0x10, MiB, MiB + 0x40, MiB + 0x1000, MiB + 0x38)
     machine = prepared(b"\xcc" * 0x10 + header + HALT * 20)

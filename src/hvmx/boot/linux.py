@@ -15,7 +15,7 @@ HEADER, HEADER_MAGIC, BOOT_FLAG = 0x1F1, b"HdrS", b"\x55\xaa"
 HEADER_END = 0x202
 SECTOR = 512
 
-LOADED_HIGH, KASLR_FLAG = 1 << 0, 1 << 1
+LOADED_HIGH = 1 << 0
 XLF_KERNEL_64 = 1 << 0
 UNDEFINED_LOADER = 0xFF
 ENTRY_64 = 0x200
@@ -185,6 +185,7 @@ def _add_boot_params(
         params[offset : offset + size] = value.to_bytes(size, "little")
 
     write(0x210, 1, UNDEFINED_LOADER)
+    # Not KASLR_FLAG, which a kernel that has randomised its own address sets for itself.
     write(0x211, 1, LOADED_HIGH)
     write(0x214, 4, HIGH_MEMORY)
     write(0x218, 8, 0)

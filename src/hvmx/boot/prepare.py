@@ -70,8 +70,8 @@ def prepare(
         return prepare_rom(_read(source, LARGEST_IMAGE, placement.name), placement, memory_bytes)
 
     octets = _read(image, LARGEST_IMAGE, placement.name)
-    initial = None if initrd is None else Module(_read(initrd, memory_bytes), _name(initrd))
-    others = [Module(_read(module, memory_bytes), _name(module)) for module in modules]
+    initial = None if initrd is None else _module(initrd, memory_bytes)
+    others = [_module(module, memory_bytes) for module in modules]
     with_initial = others if initial is None else [initial, *others]
 
     if load_address is not None or entry is not None or bits is not None:
@@ -129,6 +129,11 @@ def prepare(
 
 def _name(source: Source) -> str:
     return "<bytes>" if isinstance(source, bytes | bytearray | memoryview) else str(Path(source))
+
+
+def _module(source: Source, memory_bytes: int) -> Module:
+    name = "" if isinstance(source, bytes | bytearray | memoryview) else Path(source).name
+    return Module(_read(source, memory_bytes), name)
 
 
 def _read(source: Source, limit: int, name: str | None = None) -> memoryview:

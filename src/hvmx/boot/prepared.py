@@ -35,7 +35,10 @@ class Rom(NamedTuple):
 
 
 class Module(NamedTuple):
-    """A file given to the guest beside its kernel; ``name`` is its path, or ``<bytes>``."""
+    """A file given to the guest beside its kernel.
+
+    ``name``, which the guest sees, is the file's without its directories: a host's paths are no input of the guest.
+    """
 
     data: Octets
     name: str = ""
