@@ -1,0 +1,87 @@
+"""Exits: their reasons, the handler of each, and their statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hvmx.core.vcpu import Exit, Vcpu
+
+    Handler = Callable[[Vcpu, Exit], None]
+
+
+class ExitReason(IntEnum):
+    """Basic exit reasons (Intel SDM vol. 3, appendix C) that hvmx takes; the names are Linux's, as perf prints them."""
+
+    EXCEPTION_NMI = 0
+    EXTERNAL_INTERRUPT = 1
+    TRIPLE_FAULT = 2
+    INTERRUPT_WINDOW = 7
+    TASK_SWITCH = 9
+    CPUID = 10
+    HLT = 12
+    INVD = 13
+    INVLPG = 14
+    RDPMC = 15
+    RDTSC = 16
+    VMCALL = 18
+    CR_ACCESS = 28
+    DR_ACCESS = 29
+    IO_INSTRUCTION = 30
+    MSR_READ = 31
+    MSR_WRITE = 32
+    PAUSE_INSTRUCTION = 40
+    GDTR_IDTR = 46
+    LDTR_TR = 47
+    EPT_VIOLATION = 48
+    EPT_MISCONFIG = 49
+    RDTSCP = 51
+    WBINVD = 54
+
+
+@dataclass(frozen=True)
+class ExitStatistic:
+    """What one exit reason came to. Guest cycles are the model's; host time is what handling took on this host."""
+
+    count: int
+    guest_cycles: int
+    guest_cycles_min: int
+    guest_cycles_max: int
+    host_ns: int
+    detail: dict[int, int]
+    """Counts by port, MSR or guest-physical page, for the reasons that have one."""
+
+
+class Exits:
+    """The table of handlers: one Python callable `handler(vcpu, exit)` per exit reason."""
+
+    def __init__(self, vcpu: Vcpu) -> None:
+        self._vcpu = vcpu
+
+    def on(self, reason: int, handler: Handler) -> Handler | None:
+        """Let `handler(vcpu, exit)` take this exit reason; returns the handler that did so before.
+
+        When it returns, the instruction is complete, unless it moved `vcpu.rip` or injected an exception. What it
+        raises comes out of `run()`, with the guest as it was before the instruction.
+        """
+        before = self._vcpu.handler(reason)
+        self._vcpu.set_handler(reason, handler)
+        return before
+
+    @property
+    def total(self) -> int:
+        """All exits so far."""
+        return sum(row[0] for row in self._vcpu.exit_statistics().values())
+
+    def statistics(self) -> dict[ExitReason, ExitStatistic]:
+        """By reason, the most frequent first."""
+        details: dict[int, dict[int, int]] = {}
+        for (reason, number), count in self._vcpu.exit_details.items():
+            details.setdefault(reason, {})[number] = count
+        rows = sorted(self._vcpu.exit_statistics().items(), key=lambda item: (-item[1][0], item[0]))
+        return {
+            ExitReason(reason): ExitStatistic(*row, detail=details.get(reason, {})) for reason, row in rows
+        }

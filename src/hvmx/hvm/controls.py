@@ -1,0 +1,109 @@
+"""Which operations exit by default, and what then happens: as under KVM (the handlers are plain functions)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hvmx.exits import ExitReason
+from hvmx.hvm.cpuid import cpuid
+from hvmx.hvm.handlers import io_instruction, mmio
+
+if TYPE_CHECKING:
+    from hvmx.core.vcpu import Exit, Vcpu
+    from hvmx.exits import Exits
+
+# Bits of Vcpu.controls (CTL_* in core/state.h).
+HLT, INVLPG, RDPMC, RDTSC = 1, 2, 4, 8
+CR3_LOAD, CR3_STORE, CR8_LOAD, CR8_STORE = 0x10, 0x20, 0x40, 0x80
+MOV_DR, PAUSE, WBINVD, DESCRIPTOR_TABLE = 0x100, 0x200, 0x400, 0x800
+EXTERNAL_INTERRUPT, CPUID = 0x2000, 0x4000
+SHADOW_PAGING, EPT = 0x8000, 0x10000
+
+CR0_GUEST_OWNED = 1 << 3
+"""TS; all other bits of CR0 are the host's (KVM_POSSIBLE_CR0_GUEST_BITS)."""
+CR4_GUEST_OWNED = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
+"""PVI TSD DE PGE PCE OSFXSR OSXMMEXCPT (KVM_POSSIBLE_CR4_GUEST_BITS, of those that exist here)."""
+
+PASSED_MSRS = (0x10, 0x174, 0x175, 0x176, 0xC0000100, 0xC0000101, 0xC0000102)
+"""TSC, SYSENTER_*, FS and GS base: the MSRs that KVM lets a guest reach without an exit."""
+
+
+def complete(vcpu: Vcpu, exit: Exit) -> None:
+    """Let the operation happen: the processor's own semantics go on when the handler returns."""
+
+
+def hlt(vcpu: Vcpu, exit: Exit) -> None:
+    """HLT: wait for an interrupt."""
+    vcpu.halt()
+
+
+def io(vcpu: Vcpu, exit: Exit) -> None:
+    """Port I/O goes to the board; without one, as with nothing plugged in, reads give all ones."""
+    if vcpu.board is None:
+        if exit.is_in:
+            exit.value = (1 << 8 * exit.width) - 1
+        return
+    io_instruction(vcpu, exit)
+    vcpu.deadline = vcpu.board.next_event()
+
+
+def memory_mapped_io(vcpu: Vcpu, exit: Exit) -> None:
+    """Accesses outside of RAM go to the board; without one, reads give all ones."""
+    if vcpu.board is None:
+        if not exit.is_write:
+            exit.value = (1 << 8 * exit.width) - 1
+        return
+    mmio(vcpu, exit)
+    vcpu.deadline = vcpu.board.next_event()
+
+
+DEFAULT_HANDLERS = {
+    ExitReason.EXCEPTION_NMI: complete,
+    ExitReason.EXTERNAL_INTERRUPT: complete,
+    ExitReason.TRIPLE_FAULT: complete,
+    ExitReason.INTERRUPT_WINDOW: complete,
+    ExitReason.TASK_SWITCH: complete,
+    ExitReason.CPUID: cpuid,
+    ExitReason.HLT: hlt,
+    ExitReason.INVD: complete,
+    ExitReason.INVLPG: complete,
+    ExitReason.RDPMC: complete,
+    ExitReason.RDTSC: complete,
+    ExitReason.VMCALL: complete,
+    ExitReason.CR_ACCESS: complete,
+    ExitReason.DR_ACCESS: complete,
+    ExitReason.IO_INSTRUCTION: io,
+    ExitReason.MSR_READ: complete,
+    ExitReason.MSR_WRITE: complete,
+    ExitReason.PAUSE_INSTRUCTION: complete,
+    ExitReason.GDTR_IDTR: complete,
+    ExitReason.LDTR_TR: complete,
+    ExitReason.EPT_VIOLATION: complete,
+    ExitReason.EPT_MISCONFIG: memory_mapped_io,
+    ExitReason.RDTSCP: complete,
+    ExitReason.WBINVD: complete,
+}
+
+
+def install_defaults(vcpu: Vcpu, exits: Exits, paging: str) -> None:
+    """Set the controls and a handler for every reason; ``paging`` is ``ept`` or ``shadow``."""
+    if paging not in ("ept", "shadow"):
+        raise ValueError(f"paging {paging!r} is neither 'ept' nor 'shadow'")
+    for reason, handler in DEFAULT_HANDLERS.items():
+        exits.on(reason, handler)
+    controls = HLT | CPUID | WBINVD | MOV_DR | EXTERNAL_INTERRUPT
+    if paging == "ept":
+        controls |= EPT
+    else:
+        controls |= SHADOW_PAGING | CR3_LOAD | INVLPG
+    vcpu.controls = controls
+    vcpu.cr0_mask = 0xFFFFFFFF & ~CR0_GUEST_OWNED
+    vcpu.cr4_mask = 0xFFFFFFFF & ~CR4_GUEST_OWNED
+    vcpu.io_bitmap[:] = 0xFF
+    bitmap = vcpu.msr_bitmap
+    bitmap[:] = 0xFF
+    for msr in PASSED_MSRS:
+        # SDM vol. 3, 24.6.9: reads of low and high MSRs, then writes of low and high, 1 KiB each.
+        place = (0x400 if msr >= 0xC0000000 else 0) * 8 + (msr & 0x1FFF)
+        for bit in (place, place + 0x800 * 8):
+            bitmap[bit >> 3] &= ~(1 << (bit & 7)) & 0xFF

@@ -1,0 +1,279 @@
+"""Machine: a processor, its memory, a board and a cost profile, put together; what most users need to know."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvmx import boot
+from hvmx.boot.layout import PAGE
+from hvmx.boot.prepared import Octets
+from hvmx.core.vcpu import Vcpu
+from hvmx.cost import Profile, load_profile
+from hvmx.exits import Exits
+from hvmx.hvm import controls
+from hvmx.hvm.board import Board
+from hvmx.hvm.console import KeySource, null_sink
+from hvmx.hvm.device import Sink
+
+VGA_HOLE = (0xA0000, 0x20000)
+"""Where a PC has display memory: this board has no display, so nothing answers there."""
+
+_SUFFIXES = {"K": 10, "M": 20, "G": 30}
+
+
+def memory_size(text: int | str) -> int:
+    """Bytes from a number or a string such as ``64M``; ValueError for anything that no machine has."""
+    if isinstance(text, int):
+        size = text
+    else:
+        digits, shift = text.strip().upper().removesuffix("B").removesuffix("I"), 0
+        if digits[-1:] in _SUFFIXES:
+            digits, shift = digits[:-1], _SUFFIXES[digits[-1]]
+        if not digits.isdigit():
+            raise ValueError(f"memory size {text!r} is not a number with an optional K, M or G")
+        size = int(digits) << shift
+    if size < 1 << 20 or size % PAGE:
+        raise ValueError(f"memory of {size:#x} bytes: it must be at least 1M and whole pages of {PAGE:#x} bytes")
+    return size
+
+
+class StopKind(Enum):
+    """Why ``run`` returned."""
+
+    CYCLES = "the requested guest cycles have passed"
+    TIMEOUT = "the host-time limit is reached"
+    REQUESTED = "stop() was called"
+    HALTED = "the guest halted with nothing to wake it"
+    POWEROFF = "the guest powered off"
+    RESET = "the guest reset the machine"
+    DEBUG_EXIT = "the guest wrote to the debug-exit port"
+    TRIPLE_FAULT = "triple fault"
+    CRASHED = "the guest crashed"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why ``run`` returned; ``value`` is what was written to the debug-exit port, ``reason`` says more for people."""
+
+    kind: StopKind
+    value: int = 0
+    reason: str = ""
+
+
+class Clock:
+    """The machine's one clock, as devices see it: guest cycles, and how many there are in a second."""
+
+    def __init__(self, vcpu: Vcpu, hz: int) -> None:
+        self._vcpu = vcpu
+        self.hz = hz
+
+    @property
+    def cycles(self) -> int:
+        return self._vcpu.cycles
+
+
+class Machine:
+    """One deterministic x86 machine.
+
+    ``memory`` is a size in bytes or a string (``"64M"``); ``profile`` names a cost profile or a TOML file;
+    ``paging`` is ``"ept"`` or ``"shadow"``. With ``board=False`` it is a bare processor with memory.
+    ``serial`` receives what the guest's serial port (or PV console) sends; ``keys`` is polled for what it receives.
+    ``debug_exit`` is a port as QEMU's isa-debug-exit; ``debugcon`` a port and a sink.
+    """
+
+    def __init__(
+        self,
+        memory: int | str = "128M",
+        profile: str | PathLike[str] | Profile = "skylake",
+        *,
+        paging: str = "ept",
+        board: bool = True,
+        serial: Sink = null_sink,
+        keys: KeySource | None = None,
+        debug_exit: int | None = None,
+        debugcon: tuple[int, Sink] | None = None,
+    ) -> None:
+        self.profile = profile if isinstance(profile, Profile) else load_profile(profile)
+        self.paging = paging
+        self.cpu = Vcpu(memory_size(memory))
+        self.cpu.machine = self
+        self.profile.apply(self.cpu)
+        self.exits = Exits(self.cpu)
+        self.clock = Clock(self.cpu, self.profile.hz)
+        self.board: Board | None = None
+        self.domain: Any = None
+        self._serial = serial
+        self._keys = keys
+        self._stop: Stop | None = None
+        self._limit: float | None = None
+        controls.install_defaults(self.cpu, self.exits, paging)
+        self.cpu.poll = self._poll
+        if board:
+            self.board = Board(
+                self.clock,
+                self.cpu.memory_bytes,
+                serial=serial,
+                on_interrupt=self.cpu.set_interrupt,
+                on_reset=self._reset,
+                on_a20=self._set_a20,
+                on_shutdown=lambda value: self.request_stop(Stop(StopKind.DEBUG_EXIT, value)),
+                debug_exit=debug_exit,
+                debugcon=debugcon,
+            )
+            self.cpu.board = self.board
+            self.cpu.add_hole(*VGA_HOLE)
+
+    # --- loading --------------------------------------------------------------------------------------------------
+    def load(
+        self,
+        image: str | PathLike[str] | Octets | None,
+        *,
+        pv: bool = False,
+        append: str = "",
+        initrd: str | PathLike[str] | Octets | None = None,
+        modules: Sequence[str | PathLike[str] | Octets] = (),
+        bios: str | PathLike[str] | Octets | None = None,
+        load_address: int | None = None,
+        entry: int | None = None,
+        bits: int | None = None,
+        decompress: bool = True,
+    ) -> str:
+        """Prepare the machine to run an image; returns what it was recognised as. Raises ``hvmx.boot.ImageError``."""
+        prepared = boot.prepare(
+            image,
+            memory_bytes=self.cpu.memory_bytes,
+            command_line=append,
+            initrd=None if pv else initrd,
+            modules=modules,
+            pv=pv,
+            bios=bios,
+            load_address=load_address,
+            entry=entry,
+            bits=bits,
+            decompress=decompress,
+        )
+        if isinstance(prepared, boot.XenImage):
+            return self._load_xen(prepared, append, initrd)
+        for rom in prepared.roms:
+            self.cpu.add_rom(rom.physical, rom.data)
+        for segment in prepared.memory:
+            self.cpu.write(segment.physical, segment.data)
+            if segment.zero_fill:
+                self.cpu.write(segment.physical + len(segment.data), bytes(segment.zero_fill))
+        self._enter(prepared.cpu)
+        return prepared.description
+
+    def _enter(self, state: boot.CpuState) -> None:
+        cpu = self.cpu
+        registers = dict(state.registers)
+        for name in ("cr0", "cr4", "efer", "cr3"):
+            setattr(cpu, name, registers.pop(name, getattr(cpu, name)))
+        for name, segment in state.segments.items():
+            cpu.set_segment(name, *segment)
+        cpu.gdtr = tuple(state.gdtr)
+        cpu.idtr = tuple(state.idtr)
+        for name, value in registers.items():
+            setattr(cpu, name, value)
+
+    def _load_xen(self, image: boot.XenImage, append: str, initrd: str | PathLike[str] | Octets | None) -> str:
+        from hvmx.pv import start_of_day
+
+        self.domain = start_of_day(self, image, append, initrd)
+        return str(image)
+
+    # --- running --------------------------------------------------------------------------------------------------
+    def run(self, cycles: int | None = None, timeout: float | None = None) -> Stop:
+        """Run for at most ``cycles`` guest cycles and ``timeout`` seconds of host time; says why it stopped.
+
+        What a handler or a device raises comes out of here, as does KeyboardInterrupt; the machine can go on.
+        """
+        self._stop = None
+        self._limit = None if timeout is None else time.monotonic() + timeout
+        if self.board is not None:
+            self.cpu.deadline = self.board.next_event()
+        return self._result(self.cpu.run(cycles))
+
+    def step(self) -> Stop:
+        """Execute exactly one instruction, or take one interrupt or exception."""
+        self._stop = None
+        return self._result(self.cpu.step())
+
+    def request_stop(self, stop: Stop) -> None:
+        """Let ``run`` return ``stop`` after the present instruction."""
+        self._stop = stop
+        self.cpu.stop()
+
+    def _result(self, core_stop: int) -> Stop:
+        if self._stop is not None:
+            return self._stop
+        return Stop(_CORE_STOPS[core_stop])
+
+    def on_idle(self) -> bool:
+        """The processor is halted and nothing is due: True when input has come that may wake it."""
+        if self._keys is None or self.board is None:
+            return False
+        data = self._keys.wait(self.board.serial.room)
+        if data:
+            self.board.input.enter(data)
+            self.cpu.deadline = self.board.next_event()
+        return bool(data)
+
+    def _poll(self) -> None:
+        if self._limit is not None and time.monotonic() >= self._limit:
+            self.request_stop(Stop(StopKind.TIMEOUT))
+        if self._keys is not None and self.board is not None:
+            data = self._keys.poll(self.board.serial.room)
+            if data:
+                self.board.input.enter(data)
+                self.cpu.deadline = self.board.next_event()
+
+    def _reset(self) -> None:
+        self.request_stop(Stop(StopKind.RESET))
+
+    def _set_a20(self, enabled: bool) -> None:
+        self.cpu.a20 = enabled
+
+    # --- looking --------------------------------------------------------------------------------------------------
+    @property
+    def memory(self) -> NDArray[np.uint8]:
+        """Guest RAM, writable, without a copy."""
+        return self.cpu.memory
+
+    def statistics(self) -> dict[str, Any]:
+        """Guest cycles and the core's counts, and every exit reason's; host time apart from guest cycles."""
+        exits = {
+            reason.name: {
+                "count": row.count,
+                "guest_cycles": row.guest_cycles,
+                "host_ns": row.host_ns,
+                "detail": {f"{number:#x}": count for number, count in sorted(row.detail.items())},
+            }
+            for reason, row in self.exits.statistics().items()
+        }
+        result = {"guest_cycles": self.cpu.cycles, **self.cpu.counters(), "exits": exits}
+        if self.domain is not None:
+            result["hypercalls_by_name"] = self.domain.counts()
+        return result
+
+    def state_hash(self) -> str:
+        """SHA-256 of guest memory and the processor's registers."""
+        digest = hashlib.sha256(self.cpu.ram_view())
+        digest.update(repr(self.cpu.registers()).encode())
+        return digest.hexdigest()
+
+
+_CORE_STOPS = {
+    1: StopKind.CYCLES,
+    2: StopKind.HALTED,
+    3: StopKind.REQUESTED,
+    5: StopKind.TRIPLE_FAULT,
+}
