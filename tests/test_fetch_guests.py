@@ -11,7 +11,7 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / ".ci" / "fetch-guests"
 
-#: Debian's tools as the script uses them; apt-get fails for packages in $REFUSED, and for the index if $BROKEN.
+#: Debian's tools as the script uses them; apt-get fails for packages in $REFUSED, for the index if $BROKEN.
 APT_GET = """#!/bin/sh
 echo "apt-get $*" >>"$CALLS"
 for package; do :; done

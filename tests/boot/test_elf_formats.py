@@ -198,8 +198,8 @@ def test_debians_cloud_kernel_is_a_pv_kernel() -> None:
         (images.xen_elf(l1_mfn_valid=bytes(8)), "L1_MFN_VALID .* is no list of 16-byte pairs"),
         (images.xen_elf(virt_base=struct.pack("<Q", 2**64 - MiB)), "outside 64 bits"),
         (images.pvh_elf(), "its XEN_VERSION note is None"),
-        (b"MZ" + bytes(100), "neither ELF nor Linux bzImage"),
-        (images.bzimage(b""), "the payload of this bzImage is absent"),
+        (b"MZ" + bytes(100), "neither ELF nor bzImage"),
+        (images.bzimage(b""), "this bzImage's payload is absent"),
     ],
     ids=problem_id,
 )

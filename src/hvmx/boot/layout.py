@@ -110,10 +110,9 @@ class Placement:
         end: int = VIDEO_WINDOW,
         high: bool = False,
     ) -> int:
-        """The lowest aligned address of ``size`` free bytes of RAM from ``start`` to ``end``, the highest
-        with ``high``.
+        """The lowest aligned address of ``size`` free bytes of RAM between ``start`` and ``end``.
 
-        It is taken once something is placed there.
+        The highest with ``high``. It is taken once something is placed there.
         """
         gaps = self._gaps(start, end)
         for base, top in reversed(gaps) if high else gaps:

@@ -10,9 +10,8 @@ from .layout import HIGH_MEMORY, PAGE, Placement
 from .prepared import Octets, Prepared
 
 HEADER, HEADER_MAGIC, BOOT_FLAG = 0x1F1, b"HdrS", b"\x55\xaa"
-#: The header runs from 0x1f1 to 0x202 and by the jump's one-byte distance from there; before 2.15 it is never
-#: longer.
-HEADER_END = 0x202
+#: The header ends where the jump at 0x200 leads to, and boot_params has room for it up to 0x290.
+HEADER_END, HEADER_ROOM = 0x202, 0x290
 SECTOR = 512
 
 LOADED_HIGH = 1 << 0
@@ -132,8 +131,7 @@ def prepare_linux(
     header = parse_header(image, placement)
     vmlinux = extract(image, placement, memory_bytes) if decompress else None
     if vmlinux is not None:
-        # Linked and loaded at one address, the kernel needs none of the relocations that follow it in the
-        # payload.
+        # Loaded where it was linked, the kernel needs none of the relocations that follow it in the payload.
         vmlinux.place(placement)
         entry, bits = vmlinux.physical_entry(), vmlinux.bits
         kernel_end = max(load.paddr + load.memsz for load in vmlinux.loads)
@@ -153,8 +151,6 @@ def prepare_linux(
         raise placement.error(
             f"Linux runs at up to {kernel_end:#x}, the guest's RAM ends at {placement.high_memory_end:#x}"
         )
-    if entry > 0xFFFFFFFF:
-        raise placement.error(f"the entry point {entry:#x} is above 4 GiB")
 
     boot_params = _add_boot_params(image, header, placement, command_line, initrd, kernel_end)
     gdt, rsp = placement.add_gdt(long=bits == 64), placement.add_stack()
@@ -178,7 +174,7 @@ def _add_boot_params(
     kernel_end: int,
 ) -> int:
     params = bytearray(PAGE)
-    end = HEADER_END + image[0x201]
+    end = min(HEADER_END + image[0x201], HEADER_ROOM)
     params[HEADER:end] = image[HEADER:end]
 
     def write(offset: int, size: int, value: int) -> None:

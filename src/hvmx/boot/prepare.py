@@ -9,7 +9,6 @@ from pathlib import Path
 from . import elf, linux, multiboot, pvh, xen
 from .flat import prepare_flat
 from .layout import PAGE, Placement, Region, RegionType, memory_map
-from .notes import XenNote, XenNotes
 from .prepared import ImageError, Module, Octets, Prepared
 from .rom import prepare_rom
 from .xen import XenImage
@@ -81,14 +80,10 @@ def prepare(
             )
         return prepare_flat(octets, placement, load_address=load_address, entry=entry, bits=bits or 32)
 
+    if pv:
+        executable = _pv_executable(octets, placement, memory_bytes)
+        return xen.prepare_xen(executable, placement, command_line=command_line, modules=with_initial)
     if linux.is_linux(octets):
-        if pv:
-            vmlinux = linux.extract(octets, placement, memory_bytes)
-            if vmlinux is None:
-                raise placement.error(
-                    "no PV kernel: the payload of this bzImage is absent or of unknown compression"
-                )
-            return xen.prepare_xen(vmlinux, placement, command_line=command_line, modules=with_initial)
         if others:
             raise placement.error(f"Linux takes an initrd, and none of the {len(others):#x} modules given")
         return linux.prepare_linux(
@@ -99,32 +94,29 @@ def prepare(
             initrd=initial and initial.data,
             decompress=decompress,
         )
-
-    is_elf = octets[:4] == elf.MAGIC
-    if pv:
-        if not is_elf:
-            raise placement.error(
-                f"no PV kernel: neither ELF nor Linux bzImage (starts with {octets[:8].hex()})"
-            )
-        executable = elf.parse(octets, placement.name)
-        return xen.prepare_xen(executable, placement, command_line=command_line, modules=with_initial)
-
     header = multiboot.find_header(octets)
     if header is not None:
         return multiboot.prepare_multiboot(
             octets, header, placement, command_line=command_line, modules=with_initial
         )
-    if is_elf:
+    if octets[:4] == elf.MAGIC:
         executable = elf.parse(octets, placement.name)
-        pvh_entry = XenNotes(executable).number(XenNote.PHYS32_ENTRY)
-        if pvh_entry is None:
-            raise placement.error("an ELF file with neither a Multiboot header nor a PVH note")
-        return pvh.prepare_pvh(
-            executable, pvh_entry, placement, command_line=command_line, modules=with_initial
-        )
+        return pvh.prepare_pvh(executable, placement, command_line=command_line, modules=with_initial)
     raise placement.error(
         f"no known format (starts with {octets[:8].hex()}); a flat binary needs a load address, entry or bits"
     )
+
+
+def _pv_executable(image: memoryview, placement: Placement, memory_bytes: int) -> elf.Elf:
+    """The ELF file that ``image`` is, or holds as a bzImage."""
+    if linux.is_linux(image):
+        vmlinux = linux.extract(image, placement, memory_bytes)
+        if vmlinux is None:
+            raise placement.error("no PV kernel: this bzImage's payload is absent or of unknown compression")
+        return vmlinux
+    if image[:4] != elf.MAGIC:
+        raise placement.error(f"no PV kernel: neither ELF nor bzImage (starts with {image[:8].hex()})")
+    return elf.parse(image, placement.name)
 
 
 def _name(source: Source) -> str:

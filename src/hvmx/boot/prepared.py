@@ -37,7 +37,7 @@ class Rom(NamedTuple):
 class Module(NamedTuple):
     """A file given to the guest beside its kernel.
 
-    ``name``, which the guest sees, is the file's without its directories: a host's paths are no input of the guest.
+    ``name``, which the guest sees, is the file's without its directories: a host's paths are no guest input.
     """
 
     data: Octets

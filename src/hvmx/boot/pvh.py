@@ -11,15 +11,19 @@ from collections.abc import Sequence
 from . import cpu
 from .elf import Elf
 from .layout import HIGH_MEMORY, PAGE, Placement
+from .notes import XenNote, XenNotes
 from .prepared import Module, Prepared
 
 START_MAGIC, VERSION = 0x336EC578, 1
 
 
 def prepare_pvh(
-    executable: Elf, entry: int, placement: Placement, *, command_line: str, modules: Sequence[Module]
+    executable: Elf, placement: Placement, *, command_line: str, modules: Sequence[Module]
 ) -> Prepared:
-    """Loads ``executable`` and enters it at ``entry``, as its note has it, in 32-bit protected mode."""
+    """Loads ``executable`` and enters it in 32-bit protected mode at the physical address in its note."""
+    entry = XenNotes(executable).number(XenNote.PHYS32_ENTRY)
+    if entry is None:
+        raise placement.error("an ELF file with neither a Multiboot header nor a PVH note")
     executable.place(placement)
     executable.check_physical(entry, "the PVH entry point")
     if entry > 0xFFFFFFFF:
