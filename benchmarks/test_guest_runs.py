@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import time
@@ -23,8 +22,10 @@ def test_the_bundled_guest_takes_the_same_guest_cycles_each_time(
 ) -> None:
     if reason := Hvmx().missing():
         pytest.skip(reason)
+    from hvmx.guests import image
+
     stats = tmp_path / "stats.json"
-    command = [*HVMX_RUN, *BUILDS[build], "--quiet", "--stats", str(stats), str(guest_image(build))]
+    command = [*HVMX_RUN, *BUILDS[build], "--quiet", "--stats", str(stats), str(image(build))]
     runs: list[tuple[int, int]] = []
     host_seconds: list[float] = []
 
@@ -42,10 +43,3 @@ def test_the_bundled_guest_takes_the_same_guest_cycles_each_time(
         f"bundled guest {build}: {instructions / 1e6:.1f} M instructions, {cycles / 1e6:.1f} M guest cycles,"
         f" {min(host_seconds):.2f} s of host time with the start of Python"
     )
-
-
-def guest_image(build: str) -> Path:
-    """The image in the installed package."""
-    package = importlib.util.find_spec("hvmx.guests")
-    assert package and package.submodule_search_locations
-    return Path(package.submodule_search_locations[0]) / f"{build}.elf"
