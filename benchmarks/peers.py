@@ -77,6 +77,7 @@ def _timed(
     start = time.perf_counter()
     process = subprocess.run(
         command,
+        check=False,
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,

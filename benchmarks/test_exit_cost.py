@@ -14,7 +14,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 pytest.importorskip("hvmx.machine", exc_type=ImportError)
 
-import hvmx  # noqa: E402  (only where it is built)
+import hvmx
 
 EXIT_LIMIT_SECONDS: Final = 150e-9
 HYPERCALL_LIMIT_SECONDS: Final = 15e-9

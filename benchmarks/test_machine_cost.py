@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 pytest.importorskip("hvmx.machine", exc_type=ImportError)
 
-import hvmx  # noqa: E402  (only where it is built)
+import hvmx
 
 MEMORY_LIMIT_KB: Final = 32 << 10
 
