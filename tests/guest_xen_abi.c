@@ -137,6 +137,7 @@ FIELD(struct xen_singleshot_timer, at_nanoseconds, struct vcpu_set_singleshot_ti
 FIELD(struct xen_singleshot_timer, flags, struct vcpu_set_singleshot_timer, flags);
 SAME(XEN_VCPU_STOP_PERIODIC, VCPUOP_stop_periodic_timer);
 SAME(XEN_VCPU_SET_SINGLESHOT, VCPUOP_set_singleshot_timer);
+SAME(XEN_VCPU_STOP_SINGLESHOT, VCPUOP_stop_singleshot_timer);
 
 SAME(XEN_SCHED_YIELD, SCHEDOP_yield);
 SAME(XEN_SCHED_SHUTDOWN, SCHEDOP_shutdown);

@@ -16,6 +16,7 @@ static _Noreturn void report(uint64_t cycles)
     leave(0);
 }
 
+/* One operation: a system call that does nothing. */
 void user_null_calls(uintptr_t operations)
 {
     uint64_t start = rdtsc();
@@ -24,6 +25,7 @@ void user_null_calls(uintptr_t operations)
     report(rdtsc() - start);
 }
 
+/* ... a first touch, for which the kernel maps a page that is zero already. */
 void user_page_faults(uintptr_t operations)
 {
     uint64_t cycles = 0;
@@ -37,6 +39,7 @@ void user_page_faults(uintptr_t operations)
     report(cycles);
 }
 
+/* ... a divide error, from which the kernel returns behind the instruction. */
 void user_divides(uintptr_t operations)
 {
     system_call(CALL_SKIP, VECTOR_DIVIDE, 2);
@@ -46,6 +49,7 @@ void user_divides(uintptr_t operations)
     report(rdtsc() - start);
 }
 
+/* ... a change from one process to the other: two of them yield to each other. */
 void user_switches(uintptr_t operations)
 {
     bool parent = system_call(CALL_FORK, 0, 0);
@@ -61,6 +65,7 @@ void user_switches(uintptr_t operations)
     report(cycles);
 }
 
+/* ... a fork, of which the child ends at once and the parent waits for that. */
 void user_forks(uintptr_t operations)
 {
     uint64_t start = rdtsc();

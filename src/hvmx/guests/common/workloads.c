@@ -23,6 +23,7 @@ struct workload {
     long (*run)(unsigned operations, uint64_t *cycles);
 };
 
+/* Programs of user mode, which count for themselves (user.c). */
 static long run_user(program *start, unsigned operations, uint64_t *cycles)
 {
     *cycles = run_program(start, operations).report;
@@ -54,6 +55,7 @@ static long forks(unsigned operations, uint64_t *cycles)
     return run_user(user_forks, operations, cycles);
 }
 
+/* Leaf 0; on PV as a kernel asks for it there, by Xen's forced emulation. */
 static long cpuids(unsigned operations, uint64_t *cycles)
 {
     uint32_t registers[4];
@@ -64,6 +66,7 @@ static long cpuids(unsigned operations, uint64_t *cycles)
     return 0;
 }
 
+/* On PV the instructions fault and Xen emulates them. */
 static long port_reads(unsigned operations, uint64_t *cycles)
 {
     long error = env_open_ports();
@@ -110,6 +113,7 @@ static long page_table_writes(unsigned operations, uint64_t *cycles)
     return 0;
 }
 
+/* Between two empty ones, in the kernel: a load of CR3, or of both of Xen's roots. */
 static long space_switches(unsigned operations, uint64_t *cycles)
 {
     struct space spaces[2];
@@ -125,6 +129,7 @@ static long space_switches(unsigned operations, uint64_t *cycles)
     return 0;
 }
 
+/* One line: 32 characters to a polled UART, or one hypercall. */
 static long console_writes(unsigned operations, uint64_t *cycles)
 {
     static const char line[] = "a line of thirty-two characters\n";
@@ -135,6 +140,7 @@ static long console_writes(unsigned operations, uint64_t *cycles)
     return 0;
 }
 
+/* The PIT's counter, latched and read; on PV, Xen's system time, which takes no hypercall. */
 static long timer_reads(unsigned operations, uint64_t *cycles)
 {
     uint64_t start = rdtsc();

@@ -9,7 +9,6 @@
 #define VECTOR_UNDEFINED  6
 #define VECTOR_PROTECTION 13
 #define VECTOR_PAGE_FAULT 14
-#define VECTOR_EXCEPTIONS 32
 
 /* Ours: the first vector of outside interrupts (PIC lines, or Xen's event upcall), and system calls. */
 #define VECTOR_INTERRUPT  0x20

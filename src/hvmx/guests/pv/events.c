@@ -56,6 +56,7 @@ void env_start_ticks(void)
 void env_stop_ticks(void)
 {
     ticking = false;
+    hypercall3(XEN_VCPU_OP, XEN_VCPU_STOP_SINGLESHOT, 0, 0);
 }
 
 void env_interrupts(bool enabled)

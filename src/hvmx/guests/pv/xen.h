@@ -138,6 +138,7 @@ struct xen_singleshot_timer {
 };
 #define XEN_VCPU_STOP_PERIODIC  7
 #define XEN_VCPU_SET_SINGLESHOT 8
+#define XEN_VCPU_STOP_SINGLESHOT 9
 
 #define XEN_SCHED_YIELD       0
 #define XEN_SCHED_SHUTDOWN    2
