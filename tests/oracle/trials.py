@@ -169,7 +169,8 @@ class Trial:
         else:
             self.selectors[CS] = ldt_selector("code32") if rng.random() < 0.15 else CODE32_SELECTOR
         stacks = ("data", "data16", "expand_down16") if self.bits == 16 else ("data", "data16", "expand_down")
-        self.selectors[SS] = ldt_selector(rng.choice(stacks)) if rng.random() < 0.4 else DATA_SELECTOR
+        other_stack = rng.random() < 0.4 and self.row.family != "call"
+        self.selectors[SS] = ldt_selector(rng.choice(stacks)) if other_stack else DATA_SELECTOR
 
     @property
     def stack_bits(self) -> int:
@@ -213,7 +214,8 @@ class Trial:
 
     def _choose_stack(self) -> None:
         rng, kind = self.rng, self.rng.random()
-        if kind < 0.84:
+        # A near call checks its target before it pushes on some processors, and after it on others: let the push work.
+        if kind < 0.84 or self.row.family == "call":
             top = DATA + rng.randrange(1024, DATA_BYTES - 1024)
         elif kind < 0.90:
             top = DATA + PAGE + rng.randrange(-32, 32)
@@ -263,7 +265,7 @@ class Trial:
             self.override = rng.choice((FS, GS) if self.bits == 64 else range(6))
             self.prefixes.append(SEGMENT_PREFIXES[self.override])
         self.repeat = (row.family in STRINGS | IO_STRINGS and rng.random() < 0.6 or
-                       row.map == 0 and not row.prefix and row.opcodes.start != 0x90 and rng.random() < 0.02)  # fmt: skip
+                       row.map == 0 and not row.prefix and row.family not in _CHANGED_BY_REPEAT and rng.random() < 0.02)  # fmt: skip
         if self.repeat:
             self.prefixes.append(rng.choice((0xF2, 0xF3)))
 
@@ -294,7 +296,8 @@ class Trial:
             body += self._modrm()
         mandatory = {"66": [0x66], "F3": [0xF3], "F2": [0xF2]}.get(row.prefix, [])
         lockable = "lock" in row.attributes and self._memory is not None
-        if rng.random() < (0.3 if lockable else 0.02):
+        chance = 0.3 if lockable else 0.02 if row.family not in _CHANGED_BY_LOCK else 0
+        if rng.random() < chance:
             self.prefixes.append(0xF0)
             self.locked = True
         self.locked |= row.family == "xchg"
@@ -366,12 +369,14 @@ class Trial:
     def _place(self) -> None:
         """Choose the linear address of the instruction."""
         kind = self.rng.random()
-        if kind < 0.93:
+        if kind < 0.93 or self.row.family in ("ud0", "ud1"):  # not all processors fetch their ModRM byte
             self.at = CODE + self.rng.randrange(256, CODE_BYTES - 256)
         elif kind < 0.97:
             self.at = CODE + PAGE - self.rng.randrange(1, 15)
         else:
             self.at = CODE_END - self.rng.randrange(1, 15)
+            if self.at + len(self.code) == CODE_END:  # there would be no room for the breakpoint behind it
+                self.at += 1 if len(self.code) > 1 else -1
 
     def set_code(self, offset: int, value: int, size: int) -> None:
         """Overwrite `size` bytes of the instruction."""
@@ -481,8 +486,9 @@ def pack(chosen: list[Trial]) -> Cases:
 
 def _relative_branch(trial: Trial) -> None:
     size = len(trial.code) - trial.immediate_at
-    if trial.rm_operand or size == 0:
-        if trial.rm_operand:
+    if trial.rm_operand:
+        through_stack_pointer = trial._memory is None and trial.rm == RSP
+        if not through_stack_pointer:
             trial.set_operand(trial.branch_target())
         return
     if size > 1:
@@ -641,6 +647,8 @@ def _frame(trial: Trial) -> None:
     rng = trial.rng
     if rng.random() < 0.85:
         trial.set_offset(RBP, DATA + rng.randrange(600, DATA_BYTES - 64) - trial.base(SS), trial.stack_bits)
+    elif trial.bits != 64:  # an access that wraps at 4 GiB faults or does not, as the processor likes
+        trial.gpr[RBP] = trial.gpr[RBP] & 0xCFFF_FFFF | 0x1000_0000
     if trial.row.family == "enter":
         trial.set_code(
             trial.immediate_at, rng.choice((0, 8, 16, rng.randrange(256), rng.randrange(1 << 16))), 2
@@ -685,3 +693,7 @@ _FINISH: dict[str, Callable[[Trial], None]] = (
 )
 _USES_STACK = frozenset(["push", "pop", "call", "call_far", "push_sreg", "pop_sreg"])
 _ALIGNED = frozenset(("cmpxchg16b", "fxsave", "fxrstor"))
+_CHANGED_BY_REPEAT = frozenset(("nop", "xchg", "pause", "loopz", "loopnz"))
+"""F3 90 is PAUSE; AMD's processors let REPE and REPNE choose the condition of LOOPE and LOOPNE."""
+_CHANGED_BY_LOCK = frozenset(("mov_from_cr", "mov_to_cr"))
+"""LOCK MOV CR0 is MOV CR8 on AMD's processors."""
