@@ -55,7 +55,7 @@ class Fetch:
         stand_ins = {"PATH": path, "HVMX_GUESTS": str(self.store), "CALLS": str(self.calls)}
         self.calls.write_text("")
         return subprocess.run(
-            [SCRIPT], env=os.environ | stand_ins | environment, capture_output=True, text=True
+            [SCRIPT], check=False, env=os.environ | stand_ins | environment, capture_output=True, text=True
         )
 
 
