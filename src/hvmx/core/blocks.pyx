@@ -5,6 +5,7 @@ from libc.string cimport memcpy, memset
 from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
 from hvmx.core.codecache cimport allocate_block, find_block, insert_block
 from hvmx.core.decode cimport *
+from hvmx.core.fused cimport fused_with_jcc
 from hvmx.core.generated.families cimport *
 from hvmx.core.mmu cimport *
 from hvmx.core.ops cimport *
@@ -299,6 +300,18 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
             dead_but_cf = True
 
 
+cdef void fuse_pairs(Op **places, Insn *insns, uint32_t count) noexcept nogil:
+    """Let arithmetic on registers and the Jcc behind it run as one operation."""
+    cdef uint32_t index
+    cdef OpFn fn
+    for index in range(1, count):
+        if (insns[index].family == FAM_JCC and not insns[index - 1].is_mem and places[index] == places[index - 1] + 1
+                and places[index].fn == jcc_handler(insns[index].cc, True, False)):
+            fn = fused_with_jcc(insns[index - 1].family, insns[index - 1].form, insns[index - 1].opsize, insns[index].cc)
+            if fn != NULL:
+                places[index - 1].fn = fn
+
+
 cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     cdef uint64_t ip = cpu.rip
     cdef uint64_t linear_ip = ip
@@ -428,6 +441,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     op.acct = acct
     op += 1
     drop_dead_flags(places, insns, count)
+    fuse_pairs(places, insns, count)
     block.physical = physical_ip
     block.physical2 = page2
     block.ip = ip

@@ -54,11 +54,14 @@ cdef inline void run_next(Cpu *cpu, Op *op) noexcept nogil:
     op[1].fn(cpu, op + 1)
 
 
+cdef inline JumpEntry *jump_entry(Cpu *cpu, uint64_t target) noexcept nogil:
+    return &cpu.jcache[(target ^ (target >> 12)) & (JCACHE_ENTRIES - 1)]
+
+
 cdef inline void enter(Cpu *cpu, uint64_t target) noexcept nogil:
     """On at `target`, without accounting: through the jump cache, or the run loop when it does not know."""
-    cdef uint64_t key = target ^ cpu.mode_key
-    cdef JumpEntry *entry = &cpu.jcache[(target ^ (target >> 12)) & (JCACHE_ENTRIES - 1)]
-    if LIKELY(entry.key == key):
+    cdef JumpEntry *entry = jump_entry(cpu, target)
+    if LIKELY(entry.key == target ^ cpu.mode_key):
         entry.op.fn(cpu, entry.op)
         return
     cpu.rip = target
@@ -70,6 +73,18 @@ cdef inline void branch(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
         cpu.rip = target
         return
     enter(cpu, target)
+
+
+# A direct branch: to the linked block, or to the run loop, which links it (same page) or only finds its target.
+cdef inline void follow(Cpu *cpu, Op *op) noexcept nogil:
+    cdef Op *target = op.target
+    cpu.acct += <int64_t>op.acct
+    if LIKELY(target != NULL) and LIKELY(cpu.acct < 0):
+        target.fn(cpu, target)
+        return
+    cpu.rip = <uint64_t>op.imm
+    if target == NULL:
+        cpu.link_from = op
 
 
 cdef inline void leave(Cpu *cpu, Op *op) noexcept nogil:

@@ -86,8 +86,8 @@ typedef struct {
     uint64_t tag;         /* linear page that this entry translates; NO_PAGE when invalid */
     int64_t addend;       /* host address minus linear address, when any of r, w is set */
     uint64_t phys;        /* guest-physical page */
-    uint32_t rights;      /* TLB_* */
-    uint32_t unused;
+    uint64_t rights;      /* TLB_* */
+    uint64_t unused;      /* 64 bytes: an entry's place is a shift, and one cache line */
 } TlbEntry;
 #define NO_PAGE 0xfffULL  /* never equal to a page address */
 enum { TLB_WRITE = 1, TLB_EXEC = 2, TLB_GLOBAL = 4, TLB_DIRTY = 8, TLB_LARGE = 16 };

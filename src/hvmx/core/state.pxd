@@ -220,8 +220,7 @@ cdef extern from "state.h" nogil:
         uint64_t tag
         int64_t addend
         uint64_t phys
-        uint32_t rights
-        uint32_t unused
+        uint64_t rights
 
     ctypedef struct JumpEntry:
         uint64_t key
