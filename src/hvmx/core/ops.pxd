@@ -181,11 +181,23 @@ cdef inline void set_logic_flags(Cpu *cpu, int64_t result) noexcept nogil:
     cpu.fl_cf = 0
 
 
+cdef inline void set_sum_flags(Cpu *cpu, int64_t a, int64_t b, int64_t result, bint carry) noexcept nogil:
+    """After an addition or subtraction with or without carry; the operands are sign-extended too."""
+    cpu.fl_res = result
+    cpu.fl_aux = a ^ b ^ result
+    cpu.fl_cf = carry
+
+
 cdef inline void set_cf_of(Cpu *cpu, int64_t result, bint cf, bint of) noexcept nogil:
     """Result flags of `result` (sign-extended), with CF and OF as given, AF = 0."""
     cpu.fl_res = result
     cpu.fl_cf = cf
     cpu.fl_aux = <int64_t>(<uint64_t>(cf != of) << 63)
+
+
+cdef inline void set_zf(Cpu *cpu, bint value) noexcept nogil:
+    """Change ZF and nothing else."""
+    set_arithmetic_flags(cpu, (arithmetic_flags(cpu) & ~<uint32_t>FL_ZF) | (FL_ZF if value else 0))
 
 
 cdef inline uint64_t read_rflags(Cpu *cpu) noexcept nogil:
