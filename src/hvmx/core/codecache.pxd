@@ -15,3 +15,7 @@ cdef void insert_block(Cpu *cpu, Block *block, uint64_t bytes) noexcept nogil
 cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogil
 cdef void flush_code(Cpu *cpu) noexcept nogil
 cdef void flush_jumps(Cpu *cpu) noexcept nogil
+# The index of a RAM page in page_flags and the other arrays by page; all ones outside of RAM.
+cdef uint64_t frame_index(Cpu *cpu, uint64_t physical) noexcept nogil
+# Send writes to a guest-physical page through the slow path from now on.
+cdef void forbid_fast_writes(Cpu *cpu, uint64_t page) noexcept nogil

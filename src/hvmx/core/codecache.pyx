@@ -13,7 +13,7 @@ cdef inline uint64_t bucket_of(uint64_t physical, uint64_t ip, uint32_t mode) no
     return (physical ^ (physical >> 14) ^ (mode * 0x9e5) ^ (ip >> 32)) & (BUCKETS - 1)
 
 
-cdef inline uint64_t frame_index(Cpu *cpu, uint64_t physical) noexcept nogil:
+cdef uint64_t frame_index(Cpu *cpu, uint64_t physical) noexcept nogil:
     """The index of a RAM page in page_flags and code_pages; all ones outside of RAM."""
     if physical < cpu.ram_low:
         return physical >> 12

@@ -132,3 +132,5 @@ cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept 
 cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
 # The guest-physical page that code at a linear address is fetched from; False on a fault.
 cdef bint fetch_page(Cpu *cpu, uint64_t address, uint64_t *page) noexcept nogil
+# Take cpu.exit, filled in but for the reason, to its handler. False: cpu.fault is set, the instruction is to be aborted.
+cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil

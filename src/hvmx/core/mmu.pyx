@@ -5,6 +5,7 @@ from libc.string cimport memcpy, memset
 from hvmx.core.codecache cimport code_written, flush_jumps
 from hvmx.core.ops cimport fault, rewind
 from hvmx.core.paging cimport Translation, translate
+from hvmx.core.shadow cimport shadow_fill, shadow_write
 from hvmx.core.state cimport *
 
 cdef enum:
@@ -138,6 +139,8 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         return NULL
     cpu.acct += <int64_t>found.cost << ACCT_SHIFT
     found.physical &= cpu.a20_mask
+    if cpu.controls & CTL_SHADOW_PAGING and found.levels and not shadow_fill(cpu, op, address, access, &found):
+        return NULL
     cdef uint32_t flags = flags_of(cpu, found.physical)
     if cpu.controls & CTL_EPT and not flags & (PAGE_BACKED | PAGE_HOLE | PAGE_ROM):
         # First touch of a guest-physical page: nested paging has no mapping for it yet.
@@ -255,7 +258,7 @@ cdef void store_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uint32
         mmio_store(cpu, op, address, target, size, value)
         return
     flags = flags_of(cpu, target)
-    if flags & PAGE_ROM:
+    if flags & PAGE_ROM or flags & PAGE_TABLE and not shadow_write(cpu, op, address, target, size):
         return
     memcpy(memory, &value, size)
     if flags & PAGE_CODE:

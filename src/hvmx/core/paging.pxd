@@ -8,6 +8,8 @@ ctypedef struct Translation:
     uint64_t physical      # guest-physical address of the 4 KiB page
     uint32_t rights        # TLB_*
     uint32_t error         # page-fault error code, when it failed
+    uint32_t levels        # entries read from memory, ...
+    uint64_t places[4]     # ... and their guest-physical addresses, the last (deepest) one first
     uint32_t cost          # of the references made, in units of 1/CYCLE_FRACTION guest cycle
 
 # access: 0 read, 1 write, 2 fetch; kind: TLB_*. Sets accessed and dirty bits on success. False on a page fault.

@@ -54,7 +54,7 @@ cdef inline uint64_t reserved_bits(Cpu *cpu, uint32_t level, bint large) noexcep
 
 cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, Translation *out) noexcept nogil:
     cdef uint32_t depth = levels(cpu)
-    cdef uint32_t references = 0
+    cdef uint32_t references = 0, references_made
     cdef uint64_t entries[5]
     cdef uint64_t places[5]
     cdef uint64_t entry, table, combined, wanted
@@ -62,6 +62,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
     cdef uint64_t page
     cdef bint user = user_kind(kind), ok, large = False, no_execute = False
     out.error = 0
+    out.levels = 0
     if depth == 0:
         out.physical = address & ~<uint64_t>0xfff
         out.rights = TLB_WRITE | TLB_EXEC | TLB_DIRTY
@@ -116,6 +117,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
             break
         table = entry & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
         level -= 1
+    references_made = references
     # References as a processor makes them: nested paging translates each one, and the result, through its own tables.
     if cpu.controls & CTL_EPT:
         references = (references + 1) * (EPT_LEVELS + 1) - 1
@@ -148,6 +150,9 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
         if not entries[table] & PTE_A:
             physical_store(cpu, places[table] & cpu.a20_mask, size, entries[table] | PTE_A)
         table += 1
+    out.levels = references_made
+    for table in range(references_made):
+        out.places[table] = places[level + table]
     out.rights = 0
     if (combined & PTE_W or not user and not cpu.cr0 & CR0_WP):
         out.rights |= TLB_WRITE

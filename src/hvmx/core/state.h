@@ -175,6 +175,12 @@ struct Block {
     Op head;
 };
 
+/* What shadow paging mirrors of one guest page table: a bit for each 4 bytes, set for the first word of an entry. */
+typedef struct {
+    uint64_t present[16], writable[16];
+    uint64_t writes;               /* by the guest, since a walk last used the page */
+} ShadowPage;
+
 /* What is decoded from one page of RAM. */
 struct CodePage {
     Block *first;
@@ -243,6 +249,7 @@ struct Cpu {
     uint64_t ram_high;             /* bytes of RAM from 4 GiB on; at host ram + ram_low */
     uint8_t *page_flags;           /* PAGE_*, one a page of RAM */
     CodePage **code_pages;         /* one a page of RAM */
+    ShadowPage **shadow_pages;     /* one a page of RAM, under shadow paging */
     Rom roms[8];
     uint32_t rom_count;
     uint32_t cs_count;             /* known (base, limit) pairs of CS; 0 is flat */
@@ -282,6 +289,7 @@ struct Cpu {
     const uint32_t *exit_cost;     /* by exit reason */
     uint32_t walk_cost, walk_cost_nested, exception_cost, hypercall_cost, pv_bounce_cost;
     uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, code_flushes;
+    uint64_t shadow_faults;        /* page faults that only the hypervisor saw: fills and page-table writes */
 
     void *machine;                 /* the Python object, for vmexit */
     JumpEntry jcache[JCACHE_ENTRIES];

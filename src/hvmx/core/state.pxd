@@ -211,6 +211,11 @@ cdef extern from "state.h" nogil:
         uint32_t mode, ops
         Op head
 
+    ctypedef struct ShadowPage:
+        uint64_t present[16]
+        uint64_t writable[16]
+        uint64_t writes
+
     ctypedef struct CodePage:
         Block *first
         uint64_t chunks
@@ -300,6 +305,7 @@ cdef extern from "state.h" nogil:
         uint64_t ram_high
         uint8_t *page_flags
         CodePage **code_pages
+        ShadowPage **shadow_pages
         Rom roms[8]
         uint32_t rom_count
         uint32_t cs_count
@@ -333,6 +339,7 @@ cdef extern from "state.h" nogil:
         const uint32_t *exit_cost
         uint32_t walk_cost, walk_cost_nested, exception_cost, hypercall_cost, pv_bounce_cost
         uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, code_flushes
+        uint64_t shadow_faults
         void *machine
         JumpEntry jcache[JCACHE_ENTRIES]
         TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]

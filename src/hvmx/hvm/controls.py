@@ -19,6 +19,8 @@ MOV_DR, PAUSE, WBINVD, DESCRIPTOR_TABLE = 0x100, 0x200, 0x400, 0x800
 EXTERNAL_INTERRUPT, CPUID = 0x2000, 0x4000
 SHADOW_PAGING, EPT = 0x8000, 0x10000
 
+PAGE_FAULT = 14
+
 CR0_GUEST_OWNED = 1 << 3
 """TS; all other bits of CR0 are the host's (KVM_POSSIBLE_CR0_GUEST_BITS)."""
 CR4_GUEST_OWNED = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
@@ -96,6 +98,7 @@ def install_defaults(vcpu: Vcpu, exits: Exits, paging: str) -> None:
         controls |= EPT
     else:
         controls |= SHADOW_PAGING | CR3_LOAD | INVLPG
+        vcpu.exception_bitmap = 1 << PAGE_FAULT
     vcpu.controls = controls
     vcpu.cr0_mask = 0xFFFFFFFF & ~CR0_GUEST_OWNED
     vcpu.cr4_mask = 0xFFFFFFFF & ~CR4_GUEST_OWNED

@@ -1,0 +1,92 @@
+# cython: language_level=3
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc
+from libc.string cimport memset
+
+from hvmx.core.codecache cimport forbid_fast_writes, frame_index
+from hvmx.core.mmu cimport memory_exit
+from hvmx.core.paging cimport Translation
+from hvmx.core.state cimport *
+
+cdef enum:
+    EXIT_EXCEPTION = 0
+    PF_PRESENT = 1
+    PF_WRITE = 2
+    PF_USER = 4
+    # After so many writes with no walk between them a page is taken to be no page table any more (KVM's rule).
+    FLOODING = 3
+
+
+cdef ShadowPage *shadow_page(Cpu *cpu, uint64_t entry_address) noexcept nogil:
+    """The mirror of the page table that holds an entry, made if need be; NULL outside of RAM or without memory."""
+    cdef uint64_t frame = frame_index(cpu, entry_address)
+    cdef ShadowPage *page
+    if frame == ~<uint64_t>0:
+        return NULL
+    page = cpu.shadow_pages[frame]
+    if page == NULL:
+        page = <ShadowPage *>calloc(1, sizeof(ShadowPage))
+        if page == NULL:
+            return NULL
+        cpu.shadow_pages[frame] = page
+    if not cpu.page_flags[frame] & PAGE_TABLE:
+        cpu.page_flags[frame] |= PAGE_TABLE
+        forbid_fast_writes(cpu, entry_address & ~<uint64_t>0xfff)
+    return page
+
+
+cdef inline bint get_bit(uint64_t *bits, uint64_t index) noexcept nogil:
+    return (bits[index >> 6] >> (index & 63)) & 1
+
+
+cdef inline void set_bit(uint64_t *bits, uint64_t index) noexcept nogil:
+    bits[index >> 6] |= <uint64_t>1 << (index & 63)
+
+
+cdef bint fault_exit(Cpu *cpu, Op *op, uint64_t address, uint32_t error) noexcept nogil:
+    """A page fault that the hypervisor takes: qualification is the address (SDM vol. 3, table 27-1)."""
+    cpu.exit.qualification = address
+    cpu.exit.linear = address
+    cpu.exit.number = VEC_PF
+    cpu.exit.error_code = error
+    cpu.shadow_faults += 1
+    return memory_exit(cpu, op, EXIT_EXCEPTION)
+
+
+cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Translation *found) noexcept nogil:
+    cdef uint32_t level
+    cdef ShadowPage *page
+    cdef bint complete = True
+    for level in range(found.levels):
+        # Entries are indexed in words of 4 bytes, whatever their size.
+        page = shadow_page(cpu, found.places[level])
+        if page == NULL:
+            continue
+        page.writes = 0
+        if not get_bit(page.present, (found.places[level] & 0xfff) >> 2):
+            complete = False
+            set_bit(page.present, (found.places[level] & 0xfff) >> 2)
+        if level == 0 and access == 1 and not get_bit(page.writable, (found.places[0] & 0xfff) >> 2):
+            complete = False
+            set_bit(page.writable, (found.places[0] & 0xfff) >> 2)
+    if complete:
+        return True
+    return fault_exit(cpu, op, address, (PF_WRITE if access == 1 else 0) | (PF_USER if cpu.cpl == 3 else 0))
+
+
+cdef bint shadow_write(Cpu *cpu, Op *op, uint64_t address, uint64_t physical_address, uint32_t size) noexcept nogil:
+    cdef uint64_t frame = frame_index(cpu, physical_address)
+    cdef uint64_t index
+    cdef ShadowPage *page = cpu.shadow_pages[frame]
+    if not fault_exit(cpu, op, address, PF_PRESENT | PF_WRITE | (PF_USER if cpu.cpl == 3 else 0)):
+        return False
+    page.writes += 1
+    if page.writes >= FLOODING:
+        memset(page, 0, sizeof(ShadowPage))
+        cpu.page_flags[frame] &= ~PAGE_TABLE
+        return True
+    # An 8-byte entry is forgotten with either half: clear whole pairs.
+    for index in range(((physical_address & 0xfff) >> 3) << 1, ((((physical_address & 0xfff) + size - 1) >> 3) << 1) + 2):
+        page.present[index >> 6] &= ~(<uint64_t>1 << (index & 63))
+        page.writable[index >> 6] &= ~(<uint64_t>1 << (index & 63))
+    return True
