@@ -384,7 +384,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     while count < BLOCK_INSTRUCTIONS:
         left = room - used
         limited = False
-        if width != 64 and cpu.seg[SEG_CS].limit - (ip + used) < left - 1:
+        if width != 64 and cpu.seg[SEG_CS].limit - (ip + used) <= left - 1:
             left = cpu.seg[SEG_CS].limit - (ip + used) + 1
             limited = True
         if left == 0 or width != 64 and ip + used > cpu.seg[SEG_CS].limit:

@@ -122,13 +122,19 @@ cdef TlbEntry *lookup(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_
     return refill(cpu, op, kind, entry, address, access)
 
 
+cdef bint canonical(Cpu *cpu, Op *op, uint64_t address, uint32_t access) noexcept nogil:
+    """Sets cpu.fault for a non-canonical address (SDM vol. 1, 3.3.7.1): #SS for those through the stack segment."""
+    if cpu.efer & EFER_LMA and <uint64_t>(<int64_t>(address << 16) >> 16) != address:
+        fault(cpu, op, VEC_SS if op != NULL and op.seg == SEG_SS and access != FETCH else VEC_GP, 0)
+        return False
+    return True
+
+
 cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t address,
                       uint32_t access) noexcept nogil:
     cdef Translation found
     cdef uint64_t page = address & PAGE_MASK
-    if cpu.efer & EFER_LMA and <uint64_t>(<int64_t>(address << 16) >> 16) != address:
-        # Non-canonical (SDM vol. 1, 3.3.7.1): #SS for references through the stack segment.
-        fault(cpu, op, VEC_SS if op != NULL and op.seg == SEG_SS and access != FETCH else VEC_GP, 0)
+    if not canonical(cpu, op, address, access):
         return NULL
     if entry.tag != page:
         cpu.tlb_misses += 1
@@ -235,9 +241,14 @@ cdef void check_data_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, bint
 
 
 # --- slow paths -----------------------------------------------------------------------------------------------------------
-cdef uint64_t wrap(Cpu *cpu, uint64_t address) noexcept nogil:
+cdef uint64_t linear_mask(Cpu *cpu) noexcept nogil:
     """Linear addresses are 32 bits wide outside of 64-bit mode."""
-    return address if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>address
+    return ~<uint64_t>0 if cpu.mode & MODE_WIDTH == MODE_64 else <uint64_t>0xffffffff
+
+
+cdef uint64_t system_mask(Cpu *cpu) noexcept nogil:
+    """Tables and inner stacks have 64-bit addresses in compatibility mode, too (SDM vol. 3, 2.1.1.1)."""
+    return ~<uint64_t>0 if cpu.efer & EFER_LMA else <uint64_t>0xffffffff
 
 
 cdef uint64_t load_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uint32_t size) noexcept nogil:
@@ -272,13 +283,14 @@ cdef bint misaligned(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t
     return False
 
 
-cdef uint64_t load_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t size) noexcept nogil:
+cdef uint64_t load_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t size,
+                        uint64_t mask) noexcept nogil:
     cdef TlbEntry *entry
     cdef TlbEntry *entry2
     cdef uint32_t here
     cdef uint64_t value, address2
-    address = wrap(cpu, address)
-    if misaligned(cpu, op, kind, address, size):
+    address &= mask
+    if misaligned(cpu, op, kind, address, size) or not canonical(cpu, op, (address + size - 1) & mask, READ):
         return 0
     entry = lookup(cpu, op, kind, address, READ)
     if entry == NULL:
@@ -288,7 +300,7 @@ cdef uint64_t load_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint3
     if (address & 0xfff) + size <= 4096:
         return load_part(cpu, op, entry, address, size)
     here = 4096 - <uint32_t>(address & 0xfff)
-    address2 = wrap(cpu, address + here)
+    address2 = (address + here) & mask
     entry2 = lookup(cpu, op, kind, address2, READ)
     if entry2 == NULL:
         return 0
@@ -298,13 +310,14 @@ cdef uint64_t load_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint3
     return value | (load_part(cpu, op, entry2, address2, size - here) << (8 * here))
 
 
-cdef void store_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
+cdef void store_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t size, uint64_t value,
+                     uint64_t mask) noexcept nogil:
     cdef TlbEntry *entry
     cdef TlbEntry *entry2
     cdef uint32_t here
     cdef uint64_t address2
-    address = wrap(cpu, address)
-    if misaligned(cpu, op, kind, address, size):
+    address &= mask
+    if misaligned(cpu, op, kind, address, size) or not canonical(cpu, op, (address + size - 1) & mask, WRITE):
         return
     entry = lookup(cpu, op, kind, address, WRITE)
     if entry == NULL:
@@ -315,7 +328,7 @@ cdef void store_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t
         store_part(cpu, op, entry, address, size, value)
         return
     here = 4096 - <uint32_t>(address & 0xfff)
-    address2 = wrap(cpu, address + here)
+    address2 = (address + here) & mask
     entry2 = lookup(cpu, op, kind, address2, WRITE)
     if entry2 == NULL:
         return
@@ -327,26 +340,28 @@ cdef void store_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t
 
 
 cdef uint64_t load_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
-    return load_kind(cpu, op, cpu.tlb_kind, address, size)
+    return load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
 
 
 cdef void store_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
-    store_kind(cpu, op, cpu.tlb_kind, address, size, value)
+    store_kind(cpu, op, cpu.tlb_kind, address, size, value, linear_mask(cpu))
 
 
 cdef uint8_t *rmw_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
-    if misaligned(cpu, op, cpu.tlb_kind, wrap(cpu, address), size) or not probe_write(cpu, op, address, size):
+    if misaligned(cpu, op, cpu.tlb_kind, address, size) or not probe_write(cpu, op, address, size):
         return NULL
-    cpu.rmw_value = load_kind(cpu, op, cpu.tlb_kind, address, size)
+    cpu.rmw_value = load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
     return NULL if cpu.fault else <uint8_t *>&cpu.rmw_value
 
 
 cdef bint probe(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint32_t access) noexcept nogil:
-    address = wrap(cpu, address)
-    if lookup(cpu, op, cpu.tlb_kind, address, access) == NULL:
+    cdef uint64_t mask = linear_mask(cpu)
+    cdef uint64_t last = (address + size - 1) & mask
+    address &= mask
+    if not canonical(cpu, op, last, access) or lookup(cpu, op, cpu.tlb_kind, address, access) == NULL:
         return False
     if (address & 0xfff) + size > 4096:
-        return lookup(cpu, op, cpu.tlb_kind, wrap(cpu, address + size - 1), access) != NULL
+        return lookup(cpu, op, cpu.tlb_kind, last & PAGE_MASK, access) != NULL
     return True
 
 
@@ -359,11 +374,11 @@ cdef bint probe_read(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept
 
 
 cdef uint64_t system_load(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
-    return load_kind(cpu, op, TLB_SUPER, address, size)
+    return load_kind(cpu, op, TLB_SUPER, address, size, system_mask(cpu))
 
 
 cdef void system_store(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
-    store_kind(cpu, op, TLB_SUPER, address, size, value)
+    store_kind(cpu, op, TLB_SUPER, address, size, value, system_mask(cpu))
 
 
 cdef inline uint32_t kind_of(Cpu *cpu, uint32_t cpl) noexcept nogil:
@@ -373,11 +388,11 @@ cdef inline uint32_t kind_of(Cpu *cpu, uint32_t cpl) noexcept nogil:
 
 
 cdef uint64_t load_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size) noexcept nogil:
-    return load_kind(cpu, op, kind_of(cpu, cpl), address, size)
+    return load_kind(cpu, op, kind_of(cpu, cpl), address, size, system_mask(cpu))
 
 
 cdef void store_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
-    store_kind(cpu, op, kind_of(cpu, cpl), address, size, value)
+    store_kind(cpu, op, kind_of(cpu, cpl), address, size, value, system_mask(cpu))
 
 
 cdef bint fetch_page(Cpu *cpu, uint64_t address, uint64_t *page) noexcept nogil:
