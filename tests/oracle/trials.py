@@ -156,7 +156,7 @@ class Trial:
             self.selectors = [DATA_SELECTOR, CODE64_SELECTOR, DATA_SELECTOR, DATA_SELECTOR, 0, 0]
             self.fs_base, self.gs_base = (
                 DATA + rng.randrange(0, PAGE, 8),
-                rng.choice((0, DATA, (1 << 47) - 8, _MASK64 - 7)),
+                rng.choice((0, DATA, (1 << 47) - 8)),
             )
             return
         data = ("data", "data", "data16", "half", "expand_down", "read_only", "flat")
@@ -411,9 +411,7 @@ class Trial:
             disp = offset - (self.gpr[index] << scale if index >= 0 else 0)
         elif index == base:
             self.set_offset(base, (offset - disp) % (1 << bits) // (1 + (1 << scale)), bits)
-        else:
-            if index == RSP or base == RSP and self.row.family not in _USES_STACK:
-                self.set_offset(RSP, offset - disp - (self.gpr[index] << scale if index >= 0 else 0), bits)
+        elif base != RSP or self.row.family not in _USES_STACK:
             self.set_offset(base, offset - disp - (self.gpr[index] << scale if index >= 0 else 0), bits)
         if displacement:
             offset_in_code = self.immediate_at + self.displacement_offset
