@@ -27,6 +27,8 @@ cdef set CONTINUING = set("""
 cdef set STACK = set("call enter leave pop popa push push_sreg pusha ret".split())
 # The explicit memory operand is only named, never accessed.
 cdef set UNACCESSED = {"lea", "nop"}
+# A bit offset in a register selects the memory operand, too: only its handler can check the address.
+cdef set BIT_STRING = {"bt", "btc", "btr", "bts"}
 # Families that can neither fault nor leave when their operands are registers, and set all (or, INC and DEC, all but
 # CF) of the arithmetic flags: what an earlier instruction left there is dead.
 cdef set SETS_ALL = set("adc add and cmp or sbb sub test xor neg imul".split())
@@ -42,13 +44,15 @@ cdef enum:
     KIND_SETS_ALL_BUT_CF = 16
     KIND_READS_CF = 32
     KIND_NO_FLAGS = 64
+    KIND_BIT_STRING = 128
 
 cdef uint8_t kinds[1024]
 for _number, _name in enumerate(families()):
     kinds[_number] = (
         KIND_CONTINUES * (_name in CONTINUING) | KIND_STACK * (_name in STACK) | KIND_UNACCESSED * (_name in UNACCESSED)
         | KIND_SETS_ALL * (_name in SETS_ALL) | KIND_SETS_ALL_BUT_CF * (_name in SETS_ALL_BUT_CF)
-        | KIND_READS_CF * (_name in READS_CF) | KIND_NO_FLAGS * (_name in NO_FLAGS))
+        | KIND_READS_CF * (_name in READS_CF) | KIND_NO_FLAGS * (_name in NO_FLAGS)
+        | KIND_BIT_STRING * (_name in BIT_STRING))
 
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
@@ -90,6 +94,12 @@ cdef void ea_flat32(Cpu *cpu, Op *op) noexcept nogil:
 cdef void ea_flat64(Cpu *cpu, Op *op) noexcept nogil:
     cpu.ea_offset = address64(cpu, op)
     cpu.ea = cpu.ea_offset
+    run_next(cpu, op)
+
+
+# The offset alone; its user cuts it to the address size.
+cdef void ea_offset(Cpu *cpu, Op *op) noexcept nogil:
+    cpu.ea_offset = address64(cpu, op)
     run_next(cpu, op)
 
 
@@ -226,7 +236,9 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         op.len = insn.length
         op.ip = ip
         op.acct = acct_before
-        if flat_segment(cpu, insn.segment) and insn.addrsize == 64:
+        if kind & KIND_BIT_STRING and form == FORM_RM_R:
+            op.fn = ea_offset
+        elif flat_segment(cpu, insn.segment) and insn.addrsize == 64:
             op.fn = ea_flat64
         elif flat_segment(cpu, insn.segment) and insn.addrsize == 32:
             op.fn = ea_flat32

@@ -181,13 +181,6 @@ cdef inline void set_logic_flags(Cpu *cpu, int64_t result) noexcept nogil:
     cpu.fl_cf = 0
 
 
-cdef inline void set_sum_flags(Cpu *cpu, int64_t a, int64_t b, int64_t result, bint carry) noexcept nogil:
-    """After an addition or subtraction with or without carry; the operands are sign-extended too."""
-    cpu.fl_res = result
-    cpu.fl_aux = a ^ b ^ result
-    cpu.fl_cf = carry
-
-
 cdef inline void set_cf_of(Cpu *cpu, int64_t result, bint cf, bint of) noexcept nogil:
     """Result flags of `result` (sign-extended), with CF and OF as given, AF = 0."""
     cpu.fl_res = result
