@@ -152,7 +152,7 @@ class Machine:
             image,
             memory_bytes=self.cpu.memory_bytes,
             command_line=append,
-            initrd=None if pv else initrd,
+            initrd=initrd,
             modules=modules,
             pv=pv,
             bios=bios,
@@ -162,7 +162,7 @@ class Machine:
             decompress=decompress,
         )
         if isinstance(prepared, boot.XenImage):
-            return self._load_xen(prepared, append, initrd)
+            return self._load_xen(prepared)
         for rom in prepared.roms:
             self.cpu.add_rom(rom.physical, rom.data)
         for segment in prepared.memory:
@@ -184,11 +184,11 @@ class Machine:
         for name, value in registers.items():
             setattr(cpu, name, value)
 
-    def _load_xen(self, image: boot.XenImage, append: str, initrd: str | PathLike[str] | Octets | None) -> str:
+    def _load_xen(self, image: boot.XenImage) -> str:
         from hvmx.pv import start_of_day
 
-        self.domain = start_of_day(self, image, append, initrd)
-        return str(image)
+        self.domain = start_of_day(self, image)
+        return image.description
 
     # --- running --------------------------------------------------------------------------------------------------
     def run(self, cycles: int | None = None, timeout: float | None = None) -> Stop:
