@@ -1,0 +1,77 @@
+/* KVM's hypercalls, for HVM guests that know they are virtual: VMCALL with the number in RAX. */
+#include "table.h"
+
+#include <string.h>
+
+/* include/uapi/linux/kvm_para.h */
+enum { KVM_EPERM = 1, KVM_EFAULT = 14, KVM_EOPNOTSUPP = 95, KVM_ENOSYS = 1000 };
+enum { KVM_HC_VAPIC_POLL_IRQ = 1, KVM_HC_KICK_CPU = 5, KVM_HC_CLOCK_PAIRING = 9, KVM_HC_SCHED_YIELD = 11 };
+enum { KVM_CLOCK_PAIRING_WALLCLOCK = 0 };
+struct kvm_clock_pairing { int64_t sec, nsec; uint64_t tsc; uint32_t flags, pad[9]; };
+
+/* With one processor there is nobody to kick or to yield to, and pending interrupts are seen at the VMCALL's end. */
+static int64_t nothing_to_do(struct hvmx_hypercall *call)
+{
+    (void)call;
+    return 0;
+}
+
+/* clock_pairing(guest-physical address, clock): the wall clock and the TSC at the same moment. */
+static int64_t clock_pairing(struct hvmx_hypercall *call)
+{
+    const struct vmcall *vmcall = call->user;
+    Cpu *cpu = call->vcpu;
+    uint64_t address = call->args[0];
+    struct kvm_clock_pairing pairing;
+    if (call->args[1] != KVM_CLOCK_PAIRING_WALLCLOCK)
+        return -KVM_EOPNOTSUPP;
+    if (address > cpu->ram_low || cpu->ram_low - address < sizeof pairing)
+        return -KVM_EFAULT;
+    uint64_t cycles = (cpu->time + ((uint64_t)(cpu->acct - cpu->acct_start) >> ACCT_SHIFT)) / CYCLE_FRACTION;
+    memset(&pairing, 0, sizeof pairing);
+    pairing.sec = (int64_t)(vmcall->epoch + cycles / vmcall->frequency);
+    pairing.nsec = (int64_t)((unsigned __int128)(cycles % vmcall->frequency) * 1000000000u / vmcall->frequency);
+    pairing.tsc = cycles + (uint64_t)cpu->tsc_offset;
+    for (uint64_t page = address >> 12; page <= (address + sizeof pairing - 1) >> 12; page++)
+        page_changes(cpu, page);
+    memcpy(cpu->ram + address, &pairing, sizeof pairing);
+    return 0;
+}
+
+void vmcall_init(struct vmcall *vmcall, uint64_t frequency, uint64_t epoch)
+{
+    hvmx_table_init(&vmcall->table);
+    vmcall->frequency = frequency;
+    vmcall->epoch = epoch;
+    memset(&vmcall->call, 0, sizeof vmcall->call);
+    vmcall->call.services = &hypercall_services;
+    hvmx_table_register(&vmcall->table, KVM_HC_VAPIC_POLL_IRQ, nothing_to_do, NULL, 0);
+    hvmx_table_register(&vmcall->table, KVM_HC_KICK_CPU, nothing_to_do, NULL, 0);
+    hvmx_table_register(&vmcall->table, KVM_HC_SCHED_YIELD, nothing_to_do, NULL, 0);
+    hvmx_table_register(&vmcall->table, KVM_HC_CLOCK_PAIRING, clock_pairing, vmcall, 0);
+}
+
+int vmcall_dispatch(struct vmcall *vmcall, Cpu *cpu)
+{
+    struct hvmx_hypercall *call = &vmcall->call;
+    uint64_t mask = (cpu->mode & MODE_WIDTH) == MODE_64 ? ~0ull : 0xffffffff;
+    uint64_t number = cpu->r[REG_RAX] & mask, result;
+
+    cpu->hypercalls++;
+    charge_fraction(cpu, cpu->hypercall_cost);
+    if (cpu->cpl) {
+        result = (uint64_t)-KVM_EPERM;
+    } else {
+        call->vcpu = cpu;
+        call->args[0] = cpu->r[REG_RBX] & mask;
+        call->args[1] = cpu->r[REG_RCX] & mask;
+        call->args[2] = cpu->r[REG_RDX] & mask;
+        call->args[3] = cpu->r[REG_RSI] & mask;
+        int unanswered = number >= HVMX_HYPERCALLS || !(vmcall->table.entry[number].flags & ENTRY_TAKEN);
+        result = table_call(&vmcall->table, call, number);
+        if (unanswered) /* counted all the same; KVM's number for it is its own */
+            result = (uint64_t)-KVM_ENOSYS;
+    }
+    cpu->r[REG_RAX] = result & mask;
+    return 0;
+}

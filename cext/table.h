@@ -1,0 +1,73 @@
+/* The hypercall table of one machine: numbers to functions, with their counts. */
+#ifndef HVMX_TABLE_H
+#define HVMX_TABLE_H
+
+#include "core_services.h"
+#include "hvmx_hypercall.h"
+
+struct hypercall_entry {
+    hvmx_hypercall_fn fn;     /* never NULL: numbers without a function have one that answers -ENOSYS */
+    void *user;
+    uint64_t count;           /* calls so far */
+    uint32_t cost;            /* price of the work behind the number, in 1/CYCLE_FRACTION guest cycles */
+    uint32_t flags;           /* ENTRY_* */
+};
+
+enum { ENTRY_TAKEN = 1,       /* a function answers this number */
+       ENTRY_SLOW = 2 };      /* ... by way of Python */
+
+struct hypercall_table {
+    struct hypercall_entry entry[HVMX_HYPERCALLS];
+    uint64_t out_of_range;    /* calls of numbers beyond the table */
+};
+
+void hvmx_table_init(struct hypercall_table *table);
+
+/* 0, -HVMX_EEXIST when the number is taken, -HVMX_EINVAL when there is no such number or function. */
+int hvmx_table_register(struct hypercall_table *table, uint32_t number, hvmx_hypercall_fn fn, void *user, uint32_t flags);
+
+/* Charge guest cycles in units of 1/CYCLE_FRACTION. */
+static inline void charge_fraction(Cpu *cpu, uint64_t fraction)
+{
+    cpu->acct += (int64_t)(fraction << ACCT_SHIFT);
+}
+
+static inline uint64_t table_call(struct hypercall_table *table, struct hvmx_hypercall *call, uint64_t number)
+{
+    if (UNLIKELY(number >= HVMX_HYPERCALLS)) {
+        table->out_of_range++;
+        return (uint64_t)-HVMX_ENOSYS;
+    }
+    struct hypercall_entry *entry = &table->entry[number];
+    entry->count++;
+    charge_fraction(call->vcpu, entry->cost);
+    call->number = (uint32_t)number;
+    call->user = entry->user;
+    return (uint64_t)entry->fn(call);
+}
+
+/* Guest memory by linear address, with the guest's rights: 0 or -HVMX_EFAULT. */
+int guest_read(Cpu *cpu, void *to, uint64_t guest, uint64_t size);
+int guest_write(Cpu *cpu, uint64_t guest, const void *from, uint64_t size);
+
+/* Before the hypervisor changes a page of RAM behind the core's back. */
+static inline void page_changes(Cpu *cpu, uint64_t page)
+{
+    if (UNLIKELY(cpu->page_flags[page] & (PAGE_CODE | PAGE_TABLE)))
+        hvmx_core->page_written(cpu, page);
+}
+
+extern const struct hvmx_services hypercall_services;
+
+/* VMCALL with KVM's numbers. `owner` outlives the Cpu's use of it. */
+struct vmcall {
+    struct hypercall_table table;
+    uint64_t frequency;       /* guest cycles a second */
+    uint64_t epoch;           /* wall clock at guest cycle 0: seconds since 1970-01-01 UTC */
+    struct hvmx_hypercall call;
+};
+
+void vmcall_init(struct vmcall *vmcall, uint64_t frequency, uint64_t epoch);
+int vmcall_dispatch(struct vmcall *vmcall, Cpu *cpu);
+
+#endif

@@ -1,0 +1,230 @@
+/* One paravirtual domain with Xen's ABI: its state, and what the files of this folder ask of each other. */
+#ifndef HVMX_XEN_H
+#define HVMX_XEN_H
+
+#include "table.h"
+#include "xen_abi.h"
+
+/* --- frames: who owns each page of memory, and what it is used as --------------------------------------------------- */
+enum frame_type { FRAME_NONE, FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEGDESC, FRAME_WRITABLE };
+enum frame_owner { OWNER_XEN, OWNER_DOMAIN, OWNER_NOBODY };
+
+struct frame {
+    uint64_t refs;        /* 1 for being allocated to the domain, 1 for each mapping and each use as `type` */
+    uint64_t type_refs;   /* uses as `type`; another type is possible only at 0 */
+    uint32_t flush_clock; /* domain.flush_clock when type_refs fell to 0 */
+    uint8_t type, owner;
+    uint8_t pinned;       /* the guest holds one of the type_refs by MMUEXT_PIN */
+    uint8_t allocated;    /* the domain holds one of the refs by its reservation */
+};
+
+enum { PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_PWT = 8, PTE_PCD = 0x10, PTE_A = 0x20, PTE_D = 0x40, PTE_PSE = 0x80,
+       PTE_G = 0x100 };
+#define PTE_NX (1ull << 63)
+#define PTE_FRAME 0x000ffffffffff000ull
+#define INVALID_M2P_ENTRY (~0ull)
+
+/* The parts of the hypervisor's range of addresses (L4 slots 256-271) that are in use. */
+enum { L4_SLOT_XEN_FIRST = 256, L4_SLOT_M2P = 256, L4_SLOT_DESCRIPTORS = 260, L4_SLOT_XEN_END = 272 };
+#define GDT_VIRT_START 0xffff820000000000ull
+#define LDT_VIRT_START (GDT_VIRT_START + 16 * 0x1000)
+enum { GDT_PAGES = 16, LDT_PAGES = 16, LDT_ENTRIES = 8192, GRANT_FRAMES = 32 };
+
+/* --- events --------------------------------------------------------------------------------------------------------- */
+enum channel_use { CHANNEL_FREE, CHANNEL_UNBOUND, CHANNEL_LOOP, CHANNEL_VIRQ, CHANNEL_IPI, CHANNEL_HOST };
+struct channel {
+    uint8_t use;
+    uint16_t virq;        /* CHANNEL_VIRQ */
+    uint32_t peer;        /* CHANNEL_LOOP: the port at the other end, in the same domain */
+};
+
+enum stop_reason { STOP_NONE, STOP_SHUTDOWN, STOP_CRASH, STOP_ERROR };
+
+#define NEVER (~0ull)
+#define XEN_VERSION (4 << 16 | 17)  /* major and minor of the Xen whose ABI this is */
+
+struct domain {
+    Cpu *cpu;
+    struct hypercall_table table;
+    struct hvmx_hypercall call;     /* of the hypercall that is running */
+
+    /* the virtual processor */
+    uint8_t in_kernel;              /* which of the two modes at ring 3 */
+    uint8_t syscall_masks_events, failsafe_masks_events;
+    uint8_t iopl;                   /* virtual: 0..3 */
+    uint64_t kernel_sp;
+    uint64_t event_callback, failsafe_callback, syscall_callback;
+    struct trap_info traps[256];
+    uint64_t kernel_table, user_table;  /* frames of the two L4 tables; user_table 0: none */
+    uint64_t vm_assist;
+    uint64_t io_bitmap;             /* guest address; io_ports 0: none */
+    uint32_t io_ports;
+    struct vcpu_info *vcpu_info;    /* host address in the domain's RAM, in a frame that is held writable */
+    uint64_t vcpu_info_frame;       /* 0: still within shared_info */
+
+    /* memory */
+    struct frame *frames;
+    uint64_t frame_count;           /* pages of RAM; frame numbers are below this */
+    uint64_t reserved;              /* first frame of the hypervisor's own, which reach to the end */
+    uint64_t nr_pages, max_pages;   /* the domain's reservation */
+    uint64_t *free_frames, free_count;
+    uint32_t flush_clock;           /* counts full flushes of the TLB */
+    uint64_t *m2p;
+    uint64_t shared_info_frame, grant_frame, m2p_frame, m2p_frames;
+    uint64_t m2p_l3, descriptor_l3; /* the hypervisor's tables that every L4 is given */
+    uint64_t *descriptor_l1;        /* maps GDT, then LDT */
+    uint64_t gdt[FIRST_RESERVED_GDT_PAGE], ldt[LDT_PAGES];  /* frames; 0: none */
+    uint64_t *xen_gdt;              /* the reserved page of the GDT */
+    uint64_t ldt_base, ldt_entries;
+    uint32_t grant_frames;          /* given out by setup_table */
+    struct shared_info *shared_info;
+
+    /* work within one hypercall, in page-table entries and list elements; beyond a limit it is preempted */
+    uint64_t work;
+    uint8_t preempted;
+    uint32_t update_cost, entry_cost; /* of an element of a list, of an entry validated: 1/CYCLE_FRACTION cycles */
+
+    /* events */
+    struct channel channels[EVTCHN_2L_NR_CHANNELS];
+    uint32_t virq_port[NR_VIRQS];
+    uint32_t console_port, store_port;
+    uint8_t polling;                /* halted in SCHEDOP_poll */
+    uint32_t poll_port;             /* the one polled port; 0: any */
+
+    /* time: guest cycles are the TSC */
+    uint64_t frequency;             /* guest cycles a second */
+    uint32_t time_mul;              /* nanoseconds = ((cycles << time_shift) * time_mul) >> 32 */
+    int8_t time_shift;
+    uint64_t singleshot, poll_timeout;  /* nanoseconds of system time; NEVER */
+    uint64_t period, period_last;
+    struct vcpu_runstate_info runstate;
+    uint64_t runstate_area;         /* guest address; 0: none */
+
+    uint32_t flags;                 /* SIF_* */
+    uint64_t console_frame;         /* of the console ring of a domU; 0: none */
+    uint8_t console_in[4096];       /* waits for CONSOLEIO_read or the ring */
+    uint32_t console_in_count;
+    void (*console)(void *owner, const char *text, uint32_t size);
+    void *owner;
+
+    /* the end */
+    uint8_t stop;                   /* STOP_* */
+    uint32_t shutdown_code;
+    char crash_reason[256];
+};
+
+static inline struct domain *domain_of(const struct hvmx_hypercall *call)
+{
+    return ((Cpu *)call->vcpu)->pv;
+}
+
+static inline void *frame_memory(const struct domain *d, uint64_t frame)
+{
+    return d->cpu->ram + (frame << 12);
+}
+
+/* xen_domain.c */
+struct domain_config {
+    uint64_t frequency, epoch;      /* guest cycles a second; seconds since 1970 at cycle 0 */
+    uint32_t flags;                 /* SIF_PRIVILEGED | SIF_INITDOMAIN for a dom0 */
+    void (*console)(void *owner, const char *text, uint32_t size);
+    void *owner;
+};
+struct domain *xen_create(Cpu *cpu, const struct domain_config *config);
+void xen_destroy(struct domain *d);
+/* The page tables of the start of day are in place below `l4`: validate, pin and load them, and set the registers. */
+int xen_start(struct domain *d, uint64_t l4, uint64_t entry, uint64_t stack, uint64_t start_info);
+void xen_stop(struct domain *d, int reason);
+void domain_crash(struct domain *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* xen_frames.c: functions that return int give 0 or a negative XEN_E* */
+struct frame *get_frame(struct domain *d, uint64_t mfn);
+void put_frame(struct domain *d, uint64_t mfn);
+int get_frame_and_type(struct domain *d, uint64_t mfn, enum frame_type type);
+void put_frame_and_type(struct domain *d, uint64_t mfn);
+int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, int preserve_ad);
+int check_descriptor(uint64_t *descriptor);
+void flush_all(struct domain *d);
+uint64_t take_free_frame(struct domain *d);
+
+/* xen_mmu.c */
+int64_t xen_mmu_update(struct hvmx_hypercall *call);
+int64_t xen_mmuext_op(struct hvmx_hypercall *call);
+int64_t xen_update_va_mapping(struct hvmx_hypercall *call);
+int64_t xen_vm_assist(struct hvmx_hypercall *call);
+void load_page_tables(struct domain *d);
+int new_base(struct domain *d, uint64_t l4);
+/* One element of a list is done: charges it, and says whether the rest must wait. */
+int preempt_after(struct domain *d);
+
+/* xen_memory.c */
+int64_t xen_memory_op(struct hvmx_hypercall *call);
+int64_t xen_grant_table_op(struct hvmx_hypercall *call);
+
+/* xen_descriptors.c */
+int load_code_segment(struct domain *d, uint16_t selector);
+int load_stack_segment(struct domain *d, uint16_t selector);
+int64_t set_ldt(struct domain *d, uint64_t base, uint64_t entries);
+int64_t xen_set_gdt(struct hvmx_hypercall *call);
+int64_t xen_update_descriptor(struct hvmx_hypercall *call);
+int64_t xen_set_segment_base(struct hvmx_hypercall *call);
+
+/* xen_traps.c */
+int xen_hypercall(Cpu *cpu, Op *op);
+int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2);
+int deliver_event(struct domain *d);
+void toggle_mode(struct domain *d);
+int64_t xen_set_trap_table(struct hvmx_hypercall *call);
+int64_t xen_set_callbacks(struct hvmx_hypercall *call);
+int64_t xen_callback_op(struct hvmx_hypercall *call);
+int64_t xen_stack_switch(struct hvmx_hypercall *call);
+int64_t xen_iret(struct hvmx_hypercall *call);
+int64_t xen_multicall(struct hvmx_hypercall *call);
+
+/* xen_emulate.c */
+int xen_privileged(Cpu *cpu, uint64_t ip);
+int forced_cpuid(struct domain *d);
+int64_t xen_fpu_taskswitch(struct hvmx_hypercall *call);
+int64_t xen_set_debugreg(struct hvmx_hypercall *call);
+int64_t xen_get_debugreg(struct hvmx_hypercall *call);
+int64_t xen_physdev_op(struct hvmx_hypercall *call);
+
+/* xen_events.c */
+int64_t xen_event_channel_op(struct hvmx_hypercall *call);
+void raise_port(struct domain *d, uint32_t port);
+void raise_virq(struct domain *d, uint32_t virq);
+uint32_t host_port(struct domain *d);
+void wake(struct domain *d);
+
+/* xen_time.c */
+uint64_t system_time(const struct domain *d);
+void start_time(struct domain *d, uint64_t epoch);
+void schedule(struct domain *d);
+int xen_event(Cpu *cpu);
+void enter_runstate(struct domain *d, int state);
+int64_t xen_vcpu_op(struct hvmx_hypercall *call);
+int64_t xen_set_timer_op(struct hvmx_hypercall *call);
+int64_t xen_sched_op(struct hvmx_hypercall *call);
+
+/* xen_console.c, xen_version.c */
+int64_t xen_console_io(struct hvmx_hypercall *call);
+void console_ring(struct domain *d);
+uint32_t xen_console_input(struct domain *d, const uint8_t *text, uint32_t size);
+int64_t xen_version(struct hvmx_hypercall *call);
+
+static inline uint64_t cycles_now(const Cpu *cpu)
+{
+    return (cpu->time + ((uint64_t)(cpu->acct - cpu->acct_start) >> ACCT_SHIFT)) / CYCLE_FRACTION;
+}
+
+static inline int is_canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+static inline int event_deliverable(const struct domain *d)
+{
+    return d->vcpu_info->evtchn_upcall_pending && !d->vcpu_info->evtchn_upcall_mask;
+}
+
+#endif

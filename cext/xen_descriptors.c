@@ -1,0 +1,197 @@
+/* Segments of a domain: its GDT and LDT, which it can change only through here, and the loading of CS, SS and the bases
+ * of FS and GS on its behalf. */
+#include "xen.h"
+
+#include <string.h>
+
+/* The flat segments that Xen keeps in the reserved part of every GDT. */
+static int flat_descriptor(uint16_t selector, Segment *segment)
+{
+    switch (selector) {
+    case FLAT_KERNEL_CS64:
+        *segment = (Segment){ 0, 0xffffffff, AR_G | AR_L | AR_P | AR_DPL | AR_S | 0xb, selector };
+        return 1;
+    case FLAT_RING3_CS32:
+        *segment = (Segment){ 0, 0xffffffff, AR_G | AR_DB | AR_P | AR_DPL | AR_S | 0xb, selector };
+        return 1;
+    case FLAT_KERNEL_SS:
+        *segment = (Segment){ 0, 0xffffffff, AR_G | AR_DB | AR_P | AR_DPL | AR_S | 0x3, selector };
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static int read_descriptor(const struct domain *d, uint16_t selector, uint64_t *descriptor)
+{
+    uint32_t index = selector >> 3;
+    uint64_t frame = 0;
+    if (selector & 4) {
+        if (index < d->ldt_entries)
+            frame = d->ldt[index >> 9];
+    } else if (index < FIRST_RESERVED_GDT_ENTRY) {
+        frame = d->gdt[index >> 9];
+    }
+    if (frame == 0)
+        return 0;
+    *descriptor = ((const uint64_t *)frame_memory(d, frame))[index & 511];
+    return 1;
+}
+
+static int read_segment(struct domain *d, uint16_t selector, Segment *segment)
+{
+    uint64_t descriptor;
+    if (LIKELY(flat_descriptor(selector, segment)))
+        return 1;
+    if (!read_descriptor(d, selector, &descriptor))
+        return 0;
+    segment->selector = selector;
+    segment->base = (descriptor >> 16 & 0xffffff) | (descriptor >> 32 & 0xff000000);
+    segment->limit = (uint32_t)((descriptor & 0xffff) | (descriptor >> 32 & 0xf0000));
+    segment->access = (uint32_t)(descriptor >> 40 & 0xf0ff);
+    if (segment->access & AR_G)
+        segment->limit = segment->limit << 12 | 0xfff;
+    return (segment->access & (AR_P | AR_S | AR_DPL)) == (AR_P | AR_S | AR_DPL);
+}
+
+/* 1: loaded; 0: no such code segment, CS is as before. */
+int load_code_segment(struct domain *d, uint16_t selector)
+{
+    Segment segment;
+    if (!read_segment(d, selector, &segment) || !(segment.access & 8)
+        || (segment.access & (AR_L | AR_DB)) == (AR_L | AR_DB))
+        return 0;
+    uint32_t width = (d->cpu->seg[SEG_CS].access ^ segment.access) & (AR_L | AR_DB);
+    int same_base = d->cpu->seg[SEG_CS].base == segment.base && d->cpu->seg[SEG_CS].limit == segment.limit;
+    d->cpu->seg[SEG_CS] = segment;
+    if (width || !same_base)
+        hvmx_core->update_mode(d->cpu);
+    return 1;
+}
+
+int load_stack_segment(struct domain *d, uint16_t selector)
+{
+    Segment segment;
+    if ((selector & ~3) == 0 && (d->cpu->seg[SEG_CS].access & AR_L)) { /* null is usable as SS in 64-bit mode only */
+        segment = (Segment){ 0, 0, AR_UNUSABLE | AR_DPL, selector };
+    } else if (!read_segment(d, selector, &segment) || (segment.access & 0xa) != 2) {
+        return 0;
+    }
+    int changed = d->cpu->seg[SEG_SS].base != segment.base || d->cpu->seg[SEG_SS].limit != segment.limit
+                  || d->cpu->seg[SEG_SS].access != segment.access;
+    d->cpu->seg[SEG_SS] = segment;
+    if (changed)
+        hvmx_core->update_mode(d->cpu);
+    return 1;
+}
+
+static void map_descriptor_page(struct domain *d, uint32_t page, uint64_t frame)
+{
+    d->descriptor_l1[page] = frame ? frame << 12 | PTE_P | PTE_A : 0;
+    hvmx_core->flush_page(d->cpu, GDT_VIRT_START + ((uint64_t)page << 12));
+}
+
+/* set_gdt(*frames, entries) */
+int64_t xen_set_gdt(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    uint64_t entries = call->args[1], frames[FIRST_RESERVED_GDT_PAGE];
+    if (entries > FIRST_RESERVED_GDT_ENTRY)
+        return -XEN_EINVAL;
+    uint32_t pages = (uint32_t)(entries + 511) / 512, taken = 0;
+    if (guest_read(d->cpu, frames, call->args[0], pages * sizeof *frames))
+        return -XEN_EFAULT;
+    while (taken < pages && get_frame_and_type(d, frames[taken], FRAME_SEGDESC) == 0)
+        taken++;
+    if (taken < pages) {
+        while (taken)
+            put_frame_and_type(d, frames[--taken]);
+        return -XEN_EINVAL;
+    }
+    for (uint32_t page = 0; page < FIRST_RESERVED_GDT_PAGE; page++) {
+        if (d->gdt[page])
+            put_frame_and_type(d, d->gdt[page]);
+        d->gdt[page] = page < pages ? frames[page] : 0;
+        map_descriptor_page(d, page, d->gdt[page]);
+    }
+    return 0;
+}
+
+/* The page table entry that maps a linear address of the guest; 0 when none does. */
+static uint64_t mapped_frame(struct domain *d, uint64_t address)
+{
+    uint64_t physical = hvmx_core->translate(d->cpu, address, 0);
+    return physical == NO_ADDRESS ? 0 : physical >> 12;
+}
+
+/* MMUEXT_SET_LDT. Pages of it that are not mapped, or mapped writable, at the time are absent from the LDT. */
+int64_t set_ldt(struct domain *d, uint64_t base, uint64_t entries)
+{
+    if ((base & 0xfff) || entries > LDT_ENTRIES || !is_canonical(base))
+        return -XEN_EINVAL;
+    for (uint32_t page = 0; page < LDT_PAGES; page++) {
+        if (d->ldt[page])
+            put_frame_and_type(d, d->ldt[page]);
+        d->ldt[page] = 0;
+        if (page * 512 < entries) {
+            uint64_t frame = mapped_frame(d, base + ((uint64_t)page << 12));
+            if (frame && get_frame_and_type(d, frame, FRAME_SEGDESC) == 0)
+                d->ldt[page] = frame;
+        }
+        map_descriptor_page(d, GDT_PAGES + page, d->ldt[page]);
+    }
+    d->ldt_base = base;
+    d->ldt_entries = entries;
+    d->cpu->seg[SEG_LDTR] = entries ? (Segment){ LDT_VIRT_START, (uint32_t)entries * 8 - 1, AR_P | 2, 0 }
+                                    : (Segment){ 0, 0, AR_UNUSABLE, 0 };
+    return 0;
+}
+
+/* update_descriptor(machine address, descriptor) */
+int64_t xen_update_descriptor(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    uint64_t mfn = call->args[0] >> 12, descriptor = call->args[1];
+    if ((call->args[0] & 7) || !check_descriptor(&descriptor) || get_frame(d, mfn) == NULL)
+        return -XEN_EINVAL;
+    const struct frame *frame = &d->frames[mfn];
+    enum frame_type type = frame->type_refs && frame->type == FRAME_SEGDESC ? FRAME_SEGDESC : FRAME_WRITABLE;
+    int error = get_frame_and_type(d, mfn, type);
+    if (!error) {
+        page_changes(d->cpu, mfn);
+        memcpy((uint8_t *)frame_memory(d, mfn) + (call->args[0] & 0xff8), &descriptor, 8);
+        put_frame_and_type(d, mfn);
+    }
+    put_frame(d, mfn);
+    return error;
+}
+
+/* set_segment_base(which, base) */
+int64_t xen_set_segment_base(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    uint64_t base = call->args[1];
+    Segment segment;
+    if (call->args[0] != SEGBASE_GS_USER_SEL && !is_canonical(base))
+        return -XEN_EINVAL;
+    switch (call->args[0]) {
+    case SEGBASE_FS:
+        d->cpu->seg[SEG_FS].base = base;
+        return 0;
+    case SEGBASE_GS_USER:
+        d->cpu->kernel_gs_base = base;
+        return 0;
+    case SEGBASE_GS_KERNEL:
+        d->cpu->seg[SEG_GS].base = base;
+        return 0;
+    case SEGBASE_GS_USER_SEL: /* as a load of GS in user mode would: a bad selector loads null */
+        if (!read_segment(d, (uint16_t)base | 3, &segment) || (segment.access & 0xa) == 8)
+            segment = (Segment){ 0, 0, AR_UNUSABLE, 0 };
+        d->cpu->kernel_gs_base = segment.base;
+        segment.base = d->cpu->seg[SEG_GS].base;
+        d->cpu->seg[SEG_GS] = segment;
+        return 0;
+    default:
+        return -XEN_EINVAL;
+    }
+}

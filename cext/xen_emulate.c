@@ -1,0 +1,441 @@
+/* Privileged instructions that the guest's kernel issues at ring 3, and the port accesses of whoever may make them. What
+ * is refused here raises the #GP that the processor raised. */
+#include "xen.h"
+
+#include <string.h>
+
+struct decoded {
+    uint8_t bytes[15];
+    uint32_t length;      /* bytes that could be read */
+    uint32_t at;          /* next byte */
+    uint8_t rex, operand16, repeat, two_byte;
+    uint8_t opcode, modrm;
+};
+
+static int fetch(struct domain *d, uint64_t ip, struct decoded *in)
+{
+    memset(in, 0, sizeof *in);
+    while (in->length < sizeof in->bytes && guest_read(d->cpu, &in->bytes[in->length], ip + in->length, 1) == 0)
+        in->length++;
+    for (;; in->at++) {
+        if (in->at >= in->length)
+            return 0;
+        uint8_t byte = in->bytes[in->at];
+        if (byte == 0x66)
+            in->operand16 = 1;
+        else if (byte == 0xf2 || byte == 0xf3)
+            in->repeat = byte;
+        else if (byte != 0x2e && byte != 0x36 && byte != 0x3e && byte != 0x26 && byte != 0x64 && byte != 0x65
+                 && byte != 0x67)
+            break;
+    }
+    if ((in->bytes[in->at] & 0xf0) == 0x40 && (d->cpu->seg[SEG_CS].access & AR_L))
+        in->rex = in->bytes[in->at++];
+    if (in->at < in->length && in->bytes[in->at] == 0x0f) {
+        in->two_byte = 1;
+        in->at++;
+    }
+    if (in->at >= in->length)
+        return 0;
+    in->opcode = in->bytes[in->at++];
+    return 1;
+}
+
+static int next_byte(struct decoded *in, uint8_t *byte)
+{
+    if (in->at >= in->length)
+        return 0;
+    *byte = in->bytes[in->at++];
+    return 1;
+}
+
+/* --- CPUID ------------------------------------------------------------------------------------------------------------ */
+/* What a PV guest is not told of: it cannot have these, whatever the processor has. */
+enum { CPUID_1_EDX_VME = 1 << 1, CPUID_1_EDX_PSE = 1 << 3, CPUID_1_EDX_MTRR = 1 << 12, CPUID_1_EDX_PGE = 1 << 13,
+       CPUID_1_EDX_PSE36 = 1 << 17, CPUID_1_ECX_MONITOR = 1 << 3, CPUID_1_ECX_VMX = 1 << 5,
+       CPUID_7_EBX_SMEP = 1 << 7, CPUID_7_EBX_SMAP = 1 << 20, CPUID_7_ECX_UMIP = 1 << 2, CPUID_7_ECX_PKU = 1 << 3,
+       CPUID_X1_ECX_SVM = 1 << 2, CPUID_X1_EDX_PAGE1GB = 1 << 26 };
+#define CPUID_1_ECX_HYPERVISOR 0x80000000u
+#define XEN_CPUID_BASE 0x40000000u
+
+static void hypervisor_leaf(struct domain *d, uint32_t leaf, uint32_t out[4])
+{
+    memset(out, 0, 4 * sizeof *out);
+    switch (leaf - XEN_CPUID_BASE) {
+    case 0: /* "XenVMMXenVMM", and the highest leaf */
+        memcpy(out, (uint32_t[4]){ XEN_CPUID_BASE + 5, 0x566e6558, 0x65584d4d, 0x4d4d566e }, 16);
+        break;
+    case 1:
+        out[0] = XEN_VERSION;
+        break;
+    case 3: /* time: how the TSC scales to nanoseconds, and its frequency in kHz */
+        out[2] = (uint32_t)(d->frequency / 1000);
+        break;
+    case 5: /* width of machine addresses */
+        out[1] = d->cpu->phys_bits;
+        break;
+    }
+}
+
+static void cpuid(struct domain *d)
+{
+    Cpu *cpu = d->cpu;
+    uint32_t leaf = (uint32_t)cpu->r[REG_RAX];
+    uint32_t out[4];
+    if (leaf >= XEN_CPUID_BASE && leaf < XEN_CPUID_BASE + 0x100) {
+        hypervisor_leaf(d, leaf, out);
+        cpu->r[REG_RAX] = out[0];
+        cpu->r[REG_RBX] = out[1];
+        cpu->r[REG_RCX] = out[2];
+        cpu->r[REG_RDX] = out[3];
+        return;
+    }
+    hvmx_core->cpuid(cpu);
+    if (leaf == 1) {
+        cpu->r[REG_RDX] &= ~(uint64_t)(CPUID_1_EDX_VME | CPUID_1_EDX_PSE | CPUID_1_EDX_MTRR | CPUID_1_EDX_PGE
+                                       | CPUID_1_EDX_PSE36);
+        cpu->r[REG_RCX] &= ~(uint64_t)(CPUID_1_ECX_MONITOR | CPUID_1_ECX_VMX);
+        cpu->r[REG_RCX] |= CPUID_1_ECX_HYPERVISOR;
+    } else if (leaf == 7) {
+        cpu->r[REG_RBX] &= ~(uint64_t)(CPUID_7_EBX_SMEP | CPUID_7_EBX_SMAP);
+        cpu->r[REG_RCX] &= ~(uint64_t)(CPUID_7_ECX_UMIP | CPUID_7_ECX_PKU);
+    } else if (leaf == 0x80000001) {
+        cpu->r[REG_RCX] &= ~(uint64_t)CPUID_X1_ECX_SVM;
+        cpu->r[REG_RDX] &= ~(uint64_t)CPUID_X1_EDX_PAGE1GB;
+    }
+}
+
+/* UD2 and the letters "xen" before CPUID: the guest asks the hypervisor, not the processor. */
+int forced_cpuid(struct domain *d)
+{
+    static const uint8_t prefixed[7] = { 0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2 };
+    uint8_t bytes[sizeof prefixed];
+    if (guest_read(d->cpu, bytes, d->cpu->rip, sizeof bytes) || memcmp(bytes, prefixed, sizeof bytes))
+        return 0;
+    cpuid(d);
+    d->cpu->rip += sizeof bytes;
+    return 1;
+}
+
+/* --- ports ------------------------------------------------------------------------------------------------------------ */
+static int may_use_port(struct domain *d, uint32_t port, uint32_t width)
+{
+    if (d->iopl >= (d->in_kernel ? 1 : 3))
+        return 1;
+    for (uint32_t i = port; i < port + width; i++) {
+        uint8_t bits;
+        if (i >= d->io_ports || guest_read(d->cpu, &bits, d->io_bitmap + i / 8, 1) || (bits >> i % 8 & 1))
+            return 0;
+    }
+    return 1;
+}
+
+/* 0: done; 1: an exit handler raised, and nothing happened. Only a dom0 has the board's ports: another domain reads all
+ * ones. */
+static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, uint32_t length, int immediate)
+{
+    Cpu *cpu = d->cpu;
+    uint64_t all = width == 4 ? 0xffffffff : (1ull << width * 8) - 1;
+    uint64_t value = all;
+    if ((d->flags & SIF_PRIVILEGED) && cpu->vmexit) {
+        cpu->exit = (ExitInfo){
+            .reason = 30, .length = length, .number = port, .width = width, .is_write = !in,
+            .value = in ? 0 : cpu->r[REG_RAX] & all,
+            .qualification = (width - 1) | (uint64_t)in << 3 | (uint64_t)immediate << 6 | (uint64_t)port << 16,
+        };
+        if (cpu->vmexit(cpu))
+            return 1;
+        value = cpu->exit.value & all;
+    }
+    if (in)
+        cpu->r[REG_RAX] = width == 4 ? value : (cpu->r[REG_RAX] & ~all) | value;
+    return 0;
+}
+
+/* IN and OUT: opcodes E4-E7 and EC-EF. */
+static int in_out(struct domain *d, struct decoded *in, uint64_t ip)
+{
+    uint32_t width = in->opcode & 1 ? (in->operand16 ? 2 : 4) : 1;
+    uint32_t port = d->cpu->r[REG_RDX] & 0xffff;
+    int immediate = !(in->opcode & 8);
+    uint8_t byte;
+    if (immediate) {
+        if (!next_byte(in, &byte))
+            return 1;
+        port = byte;
+    }
+    if (!may_use_port(d, port, width))
+        return 1;
+    if (port_access(d, port, width, !(in->opcode & 2), in->at, immediate) == 0)
+        d->cpu->rip = ip + in->at;
+    return 0;
+}
+
+/* --- control, debug and model-specific registers ---------------------------------------------------------------------- */
+static uint64_t *operand(Cpu *cpu, const struct decoded *in)
+{
+    return &cpu->r[(in->modrm & 7) | (in->rex & 1) << 3];
+}
+
+static int move_from_control(struct domain *d, uint32_t number, uint64_t *value)
+{
+    switch (number) {
+    case 0:
+        *value = d->cpu->cr0;
+        return 1;
+    case 2:
+        *value = d->vcpu_info->arch.cr2;
+        return 1;
+    case 3:
+        *value = d->kernel_table << 12;
+        return 1;
+    case 4:
+        *value = d->cpu->cr4;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
+{
+    switch (number) {
+    case 0: /* only TS is the guest's */
+        if ((value ^ d->cpu->cr0) & ~(uint64_t)CR0_TS)
+            return 0;
+        d->cpu->cr0 = value;
+        return 1;
+    case 2:
+        d->vcpu_info->arch.cr2 = value;
+        return 1;
+    case 3:
+        return new_base(d, value >> 12) == 0;
+    case 4: /* TSD is the guest's; what else it asks for stays as it is */
+        d->cpu->cr4 = (d->cpu->cr4 & ~(uint64_t)CR4_TSD) | (value & CR4_TSD);
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static uint64_t read_debug(const Cpu *cpu, uint32_t number)
+{
+    return cpu->dr[number == 4 || number == 5 ? number + 2 : number];
+}
+
+/* DR7 as the guest may have it: no general detect, and no breakpoints on I/O. */
+static int write_debug(struct domain *d, uint32_t number, uint64_t value)
+{
+    switch (number) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+        if (!is_canonical(value) || (value >= HYPERVISOR_VIRT_START && value < HYPERVISOR_VIRT_END))
+            return -XEN_EPERM;
+        d->cpu->dr[number] = value;
+        break;
+    case 4:
+    case 6:
+        d->cpu->dr[6] = (value & 0xe00full) | 0xffff0ff0;
+        break;
+    case 5:
+    case 7:
+        for (uint32_t i = 0; i < 4; i++)
+            if ((value >> i * 2 & 3) && (value >> (16 + i * 4) & 3) == 2)
+                return -XEN_EPERM;
+        d->cpu->dr[7] = (value & 0xffff03ff) | 0x400;
+        break;
+    default:
+        return -XEN_EINVAL;
+    }
+    hvmx_core->update_mode(d->cpu);
+    return 0;
+}
+
+enum { MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_PLATFORM_INFO = 0xce, MSR_MISC_ENABLE = 0x1a0, MSR_PAT = 0x277 };
+#define MSR_EFER 0xc0000080u
+#define MSR_FS_BASE 0xc0000100u
+#define MSR_GS_BASE 0xc0000101u
+#define MSR_KERNEL_GS_BASE 0xc0000102u
+#define MSR_TSC_AUX 0xc0000103u
+
+static int read_msr(struct domain *d, uint32_t number, uint64_t *value)
+{
+    const Cpu *cpu = d->cpu;
+    switch (number) {
+    case MSR_TSC:
+        *value = cycles_now(cpu);
+        return 1;
+    case MSR_APIC_BASE:
+        *value = cpu->apic_base;
+        return 1;
+    case MSR_MISC_ENABLE:
+        *value = cpu->misc_enable;
+        return 1;
+    case MSR_PAT: /* the hypervisor's arrangement of memory types, which PV guests share */
+        *value = 0x050100070406ull;
+        return 1;
+    case MSR_EFER: /* as a guest that runs in long mode with SYSCALL and NX */
+        *value = cpu->efer & (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
+        return 1;
+    case MSR_FS_BASE:
+        *value = cpu->seg[SEG_FS].base;
+        return 1;
+    case MSR_GS_BASE:
+        *value = cpu->seg[SEG_GS].base;
+        return 1;
+    case MSR_KERNEL_GS_BASE:
+        *value = cpu->kernel_gs_base;
+        return 1;
+    case MSR_TSC_AUX:
+        *value = cpu->tsc_aux;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static int write_msr(struct domain *d, uint32_t number, uint64_t value)
+{
+    Cpu *cpu = d->cpu;
+    switch (number) {
+    case MSR_APIC_BASE:
+    case MSR_MISC_ENABLE: /* dropped */
+        return 1;
+    case MSR_PAT:
+        return value == 0x050100070406ull;
+    case MSR_EFER:
+        return value == (cpu->efer & (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE));
+    case MSR_FS_BASE:
+    case MSR_GS_BASE:
+    case MSR_KERNEL_GS_BASE:
+        if (!is_canonical(value))
+            return 0;
+        if (number == MSR_KERNEL_GS_BASE)
+            cpu->kernel_gs_base = value;
+        else
+            cpu->seg[number == MSR_FS_BASE ? SEG_FS : SEG_GS].base = value;
+        return 1;
+    case MSR_TSC_AUX:
+        cpu->tsc_aux = value;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static int system_instruction(struct domain *d, struct decoded *in)
+{
+    Cpu *cpu = d->cpu;
+    uint64_t value = 0;
+    uint32_t number;
+    switch (in->opcode) {
+    case 0x06: /* CLTS */
+        cpu->cr0 &= ~(uint64_t)CR0_TS;
+        return 1;
+    case 0x08: /* INVD, WBINVD: memory is coherent, and who drives no devices cannot tell */
+    case 0x09:
+        return 1;
+    case 0x20:
+    case 0x21:
+    case 0x22:
+    case 0x23:
+        if (!next_byte(in, &in->modrm) || in->modrm < 0xc0)
+            return 0;
+        number = (in->modrm >> 3 & 7) | (uint32_t)(in->rex & 4) << 1;
+        if (in->opcode == 0x20 && !move_from_control(d, number, operand(cpu, in)))
+            return 0;
+        if (in->opcode == 0x21) {
+            if (number > 7)
+                return 0;
+            *operand(cpu, in) = read_debug(cpu, number);
+        }
+        if (in->opcode == 0x22 && !move_to_control(d, number, *operand(cpu, in)))
+            return 0;
+        return in->opcode != 0x23 || write_debug(d, number, *operand(cpu, in)) == 0;
+    case 0x30:
+        return write_msr(d, (uint32_t)cpu->r[REG_RCX], (uint32_t)cpu->r[REG_RAX] | cpu->r[REG_RDX] << 32);
+    case 0x31: /* RDTSC, forbidden by CR4.TSD */
+        value = cycles_now(cpu);
+        break;
+    case 0x32:
+        if (!read_msr(d, (uint32_t)cpu->r[REG_RCX], &value))
+            return 0;
+        break;
+    default:
+        return 0;
+    }
+    cpu->r[REG_RAX] = (uint32_t)value;
+    cpu->r[REG_RDX] = value >> 32;
+    return 1;
+}
+
+int xen_privileged(Cpu *cpu, uint64_t ip)
+{
+    struct domain *d = cpu->pv;
+    struct decoded in;
+    if (!fetch(d, ip, &in))
+        return 1;
+    if (!in.two_byte) {
+        if ((in.opcode & 0xf4) == 0xe4 && !in.repeat)
+            return in_out(d, &in, ip);
+        if ((in.opcode & 0xfe) == 0xfa && d->iopl >= (d->in_kernel ? 1 : 3)) { /* CLI, STI: events have a mask of their own */
+            cpu->rip = ip + in.at;
+            return 0;
+        }
+        return 1;
+    }
+    if (!d->in_kernel || !system_instruction(d, &in))
+        return 1;
+    cpu->rip = ip + in.at;
+    return 0;
+}
+
+/* --- hypercalls -------------------------------------------------------------------------------------------------------- */
+/* fpu_taskswitch(set) */
+int64_t xen_fpu_taskswitch(struct hvmx_hypercall *call)
+{
+    Cpu *cpu = call->vcpu;
+    cpu->cr0 = call->args[0] ? cpu->cr0 | CR0_TS : cpu->cr0 & ~(uint64_t)CR0_TS;
+    return 0;
+}
+
+/* set_debugreg(register, value) */
+int64_t xen_set_debugreg(struct hvmx_hypercall *call)
+{
+    return call->args[0] > 7 ? -XEN_EINVAL : write_debug(domain_of(call), (uint32_t)call->args[0], call->args[1]);
+}
+
+/* get_debugreg(register) */
+int64_t xen_get_debugreg(struct hvmx_hypercall *call)
+{
+    return call->args[0] > 7 ? -XEN_EINVAL : (int64_t)read_debug(call->vcpu, (uint32_t)call->args[0]);
+}
+
+/* physdev_op(command, *argument) */
+int64_t xen_physdev_op(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    struct physdev_set_iopl iopl;
+    struct physdev_set_iobitmap bitmap;
+    switch (call->args[0]) {
+    case PHYSDEVOP_set_iopl:
+        if (guest_read(d->cpu, &iopl, call->args[1], sizeof iopl))
+            return -XEN_EFAULT;
+        if (iopl.iopl > 3)
+            return -XEN_EINVAL;
+        d->iopl = (uint8_t)iopl.iopl;
+        return 0;
+    case PHYSDEVOP_set_iobitmap:
+        if (guest_read(d->cpu, &bitmap, call->args[1], sizeof bitmap))
+            return -XEN_EFAULT;
+        if (bitmap.nr_ports > 65536 || !is_canonical(bitmap.bitmap))
+            return -XEN_EINVAL;
+        d->io_bitmap = bitmap.bitmap;
+        d->io_ports = bitmap.nr_ports;
+        return 0;
+    default:
+        return -XEN_ENOSYS;
+    }
+}

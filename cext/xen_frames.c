@@ -1,0 +1,264 @@
+/* Frames and their types, after Xen's rule: a frame is at any time a page table of one level, a page of descriptors, or
+ * mapped writable, and never two of these. A page becomes a page table by validation of every entry in it; from then on
+ * it changes only through set_entry(). Each entry that is present holds a reference on the frame it names, and on that
+ * frame's type. */
+#include "xen.h"
+
+#include <string.h>
+
+/* Flags that a guest may not set (Xen: L1_DISALLOW_MASK and its sisters): bits beyond a frame number, bit 62, and above
+ * level 1 also large pages, global pages and cache attributes. */
+#define AVAILABLE_HIGH 0x3ff0000000000000ull   /* bits 52-61: the guest's own */
+#define L1_ALLOWED (PTE_FRAME | AVAILABLE_HIGH | PTE_NX | 0xfff)
+#define TABLE_ALLOWED (PTE_FRAME | AVAILABLE_HIGH | PTE_NX | 0xe00 | PTE_P | PTE_RW | PTE_US | PTE_A | PTE_D)
+#define GUEST_KERNEL (1ull << 52)              /* Xen's _PAGE_GUEST_KERNEL */
+
+static int validate(struct domain *d, uint64_t mfn, enum frame_type type);
+static void devalidate(struct domain *d, uint64_t mfn, enum frame_type type, uint32_t end);
+
+void flush_all(struct domain *d)
+{
+    d->flush_clock++;
+    hvmx_core->flush_tlb(d->cpu, 1);
+}
+
+/* A frame that was mapped writable may still be written through the TLB. */
+static void flush_stale(struct domain *d, const struct frame *frame)
+{
+    if (frame->type == FRAME_WRITABLE && frame->flush_clock == d->flush_clock)
+        flush_all(d);
+}
+
+struct frame *get_frame(struct domain *d, uint64_t mfn)
+{
+    if (mfn >= d->frame_count || d->frames[mfn].owner != OWNER_DOMAIN)
+        return NULL;
+    d->frames[mfn].refs++;
+    return &d->frames[mfn];
+}
+
+void put_frame(struct domain *d, uint64_t mfn)
+{
+    struct frame *frame = &d->frames[mfn];
+    if (--frame->refs)
+        return;
+    page_changes(d->cpu, mfn);
+    memset(frame_memory(d, mfn), 0, 0x1000);
+    d->m2p[mfn] = INVALID_M2P_ENTRY;
+    frame->owner = OWNER_NOBODY;
+    d->free_frames[d->free_count++] = mfn;
+    d->nr_pages--;
+}
+
+uint64_t take_free_frame(struct domain *d)
+{
+    uint64_t mfn = d->free_frames[--d->free_count];
+    struct frame *frame = &d->frames[mfn];
+    flush_stale(d, frame);
+    *frame = (struct frame){ .refs = 1, .owner = OWNER_DOMAIN, .allocated = 1 };
+    d->nr_pages++;
+    return mfn;
+}
+
+static int get_type(struct domain *d, uint64_t mfn, enum frame_type type)
+{
+    struct frame *frame = &d->frames[mfn];
+    if (frame->type_refs) {
+        if (frame->type != type)
+            return -XEN_EINVAL;
+        frame->type_refs++;
+        return 0;
+    }
+    if (frame->type != type)
+        flush_stale(d, frame);
+    frame->type = type;
+    frame->type_refs = 1;
+    if (type == FRAME_WRITABLE)
+        return 0;
+    int error = validate(d, mfn, type);
+    if (error)
+        frame->type_refs = 0;
+    return error;
+}
+
+static void put_type(struct domain *d, uint64_t mfn)
+{
+    struct frame *frame = &d->frames[mfn];
+    if (--frame->type_refs)
+        return;
+    if (frame->type <= FRAME_L4)
+        devalidate(d, mfn, frame->type, 512);
+    frame->flush_clock = d->flush_clock;
+}
+
+int get_frame_and_type(struct domain *d, uint64_t mfn, enum frame_type type)
+{
+    if (get_frame(d, mfn) == NULL)
+        return -XEN_EINVAL;
+    int error = get_type(d, mfn, type);
+    if (error)
+        put_frame(d, mfn);
+    return error;
+}
+
+void put_frame_and_type(struct domain *d, uint64_t mfn)
+{
+    put_type(d, mfn);
+    put_frame(d, mfn);
+}
+
+/* --- entries ------------------------------------------------------------------------------------------------------ */
+static int in_ram(const struct domain *d, uint64_t entry)
+{
+    return (entry & PTE_FRAME) >> 12 < d->frame_count;
+}
+
+static int get_l1_entry(struct domain *d, uint64_t entry)
+{
+    if (entry & ~L1_ALLOWED)
+        return -XEN_EINVAL;
+    uint64_t mfn = (entry & PTE_FRAME) >> 12;
+    if (!in_ram(d, entry)) /* device memory is the control domain's */
+        return (d->flags & SIF_PRIVILEGED) && mfn >> (d->cpu->phys_bits - 12) == 0 ? 0 : -XEN_EPERM;
+    if (get_frame(d, mfn) == NULL)
+        return -XEN_EBUSY;
+    if ((entry & PTE_RW) && get_type(d, mfn, FRAME_WRITABLE)) {
+        put_frame(d, mfn);
+        return -XEN_EBUSY;
+    }
+    return 0;
+}
+
+static int get_entry(struct domain *d, enum frame_type level, uint64_t entry)
+{
+    if (!(entry & PTE_P))
+        return 0;
+    if (level == FRAME_L1)
+        return get_l1_entry(d, entry);
+    if (entry & ~TABLE_ALLOWED)
+        return -XEN_EINVAL;
+    return get_frame_and_type(d, (entry & PTE_FRAME) >> 12, level - 1);
+}
+
+static void put_entry(struct domain *d, enum frame_type level, uint64_t entry)
+{
+    uint64_t mfn = (entry & PTE_FRAME) >> 12;
+    if (!(entry & PTE_P) || !in_ram(d, entry))
+        return;
+    if (level > FRAME_L1 || (entry & PTE_RW))
+        put_type(d, mfn);
+    put_frame(d, mfn);
+}
+
+/* What the hypervisor makes of an entry: kernel and user share ring 3, so every page is a user page to the processor.
+ * The user's own pages are global, as both address spaces have them; the kernel's are marked in an available bit. */
+static uint64_t adjusted(enum frame_type level, uint64_t entry)
+{
+    if (!(entry & PTE_P))
+        return entry;
+    if (level == FRAME_L1) {
+        if (!(entry & PTE_US))
+            entry |= GUEST_KERNEL;
+        if (!(entry & GUEST_KERNEL))
+            entry |= PTE_G;
+    }
+    return entry | PTE_US;
+}
+
+static int is_guest_slot(enum frame_type level, uint32_t index)
+{
+    return level != FRAME_L4 || index < L4_SLOT_XEN_FIRST || index >= L4_SLOT_XEN_END;
+}
+
+static void install_xen_slots(struct domain *d, uint64_t *l4)
+{
+    memset(l4 + L4_SLOT_XEN_FIRST, 0, (L4_SLOT_XEN_END - L4_SLOT_XEN_FIRST) * sizeof *l4);
+    l4[L4_SLOT_M2P] = d->m2p_l3 << 12 | PTE_P | PTE_US | PTE_A;
+    l4[L4_SLOT_DESCRIPTORS] = d->descriptor_l3 << 12 | PTE_P | PTE_RW | PTE_A;
+}
+
+static int validate(struct domain *d, uint64_t mfn, enum frame_type type)
+{
+    uint64_t *entries = frame_memory(d, mfn);
+    page_changes(d->cpu, mfn);
+    for (uint32_t index = 0; index < 512; index++) {
+        uint64_t entry = entries[index];
+        int error = 0;
+        if (type == FRAME_SEGDESC) {
+            if (!check_descriptor(&entries[index]))
+                return -XEN_EINVAL;
+        } else if (is_guest_slot(type, index) && (entry & PTE_P)) {
+            d->work++;
+            charge_fraction(d->cpu, d->entry_cost);
+            error = get_entry(d, type, entry);
+            if (!error)
+                entries[index] = adjusted(type, entry);
+        }
+        if (error) {
+            devalidate(d, mfn, type, index);
+            return error;
+        }
+    }
+    if (type == FRAME_L4)
+        install_xen_slots(d, entries);
+    return 0;
+}
+
+/* Gives back what the first `end` entries hold. */
+static void devalidate(struct domain *d, uint64_t mfn, enum frame_type type, uint32_t end)
+{
+    const uint64_t *entries = frame_memory(d, mfn);
+    for (uint32_t index = 0; index < end; index++) {
+        if (is_guest_slot(type, index) && (entries[index] & PTE_P)) {
+            d->work++;
+            put_entry(d, type, entries[index]);
+        }
+    }
+}
+
+/* A checked write of one entry of a frame that is a page table. */
+int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, int preserve_ad)
+{
+    enum frame_type level = d->frames[table].type;
+    if (!is_guest_slot(level, index))
+        return -XEN_EINVAL;
+    uint64_t *entry = (uint64_t *)frame_memory(d, table) + index;
+    uint64_t old = *entry;
+    value = adjusted(level, value);
+    /* The same frame with the same rights holds the same references. */
+    const uint64_t same = PTE_FRAME | PTE_P | PTE_RW;
+    int keeps = (old & value & PTE_P) && !((old ^ value) & same);
+    if (keeps) {
+        if (value & ~(level == FRAME_L1 ? L1_ALLOWED : TABLE_ALLOWED))
+            return -XEN_EINVAL;
+    } else {
+        int error = get_entry(d, level, value);
+        if (error)
+            return error;
+    }
+    if (preserve_ad)
+        value |= old & (PTE_A | PTE_D);
+    page_changes(d->cpu, table);
+    *entry = value;
+    if (!keeps)
+        put_entry(d, level, old);
+    return 0;
+}
+
+/* Descriptors of a guest: code and data at its own privilege, and call gates that always fault. 0: refused. */
+int check_descriptor(uint64_t *descriptor)
+{
+    uint64_t value = *descriptor;
+    const uint64_t present = 1ull << 47, code_or_data = 1ull << 44, dpl = 3ull << 45;
+    uint64_t type = (value >> 40) & 15;
+    if (!(value & present))
+        return 1;
+    value |= dpl;
+    if (!(value & code_or_data) && type != 0) {
+        if (type != 12 || (value >> 32 & 0xff))
+            return 0;
+        value &= ~dpl;
+    }
+    *descriptor = value;
+    return 1;
+}

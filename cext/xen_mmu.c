@@ -1,0 +1,315 @@
+/* Changing page tables: mmu_update, update_va_mapping, mmuext_op, vm_assist. */
+#include "xen.h"
+
+#include <string.h>
+
+/* Elements and validated entries of one call, beyond which it is preempted (it then goes on as a new call, and the run
+ * loop sees limits and interrupts in between). Counted in work, not in time, so that it falls at the same place always. */
+#define WORK_LIMIT (1u << 16)
+
+int preempt_after(struct domain *d)
+{
+    d->work++;
+    charge_fraction(d->cpu, d->update_cost);
+    return d->work > WORK_LIMIT;
+}
+
+void load_page_tables(struct domain *d)
+{
+    d->cpu->cr3 = (d->in_kernel ? d->kernel_table : d->user_table) << 12;
+}
+
+static int is_self(const struct domain *d, uint64_t domid)
+{
+    return domid == DOMID_SELF || domid == (d->flags & SIF_INITDOMAIN ? 0u : 1u);
+}
+
+/* Takes the count of a list, which in a call that goes on after preemption carries a mark, and what *pdone says then. */
+static int list_begin(struct domain *d, struct hvmx_hypercall *call, uint32_t *count, uint32_t *done)
+{
+    *count = (uint32_t)call->args[1];
+    *done = 0;
+    if (*count & MMU_UPDATE_PREEMPTED) {
+        *count &= ~MMU_UPDATE_PREEMPTED;
+        if (call->args[2] && guest_read(d->cpu, done, call->args[2], 4))
+            return -XEN_EFAULT;
+    }
+    return 0;
+}
+
+/* Ends at element `index`: says in *pdone how many are done, and asks for the rest to be called again. */
+static int64_t list_end(struct domain *d, struct hvmx_hypercall *call, uint32_t index, uint32_t count, uint32_t done,
+                        uint64_t element, int64_t result)
+{
+    done += index;
+    if (call->args[2] && guest_write(d->cpu, call->args[2], &done, 4))
+        return -XEN_EFAULT;
+    if (result == 0 && index < count) {
+        call->args[0] += index * element;
+        call->args[1] = (count - index) | MMU_UPDATE_PREEMPTED;
+        d->preempted = 1;
+    }
+    return result;
+}
+
+static int pte_update(struct domain *d, uint64_t pointer, uint64_t value, int preserve_ad)
+{
+    uint64_t mfn = pointer >> 12;
+    struct frame *frame = get_frame(d, mfn);
+    if (frame == NULL)
+        return -XEN_EINVAL;
+    int error = -XEN_EINVAL;
+    if (frame->type_refs && frame->type >= FRAME_L1 && frame->type <= FRAME_L4) {
+        error = set_entry(d, mfn, (pointer & 0xfff) >> 3, value, preserve_ad);
+    } else if (get_frame_and_type(d, mfn, FRAME_WRITABLE) == 0) { /* not a page table: an ordinary write */
+        page_changes(d->cpu, mfn);
+        memcpy((uint8_t *)frame_memory(d, mfn) + (pointer & 0xff8), &value, 8);
+        put_frame_and_type(d, mfn);
+        error = 0;
+    }
+    put_frame(d, mfn);
+    return error;
+}
+
+static int machphys_update(struct domain *d, uint64_t mfn, uint64_t pfn)
+{
+    if (get_frame(d, mfn) == NULL)
+        return -XEN_EINVAL;
+    d->m2p[mfn] = pfn;
+    put_frame(d, mfn);
+    return 0;
+}
+
+static int one_update(struct domain *d, const struct mmu_update *update)
+{
+    switch (update->ptr & 3) {
+    case MMU_NORMAL_PT_UPDATE:
+    case MMU_PT_UPDATE_NO_TRANSLATE:
+        return pte_update(d, update->ptr & ~3ull, update->val, 0);
+    case MMU_PT_UPDATE_PRESERVE_AD:
+        return pte_update(d, update->ptr & ~3ull, update->val, 1);
+    default:
+        return machphys_update(d, update->ptr >> 12, update->val);
+    }
+}
+
+/* mmu_update(list, count, *done, domain) */
+int64_t xen_mmu_update(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    uint32_t count, done, index = 0;
+    int64_t result = list_begin(d, call, &count, &done);
+    if (result)
+        return result;
+    /* The lower half names whose frames the new entries map: its own, or (for a dom0) device memory. The upper half
+     * names whose page tables change, 0 being its own. */
+    uint32_t domid = (uint32_t)call->args[3];
+    if (domid >> 16 || !(is_self(d, domid & 0xffff) || ((domid & 0xffff) == DOMID_IO && (d->flags & SIF_PRIVILEGED))))
+        return -XEN_ESRCH;
+    while (index < count) {
+        struct mmu_update update;
+        result = guest_read(d->cpu, &update, call->args[0] + index * sizeof update, sizeof update);
+        if (!result)
+            result = one_update(d, &update);
+        if (result)
+            break;
+        index++;
+        if (preempt_after(d))
+            break;
+    }
+    return list_end(d, call, index, count, done, sizeof(struct mmu_update), result);
+}
+
+static void flush_for(struct domain *d, uint64_t address, uint64_t flags)
+{
+    if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_TLB_FLUSH)
+        flush_all(d);
+    else if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_INVLPG)
+        hvmx_core->flush_page(d->cpu, address);
+}
+
+/* update_va_mapping(address, entry, flags): the level 1 entry that maps a linear address now. */
+int64_t xen_update_va_mapping(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    uint64_t address = call->args[0];
+    uint64_t table = d->cpu->cr3 >> 12;
+    if (!is_canonical(address) || !((address >> 39 & 511) < L4_SLOT_XEN_FIRST || (address >> 39 & 511) >= L4_SLOT_XEN_END))
+        return -XEN_EINVAL;
+    for (int shift = 39; shift > 12; shift -= 9) {
+        uint64_t entry = ((uint64_t *)frame_memory(d, table))[address >> shift & 511];
+        if (!(entry & PTE_P))
+            return -XEN_EINVAL;
+        table = (entry & PTE_FRAME) >> 12;
+    }
+    int error = set_entry(d, table, address >> 12 & 511, call->args[1], 0);
+    preempt_after(d);
+    flush_for(d, address, call->args[2]);
+    return error;
+}
+
+/* --- mmuext_op -------------------------------------------------------------------------------------------------------- */
+static int pin(struct domain *d, uint64_t mfn, enum frame_type type)
+{
+    int error = get_frame_and_type(d, mfn, type);
+    if (error)
+        return error;
+    if (d->frames[mfn].pinned) {
+        put_frame_and_type(d, mfn);
+        return -XEN_EINVAL;
+    }
+    d->frames[mfn].pinned = 1;
+    return 0;
+}
+
+static int unpin(struct domain *d, uint64_t mfn)
+{
+    if (mfn >= d->frame_count || d->frames[mfn].owner != OWNER_DOMAIN || !d->frames[mfn].pinned)
+        return -XEN_EINVAL;
+    d->frames[mfn].pinned = 0;
+    put_frame_and_type(d, mfn);
+    return 0;
+}
+
+static void set_m2p_slot(struct domain *d, uint64_t l4, int visible)
+{
+    uint64_t *entries = frame_memory(d, l4);
+    entries[L4_SLOT_M2P] = visible ? d->m2p_l3 << 12 | PTE_P | PTE_US | PTE_A : 0;
+}
+
+int new_base(struct domain *d, uint64_t mfn)
+{
+    int error = get_frame_and_type(d, mfn, FRAME_L4);
+    if (error)
+        return error;
+    uint64_t old = d->kernel_table;
+    set_m2p_slot(d, mfn, 1);
+    d->kernel_table = mfn;
+    load_page_tables(d);
+    flush_all(d);
+    put_frame_and_type(d, old);
+    return 0;
+}
+
+static int new_user_base(struct domain *d, uint64_t mfn)
+{
+    uint64_t old = d->user_table;
+    if (mfn == old)
+        return 0;
+    if (mfn) {
+        int error = get_frame_and_type(d, mfn, FRAME_L4);
+        if (error)
+            return error;
+        if (d->vm_assist & 1ull << VMASST_TYPE_m2p_strict)
+            set_m2p_slot(d, mfn, 0);
+    }
+    d->user_table = mfn;
+    if (old)
+        put_frame_and_type(d, old);
+    return 0;
+}
+
+static int clear_or_copy(struct domain *d, uint64_t to, uint64_t from, int copy)
+{
+    if (copy && get_frame(d, from) == NULL)
+        return -XEN_EINVAL;
+    int error = get_frame_and_type(d, to, FRAME_WRITABLE);
+    if (!error) {
+        page_changes(d->cpu, to);
+        if (copy)
+            memmove(frame_memory(d, to), frame_memory(d, from), 0x1000);
+        else
+            memset(frame_memory(d, to), 0, 0x1000);
+        put_frame_and_type(d, to);
+    }
+    if (copy)
+        put_frame(d, from);
+    return error;
+}
+
+static int64_t one_extended(struct domain *d, const struct mmuext_op *op)
+{
+    uint64_t mfn = op->arg1.mfn;
+    switch (op->cmd) {
+    case MMUEXT_PIN_L1_TABLE:
+    case MMUEXT_PIN_L2_TABLE:
+    case MMUEXT_PIN_L3_TABLE:
+    case MMUEXT_PIN_L4_TABLE:
+        return pin(d, mfn, FRAME_L1 + (op->cmd - MMUEXT_PIN_L1_TABLE));
+    case MMUEXT_UNPIN_TABLE:
+        return unpin(d, mfn);
+    case MMUEXT_NEW_BASEPTR:
+        return new_base(d, mfn);
+    case MMUEXT_NEW_USER_BASEPTR:
+        return new_user_base(d, mfn);
+    case MMUEXT_TLB_FLUSH_LOCAL:
+    case MMUEXT_TLB_FLUSH_MULTI:
+    case MMUEXT_TLB_FLUSH_ALL:
+        flush_all(d);
+        return 0;
+    case MMUEXT_INVLPG_LOCAL:
+    case MMUEXT_INVLPG_MULTI:
+    case MMUEXT_INVLPG_ALL:
+        hvmx_core->flush_page(d->cpu, op->arg1.linear_addr);
+        return 0;
+    case MMUEXT_FLUSH_CACHE:
+    case MMUEXT_FLUSH_CACHE_GLOBAL: /* memory is coherent here, but only who drives devices may ask */
+        return d->flags & SIF_PRIVILEGED ? 0 : -XEN_EACCES;
+    case MMUEXT_SET_LDT:
+        return set_ldt(d, op->arg1.linear_addr, op->arg2.nr_ents);
+    case MMUEXT_CLEAR_PAGE:
+        return clear_or_copy(d, mfn, 0, 0);
+    case MMUEXT_COPY_PAGE:
+        return clear_or_copy(d, mfn, op->arg2.src_mfn, 1);
+    case MMUEXT_MARK_SUPER:
+    case MMUEXT_UNMARK_SUPER:
+        return -XEN_EOPNOTSUPP;
+    default:
+        return -XEN_ENOSYS;
+    }
+}
+
+/* mmuext_op(list, count, *done, domain) */
+int64_t xen_mmuext_op(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    uint32_t count, done, index = 0;
+    int64_t result = list_begin(d, call, &count, &done);
+    if (result)
+        return result;
+    if (!is_self(d, (uint32_t)call->args[3]))
+        return -XEN_ESRCH;
+    while (index < count) {
+        struct mmuext_op op;
+        result = guest_read(d->cpu, &op, call->args[0] + index * sizeof op, sizeof op);
+        if (!result)
+            result = one_extended(d, &op);
+        if (result)
+            break;
+        index++;
+        if (preempt_after(d))
+            break;
+    }
+    return list_end(d, call, index, count, done, sizeof(struct mmuext_op), result);
+}
+
+/* vm_assist(command, type). Of the assists of a 64-bit guest, none here emulates writes to page tables. */
+int64_t xen_vm_assist(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    const uint64_t valid = 1ull << VMASST_TYPE_architectural_iopl | 1ull << VMASST_TYPE_runstate_update_flag
+                           | 1ull << VMASST_TYPE_m2p_strict | 1ull << VMASST_TYPE_writable_pagetables;
+    uint64_t type = call->args[1];
+    if (type >= 64 || !(valid >> type & 1))
+        return -XEN_EINVAL;
+    switch (call->args[0]) {
+    case VMASST_CMD_enable:
+        d->vm_assist |= 1ull << type;
+        return 0;
+    case VMASST_CMD_disable:
+        d->vm_assist &= ~(1ull << type);
+        return 0;
+    default:
+        return -XEN_ENOSYS;
+    }
+}

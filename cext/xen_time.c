@@ -1,0 +1,311 @@
+/* Time and the virtual processor: system time, timers, run states, vcpu_op, set_timer_op, sched_op.
+ *
+ * System time is a fixed function of the guest's TSC from cycle 0 on, so what the guest computes by the published scale
+ * is to the nanosecond what the hypervisor computes, and both depend on guest cycles alone. */
+#include "xen.h"
+
+#include <string.h>
+
+#define MILLISECOND 1000000ull
+
+static uint64_t nanoseconds(const struct domain *d, uint64_t cycles)
+{
+    uint64_t scaled = d->time_shift < 0 ? cycles >> -d->time_shift : cycles << d->time_shift;
+    return (uint64_t)((unsigned __int128)scaled * d->time_mul >> 32);
+}
+
+/* The first cycle at which system time has reached `ns`. */
+static uint64_t cycle_of(const struct domain *d, uint64_t ns)
+{
+    if (ns >> 62)
+        return NEVER;
+    unsigned __int128 scaled = (((unsigned __int128)ns << 32) + d->time_mul - 1) / d->time_mul;
+    if (d->time_shift < 0)
+        scaled <<= -d->time_shift;
+    else
+        scaled = (scaled + (1u << d->time_shift) - 1) >> d->time_shift;
+    return scaled >> 64 ? NEVER : (uint64_t)scaled;
+}
+
+uint64_t system_time(const struct domain *d)
+{
+    return nanoseconds(d, cycles_now(d->cpu));
+}
+
+void start_time(struct domain *d, uint64_t epoch)
+{
+    uint64_t ticks = d->frequency;
+    for (; ticks > 2000000000ull; ticks >>= 1)
+        d->time_shift--;
+    for (; ticks <= 1000000000ull; ticks <<= 1)
+        d->time_shift++;
+    d->time_mul = (uint32_t)((1000000000ull << 32) / ticks);
+    d->vcpu_info->time = (struct vcpu_time_info){
+        .version = 2, .tsc_to_system_mul = d->time_mul, .tsc_shift = d->time_shift, .flags = XEN_PVCLOCK_TSC_STABLE_BIT };
+    d->shared_info->wc_version = 2;
+    d->shared_info->wc_sec = (uint32_t)epoch;
+    d->shared_info->wc_sec_hi = (uint32_t)(epoch >> 32);
+    d->singleshot = d->poll_timeout = NEVER;
+    d->period = 10 * MILLISECOND; /* a PV guest starts with a tick of 100 Hz */
+}
+
+/* Asks to be called at the next time at which something is due. */
+void schedule(struct domain *d)
+{
+    uint64_t next = d->singleshot;
+    if (d->polling && d->poll_timeout < next)
+        next = d->poll_timeout;
+    if (d->period && !d->cpu->halted && d->period_last + d->period < next) /* the tick does not wake */
+        next = d->period_last + d->period;
+    hvmx_core->set_deadline(d->cpu, cycle_of(d, next));
+}
+
+void enter_runstate(struct domain *d, int state)
+{
+    struct vcpu_runstate_info *run = &d->runstate;
+    uint64_t now = system_time(d);
+    run->time[run->state] += now - run->state_entry_time;
+    run->state = state;
+    run->state_entry_time = now;
+    if (d->runstate_area)
+        guest_write(d->cpu, d->runstate_area, run, sizeof *run);
+}
+
+static void sleep(struct domain *d)
+{
+    d->cpu->halted = 1;
+    enter_runstate(d, RUNSTATE_blocked);
+    schedule(d);
+}
+
+void wake(struct domain *d)
+{
+    if (!d->cpu->halted)
+        return;
+    d->cpu->halted = 0;
+    d->polling = 0;
+    d->poll_timeout = NEVER;
+    enter_runstate(d, RUNSTATE_running);
+    schedule(d);
+}
+
+/* The hook for PEND_EVENT and for the deadline: what is due happens, then an event is delivered if one can be. */
+int xen_event(Cpu *cpu)
+{
+    struct domain *d = cpu->pv;
+    uint64_t now = system_time(d);
+    if (d->stop) {
+        cpu->pending |= PEND_STOP;
+        return 0;
+    }
+    if (now >= d->singleshot) {
+        d->singleshot = NEVER;
+        raise_virq(d, VIRQ_TIMER);
+    }
+    if (d->period && !cpu->halted && now >= d->period_last + d->period) {
+        d->period_last += (now - d->period_last) / d->period * d->period;
+        raise_virq(d, VIRQ_TIMER);
+    }
+    if (d->polling && now >= d->poll_timeout)
+        wake(d);
+    schedule(d);
+    cpu->pending &= ~(uint32_t)PEND_EVENT;
+    deliver_event(d);
+    return 0;
+}
+
+/* --- timers ---------------------------------------------------------------------------------------------------------- */
+/* set_timer_op(system time; 0: none) */
+int64_t xen_set_timer_op(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    uint64_t timeout = call->args[0], now = system_time(d);
+    /* Guests whose notion of time has wrapped ask for the past or for weeks ahead; as under Xen they hear in 100 ms. */
+    if (timeout >> 63 || (timeout > now && (timeout - now) >> 50))
+        timeout = now + 100 * MILLISECOND;
+    d->singleshot = timeout ? timeout : NEVER;
+    schedule(d);
+    return 0;
+}
+
+static int64_t set_singleshot(struct domain *d, uint64_t pointer)
+{
+    struct vcpu_set_singleshot_timer set;
+    if (guest_read(d->cpu, &set, pointer, sizeof set))
+        return -XEN_EFAULT;
+    if ((set.flags & VCPU_SSHOTTMR_future) && set.timeout_abs_ns < system_time(d))
+        return -XEN_ETIME;
+    d->singleshot = set.timeout_abs_ns;
+    schedule(d);
+    return 0;
+}
+
+static int64_t set_periodic(struct domain *d, uint64_t pointer)
+{
+    uint64_t period;
+    if (guest_read(d->cpu, &period, pointer, sizeof period))
+        return -XEN_EFAULT;
+    if (period < MILLISECOND || period >> 62)
+        return -XEN_EINVAL;
+    d->period = period;
+    d->period_last = system_time(d);
+    schedule(d);
+    return 0;
+}
+
+/* --- vcpu_op ---------------------------------------------------------------------------------------------------------- */
+static int64_t register_vcpu_info(struct domain *d, uint64_t pointer)
+{
+    struct vcpu_register_vcpu_info reg;
+    if (guest_read(d->cpu, &reg, pointer, sizeof reg))
+        return -XEN_EFAULT;
+    if (d->vcpu_info_frame)
+        return -XEN_EINVAL;
+    if (reg.offset > 0x1000 - sizeof(struct vcpu_info) || reg.offset % 8)
+        return -XEN_ENXIO;
+    if (get_frame_and_type(d, reg.mfn, FRAME_WRITABLE)) /* held from now on */
+        return -XEN_EINVAL;
+    struct vcpu_info *info = (struct vcpu_info *)((uint8_t *)frame_memory(d, reg.mfn) + reg.offset);
+    page_changes(d->cpu, reg.mfn);
+    memmove(info, d->vcpu_info, sizeof *info);
+    d->vcpu_info = info;
+    d->vcpu_info_frame = reg.mfn;
+    /* An event may have come between the guest's look at the old place and this: have it look everywhere. */
+    info->evtchn_pending_sel = ~0ull;
+    info->evtchn_upcall_pending = 1;
+    d->cpu->pending |= PEND_EVENT;
+    return 0;
+}
+
+static int64_t register_area(struct domain *d, uint64_t pointer, uint64_t *area)
+{
+    return guest_read(d->cpu, area, pointer, sizeof *area) ? -XEN_EFAULT : 0;
+}
+
+static int64_t runstate_area(struct domain *d, uint64_t pointer)
+{
+    if (register_area(d, pointer, &d->runstate_area))
+        return -XEN_EFAULT;
+    enter_runstate(d, RUNSTATE_running);
+    return 0;
+}
+
+static int64_t get_runstate(struct domain *d, uint64_t pointer)
+{
+    enter_runstate(d, RUNSTATE_running);
+    return guest_write(d->cpu, pointer, &d->runstate, sizeof d->runstate);
+}
+
+/* Time never changes its scale, so a copy of it stays right. */
+static int64_t time_area(struct domain *d, uint64_t pointer)
+{
+    uint64_t area;
+    if (register_area(d, pointer, &area))
+        return -XEN_EFAULT;
+    return area ? guest_write(d->cpu, area, &d->vcpu_info->time, sizeof d->vcpu_info->time) : 0;
+}
+
+/* vcpu_op(command, processor, *argument) */
+int64_t xen_vcpu_op(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    uint64_t pointer = call->args[2];
+    if (call->args[1])
+        return -XEN_ENOENT;
+    switch (call->args[0]) {
+    case VCPUOP_is_up:
+        return 1;
+    case VCPUOP_get_runstate_info:
+        return get_runstate(d, pointer);
+    case VCPUOP_register_runstate_memory_area:
+        return runstate_area(d, pointer);
+    case VCPUOP_set_periodic_timer:
+        return set_periodic(d, pointer);
+    case VCPUOP_stop_periodic_timer:
+        d->period = 0;
+        schedule(d);
+        return 0;
+    case VCPUOP_set_singleshot_timer:
+        return set_singleshot(d, pointer);
+    case VCPUOP_stop_singleshot_timer:
+        d->singleshot = NEVER;
+        schedule(d);
+        return 0;
+    case VCPUOP_register_vcpu_info:
+        return register_vcpu_info(d, pointer);
+    case VCPUOP_register_vcpu_time_memory_area:
+        return time_area(d, pointer);
+    case VCPUOP_get_physid: /* only for a processor that is pinned to a physical one */
+        return -XEN_EINVAL;
+    default:
+        return -XEN_ENOSYS;
+    }
+}
+
+/* --- sched_op --------------------------------------------------------------------------------------------------------- */
+static int64_t shut_down(struct domain *d, uint64_t pointer, int now)
+{
+    struct sched_shutdown shutdown;
+    if (guest_read(d->cpu, &shutdown, pointer, sizeof shutdown))
+        return -XEN_EFAULT;
+    if (shutdown.reason > SHUTDOWN_MAX)
+        return -XEN_EINVAL;
+    d->shutdown_code = shutdown.reason;
+    if (now)
+        xen_stop(d, STOP_SHUTDOWN);
+    return 0;
+}
+
+static int64_t block(struct domain *d)
+{
+    d->vcpu_info->evtchn_upcall_mask = 0;
+    if (!event_deliverable(d))
+        sleep(d);
+    return 0;
+}
+
+/* Sleeps until one of some ports is pending, whether or not it is masked. */
+static int64_t poll(struct domain *d, uint64_t pointer)
+{
+    struct sched_poll poll;
+    if (guest_read(d->cpu, &poll, pointer, sizeof poll))
+        return -XEN_EFAULT;
+    if (poll.nr_ports > 128)
+        return -XEN_EINVAL;
+    uint32_t port = 0;
+    for (uint32_t i = 0; i < poll.nr_ports; i++) {
+        if (guest_read(d->cpu, &port, poll.ports + i * sizeof port, sizeof port))
+            return -XEN_EFAULT;
+        if (port >= EVTCHN_2L_NR_CHANNELS)
+            return -XEN_EINVAL;
+        if (d->shared_info->evtchn_pending[port >> 6] >> (port & 63) & 1)
+            return 0;
+    }
+    if (event_deliverable(d) || (poll.timeout && poll.timeout <= system_time(d)))
+        return 0;
+    d->polling = 1;
+    d->poll_port = poll.nr_ports == 1 ? port : 0;
+    d->poll_timeout = poll.timeout ? poll.timeout : NEVER;
+    sleep(d);
+    return 0;
+}
+
+/* sched_op(command, *argument) */
+int64_t xen_sched_op(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    switch (call->args[0]) {
+    case SCHEDOP_yield:
+        return 0;
+    case SCHEDOP_block:
+        return block(d);
+    case SCHEDOP_shutdown:
+        return shut_down(d, call->args[1], 1);
+    case SCHEDOP_shutdown_code:
+        return shut_down(d, call->args[1], 0);
+    case SCHEDOP_poll:
+        return poll(d, call->args[1]);
+    default:
+        return -XEN_ENOSYS;
+    }
+}
