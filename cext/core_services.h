@@ -20,9 +20,6 @@ struct hvmx_core {
     /* This page of RAM (an index into Cpu.page_flags), which has PAGE_CODE or PAGE_TABLE set, is about to be written:
      * forget the code decoded from it, or what shadows it. */
     void (*page_written)(Cpu *cpu, uint64_t page);
-    /* Call Cpu.pv_event as soon as guest time reaches this cycle (~0: never); replaces what was asked before. The call
-     * comes between blocks, also when the processor is halted. */
-    void (*set_deadline)(Cpu *cpu, uint64_t cycle);
     /* CPUID as the processor itself answers it: leaf in EAX, subleaf in ECX, results in EAX, EBX, ECX, EDX. */
     void (*cpuid)(Cpu *cpu);
 };
@@ -41,9 +38,11 @@ extern const struct hvmx_core *hvmx_core;
  * pv_privileged(cpu, ip)  before raising #GP(0) at CPL 3 for a privileged instruction, or for IN, OUT, CLI, STI, INS,
  *     OUTS that IOPL forbids. The block is accounted up to before the instruction at `ip`. 0: done, Cpu.rip moved on (or
  *     Cpu.fault = FAULT_ABORT when an exit handler raised, and nothing happened). 1: raise the #GP.
- * pv_event(cpu)   in the run loop, when PEND_EVENT is set or the deadline is reached, whether or not Cpu.halted: runs
- *     expired timers, clears PEND_EVENT, and delivers an upcall when one is pending and unmasked (Cpu.rip is then the
- *     callback and Cpu.halted is 0).
+ * pv_event(cpu)   in the run loop, when PEND_EVENT is set, whether or not Cpu.halted: clears it, and delivers an upcall
+ *     when one is pending and unmasked (Cpu.rip is then the callback and Cpu.halted is 0). Always 0. Charges Cpu.acct,
+ *     which the loop settles.
+ * on_deadline(cpu)   timers: does what is due, and sets Cpu.deadline and PEND_EVENT. It calls the on_deadline that it
+ *     found when the domain was created, when that one's deadline is reached.
  * vmcall(cpu)     VMCALL outside PV. Always 0: answered; the core advances RIP.
  */
 #endif

@@ -38,7 +38,7 @@ struct channel {
     uint32_t peer;        /* CHANNEL_LOOP: the port at the other end, in the same domain */
 };
 
-enum stop_reason { STOP_NONE, STOP_SHUTDOWN, STOP_CRASH, STOP_ERROR };
+enum domain_state { DOMAIN_RUNNING, DOMAIN_SHUT_DOWN, DOMAIN_CRASHED };
 
 #define NEVER (~0ull)
 #define XEN_VERSION (4 << 16 | 17)  /* major and minor of the Xen whose ABI this is */
@@ -99,6 +99,8 @@ struct domain {
     uint64_t period, period_last;
     struct vcpu_runstate_info runstate;
     uint64_t runstate_area;         /* guest address; 0: none */
+    int (*board_on_deadline)(Cpu *); /* of the machine's devices, and the cycle of the next of them */
+    uint64_t board_deadline;
 
     uint32_t flags;                 /* SIF_* */
     uint64_t console_frame;         /* of the console ring of a domU; 0: none */
@@ -108,7 +110,7 @@ struct domain {
     void *owner;
 
     /* the end */
-    uint8_t stop;                   /* STOP_* */
+    uint8_t state;                  /* DOMAIN_* */
     uint32_t shutdown_code;
     char crash_reason[256];
 };
@@ -127,14 +129,23 @@ static inline void *frame_memory(const struct domain *d, uint64_t frame)
 struct domain_config {
     uint64_t frequency, epoch;      /* guest cycles a second; seconds since 1970 at cycle 0 */
     uint32_t flags;                 /* SIF_PRIVILEGED | SIF_INITDOMAIN for a dom0 */
+    uint32_t update_cost, entry_cost; /* as in struct domain */
     void (*console)(void *owner, const char *text, uint32_t size);
     void *owner;
 };
+/* What the hypervisor needs of memory is taken from its end; the rest is the domain's: page `pfn` of it is frame
+ * `reserved - 1 - pfn`. The order is reversed so that a guest that mixes the two up is found out. NULL: no memory. */
 struct domain *xen_create(Cpu *cpu, const struct domain_config *config);
 void xen_destroy(struct domain *d);
-/* The page tables of the start of day are in place below `l4`: validate, pin and load them, and set the registers. */
-int xen_start(struct domain *d, uint64_t l4, uint64_t entry, uint64_t stack, uint64_t start_info);
-void xen_stop(struct domain *d, int reason);
+
+/* The start of day, as start_of_day.py has laid it out. */
+struct domain_start {
+    uint64_t l4;                    /* frame of the page tables, which are then validated, pinned and loaded */
+    uint64_t entry, stack, start_info;
+    uint64_t console_frame;         /* of the console ring; 0: none */
+};
+int xen_start(struct domain *d, const struct domain_start *start);
+void xen_stop(struct domain *d, enum domain_state state);
 void domain_crash(struct domain *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* xen_frames.c: functions that return int give 0 or a negative XEN_E* */
@@ -201,6 +212,7 @@ uint64_t system_time(const struct domain *d);
 void start_time(struct domain *d, uint64_t epoch);
 void schedule(struct domain *d);
 int xen_event(Cpu *cpu);
+int xen_deadline(Cpu *cpu);
 void enter_runstate(struct domain *d, int state);
 int64_t xen_vcpu_op(struct hvmx_hypercall *call);
 int64_t xen_set_timer_op(struct hvmx_hypercall *call);

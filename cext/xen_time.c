@@ -49,15 +49,16 @@ void start_time(struct domain *d, uint64_t epoch)
     d->period = 10 * MILLISECOND; /* a PV guest starts with a tick of 100 Hz */
 }
 
-/* Asks to be called at the next time at which something is due. */
+/* Asks to be called at the next time at which something of the domain's or of the board's is due. */
 void schedule(struct domain *d)
 {
-    uint64_t next = d->singleshot;
+    uint64_t next = d->singleshot, cycle;
     if (d->polling && d->poll_timeout < next)
         next = d->poll_timeout;
     if (d->period && !d->cpu->halted && d->period_last + d->period < next) /* the tick does not wake */
         next = d->period_last + d->period;
-    hvmx_core->set_deadline(d->cpu, cycle_of(d, next));
+    cycle = cycle_of(d, next);
+    d->cpu->deadline = cycle < d->board_deadline ? cycle : d->board_deadline;
 }
 
 void enter_runstate(struct domain *d, int state)
@@ -89,14 +90,15 @@ void wake(struct domain *d)
     schedule(d);
 }
 
-/* The hook for PEND_EVENT and for the deadline: what is due happens, then an event is delivered if one can be. */
-int xen_event(Cpu *cpu)
+/* The hook for Cpu.deadline. */
+int xen_deadline(Cpu *cpu)
 {
     struct domain *d = cpu->pv;
     uint64_t now = system_time(d);
-    if (d->stop) {
-        cpu->pending |= PEND_STOP;
-        return 0;
+    int result = 0;
+    if (cycles_now(cpu) >= d->board_deadline) {
+        result = d->board_on_deadline(cpu);
+        d->board_deadline = cpu->deadline;
     }
     if (now >= d->singleshot) {
         d->singleshot = NEVER;
@@ -109,8 +111,14 @@ int xen_event(Cpu *cpu)
     if (d->polling && now >= d->poll_timeout)
         wake(d);
     schedule(d);
+    return result;
+}
+
+/* The hook for PEND_EVENT. */
+int xen_event(Cpu *cpu)
+{
     cpu->pending &= ~(uint32_t)PEND_EVENT;
-    deliver_event(d);
+    deliver_event(cpu->pv);
     return 0;
 }
 
@@ -252,7 +260,7 @@ static int64_t shut_down(struct domain *d, uint64_t pointer, int now)
         return -XEN_EINVAL;
     d->shutdown_code = shutdown.reason;
     if (now)
-        xen_stop(d, STOP_SHUTDOWN);
+        xen_stop(d, DOMAIN_SHUT_DOWN);
     return 0;
 }
 

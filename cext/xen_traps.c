@@ -42,7 +42,7 @@ static void bounce(struct domain *d, uint64_t handler, uint32_t error, int flags
     uint64_t cs = cpu->seg[SEG_CS].selector, ss = cpu->seg[SEG_SS].selector;
     uint64_t stack = cpu->r[REG_RSP];
 
-    if (d->stop)
+    if (d->state)
         return;
     if (handler == 0) {
         domain_crash(d, "no handler is registered for %s (rip %#llx, error %#x, cr2 %#llx)", what,
@@ -134,7 +134,7 @@ int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
 
 int deliver_event(struct domain *d)
 {
-    if (d->stop || !event_deliverable(d))
+    if (d->state || !event_deliverable(d))
         return 0;
     d->cpu->interrupts++;
     bounce(d, d->event_callback, 0, BOUNCE_MASKS_EVENTS, "an event");
@@ -230,7 +230,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
         }
         if (guest_write(d->cpu, list, &entry, sizeof entry))
             return -XEN_EFAULT;
-        if (d->stop)
+        if (d->state)
             return 0;
         if (again || (preempt_after(d) && index + 1 < count)) {
             call->args[0] = list + (again ? 0 : sizeof entry);
