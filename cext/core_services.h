@@ -20,8 +20,6 @@ struct hvmx_core {
     /* This page of RAM (an index into Cpu.page_flags), which has PAGE_CODE or PAGE_TABLE set, is about to be written:
      * forget the code decoded from it, or what shadows it. */
     void (*page_written)(Cpu *cpu, uint64_t page);
-    /* CPUID as the processor itself answers it: leaf in EAX, subleaf in ECX, results in EAX, EBX, ECX, EDX. */
-    void (*cpuid)(Cpu *cpu);
 };
 
 /* Set once, before any machine runs: the services are the same for all machines. */

@@ -49,6 +49,17 @@ static int next_byte(struct decoded *in, uint8_t *byte)
     return 1;
 }
 
+/* To the handler of Cpu.exit, at the price of such an exit. 0: it raised, and nothing is to happen. */
+enum { EXIT_CPUID = 10, EXIT_IO = 30, FORCED_CPUID_BYTES = 7 };
+static int take_exit(Cpu *cpu)
+{
+    charge_fraction(cpu, cpu->exit_cost[cpu->exit.reason]);
+    if (cpu->vmexit(cpu) == 0)
+        return 1;
+    cpu->fault = FAULT_ABORT;
+    return 0;
+}
+
 /* --- CPUID ------------------------------------------------------------------------------------------------------------ */
 /* What a PV guest is not told of: it cannot have these, whatever the processor has. */
 enum { CPUID_1_EDX_VME = 1 << 1, CPUID_1_EDX_PSE = 1 << 3, CPUID_1_EDX_MTRR = 1 << 12, CPUID_1_EDX_PGE = 1 << 13,
@@ -77,7 +88,8 @@ static void hypervisor_leaf(struct domain *d, uint32_t leaf, uint32_t out[4])
     }
 }
 
-static void cpuid(struct domain *d)
+/* Whether it is done: an exit handler may raise. */
+static int cpuid(struct domain *d)
 {
     Cpu *cpu = d->cpu;
     uint32_t leaf = (uint32_t)cpu->r[REG_RAX];
@@ -88,9 +100,11 @@ static void cpuid(struct domain *d)
         cpu->r[REG_RBX] = out[1];
         cpu->r[REG_RCX] = out[2];
         cpu->r[REG_RDX] = out[3];
-        return;
+        return 1;
     }
-    hvmx_core->cpuid(cpu);
+    cpu->exit = (ExitInfo){ .reason = EXIT_CPUID, .length = FORCED_CPUID_BYTES };
+    if (!take_exit(cpu))
+        return 0;
     if (leaf == 1) {
         cpu->r[REG_RDX] &= ~(uint64_t)(CPUID_1_EDX_VME | CPUID_1_EDX_PSE | CPUID_1_EDX_MTRR | CPUID_1_EDX_PGE
                                        | CPUID_1_EDX_PSE36);
@@ -103,17 +117,18 @@ static void cpuid(struct domain *d)
         cpu->r[REG_RCX] &= ~(uint64_t)CPUID_X1_ECX_SVM;
         cpu->r[REG_RDX] &= ~(uint64_t)CPUID_X1_EDX_PAGE1GB;
     }
+    return 1;
 }
 
 /* UD2 and the letters "xen" before CPUID: the guest asks the hypervisor, not the processor. */
 int forced_cpuid(struct domain *d)
 {
-    static const uint8_t prefixed[7] = { 0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2 };
+    static const uint8_t prefixed[FORCED_CPUID_BYTES] = { 0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2 };
     uint8_t bytes[sizeof prefixed];
     if (guest_read(d->cpu, bytes, d->cpu->rip, sizeof bytes) || memcmp(bytes, prefixed, sizeof bytes))
         return 0;
-    cpuid(d);
-    d->cpu->rip += sizeof bytes;
+    if (cpuid(d))
+        d->cpu->rip += sizeof bytes;
     return 1;
 }
 
@@ -137,13 +152,13 @@ static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, 
     Cpu *cpu = d->cpu;
     uint64_t all = width == 4 ? 0xffffffff : (1ull << width * 8) - 1;
     uint64_t value = all;
-    if ((d->flags & SIF_PRIVILEGED) && cpu->vmexit) {
+    if (d->flags & SIF_PRIVILEGED) {
         cpu->exit = (ExitInfo){
-            .reason = 30, .length = length, .number = port, .width = width, .is_write = !in,
+            .reason = EXIT_IO, .length = length, .number = port, .width = width, .is_write = !in,
             .value = in ? 0 : cpu->r[REG_RAX] & all,
             .qualification = (width - 1) | (uint64_t)in << 3 | (uint64_t)immediate << 6 | (uint64_t)port << 16,
         };
-        if (cpu->vmexit(cpu))
+        if (!take_exit(cpu))
             return 1;
         value = cpu->exit.value & all;
     }

@@ -1,0 +1,64 @@
+# cython: language_level=3
+"""Cython's view of the hypercall table and of a Xen domain (cext/)."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from hvmx.core.state cimport Cpu
+from hvmx.pv.hypercall cimport hvmx_hypercall, hvmx_hypercall_fn
+
+cdef extern from "core_services.h" nogil:
+    const uint64_t NO_ADDRESS
+    struct hvmx_core:
+        void (*flush_tlb)(Cpu *, int) noexcept
+        void (*flush_page)(Cpu *, uint64_t) noexcept
+        void (*update_mode)(Cpu *) noexcept
+        uint64_t (*translate)(Cpu *, uint64_t, int) noexcept
+        void (*page_written)(Cpu *, uint64_t) noexcept
+    const hvmx_core *hvmx_core_services "hvmx_core"
+
+cdef extern from "table.h" nogil:
+    enum:
+        ENTRY_TAKEN
+        ENTRY_SLOW
+    struct hypercall_entry:
+        uint64_t count
+        uint32_t cost
+        uint32_t flags
+    struct hypercall_table:
+        hypercall_entry entry[256]
+        uint64_t out_of_range
+    int hvmx_table_register(hypercall_table *, uint32_t, hvmx_hypercall_fn, void *, uint32_t)
+    struct vmcall:
+        hypercall_table table
+    void vmcall_init(vmcall *, uint64_t frequency, uint64_t epoch)
+    int vmcall_dispatch(vmcall *, Cpu *)
+
+cdef extern from "xen.h" nogil:
+    enum:
+        DOMAIN_RUNNING
+        DOMAIN_SHUT_DOWN
+        DOMAIN_CRASHED
+    struct domain:
+        hypercall_table table
+        uint64_t nr_pages, reserved, frame_count
+        uint64_t shared_info_frame
+        uint32_t console_port, store_port
+        uint8_t state
+        uint32_t shutdown_code
+        char *crash_reason
+        uint32_t flags
+    struct domain_config:
+        uint64_t frequency, epoch
+        uint32_t flags
+        uint32_t update_cost, entry_cost
+        void (*console)(void *, const char *, uint32_t) noexcept
+        void *owner
+    struct domain_start:
+        uint64_t l4, entry, stack, start_info, console_frame
+    domain *xen_create(Cpu *, const domain_config *)
+    void xen_destroy(domain *)
+    int xen_start(domain *, const domain_start *)
+    uint32_t xen_console_input(domain *, const uint8_t *, uint32_t)
+    uint64_t system_time(const domain *)
+    enum:
+        SIF_PRIVILEGED
+        SIF_INITDOMAIN

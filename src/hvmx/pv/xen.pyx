@@ -1,0 +1,320 @@
+# cython: language_level=3
+"""The Python face of the hypercall table and of a Xen domain, and the core's services for the C behind them."""
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from hvmx.core.codecache cimport code_written
+from hvmx.core.mmu cimport flush_page, flush_tlb, update_mode
+from hvmx.core.paging cimport Translation, translate
+from hvmx.core.state cimport *
+from hvmx.pv.hypercall cimport *
+from hvmx.pv.xen cimport *
+
+FIRST_FREE = HVMX_FIRST_FREE
+NUMBERS = HVMX_HYPERCALLS
+
+
+# --- what the C needs of the core (cext/core_services.h) -----------------------------------------------------------------
+cdef void service_flush_tlb(Cpu *cpu, int all) noexcept nogil:
+    flush_tlb(cpu, all != 0)
+
+
+cdef uint64_t service_translate(Cpu *cpu, uint64_t address, int write) noexcept nogil:
+    cdef Translation translation
+    if not translate(cpu, address, cpu.tlb_kind, 1 if write else 0, &translation):
+        return NO_ADDRESS
+    return (translation.physical | address & 0xfff) & cpu.a20_mask
+
+
+cdef void service_page_written(Cpu *cpu, uint64_t page) noexcept nogil:
+    cdef uint64_t physical = page << 12
+    if physical >= cpu.ram_low:
+        physical += (<uint64_t>1 << 32) - cpu.ram_low
+    code_written(cpu, physical, 0x1000)
+
+
+cdef hvmx_core services
+services.flush_tlb = service_flush_tlb
+services.flush_page = flush_page
+services.update_mode = update_mode
+services.translate = service_translate
+services.page_written = service_page_written
+(<const hvmx_core **>&hvmx_core_services)[0] = &services
+
+
+# --- the table -----------------------------------------------------------------------------------------------------------
+cdef class Call:
+    """What a hypercall function in Python is given; valid until it returns."""
+
+    cdef hvmx_hypercall *call
+
+    @property
+    def number(self):
+        return self.call.number
+
+    @property
+    def args(self):
+        """The six arguments, 64 bits each (KVM's calls have four; the others are 0)."""
+        return tuple(self.call.args[index] for index in range(6))
+
+    def read(self, uint64_t address, uint32_t size):
+        """Bytes of the guest at a linear address, with the guest's own rights; ValueError where it has none."""
+        data = bytearray(size)
+        cdef uint8_t[::1] view = data
+        if size and hvmx_copy_from_guest(self.call, &view[0], address, size):
+            raise ValueError(f"guest address {address:#x} (0x{size:x} bytes) is not readable for the guest")
+        return bytes(data)
+
+    def write(self, uint64_t address, const uint8_t[::1] data):
+        """Write the guest's memory at a linear address, with the guest's own rights; ValueError where it has none."""
+        if data.shape[0] and hvmx_copy_to_guest(self.call, address, &data[0], data.shape[0]):
+            raise ValueError(f"guest address {address:#x} (0x{data.shape[0]:x} bytes) is not writable for the guest")
+
+    def charge(self, uint64_t cycles):
+        """Let the call cost this many more guest cycles."""
+        hvmx_charge(self.call, cycles)
+
+
+cdef class Hypercalls:
+    """The hypercall table of a machine: numbers, functions, counts."""
+
+    cdef hypercall_table *table
+    cdef object owner          # keeps the memory of the table
+    cdef list functions        # what is registered from Python
+    cdef object names
+    cdef object report         # called with an exception that a Python function raised
+
+    def register(self, uint32_t number, function, *, user=None):
+        """Answer a number by `function`: a capsule named "hvmx.hypercall" that holds a C function, or a callable that
+        takes a `Call` and returns an integer (the slow way: it takes the GIL, and is counted as such).
+
+        ValueError for a number that is taken or beyond the table. `user` is a capsule whose pointer the C function finds
+        in its call.
+        """
+        cdef hvmx_hypercall_fn fn
+        cdef void *pointer = NULL
+        cdef uint32_t flags = 0
+        cdef int error
+        if PyCapsule_IsValid(function, HVMX_HYPERCALL_CAPSULE):
+            fn = <hvmx_hypercall_fn>PyCapsule_GetPointer(function, HVMX_HYPERCALL_CAPSULE)
+            if user is not None:
+                pointer = PyCapsule_GetPointer(user, NULL)
+            kept = (function, user)
+        elif callable(function):
+            fn = call_python
+            flags = ENTRY_SLOW
+            kept = PythonHypercall(self, function)
+            pointer = <void *>kept
+        else:
+            raise TypeError(f"hypercall {number}: neither a {HVMX_HYPERCALL_CAPSULE.decode()!r} capsule nor a callable")
+        error = hvmx_table_register(self.table, number, fn, pointer, flags)
+        if error == -HVMX_EEXIST:
+            raise ValueError(f"hypercall {number} has a function already")
+        if error:
+            raise ValueError(f"hypercall {number} is beyond the table of {HVMX_HYPERCALLS}")
+        self.functions.append(kept)
+
+    def set_costs(self, costs):
+        """What the work behind each number costs beside the way in and out: {number: units of 1/64 guest cycle}."""
+        for number, cost in costs.items():
+            if not 0 <= number < HVMX_HYPERCALLS:
+                raise ValueError(f"hypercall {number} is beyond the table of {HVMX_HYPERCALLS}")
+            self.table.entry[<uint32_t>number].cost = cost
+
+    def counts(self):
+        """{name: calls} of the numbers that were called; a number without a name is "hypercall N"."""
+        cdef uint32_t number
+        result = {
+            self.names.get(number, f"hypercall {number}"): self.table.entry[number].count
+            for number in range(<uint32_t>HVMX_HYPERCALLS) if self.table.entry[number].count
+        }
+        if self.table.out_of_range:
+            result["beyond the table"] = self.table.out_of_range
+        return result
+
+    @property
+    def unanswered(self):
+        """Calls of numbers without a function, which got -ENOSYS."""
+        cdef uint32_t number
+        return self.table.out_of_range + sum(
+            self.table.entry[number].count for number in range(<uint32_t>HVMX_HYPERCALLS)
+            if not self.table.entry[number].flags & ENTRY_TAKEN)
+
+    @property
+    def slow(self):
+        """Calls that were answered by Python."""
+        cdef uint32_t number
+        return sum(self.table.entry[number].count for number in range(<uint32_t>HVMX_HYPERCALLS)
+                   if self.table.entry[number].flags & ENTRY_SLOW)
+
+
+cdef class PythonHypercall:
+    cdef object table
+    cdef object function
+
+    def __cinit__(self, table, function):
+        self.table = table
+        self.function = function
+
+
+cdef int64_t call_python(hvmx_hypercall *call) noexcept nogil:
+    with gil:
+        return python_answer(<PythonHypercall>call.user, call)
+
+
+cdef int64_t python_answer(PythonHypercall entry, hvmx_hypercall *call) noexcept:
+    cdef Call view = Call()
+    cdef Hypercalls table = entry.table
+    view.call = call
+    try:
+        return <int64_t>int(entry.function(view))
+    except BaseException as error:
+        table.report(error)
+        return -HVMX_ENOSYS
+    finally:
+        view.call = NULL
+
+
+cdef Hypercalls face(hypercall_table *table, object owner, object names, object report):
+    cdef Hypercalls result = Hypercalls.__new__(Hypercalls)
+    result.table = table
+    result.owner = owner
+    result.functions = []
+    result.names = names
+    result.report = report
+    return result
+
+
+cdef class VmcallTable:
+    """VMCALL with KVM's numbers, for an HVM guest."""
+
+    cdef vmcall state
+    cdef Cpu *cpu
+    cdef object vcpu
+    cdef readonly Hypercalls hypercalls
+
+    def __cinit__(self, vcpu, uint64_t frequency, uint64_t epoch, names, report):
+        vmcall_init(&self.state, frequency, epoch)
+        self.vcpu = vcpu
+        self.cpu = <Cpu *><uint64_t>vcpu.state_address
+        self.cpu.vmcall = vmcall_dispatch
+        self.cpu.vmcall_state = &self.state
+        self.hypercalls = face(&self.state.table, None, names, report)
+
+    def __dealloc__(self):
+        self.cpu.vmcall = NULL
+
+
+# --- a domain --------------------------------------------------------------------------------------------------------------
+cdef class XenDomain:
+    """A paravirtual domain on a processor: its reservation, its table, its end."""
+
+    cdef domain *state
+    cdef object vcpu
+    cdef object console
+    cdef object report
+    cdef readonly Hypercalls hypercalls
+
+    def __cinit__(self, vcpu, *, uint64_t frequency, uint64_t epoch, bint privileged, console, names, report,
+                  uint32_t update_cost=0, uint32_t entry_cost=0):
+        cdef domain_config config
+        memset(&config, 0, sizeof(config))
+        config.frequency = frequency
+        config.epoch = epoch
+        config.flags = SIF_PRIVILEGED | SIF_INITDOMAIN if privileged else 0
+        config.update_cost = update_cost
+        config.entry_cost = entry_cost
+        config.console = write_console
+        config.owner = <void *>self
+        self.vcpu = vcpu
+        self.console = console
+        self.report = report
+        self.state = xen_create(<Cpu *><uint64_t>vcpu.state_address, &config)
+        if self.state == NULL:
+            raise ValueError(f"memory of {vcpu.memory_bytes:#x} bytes is too small for a PV domain")
+        self.hypercalls = face(&self.state.table, None, names, report)
+
+    def __dealloc__(self):
+        if self.state != NULL:
+            xen_destroy(self.state)
+
+    def start(self, uint64_t l4, uint64_t entry, uint64_t stack, uint64_t start_info, uint64_t console_frame):
+        """Validate and load the page tables below frame `l4`, and set the registers of the start of day."""
+        cdef domain_start start
+        start.l4 = l4
+        start.entry = entry
+        start.stack = stack
+        start.start_info = start_info
+        start.console_frame = console_frame
+        error = xen_start(self.state, &start)
+        if error:
+            raise ValueError(f"the page tables of the start of day are refused: Xen errno {-error}")
+
+    def frame(self, uint64_t page):
+        """The machine frame of a page of the domain's (pseudo-physical) memory."""
+        if page >= self.state.nr_pages:
+            raise ValueError(f"page {page:#x} is beyond the domain's {self.state.nr_pages:#x}")
+        return self.state.reserved - 1 - page
+
+    @property
+    def page_count(self):
+        """Pages of the domain's memory."""
+        return self.state.nr_pages
+
+    @property
+    def flags(self):
+        """SIF_* of start_info."""
+        return self.state.flags
+
+    @property
+    def shared_info_frame(self):
+        return self.state.shared_info_frame
+
+    @property
+    def console_port(self):
+        """Event channel of the console ring; 0 for a dom0."""
+        return self.state.console_port
+
+    @property
+    def store_port(self):
+        """Event channel of the xenstore ring; 0 for a dom0."""
+        return self.state.store_port
+
+    @property
+    def system_time(self):
+        """Nanoseconds of Xen's system time."""
+        return system_time(self.state)
+
+    @property
+    def running(self):
+        return self.state.state == DOMAIN_RUNNING
+
+    @property
+    def crash_reason(self):
+        """Why the hypervisor ended the domain; None when it did not."""
+        if self.state.state != DOMAIN_CRASHED:
+            return None
+        return (<bytes>self.state.crash_reason).decode("ascii", "replace")
+
+    @property
+    def shutdown_code(self):
+        """SHUTDOWN_* that the domain gave; None while it runs."""
+        return None if self.state.state == DOMAIN_RUNNING else self.state.shutdown_code
+
+    def input(self, const uint8_t[::1] text):
+        """Bytes for the domain's console; returns how many there was room for."""
+        return xen_console_input(self.state, &text[0], <uint32_t>text.shape[0]) if text.shape[0] else 0
+
+
+cdef void write_console(void *owner, const char *text, uint32_t size) noexcept nogil:
+    with gil:
+        console_text(<XenDomain>owner, text, size)
+
+
+cdef void console_text(XenDomain domain, const char *text, uint32_t size) noexcept:
+    try:
+        domain.console((<const char *>text)[:size])
+    except BaseException as error:
+        domain.report(error)
