@@ -13,6 +13,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 SOURCE = ROOT / "src"
 CORE = SOURCE / "hvmx" / "core"
+PV = SOURCE / "hvmx" / "pv"
+CEXT = ROOT / "cext"
 GENERATED = CORE / "generated"
 sys.path.insert(0, str(SOURCE))  # the generators of the package are needed before it is installed
 
@@ -49,13 +51,15 @@ def generate_tables() -> None:
 
 def extensions() -> list[Extension]:
     modules = []
-    for source in sorted(CORE.glob("*.pyx")):
+    c_sources = [str(source.relative_to(ROOT)) for source in sorted(CEXT.glob("*.c"))]
+    headers = [str(header.relative_to(ROOT)) for header in sorted([*CORE.glob("*.h"), *CEXT.glob("*.h")])]
+    for source in [*sorted(CORE.glob("*.pyx")), PV / "xen.pyx"]:
         modules.append(
             Extension(
-                f"hvmx.core.{source.stem}",
-                [str(source.relative_to(ROOT))],
+                f"hvmx.{source.parent.name}.{source.stem}",
+                [str(source.relative_to(ROOT)), *(c_sources if source.parent == PV else [])],
                 include_dirs=["src/hvmx/core", "src/hvmx/core/generated", "cext"],
-                depends=["src/hvmx/core/state.h", "src/hvmx/core/insn.h"],
+                depends=headers,
                 define_macros=MACROS,
                 extra_compile_args=COMPILE_ARGS + os.environ.get("HVMX_CFLAGS", "").split(),
                 extra_link_args=os.environ.get("HVMX_LDFLAGS", "").split(),

@@ -51,8 +51,9 @@ void vmcall_init(struct vmcall *vmcall, uint64_t frequency, uint64_t epoch)
     hvmx_table_register(&vmcall->table, KVM_HC_CLOCK_PAIRING, clock_pairing, vmcall, 0);
 }
 
-int vmcall_dispatch(struct vmcall *vmcall, Cpu *cpu)
+int vmcall_dispatch(Cpu *cpu)
 {
+    struct vmcall *vmcall = cpu->vmcall_table;
     struct hvmx_hypercall *call = &vmcall->call;
     uint64_t mask = (cpu->mode & MODE_WIDTH) == MODE_64 ? ~0ull : 0xffffffff;
     uint64_t number = cpu->r[REG_RAX] & mask, result;

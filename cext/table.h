@@ -59,7 +59,7 @@ static inline void page_changes(Cpu *cpu, uint64_t page)
 
 extern const struct hvmx_services hypercall_services;
 
-/* VMCALL with KVM's numbers. `owner` outlives the Cpu's use of it. */
+/* VMCALL with KVM's numbers: Cpu.vmcall_table points at one of these. */
 struct vmcall {
     struct hypercall_table table;
     uint64_t frequency;       /* guest cycles a second */
@@ -68,6 +68,6 @@ struct vmcall {
 };
 
 void vmcall_init(struct vmcall *vmcall, uint64_t frequency, uint64_t epoch);
-int vmcall_dispatch(struct vmcall *vmcall, Cpu *cpu);
+int vmcall_dispatch(Cpu *cpu);
 
 #endif

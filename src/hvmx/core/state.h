@@ -283,6 +283,7 @@ struct Cpu {
     int (*pv_privileged)(Cpu *, uint64_t ip); /* a privileged instruction faulted at ring 3: 0 when emulated */
     int (*pv_event)(Cpu *);                /* PEND_EVENT: deliver an upcall if unmasked */
     int (*vmcall)(Cpu *);                  /* VMCALL in an HVM guest: 0 when answered by the table */
+    void *vmcall_table;                    /* what vmcall finds its functions in */
 
     /* costs (units of 1/CYCLE_FRACTION guest cycle) and counts */
     const uint32_t *op_cost;       /* by cost class */

@@ -335,6 +335,7 @@ cdef extern from "state.h" nogil:
         int (*pv_privileged)(Cpu *, uint64_t ip) noexcept nogil
         int (*pv_event)(Cpu *) noexcept nogil
         int (*vmcall)(Cpu *) noexcept nogil
+        void *vmcall_table
         const uint32_t *op_cost
         const uint32_t *exit_cost
         uint32_t walk_cost, walk_cost_nested, exception_cost, hypercall_cost, pv_bounce_cost

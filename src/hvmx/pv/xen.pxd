@@ -30,7 +30,7 @@ cdef extern from "table.h" nogil:
     struct vmcall:
         hypercall_table table
     void vmcall_init(vmcall *, uint64_t frequency, uint64_t epoch)
-    int vmcall_dispatch(vmcall *, Cpu *)
+    int vmcall_dispatch(Cpu *)
 
 cdef extern from "xen.h" nogil:
     enum:

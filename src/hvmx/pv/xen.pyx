@@ -50,31 +50,36 @@ cdef class Call:
 
     cdef hvmx_hypercall *call
 
+    cdef hvmx_hypercall *valid(self) except NULL:
+        if self.call == NULL:
+            raise RuntimeError("the hypercall is over")
+        return self.call
+
     @property
     def number(self):
-        return self.call.number
+        return self.valid().number
 
     @property
     def args(self):
         """The six arguments, 64 bits each (KVM's calls have four; the others are 0)."""
-        return tuple(self.call.args[index] for index in range(6))
+        return tuple([self.valid().args[index] for index in range(6)])
 
     def read(self, uint64_t address, uint32_t size):
         """Bytes of the guest at a linear address, with the guest's own rights; ValueError where it has none."""
         data = bytearray(size)
         cdef uint8_t[::1] view = data
-        if size and hvmx_copy_from_guest(self.call, &view[0], address, size):
+        if size and hvmx_copy_from_guest(self.valid(), &view[0], address, size):
             raise ValueError(f"guest address {address:#x} (0x{size:x} bytes) is not readable for the guest")
         return bytes(data)
 
     def write(self, uint64_t address, const uint8_t[::1] data):
         """Write the guest's memory at a linear address, with the guest's own rights; ValueError where it has none."""
-        if data.shape[0] and hvmx_copy_to_guest(self.call, address, &data[0], data.shape[0]):
+        if data.shape[0] and hvmx_copy_to_guest(self.valid(), address, &data[0], data.shape[0]):
             raise ValueError(f"guest address {address:#x} (0x{data.shape[0]:x} bytes) is not writable for the guest")
 
     def charge(self, uint64_t cycles):
         """Let the call cost this many more guest cycles."""
-        hvmx_charge(self.call, cycles)
+        hvmx_charge(self.valid(), cycles)
 
 
 cdef class Hypercalls:
@@ -200,7 +205,7 @@ cdef class VmcallTable:
         self.vcpu = vcpu
         self.cpu = <Cpu *><uint64_t>vcpu.state_address
         self.cpu.vmcall = vmcall_dispatch
-        self.cpu.vmcall_state = &self.state
+        self.cpu.vmcall_table = &self.state
         self.hypercalls = face(&self.state.table, None, names, report)
 
     def __dealloc__(self):

@@ -1,0 +1,74 @@
+"""A paravirtual domain as a machine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .numbers import SHUTDOWN_REASONS, XEN_HYPERCALLS
+from .xen import Hypercalls, XenDomain
+
+SIF_INITDOMAIN = 2
+
+
+class Domain:
+    """One Xen domain on the processor ``vcpu`` (a ``hvmx.core.vcpu.Vcpu``).
+
+    ``frequency`` is the guest's clock in guest cycles a second, ``epoch`` its wall clock at cycle 0 in seconds since
+    1970; both are all that the guest ever learns of time. ``privileged`` makes it a dom0: console by ``console_io``,
+    ports of the machine's board. ``console`` receives what it prints, ``report`` exceptions of the console and of
+    hypercalls in Python.
+    """
+
+    def __init__(
+        self,
+        vcpu: Any,
+        *,
+        frequency: int,
+        epoch: int,
+        privileged: bool,
+        console: Callable[[bytes], object],
+        report: Callable[[BaseException], object],
+        update_cost: int = 0,
+        entry_cost: int = 0,
+    ) -> None:
+        self.xen = XenDomain(
+            vcpu,
+            frequency=frequency,
+            epoch=epoch,
+            privileged=privileged,
+            console=console,
+            names=XEN_HYPERCALLS,
+            report=report,
+            update_cost=update_cost,
+            entry_cost=entry_cost,
+        )
+
+    @property
+    def hypercalls(self) -> Hypercalls:
+        """The table: registration, counts, costs."""
+        return self.xen.hypercalls
+
+    def counts(self) -> Mapping[str, int]:
+        """Calls by hypercall's name, those that were made at all."""
+        return self.xen.hypercalls.counts()
+
+    @property
+    def running(self) -> bool:
+        """Neither shut down nor crashed."""
+        return self.xen.running
+
+    @property
+    def crash_reason(self) -> str | None:
+        """What the domain did that the hypervisor ended it; None if it did not."""
+        return self.xen.crash_reason
+
+    @property
+    def shutdown_reason(self) -> str | None:
+        """Why the domain says it ended (``"poweroff"``, ``"reboot"``, ``"crash"``, ...); None while it runs."""
+        code = self.xen.shutdown_code
+        return None if code is None else SHUTDOWN_REASONS[code]
+
+    def input(self, text: bytes) -> int:
+        """Bytes typed at the domain's console; returns how many there was room for."""
+        return self.xen.input(text)
