@@ -236,7 +236,7 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         op.len = insn.length
         op.ip = ip
         op.acct = acct_before
-        if kind & KIND_BIT_STRING and form == FORM_RM_R:
+        if kind & KIND_BIT_STRING and form == FORM_RM_R or family == FAM_POP:
             op.fn = ea_offset
         elif flat_segment(cpu, insn.segment) and insn.addrsize == 64:
             op.fn = ea_flat64
