@@ -154,6 +154,7 @@ class Trial:
         rng = self.rng
         if self.bits == 64:
             self.selectors = [DATA_SELECTOR, CODE64_SELECTOR, DATA_SELECTOR, DATA_SELECTOR, 0, 0]
+            # Linear and offset are canonical or not alike: AMD's processors check the offset, too.
             self.fs_base, self.gs_base = (
                 DATA + rng.randrange(0, PAGE, 8),
                 rng.choice((0, DATA, (1 << 47) - 8)),
@@ -225,7 +226,8 @@ class Trial:
             top = CONSTANT + rng.randrange(-32, 32)
         else:
             top = self.target(8)
-        self.stack = top if rng.random() < 0.25 else top & -8
+        unaligned = rng.random() < 0.25 and self.row.family != "push_sreg"
+        self.stack = top if unaligned else top & -8
         self.set_offset(RSP, self.stack - self.base(SS), self.stack_bits)
 
     def set_offset(self, register: int, offset: int, bits: int) -> None:
@@ -548,6 +550,12 @@ def _store_image(trial: Trial) -> None:
     trial.unspecified.append((trial.address + 28, 4))
 
 
+def _push_segment(trial: Trial) -> None:
+    """Of a 32-bit slot AMD's processors clear the upper half, which Intel's leave (SDM, volume 2, PUSH)."""
+    if trial.operand_bits == 32:
+        trial.unspecified.append((trial.stack - 2, 2))
+
+
 def _load_pointer(trial: Trial) -> None:
     size = trial.operand_bits // 8
     trial.patches.clear()
@@ -608,7 +616,8 @@ def _compare_exchange(trial: Trial) -> None:
 
 def _divide(trial: Trial) -> None:
     rng, size = trial.rng, trial.size(trial.rm_operand)
-    if rng.random() < 0.3:
+    uses_result_as_address = trial._memory is not None and {RAX, RDX} & set(trial._memory[:2])
+    if rng.random() < 0.3 or uses_result_as_address:
         return
     if size == 1:
         trial.set_offset(RAX, rng.randrange(1 << rng.randrange(1, 15)), 16)
@@ -673,6 +682,7 @@ _FINISH: dict[str, Callable[[Trial], None]] = (
     | _each("ret_far", _far_return)
     | _each("iret", _interrupt_return)
     | _each("popf", _pop_flags)
+    | _each("push_sreg", _push_segment)
     | _each("pop_sreg", _pop_segment)
     | _each("ldmxcsr fxrstor", _control_word)
     | _each("fxsave", _store_image)
