@@ -339,16 +339,30 @@ cdef void store_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t
         store_part(cpu, op, entry2, address2, size - here, value >> (8 * here))
 
 
+# Outside of 64-bit mode, beyond the end of a segment that starts at 0: whether its limit of 4 GiB is then exceeded is
+# left open (SDM vol. 3, 5.3), and processors say yes.
+cdef bint wraps(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    if address + size <= FOUR_GIB or cpu.mode & MODE_WIDTH == MODE_64 or op == NULL or cpu.seg[op.seg].base != 0:
+        return False
+    fault(cpu, op, VEC_SS if op.seg == SEG_SS else VEC_GP, 0)
+    return True
+
+
 cdef uint64_t load_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    if wraps(cpu, op, address, size):
+        return 0
     return load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
 
 
 cdef void store_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
+    if wraps(cpu, op, address, size):
+        return
     store_kind(cpu, op, cpu.tlb_kind, address, size, value, linear_mask(cpu))
 
 
 cdef uint8_t *rmw_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
-    if misaligned(cpu, op, cpu.tlb_kind, address, size) or not probe_write(cpu, op, address, size):
+    if (wraps(cpu, op, address, size) or misaligned(cpu, op, cpu.tlb_kind, address, size)
+            or not probe_write(cpu, op, address, size)):
         return NULL
     cpu.rmw_value = load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
     return NULL if cpu.fault else <uint8_t *>&cpu.rmw_value
