@@ -1,1 +1,22 @@
 """hvmx: one deterministic, cycle-approximate x86 machine; hardware-assisted and paravirtual guests side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hvmx.exits import ExitReason as ExitReason
+    from hvmx.machine import Machine as Machine
+    from hvmx.machine import Stop as Stop
+    from hvmx.machine import StopKind as StopKind
+
+__all__ = ["ExitReason", "Machine", "Stop", "StopKind"]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand: the package's build imports hvmx.isa before the compiled modules exist.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from hvmx import exits, machine
+
+    return getattr(exits if name == "ExitReason" else machine, name)

@@ -1,0 +1,105 @@
+"""A cost profile: figures in guest cycles, and how the core is given them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hvmx.core.vcpu import Vcpu
+    from hvmx.exits import ExitReason
+
+FRACTION = 64
+"""The core counts in this fraction of a guest cycle (CYCLE_FRACTION of core/state.h)."""
+
+
+class Mark(Enum):
+    """How a figure came about."""
+
+    PUBLISHED = "published"
+    """It stands in the source, or is a difference of two that do."""
+    FITTED = "fitted"
+    """It was chosen so that the model gives the source's figure for a whole operation."""
+    ASSUMED = "assumed"
+    """It was not checked against a processor."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One cost, in guest cycles."""
+
+    cycles: float
+    mark: Mark
+    source: str
+    """Title of what the figure is from."""
+    where: str
+    """Where it stands there, or how it follows from what does."""
+
+    @property
+    def units(self) -> int:
+        """The cost as the core counts it, in units of 1/64 guest cycle."""
+        return round(self.cycles * FRACTION)
+
+
+@dataclass(frozen=True)
+class Paravirtual:
+    """What Xen's paths cost."""
+
+    hypercall: Figure
+    """A hypercall, beside the SYSCALL instruction: the way in, the dispatch and the way back."""
+    bounce: Figure
+    """The way on from the hypervisor to the guest kernel, of a system call or an exception."""
+    update: Figure
+    """An element of a list that a hypercall works through."""
+    entry: Figure
+    """A page-table entry validated."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Costs for one processor. Guest cycles throughout."""
+
+    name: str
+    """As it was asked for: a bundled profile's name, or a path."""
+    processor: str
+    second: Figure
+    """Guest cycles in a guest second: the frequency of the time-stamp counter."""
+    classes: Mapping[str, Figure]
+    """By cost class (``hvmx.isa.cost_classes``); all of them are there."""
+    page_reference: Figure
+    """One page-table reference of a TLB miss's walk."""
+    exception: Figure
+    """The entry into the handler of an exception or interrupt."""
+    exits: Mapping[ExitReason, Figure]
+    """An exit and the entry after it, by reason; all reasons are there."""
+    user_device: Figure
+    """The further hop to a device that lives in the hypervisor's user space."""
+    paravirtual: Paravirtual
+
+    @property
+    def hz(self) -> int:
+        """Guest cycles in a guest second."""
+        return int(self.second.cycles)
+
+    def figures(self) -> Iterator[tuple[str, Figure]]:
+        """All figures by their place in the file."""
+        yield "clock.second", self.second
+        yield from ((f"classes.{name}", figure) for name, figure in self.classes.items())
+        yield "paging.reference", self.page_reference
+        yield "events.exception", self.exception
+        yield from ((f"exits.{reason.name}", figure) for reason, figure in self.exits.items())
+        yield "exits.user_device", self.user_device
+        yield from ((f"paravirtual.{name}", figure) for name, figure in vars(self.paravirtual).items())
+
+    def apply(self, vcpu: Vcpu) -> None:
+        """Let the processor count by these costs from now on."""
+        vcpu.set_costs(
+            {name: figure.units for name, figure in self.classes.items()},
+            {int(reason): figure.units for reason, figure in self.exits.items()},
+            walk_reference=self.page_reference.units,
+            exception=self.exception.units,
+            hypercall=self.paravirtual.hypercall.units,
+            pv_bounce=self.paravirtual.bounce.units,
+        )
