@@ -98,6 +98,14 @@ def test_a_wide_device_gets_the_access_whole() -> None:
     assert device.asked == [(8, 8), (0, 4, 0xFFFF_FFFF)]
 
 
+def test_a_wide_access_over_a_wide_device_end_is_split() -> None:
+    bus, device = Bus("MMIO"), Registers(widest=8)
+    bus.add(0x1000, 16, device, "wide")
+    bus.write(0x100E, 4, 0x4433_2211)
+    assert device.asked == [(14, 1, 0x11), (15, 1, 0x22)]
+    assert bus.unmapped_writes == {0x1010: 1, 0x1011: 1}
+
+
 def test_an_access_over_a_device_end_reaches_both_sides() -> None:
     bus = Bus("port")
     bus.add(0x3F8, 8, Registers(), "serial")
