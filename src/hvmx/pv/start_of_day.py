@@ -201,7 +201,9 @@ def _map_all(image: XenImage, pages: Pages, layout: Layout, list_bytes: int) -> 
     return tables, count
 
 
-def build(domain: Domain, memory: NDArray[np.uint8], image: XenImage, command_line: str, ramdisk: bytes) -> None:
+def build(
+    domain: Domain, memory: NDArray[np.uint8], image: XenImage, command_line: str, ramdisk: bytes
+) -> None:
     """Lay the start of day out in ``memory`` (all of the machine's) and load the processor for it."""
     xen = domain.xen
     text = command_line.encode()

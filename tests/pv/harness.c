@@ -1,0 +1,206 @@
+/* The C of cext/ with a stand-in for the core: memory, a page walker, and no instructions. */
+#include "xen.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char console[1 << 16];
+static uint32_t console_size;
+static uint32_t exit_cost[80];
+
+static void flush_tlb(Cpu *cpu, int all) { (void)cpu; (void)all; }
+static void flush_page(Cpu *cpu, uint64_t address) { (void)cpu; (void)address; }
+static void update_mode(Cpu *cpu) { (void)cpu; }
+static void page_written(Cpu *cpu, uint64_t page) { (void)cpu; (void)page; }
+
+static uint64_t translate(Cpu *cpu, uint64_t address, int write)
+{
+    uint64_t table = cpu->cr3 & PTE_FRAME, entry = 0;
+    if (!is_canonical(address))
+        return NO_ADDRESS;
+    for (int shift = 39; shift >= 12; shift -= 9) {
+        entry = *(uint64_t *)(cpu->ram + table + (address >> shift & 511) * 8);
+        if (!(entry & PTE_P) || !(entry & PTE_US) || (write && !(entry & PTE_RW)))
+            return NO_ADDRESS;
+        table = entry & PTE_FRAME;
+    }
+    return table | (address & 0xfff);
+}
+
+static const struct hvmx_core services = { flush_tlb, flush_page, update_mode, translate, page_written };
+
+static void print(void *owner, const char *text, uint32_t size)
+{
+    (void)owner;
+    if (size > sizeof console - console_size)
+        size = (uint32_t)sizeof console - console_size;
+    memcpy(console + console_size, text, size);
+    console_size += size;
+}
+
+static int vmexit(Cpu *cpu)
+{
+    cpu->exit.value = 0x5a5a5a5a;
+    return 0;
+}
+
+Cpu *harness_new(uint64_t pages, uint32_t flags, uint64_t frequency)
+{
+    Cpu *cpu = calloc(1, sizeof *cpu);
+    hvmx_core = &services;
+    cpu->ram = calloc(pages, 0x1000);
+    cpu->page_flags = calloc(pages, 1);
+    cpu->ram_low = pages << 12;
+    cpu->phys_bits = 40;
+    cpu->deadline = NEVER;
+    cpu->exit_cost = exit_cost;
+    cpu->vmexit = vmexit;
+    cpu->acct = cpu->acct_start = -(1ll << 60);
+    cpu->tlb = cpu->tlbs[0];
+    for (int i = 0; i < TLB_ENTRIES; i++)
+        cpu->tlb[i].r = cpu->tlb[i].w = NO_PAGE;
+    console_size = 0;
+    struct domain_config config = { .frequency = frequency, .epoch = 1000000000, .flags = flags, .update_cost = 1,
+                                    .entry_cost = 1, .console = print };
+    if (xen_create(cpu, &config) == NULL)
+        abort();
+    return cpu;
+}
+
+void harness_free(Cpu *cpu)
+{
+    xen_destroy(cpu->pv);
+    free(cpu->ram);
+    free(cpu->page_flags);
+    free(cpu);
+}
+
+/* A hypercall by SYSCALL at RIP 0x1000, until it is not preempted any more. */
+uint64_t harness_call(Cpu *cpu, uint64_t number, const uint64_t args[6])
+{
+    Op block[2] = { { .ip = 0 }, { .ip = 0x1000, .len = 2 } };
+    uint64_t places[6] = { REG_RDI, REG_RSI, REG_RDX, REG_R8 + 2, REG_R8, REG_R8 + 1 };
+    for (int i = 0; i < 6; i++)
+        cpu->r[places[i]] = args[i];
+    cpu->r[REG_RAX] = number;
+    do
+        xen_hypercall(cpu, &block[1]);
+    while (cpu->rip == 0x1000 && cpu->r[REG_RAX] == number);
+    return cpu->r[REG_RAX];
+}
+
+int harness_start(Cpu *cpu, uint64_t l4, uint64_t entry, uint64_t stack, uint64_t info, uint64_t console_frame)
+{
+    struct domain_start start = { l4, entry, stack, info, console_frame };
+    return xen_start(cpu->pv, &start);
+}
+
+void harness_pass(Cpu *cpu, uint64_t cycles)
+{
+    cpu->time += cycles * CYCLE_FRACTION;
+    if (cycles_now(cpu) >= cpu->deadline)
+        cpu->on_deadline(cpu);
+    if (cpu->pending & PEND_EVENT)
+        cpu->pv_event(cpu);
+}
+
+void harness_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
+{
+    cpu->pv_exception(cpu, vector, error, cr2);
+}
+
+int harness_privileged(Cpu *cpu) { return cpu->pv_privileged(cpu, cpu->rip); }
+uint8_t *harness_ram(Cpu *cpu) { return cpu->ram; }
+uint64_t *harness_registers(Cpu *cpu) { return cpu->r; }
+uint64_t harness_rip(Cpu *cpu) { return cpu->rip; }
+void harness_set_rip(Cpu *cpu, uint64_t rip) { cpu->rip = rip; }
+int harness_halted(Cpu *cpu) { return cpu->halted; }
+uint64_t harness_deadline(Cpu *cpu) { return cpu->deadline; }
+int harness_in_kernel(Cpu *cpu) { return ((struct domain *)cpu->pv)->in_kernel; }
+int harness_state(Cpu *cpu) { return ((struct domain *)cpu->pv)->state; }
+const char *harness_crash(Cpu *cpu) { return ((struct domain *)cpu->pv)->crash_reason; }
+uint64_t harness_reserved(Cpu *cpu) { return ((struct domain *)cpu->pv)->reserved; }
+uint64_t harness_pages(Cpu *cpu) { return ((struct domain *)cpu->pv)->nr_pages; }
+uint64_t harness_shared_info(Cpu *cpu) { return ((struct domain *)cpu->pv)->shared_info_frame; }
+uint32_t harness_console_port(Cpu *cpu) { return ((struct domain *)cpu->pv)->console_port; }
+uint64_t harness_system_time(Cpu *cpu) { return system_time(cpu->pv); }
+uint64_t harness_count(Cpu *cpu, uint32_t n) { return ((struct domain *)cpu->pv)->table.entry[n].count; }
+uint64_t harness_cr3(Cpu *cpu) { return cpu->cr3; }
+uint32_t harness_console(char *out) { memcpy(out, console, console_size); return console_size; }
+uint32_t harness_input(Cpu *cpu, const uint8_t *text, uint32_t size) { return xen_console_input(cpu->pv, text, size); }
+
+/* --- the books, counted anew ------------------------------------------------------------------------------------------ */
+static char complaint[256];
+#define COMPLAIN(...) (snprintf(complaint, sizeof complaint, __VA_ARGS__), complaint)
+
+static int is_table(const struct frame *frame)
+{
+    return frame->type_refs && frame->type >= FRAME_L1 && frame->type <= FRAME_L4;
+}
+
+/* NULL when every count is what a recount from page tables, pins and the domain's own holdings gives, and no frame is
+ * both mapped writable and used as something else; else what is wrong. */
+const char *harness_audit(Cpu *cpu)
+{
+    struct domain *d = cpu->pv;
+    uint64_t *refs = calloc(d->frame_count, 8), *types = calloc(d->frame_count, 8);
+    const char *result = NULL;
+#define HOLD(mfn, typed) (refs[mfn]++, types[mfn] += (typed))
+    for (uint64_t mfn = 0; mfn < d->frame_count; mfn++) {
+        const struct frame *frame = &d->frames[mfn];
+        if (frame->owner != OWNER_DOMAIN)
+            continue;
+        refs[mfn] += frame->allocated;
+        if (frame->pinned)
+            HOLD(mfn, 1);
+        if (mfn >= d->reserved)
+            HOLD(mfn, 1);
+        if (!is_table(frame))
+            continue;
+        const uint64_t *entries = frame_memory(d, mfn);
+        for (uint32_t i = 0; i < 512; i++) {
+            uint64_t child = (entries[i] & PTE_FRAME) >> 12;
+            if (!(entries[i] & PTE_P) || child >= d->frame_count)
+                continue;
+            if (frame->type == FRAME_L4 && i >= L4_SLOT_XEN_FIRST && i < L4_SLOT_XEN_END)
+                continue;
+            const struct frame *to = &d->frames[child];
+            if (to->owner != OWNER_DOMAIN && !result)
+                result = COMPLAIN("frame %#lx maps %#lx, which is not the domain's", mfn, child);
+            if (frame->type > FRAME_L1) {
+                if ((to->type != frame->type - 1 || !to->type_refs) && !result)
+                    result = COMPLAIN("L%d frame %#lx points at %#lx, which is no L%d", frame->type, mfn, child,
+                                      frame->type - 1);
+                HOLD(child, 1);
+            } else {
+                if ((entries[i] & PTE_RW) && (to->type != FRAME_WRITABLE || !to->type_refs) && !result)
+                    result = COMPLAIN("frame %#lx is mapped writable and of type %d", child, to->type);
+                HOLD(child, !!(entries[i] & PTE_RW));
+            }
+        }
+    }
+    if (d->kernel_table)
+        HOLD(d->kernel_table, 1);
+    if (d->user_table)
+        HOLD(d->user_table, 1);
+    if (d->vcpu_info_frame)
+        HOLD(d->vcpu_info_frame, 1);
+    if (d->console_frame)
+        HOLD(d->console_frame, 1);
+    for (int i = 0; i < FIRST_RESERVED_GDT_PAGE; i++)
+        if (d->gdt[i])
+            HOLD(d->gdt[i], 1);
+    for (int i = 0; i < LDT_PAGES; i++)
+        if (d->ldt[i])
+            HOLD(d->ldt[i], 1);
+    for (uint64_t mfn = 0; mfn < d->frame_count && !result; mfn++) {
+        const struct frame *frame = &d->frames[mfn];
+        if (frame->refs != refs[mfn] || frame->type_refs != types[mfn])
+            result = COMPLAIN("frame %#lx of type %d: %lu references and %lu of the type, counted %lu and %lu", mfn,
+                              frame->type, frame->refs, frame->type_refs, refs[mfn], types[mfn]);
+    }
+    free(refs);
+    free(types);
+    return result;
+}
