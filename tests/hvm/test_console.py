@@ -79,3 +79,37 @@ def test_ctrl_a_x_quits_and_ctrl_a_twice_is_one() -> None:
         assert keys.quit
     os.close(leader)
     os.close(terminal)
+
+
+def test_waiting_ends_with_input_with_its_end_and_with_time() -> None:
+    reader, writer = os.pipe()
+    with KeySource(reader) as keys:
+        assert keys.wait(10, seconds=0.01) == b""
+        assert not keys.ended
+        os.write(writer, b"abc")
+        assert keys.wait(10) == b"abc"
+        os.close(writer)
+        assert keys.wait(10) == b""
+        assert keys.ended
+    os.close(reader)
+
+
+def test_waiting_goes_on_over_half_an_escape_and_ends_with_a_whole_one() -> None:
+    leader, terminal = pty.openpty()
+    with KeySource(terminal) as keys:
+        os.write(leader, b"\x01")
+        assert keys.wait(10, seconds=0.01) == b""
+        os.write(leader, b"x")
+        assert keys.wait(10) == b""
+        assert keys.quit
+    os.close(leader)
+    os.close(terminal)
+
+
+def test_a_closed_standard_input_is_one_that_has_ended() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.close(writer)
+    with KeySource(reader) as keys:
+        assert keys.ended
+        assert keys.poll(10) == keys.wait(10) == b""

@@ -6,6 +6,7 @@ import os
 import select
 import sys
 import termios
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, final
@@ -50,6 +51,14 @@ def file_sink(path: Path) -> StreamSink:
     return StreamSink(path.open("wb"))
 
 
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
 @final
 class KeySource:
     """Input from a file descriptor, standard input by default, polled; a terminal is in raw mode meanwhile.
@@ -60,7 +69,7 @@ class KeySource:
 
     def __init__(self, descriptor: int = 0) -> None:
         self.quit = False
-        self.ended = False
+        self.ended = not _is_open(descriptor)
         self._descriptor = descriptor
         self._escaped = False
         self._saved: list[Any] | None = None
@@ -95,6 +104,18 @@ class KeySource:
             self.ended = True
         # A pipe may carry any byte: only a terminal has an escape.
         return self._unescape(data) if self._saved is not None else data
+
+    def wait(self, limit: int, seconds: float | None = None) -> bytes:
+        """Like `poll`, but waits; empty when input ends, on Ctrl-A x, or once `seconds` of host time are over."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while limit > 0 and not self.ended and not self.quit:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            if not select.select([self._descriptor], [], [], left)[0]:
+                break
+            data = self.poll(limit)
+            if data:
+                return data
+        return b""
 
     def _unescape(self, data: bytes) -> bytes:
         taken = bytearray()
