@@ -106,7 +106,7 @@ class KeySource:
         return self._unescape(data) if self._saved is not None else data
 
     def wait(self, limit: int, seconds: float | None = None) -> bytes:
-        """Like `poll`, but waits; empty when input ends, on Ctrl-A x, or once `seconds` of host time are over."""
+        """Like `poll`, but waits; empty at the end of input, on Ctrl-A x, or after `seconds` of host time."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while limit > 0 and not self.ended and not self.quit:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
