@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
-from hvmx.core.codecache cimport allocate_block, find_block, insert_block
+from hvmx.core.codecache cimport allocate_block, chunk_mask, find_block, insert_block
 from hvmx.core.decode cimport *
 from hvmx.core.fused cimport fused_with_jcc
 from hvmx.core.generated.families cimport *
@@ -15,7 +15,8 @@ from hvmx.isa import families
 cdef enum:
     BLOCK_INSTRUCTIONS = 64
     OPS_PER_INSTRUCTION = 3   # guard, address, operation
-    JUMPS_PER_BLOCK = 6       # conditional branches after which a block still goes on
+    JUMPS_PER_BLOCK = 6       # conditional branches in a block
+    FOLLOWED_JUMPS = 4        # unconditional ones that decoding follows
 
 # Families after which the next instruction can run without a look at the state: no change of mode, mapping or mask.
 cdef set CONTINUING = set("""
@@ -29,12 +30,14 @@ cdef set STACK = set("call enter leave pop popa push push_sreg pusha ret".split(
 cdef set UNACCESSED = {"lea", "nop"}
 # A bit offset in a register selects the memory operand, too: only its handler can check the address.
 cdef set BIT_STRING = {"bt", "btc", "btr", "bts"}
-# Families that can neither fault nor leave when their operands are registers, and set all (or, INC and DEC, all but
-# CF) of the arithmetic flags: what an earlier instruction left there is dead.
+# Families that can neither fault nor leave when their operands are registers, by what they do to the arithmetic flags.
 cdef set SETS_ALL = set("adc add and cmp or sbb sub test xor neg imul".split())
 cdef set SETS_ALL_BUT_CF = {"inc", "dec"}
-cdef set READS_CF = {"adc", "sbb", "inc", "dec"}
-cdef set NO_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop not".split())
+cdef set SHIFTS = {"shl", "shr", "sar"}            # set all flags, unless the count is 0
+cdef set READS_CF = {"adc", "sbb"}
+cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop not rol ror".split())
+# Families whose handler uses the accounting of its own operation.
+cdef set ACCOUNTS = set("cmps jcc jcxz lods loop loopnz loopz movs scas stos".split())
 
 cdef enum:
     KIND_CONTINUES = 1
@@ -43,16 +46,19 @@ cdef enum:
     KIND_SETS_ALL = 8
     KIND_SETS_ALL_BUT_CF = 16
     KIND_READS_CF = 32
-    KIND_NO_FLAGS = 64
+    KIND_KEEPS_FLAGS = 64
     KIND_BIT_STRING = 128
+    KIND_SHIFT = 256
+    KIND_ACCOUNTS = 512
 
-cdef uint8_t kinds[1024]
+cdef uint16_t kinds[1024]
 for _number, _name in enumerate(families()):
     kinds[_number] = (
         KIND_CONTINUES * (_name in CONTINUING) | KIND_STACK * (_name in STACK) | KIND_UNACCESSED * (_name in UNACCESSED)
         | KIND_SETS_ALL * (_name in SETS_ALL) | KIND_SETS_ALL_BUT_CF * (_name in SETS_ALL_BUT_CF)
-        | KIND_READS_CF * (_name in READS_CF) | KIND_NO_FLAGS * (_name in NO_FLAGS)
-        | KIND_BIT_STRING * (_name in BIT_STRING))
+        | KIND_READS_CF * (_name in READS_CF) | KIND_KEEPS_FLAGS * (_name in KEEPS_FLAGS)
+        | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS)
+        | KIND_ACCOUNTS * (_name in ACCOUNTS))
 
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
@@ -167,6 +173,12 @@ cdef inline void place_operands(Op *op, Insn *insn) noexcept nogil:
         op.s = insn.reg_offset
 
 
+cdef inline bint in_same_page(Cpu *cpu, uint64_t ip, uint64_t target) noexcept nogil:
+    """Do both lie in one page of linear memory? (The base of CS need not be the start of one.)"""
+    cdef uint64_t base = 0 if cpu.mode & MODE_WIDTH == MODE_64 else cpu.seg[SEG_CS].base
+    return ((ip + base) ^ (target + base)) >> 12 == 0
+
+
 cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_before) noexcept nogil:
     """Writes the operations of one instruction at `op`; returns the place after them."""
     cdef const InsnRow *row = row_of(insn)
@@ -271,7 +283,7 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         op.imm = <int64_t>target
         op.disp = 0
         bad = bad_target(cpu, target)
-        same_page = (target ^ ip) >> 12 == 0
+        same_page = in_same_page(cpu, ip, target)
         if family == FAM_JCC:
             op.x = insn.cc
             fn = jcc_handler(insn.cc, same_page, bad)
@@ -286,30 +298,38 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
 
 
 cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nogil:
-    """Replace arithmetic on registers by its quiet form where a later instruction overwrites the flags unread."""
+    """Replace arithmetic on registers by its quiet form where later instructions overwrite its flags unread.
+
+    Anything that may fault, leave or branch shows the flags: a fault must find them as the program order has them.
+    """
     cdef uint32_t index = count
-    cdef uint32_t kind
-    cdef bint dead = False, dead_but_cf = False  # all six, or all but CF, are overwritten before anyone looks
+    cdef uint32_t kind, kills, reads
+    cdef uint32_t live = FL_ARITH
     cdef OpFn quiet
     while index > 0:
         index -= 1
         kind = kinds[insns[index].family]
-        if insns[index].is_mem or not kind & (KIND_SETS_ALL | KIND_SETS_ALL_BUT_CF | KIND_NO_FLAGS):
-            dead = False
-            dead_but_cf = False
+        kills = 0
+        reads = FL_CF if kind & KIND_READS_CF else 0
+        if kind & KIND_SETS_ALL:
+            kills = FL_ARITH
+        elif kind & KIND_SETS_ALL_BUT_CF:
+            kills = FL_ARITH & ~FL_CF
+        elif kind & KIND_SHIFT and insns[index].form == FORM_RM_I:
+            if insns[index].imm & (63 if insns[index].opsize == 64 else 31):
+                kills = FL_ARITH
+        elif not kind & KIND_KEEPS_FLAGS:
+            live = FL_ARITH
             continue
-        if kind & KIND_NO_FLAGS:
+        if insns[index].is_mem and not kind & KIND_UNACCESSED:
+            live = FL_ARITH
             continue
-        if dead or dead_but_cf and kind & KIND_SETS_ALL_BUT_CF:
+        if kills and not kills & live:
             quiet = handler_of(insns[index].family, insns[index].form, insns[index].opsize, ADDRESS_QUIET)
             if quiet != NULL:
                 places[index].fn = quiet
-                continue  # it now neither sets nor reads flags
-        if kind & KIND_SETS_ALL:
-            dead = not kind & KIND_READS_CF
-            dead_but_cf = True
-        else:
-            dead_but_cf = True
+                continue
+        live = live & ~kills | reads
 
 
 cdef void fuse_pairs(Op **places, Insn *insns, uint32_t count) noexcept nogil:
@@ -379,8 +399,11 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     cdef uint8_t nothing[16]
     cdef uint64_t page2 = NO_PAGE
     cdef uint64_t room = 4096 - (physical_ip & 0xfff)   # bytes to the end of the page
-    cdef uint64_t used = 0, left, acct = 0
-    cdef uint32_t count = 0, jumps = 0
+    cdef uint64_t left, acct = 0
+    cdef uint64_t used = 0                              # how far decoding is from the start, modulo 2^64
+    cdef uint64_t chunks = 0                            # of the page: what has been decoded
+    cdef uint64_t bytes2 = 0                            # decoded from the second page
+    cdef uint32_t count = 0, jumps = 0, followed = 0
     cdef int width = 16 if mode & MODE_WIDTH == MODE_16 else 32 if mode & MODE_WIDTH == MODE_32 else 64
     cdef int length
     cdef Block *block
@@ -432,13 +455,30 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
             op.len = 1
             op.acct = acct
             op += 1
+            chunks |= chunk_mask((physical_ip + used) & 0xfff, left if left < 15 else 15)
             used += 1
             break
         op = translate_insn(cpu, &insns[count], op, ip + used, acct)
         places[count] = op - 1
         acct = (op - 1).acct
+        if page2 != NO_PAGE:
+            chunks = chunk_mask(physical_ip & 0xfff, room)
+            bytes2 = <uint64_t>length - room
+        else:
+            chunks |= chunk_mask((physical_ip + used) & 0xfff, <uint64_t>length)
         used += <uint64_t>length
         count += 1
+        if (insns[count - 1].family == FAM_JMP and insns[count - 1].form == FORM_REL and followed < FOLLOWED_JUMPS
+                and (op - 1).fn == jump_handler(True, False) and count > 1 and not mode & MODE_STEP
+                and not kinds[insns[count - 2].family] & KIND_ACCOUNTS):
+            # A jump within the page needs no operation: decoding goes on at its target, and what it costs is added
+            # to the operation before.
+            used = <uint64_t>(op - 1).imm - ip
+            op -= 1
+            (op - 1).acct = acct
+            followed += 1
+            count -= 1
+            continue
         if page2 != NO_PAGE or mode & MODE_STEP or not kinds[insns[count - 1].family] & KIND_CONTINUES:
             break
         if insns[count - 1].family == FAM_JCC:
@@ -459,6 +499,6 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     block.ip = ip
     block.mode = mode
     block.ops = <uint32_t>(op - (&block.head + 1))
-    insert_block(cpu, block, used)
+    insert_block(cpu, block, chunks, bytes2)
     cpu.blocks_decoded += 1
     return block

@@ -41,20 +41,19 @@ cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil:
     return block
 
 
-cdef void insert_block(Cpu *cpu, Block *block, uint64_t bytes) noexcept nogil:
-    """Keep the block that was built where allocate_block said; `bytes` is the length of its code."""
+cdef void insert_block(Cpu *cpu, Block *block, uint64_t chunks, uint64_t bytes2) noexcept nogil:
+    """Keep the block that was built where allocate_block said. `chunks` of its page were decoded, and the first
+    `bytes2` bytes of its second page, if it has one."""
     cdef uint64_t bucket = bucket_of(block.physical, block.ip, block.mode)
     cpu.arena_used += sizeof(Block) + block.ops * sizeof(Op)
     block.hash_next = cpu.buckets[bucket]
     cpu.buckets[bucket] = block
-    cdef uint64_t offset = block.physical & 0xfff
-    cdef uint64_t here = bytes if offset + bytes <= 4096 else 4096 - offset
-    mark_page(cpu, block, block.physical, here, 0)
+    mark_page(cpu, block, block.physical, chunks, 0)
     if block.physical2 != NO_PAGE:
-        mark_page(cpu, block, block.physical2, bytes - here, 1)
+        mark_page(cpu, block, block.physical2, chunk_mask(0, bytes2), 1)
 
 
-cdef void mark_page(Cpu *cpu, Block *block, uint64_t physical, uint64_t bytes, bint second) noexcept nogil:
+cdef void mark_page(Cpu *cpu, Block *block, uint64_t physical, uint64_t chunks, bint second) noexcept nogil:
     cdef uint64_t frame = frame_index(cpu, physical)
     cdef CodePage *page
     if frame == ~<uint64_t>0:
@@ -74,10 +73,10 @@ cdef void mark_page(Cpu *cpu, Block *block, uint64_t physical, uint64_t bytes, b
     else:
         block.page_next = page.first
     page.first = block
-    page.chunks |= chunk_mask(physical & 0xfff, bytes)
+    page.chunks |= chunks
 
 
-cdef inline uint64_t chunk_mask(uint64_t offset, uint64_t size) noexcept nogil:
+cdef uint64_t chunk_mask(uint64_t offset, uint64_t size) noexcept nogil:
     """Bits of the 64-byte pieces that [offset, offset + size) of a page touches; size is at least 1."""
     cdef uint64_t first = offset >> 6
     cdef uint64_t last = (offset + size - 1) >> 6
