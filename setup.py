@@ -22,7 +22,8 @@ sys.path.insert(0, str(SOURCE))  # the generators of the package are needed befo
 # without end. No frame pointers, no PLT and no landing pads on that path, and slow twins stay out of the fast ones.
 COMPILE_ARGS = [
     "-O2", "-Wall", "-Wno-sign-compare", "-Wno-unused-function", "-fno-strict-aliasing", "-fwrapv",
-    "-foptimize-sibling-calls", "-fno-inline-functions-called-once", "-fno-plt",
+    "-foptimize-sibling-calls", "-fno-inline-functions-called-once", "-fno-inline-small-functions",
+    "-fno-inline-functions", "-fno-plt",
     "-fomit-frame-pointer", "-fno-stack-protector", "-fcf-protection=none", "-fvisibility=hidden",
 ]  # fmt: skip
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("CYTHON_CLINE_IN_TRACEBACK", "0")]
