@@ -24,6 +24,9 @@ from hvmx.hvm.board import Board
 from hvmx.hvm.console import KeySource, null_sink
 from hvmx.hvm.device import Sink
 
+INTERRUPT_FLAG = 1 << 9
+"""IF of RFLAGS."""
+
 VGA_HOLE = (0xA0000, 0x20000)
 """Where a PC has display memory: this board has no display, so nothing answers there."""
 
@@ -115,7 +118,7 @@ class Machine:
         self._keys = keys
         self._stop: Stop | None = None
         self._limit: float | None = None
-        controls.install_defaults(self.cpu, self.exits, paging)
+        controls.install_defaults(self.cpu, self.exits, paging, round(self.profile.user_device.cycles))
         self.cpu.poll = self._poll
         if board:
             self.board = Board(
@@ -188,6 +191,8 @@ class Machine:
         from hvmx.pv import start_of_day
 
         self.domain = start_of_day(self, image)
+        # A dom0's ports are the machine's own: nothing stands between.
+        controls.install_devices(self.exits, user_device=0)
         return image.description
 
     # --- running --------------------------------------------------------------------------------------------------
@@ -205,6 +210,8 @@ class Machine:
     def step(self) -> Stop:
         """Execute exactly one instruction, or take one interrupt or exception."""
         self._stop = None
+        if self.board is not None:
+            self.cpu.deadline = self.board.next_event()
         return self._result(self.cpu.step())
 
     def request_stop(self, stop: Stop) -> None:
@@ -218,19 +225,31 @@ class Machine:
         return Stop(_CORE_STOPS[core_stop])
 
     def on_idle(self) -> bool:
-        """The processor is halted and nothing is due: True when input has come that may wake it."""
-        if self._keys is None or self.board is None:
+        """The processor is halted and nothing is due: True when input has come that may wake it, or time is up."""
+        if self._keys is None or self.board is None or not self.cpu.rflags & INTERRUPT_FLAG:
             return False
-        data = self._keys.wait(self.board.serial.room)
+        data = self._keys.wait(self.board.serial.room, self._seconds_left())
         if data:
             self.board.input.enter(data)
             self.cpu.deadline = self.board.next_event()
-        return bool(data)
+            return True
+        return self._over()
 
-    def _poll(self) -> None:
+    def _seconds_left(self) -> float | None:
+        return None if self._limit is None else max(0.0, self._limit - time.monotonic())
+
+    def _over(self) -> bool:
+        """Whether host time is up, or the user has had enough: the run then stops."""
         if self._limit is not None and time.monotonic() >= self._limit:
             self.request_stop(Stop(StopKind.TIMEOUT))
-        if self._keys is not None and self.board is not None:
+        elif self._keys is not None and self._keys.quit:
+            self.request_stop(Stop(StopKind.REQUESTED, reason="Ctrl-A x"))
+        else:
+            return False
+        return True
+
+    def _poll(self) -> None:
+        if not self._over() and self._keys is not None and self.board is not None:
             data = self._keys.poll(self.board.serial.room)
             if data:
                 self.board.input.enter(data)

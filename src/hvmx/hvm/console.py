@@ -20,14 +20,15 @@ def null_sink(data: bytes) -> None:
 
 
 class StreamSink:
-    """Writes to a binary stream; a line at a time, and the rest at `flush`, which a prompt needs."""
+    """Writes to a binary stream: at once to a terminal, else a line at a time, and the rest at `flush`."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._interactive = stream.isatty()
 
     def __call__(self, data: bytes) -> None:
         self._stream.write(data)
-        if b"\n" in data:
+        if self._interactive or b"\n" in data:
             self._stream.flush()
 
     def flush(self) -> None:

@@ -10,7 +10,7 @@ from hvmx.hvm.handlers import io_instruction, mmio
 
 if TYPE_CHECKING:
     from hvmx.core.vcpu import Exit, Vcpu
-    from hvmx.exits import Exits
+    from hvmx.exits import Exits, Handler
 
 # Bits of Vcpu.controls (CTL_* in core/state.h).
 HLT, INVLPG, RDPMC, RDTSC = 1, 2, 4, 8
@@ -29,6 +29,9 @@ CR4_GUEST_OWNED = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
 PASSED_MSRS = (0x10, 0x174, 0x175, 0x176, 0xC0000100, 0xC0000101, 0xC0000102)
 """TSC, SYSENTER_*, FS and GS base: the MSRs that KVM lets a guest reach without an exit."""
 
+KERNEL_PORTS = frozenset((0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1, 0x40, 0x41, 0x42, 0x43, 0x61))
+"""PIC pair, PIT and the speaker's port: the devices of this board that KVM has in the kernel. All others are QEMU's."""
+
 
 def complete(vcpu: Vcpu, exit: Exit) -> None:
     """Let the operation happen: the processor's own semantics go on when the handler returns."""
@@ -39,24 +42,36 @@ def hlt(vcpu: Vcpu, exit: Exit) -> None:
     vcpu.halt()
 
 
-def io(vcpu: Vcpu, exit: Exit) -> None:
-    """Port I/O goes to the board; without one, as with nothing plugged in, reads give all ones."""
-    if vcpu.board is None:
-        if exit.is_in:
+def port_io(user_device: int) -> Handler:
+    """A handler of port I/O: it goes to the board; without one, as with nothing plugged in, reads give all ones.
+
+    An access to a device that lives in user space costs ``user_device`` guest cycles more.
+    """
+
+    def io(vcpu: Vcpu, exit: Exit) -> None:
+        if vcpu.board is not None:
+            io_instruction(vcpu, exit)
+            vcpu.deadline = vcpu.board.next_event()
+        elif exit.is_in:
             exit.value = (1 << 8 * exit.width) - 1
-        return
-    io_instruction(vcpu, exit)
-    vcpu.deadline = vcpu.board.next_event()
+        if exit.port not in KERNEL_PORTS:
+            vcpu.charge(user_device)
+
+    return io
 
 
-def memory_mapped_io(vcpu: Vcpu, exit: Exit) -> None:
-    """Accesses outside of RAM go to the board; without one, reads give all ones."""
-    if vcpu.board is None:
-        if not exit.is_write:
+def memory_mapped_io(user_device: int) -> Handler:
+    """A handler of accesses outside of RAM, as ``port_io``'s."""
+
+    def access(vcpu: Vcpu, exit: Exit) -> None:
+        if vcpu.board is not None:
+            mmio(vcpu, exit)
+            vcpu.deadline = vcpu.board.next_event()
+        elif not exit.is_write:
             exit.value = (1 << 8 * exit.width) - 1
-        return
-    mmio(vcpu, exit)
-    vcpu.deadline = vcpu.board.next_event()
+        vcpu.charge(user_device)
+
+    return access
 
 
 DEFAULT_HANDLERS = {
@@ -74,25 +89,30 @@ DEFAULT_HANDLERS = {
     ExitReason.VMCALL: complete,
     ExitReason.CR_ACCESS: complete,
     ExitReason.DR_ACCESS: complete,
-    ExitReason.IO_INSTRUCTION: io,
     ExitReason.MSR_READ: complete,
     ExitReason.MSR_WRITE: complete,
     ExitReason.PAUSE_INSTRUCTION: complete,
     ExitReason.GDTR_IDTR: complete,
     ExitReason.LDTR_TR: complete,
     ExitReason.EPT_VIOLATION: complete,
-    ExitReason.EPT_MISCONFIG: memory_mapped_io,
     ExitReason.RDTSCP: complete,
     ExitReason.WBINVD: complete,
 }
 
 
-def install_defaults(vcpu: Vcpu, exits: Exits, paging: str) -> None:
+def install_devices(exits: Exits, user_device: int) -> None:
+    """Let ports and memory-mapped registers reach the board, at this price for devices in user space."""
+    exits.on(ExitReason.IO_INSTRUCTION, port_io(user_device))
+    exits.on(ExitReason.EPT_MISCONFIG, memory_mapped_io(user_device))
+
+
+def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, user_device: int = 0) -> None:
     """Set the controls and a handler for every reason; ``paging`` is ``ept`` or ``shadow``."""
     if paging not in ("ept", "shadow"):
         raise ValueError(f"paging {paging!r} is neither 'ept' nor 'shadow'")
     for reason, handler in DEFAULT_HANDLERS.items():
         exits.on(reason, handler)
+    install_devices(exits, user_device)
     controls = HLT | CPUID | WBINVD | MOV_DR | EXTERNAL_INTERRUPT
     if paging == "ept":
         controls |= EPT
