@@ -153,6 +153,7 @@ class Simulated:
         cpu.rsp = _KERNEL + _STACK
         cpu.step()
         assert cpu.cs == selectors["cs"], f"not in user code after IRETQ: CS {cpu.cs:#x}, RIP {cpu.rip:#x}"
+        cpu.rsp = gpr[4]  # IRET to a 16-bit stack leaves the upper half of ESP; the native kernel makes up for that
 
     def _store(self) -> dict[str, Any]:
         cpu = self._cpu
