@@ -39,6 +39,10 @@ cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop no
 # Families whose handler uses the accounting of its own operation.
 cdef set ACCOUNTS = set("cmps jcc jcxz lods loop loopnz loopz movs scas stos".split())
 
+# Families with a segment, control or debug register as operand: Op.d or Op.s is its number.
+cdef set NUMBERED = set("""mov_from_sreg mov_to_sreg push_sreg pop_sreg mov_from_cr mov_to_cr mov_from_dr
+    mov_to_dr""".split())
+
 cdef enum:
     KIND_CONTINUES = 1
     KIND_STACK = 2
@@ -50,6 +54,7 @@ cdef enum:
     KIND_BIT_STRING = 128
     KIND_SHIFT = 256
     KIND_ACCOUNTS = 512
+    KIND_NUMBERED = 1024
 
 cdef uint16_t kinds[1024]
 for _number, _name in enumerate(families()):
@@ -58,7 +63,7 @@ for _number, _name in enumerate(families()):
         | KIND_SETS_ALL * (_name in SETS_ALL) | KIND_SETS_ALL_BUT_CF * (_name in SETS_ALL_BUT_CF)
         | KIND_READS_CF * (_name in READS_CF) | KIND_KEEPS_FLAGS * (_name in KEEPS_FLAGS)
         | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS)
-        | KIND_ACCOUNTS * (_name in ACCOUNTS))
+        | KIND_ACCOUNTS * (_name in ACCOUNTS) | KIND_NUMBERED * (_name in NUMBERED))
 
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
@@ -161,16 +166,17 @@ cdef inline void place_memory(Op *op, Insn *insn, uint64_t ip) noexcept nogil:
             op.disp = <uint32_t>op.disp
 
 
-cdef inline void place_operands(Op *op, Insn *insn) noexcept nogil:
+cdef inline void place_operands(Op *op, Insn *insn, bint numbered) noexcept nogil:
     """Register operands: d is the destination, s the source (see the conventions of insn.h's forms)."""
+    cdef uint8_t reg = insn.reg if numbered else insn.reg_offset
     if insn.form == FORM_R_RM or insn.form == FORM_R_RM_I:
-        op.d = insn.reg_offset
+        op.d = reg
         op.s = insn.rm_offset
     elif insn.form == FORM_R:
-        op.d = insn.reg_offset
+        op.d = reg
     else:
         op.d = insn.rm_offset
-        op.s = insn.reg_offset
+        op.s = reg
 
 
 cdef inline bint in_same_page(Cpu *cpu, uint64_t ip, uint64_t target) noexcept nogil:
@@ -269,7 +275,7 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         op.x |= 16
     if insn.prefixes & PREFIX_REPNE:
         op.x |= 32
-    place_operands(op, insn)
+    place_operands(op, insn, kind & KIND_NUMBERED != 0)
     if insn.is_mem and (address == ADDRESS_32 or address == ADDRESS_64 or kind & KIND_UNACCESSED) and not kind & KIND_STACK:
         place_memory(op, insn, ip)
     if form == FORM_I_I:

@@ -130,6 +130,7 @@ cdef void run(Cpu *cpu) noexcept nogil:
             take_interrupt(cpu)
         elif cpu.pending & PEND_INTR and not cpu.halted:
             cpu.window = 1
+        settle(cpu)
         if cpu.fault:
             answer_fault(cpu)
             continue
@@ -165,7 +166,7 @@ cdef void run_blocks(Cpu *cpu) noexcept nogil:
         if op == NULL:
             return
         op.fn(cpu, op)
-        if cpu.fault or cpu.pending or cpu.halted or cpu.shadow:
+        if cpu.fault or cpu.pending or cpu.halted or cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff:
             break
     if before and not cpu.fault:
         cpu.dr6_pending |= 1 << 14
