@@ -42,6 +42,14 @@ def hlt(vcpu: Vcpu, exit: Exit) -> None:
     vcpu.halt()
 
 
+def cr_access(vcpu: Vcpu, exit: Exit) -> None:
+    """MOV CR, CLTS, LMSW: let it happen, and let the guest read back what it wrote to host-owned bits."""
+    if exit.is_write and exit.number == 0:
+        vcpu.cr0_shadow = exit.value
+    elif exit.is_write and exit.number == 4:
+        vcpu.cr4_shadow = exit.value
+
+
 def port_io(user_device: int) -> Handler:
     """A handler of port I/O: it goes to the board; without one, as with nothing plugged in, reads give all ones.
 
@@ -87,7 +95,7 @@ DEFAULT_HANDLERS = {
     ExitReason.RDPMC: complete,
     ExitReason.RDTSC: complete,
     ExitReason.VMCALL: complete,
-    ExitReason.CR_ACCESS: complete,
+    ExitReason.CR_ACCESS: cr_access,
     ExitReason.DR_ACCESS: complete,
     ExitReason.MSR_READ: complete,
     ExitReason.MSR_WRITE: complete,
