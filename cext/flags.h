@@ -19,7 +19,7 @@ static inline uint64_t read_rflags(const Cpu *cpu)
 static inline void write_rflags(Cpu *cpu, uint64_t flags)
 {
     uint64_t cf = flags & FL_CF, zf = !!(flags & FL_ZF), sf = !!(flags & FL_SF), pf = !!(flags & FL_PF);
-    cpu->rflags = flags & ~(uint64_t)(FL_ARITH | 2);
+    cpu->rflags = (flags & ~(uint64_t)FL_ARITH) | 2;
     cpu->fl_res = zf ? 0 : 1;
     cpu->fl_cf = cf | (pf != zf) << 8 | sf << 16;
     cpu->fl_aux = (int64_t)((flags & FL_AF) | (uint64_t)(!!(flags & FL_OF) != cf) << 63);

@@ -211,6 +211,7 @@ void wake(struct domain *d);
 uint64_t system_time(const struct domain *d);
 void start_time(struct domain *d, uint64_t epoch);
 void schedule(struct domain *d);
+void board_scheduled(struct domain *d);
 int xen_event(Cpu *cpu);
 int xen_deadline(Cpu *cpu);
 void enter_runstate(struct domain *d, int state);

@@ -54,10 +54,13 @@ enum { EXIT_CPUID = 10, EXIT_IO = 30, FORCED_CPUID_BYTES = 7 };
 static int take_exit(Cpu *cpu)
 {
     charge_fraction(cpu, cpu->exit_cost[cpu->exit.reason]);
-    if (cpu->vmexit(cpu) == 0)
-        return 1;
-    cpu->fault = FAULT_ABORT;
-    return 0;
+    if (cpu->vmexit(cpu)) {
+        cpu->fault = FAULT_ABORT;
+        return 0;
+    }
+    if (cpu->exit.reason == EXIT_IO) /* a device may have something else to do next */
+        board_scheduled(cpu->pv);
+    return 1;
 }
 
 /* --- CPUID ------------------------------------------------------------------------------------------------------------ */

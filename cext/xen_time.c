@@ -61,6 +61,13 @@ void schedule(struct domain *d)
     d->cpu->deadline = cycle < d->board_deadline ? cycle : d->board_deadline;
 }
 
+/* The board has put its next deadline into Cpu.deadline: the domain's own comes beside it. */
+void board_scheduled(struct domain *d)
+{
+    d->board_deadline = d->cpu->deadline;
+    schedule(d);
+}
+
 void enter_runstate(struct domain *d, int state)
 {
     struct vcpu_runstate_info *run = &d->runstate;

@@ -79,20 +79,20 @@ NOT_IN_XEN = {"e820_entry", "evtchn_port"}  # described below, each against what
 
 def constants() -> list[str]:
     """Every constant that xen_abi.h names."""
-    text = re.sub(r"/\*.*?\*/", "", ABI.read_text(), flags=re.S)
+    text = re.sub(r"/\*.*?\*/", "", ABI.read_text(), flags=re.DOTALL)
     names = []
-    for body in re.findall(r"enum\s*\{(.*?)\}", text, flags=re.S):
+    for body in re.findall(r"enum\s*\{(.*?)\}", text, flags=re.DOTALL):
         names += re.findall(r"(\w+)\s*=", body)
     names += [
         name
-        for name, value in re.findall(r"^#define (\w+)[ \t]+(\S.*)$", text, flags=re.M)
+        for name, value in re.findall(r"^#define (\w+)[ \t]+(\S.*)$", text, flags=re.MULTILINE)
         if name not in {"MMU_UPDATE_PREEMPTED", "MEMOP_EXTENT_SHIFT"}  # Xen's, but not in its public headers
     ]
     return names
 
 
 def structures() -> set[str]:
-    return set(re.findall(r"^struct (\w+) \{", ABI.read_text(), flags=re.M))
+    return set(re.findall(r"^struct (\w+) \{", ABI.read_text(), flags=re.MULTILINE))
 
 
 def observe(directory: Path, name: str, includes: str, lines: list[str]) -> list[str]:
@@ -108,7 +108,9 @@ def test_every_number_and_layout_is_xens(tmp_path: Path) -> None:
         missing = "Xen's headers (libxen-dev) are not installed"
         assert "CI" not in os.environ, missing
         pytest.skip(missing)
-    assert structures() - NOT_IN_XEN - {"xen_machphys_mfn_list"} == set(SAME), "a structure is in no comparison"
+    assert structures() - NOT_IN_XEN - {"xen_machphys_mfn_list"} == set(SAME), (
+        "a structure is in no comparison"
+    )
     errors = [name for name in constants() if re.fullmatch(r"XEN_E[A-Z0-9]+", name)]
     assert len(errors) > 10
     lines = [f'printf("{name} %llx\\n", (unsigned long long){name});' for name in constants()]
@@ -118,9 +120,7 @@ def test_every_number_and_layout_is_xens(tmp_path: Path) -> None:
             f'printf("{structure}.{member} %zu\\n", offsetof(struct {structure}, {member}));'
             for member in members.split()
         ]
-    ours = observe(
-        tmp_path, "ours", f'#include <stddef.h>\n#include <stdio.h>\n#include "{ABI}"', lines
-    )
+    ours = observe(tmp_path, "ours", f'#include <stddef.h>\n#include <stdio.h>\n#include "{ABI}"', lines)
     theirs = observe(tmp_path, "theirs", INCLUDES, lines)
     assert ours == theirs
 
@@ -134,12 +134,14 @@ def test_the_two_shapes_without_a_name_in_xen_stand_for_xens(tmp_path: Path) -> 
         tmp_path,
         "shapes",
         INCLUDES,
-        ['printf("%zu %zu %zu\\n", sizeof(struct evtchn_close), sizeof(struct evtchn_send), sizeof(struct evtchn_unmask));'],
+        [
+            'printf("%zu %zu %zu\\n", sizeof(struct evtchn_close), sizeof(struct evtchn_send), sizeof(struct evtchn_unmask));'
+        ],
     )
     ours = observe(
         tmp_path,
         "port",
         f'#include <stdio.h>\n#include "{ABI}"',
-        ['size_t size = sizeof(struct evtchn_port);', 'printf("%zu %zu %zu\\n", size, size, size);'],
+        ["size_t size = sizeof(struct evtchn_port);", 'printf("%zu %zu %zu\\n", size, size, size);'],
     )
     assert ours == theirs

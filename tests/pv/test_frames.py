@@ -203,7 +203,9 @@ def some_page(guest: Guest, choice: int) -> int:
     return tables[choice - 12] if choice >= 12 else FIRST_FREE + choice
 
 
-ENTRY_FLAGS = st.sampled_from([0, PRESENT, PRESENT | USER, LEAF, LEAF & ~USER, LEAF | 0x80, LEAF | 0x100, LEAF | 1 << 62])
+ENTRY_FLAGS = st.sampled_from(
+    [0, PRESENT, PRESENT | USER, LEAF, LEAF & ~USER, LEAF | 0x80, LEAF | 0x100, LEAF | 1 << 62]
+)
 STEP = st.one_of(
     st.tuples(st.just("write"), st.integers(0, 16), st.integers(0, 3), st.integers(0, 16), ENTRY_FLAGS),
     st.tuples(st.just("map"), st.integers(0, 11), st.just(0), st.integers(0, 16), ENTRY_FLAGS),

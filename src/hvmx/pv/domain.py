@@ -16,8 +16,7 @@ class Domain:
 
     ``frequency`` is the guest's clock in guest cycles a second, ``epoch`` its wall clock at cycle 0 in seconds since
     1970; both are all that the guest ever learns of time. ``privileged`` makes it a dom0: console by ``console_io``,
-    ports of the machine's board. ``console`` receives what it prints, ``report`` exceptions of the console and of
-    hypercalls in Python.
+    ports of the machine's board. ``console`` receives what it prints.
     """
 
     def __init__(
@@ -28,7 +27,6 @@ class Domain:
         epoch: int,
         privileged: bool,
         console: Callable[[bytes], object],
-        report: Callable[[BaseException], object],
         update_cost: int = 0,
         entry_cost: int = 0,
     ) -> None:
@@ -39,7 +37,6 @@ class Domain:
             privileged=privileged,
             console=console,
             names=XEN_HYPERCALLS,
-            report=report,
             update_cost=update_cost,
             entry_cost=entry_cost,
         )

@@ -10,6 +10,7 @@ a multiple of 4 MiB.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvmx.boot import ImageError, XenImage
+from hvmx.boot.prepared import Octets
 
 from .domain import SIF_INITDOMAIN, Domain
 from .xen import XenDomain
@@ -73,7 +75,7 @@ class Pages:
         """The page-table entry that maps a page."""
         return self.frame(page) << 12 | flags
 
-    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, address: int, data: Octets) -> None:
         """Write at an address of the domain's own, contiguous, memory."""
         source = np.frombuffer(data, np.uint8)
         done = 0
@@ -201,12 +203,10 @@ def _map_all(image: XenImage, pages: Pages, layout: Layout, list_bytes: int) -> 
     return tables, count
 
 
-def build(
-    domain: Domain, memory: NDArray[np.uint8], image: XenImage, command_line: str, ramdisk: bytes
-) -> None:
+def build(domain: Domain, memory: NDArray[np.uint8], image: XenImage, ramdisk: Octets) -> None:
     """Lay the start of day out in ``memory`` (all of the machine's) and load the processor for it."""
     xen = domain.xen
-    text = command_line.encode()
+    text = image.command_line.encode()
     if image.bits != 64:
         raise ImageError(f"{image.description}: only 64-bit PV kernels are supported")
     if len(text) >= COMMAND_LINE_BYTES:
@@ -268,19 +268,20 @@ def build(
 
 
 def start_of_day(
-    machine: Any, image: XenImage, command_line: str = "", ramdisk: bytes = b"", *, privileged: bool = True
+    vcpu: Any,
+    image: XenImage,
+    *,
+    frequency: int,
+    epoch: int,
+    console: Callable[[bytes], object],
+    privileged: bool = True,
 ) -> Domain:
-    """Make the machine a Xen domain that stands before its first instruction.
+    """Make the processor ``vcpu`` a Xen domain's that stands before its first instruction.
 
-    Raises ``ImageError`` where the image, the ramdisk or the command line do not fit.
+    The arguments are those of ``Domain``. Raises ``ImageError`` where the image, its ramdisk or its command line do
+    not fit.
     """
-    domain = Domain(
-        machine.cpu,
-        frequency=machine.profile.hz,
-        epoch=machine.epoch,
-        privileged=privileged,
-        console=machine.console,
-        report=machine.report,
-    )
-    build(domain, machine.memory, image, command_line, ramdisk)
+    domain = Domain(vcpu, frequency=frequency, epoch=epoch, privileged=privileged, console=console)
+    ramdisk = image.modules[0].data if image.modules else b""
+    build(domain, vcpu.memory, image, ramdisk)
     return domain

@@ -38,6 +38,7 @@ cdef extern from "xen.h" nogil:
         DOMAIN_SHUT_DOWN
         DOMAIN_CRASHED
     struct domain:
+        Cpu *cpu
         hypercall_table table
         uint64_t nr_pages, reserved, frame_count
         uint64_t shared_info_frame
@@ -59,6 +60,7 @@ cdef extern from "xen.h" nogil:
     int xen_start(domain *, const domain_start *)
     uint32_t xen_console_input(domain *, const uint8_t *, uint32_t)
     uint64_t system_time(const domain *)
+    void board_scheduled(domain *)
     enum:
         SIF_PRIVILEGED
         SIF_INITDOMAIN

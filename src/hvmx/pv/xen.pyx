@@ -89,7 +89,22 @@ cdef class Hypercalls:
     cdef object owner          # keeps the memory of the table
     cdef list functions        # what is registered from Python
     cdef object names
-    cdef object report         # called with an exception that a Python function raised
+    cdef Cpu *cpu
+    cdef object error          # that a function in Python, or the console, raised
+
+    cdef int report(self, object error) except -1:
+        """Keep an exception, the first one, for whoever runs the machine, and stop it."""
+        if self.error is None:
+            self.error = error
+        self.cpu.pending |= PEND_STOP
+        return 0
+
+    def raise_error(self):
+        """Raise what a function in Python, or the console, raised since the last time; nothing if nothing did."""
+        error = self.error
+        self.error = None
+        if error is not None:
+            raise error
 
     def register(self, uint32_t number, function, *, user=None):
         """Answer a number by `function`: a capsule named "hvmx.hypercall" that holds a C function, or a callable that
@@ -182,13 +197,13 @@ cdef int64_t python_answer(PythonHypercall entry, hvmx_hypercall *call) noexcept
         view.call = NULL
 
 
-cdef Hypercalls face(hypercall_table *table, object owner, object names, object report):
+cdef Hypercalls face(hypercall_table *table, Cpu *cpu, object owner, object names):
     cdef Hypercalls result = Hypercalls.__new__(Hypercalls)
     result.table = table
     result.owner = owner
     result.functions = []
     result.names = names
-    result.report = report
+    result.cpu = cpu
     return result
 
 
@@ -200,13 +215,13 @@ cdef class VmcallTable:
     cdef object vcpu
     cdef readonly Hypercalls hypercalls
 
-    def __cinit__(self, vcpu, uint64_t frequency, uint64_t epoch, names, report):
+    def __cinit__(self, vcpu, uint64_t frequency, uint64_t epoch, names):
         vmcall_init(&self.state, frequency, epoch)
         self.vcpu = vcpu
         self.cpu = <Cpu *><uint64_t>vcpu.state_address
         self.cpu.vmcall = vmcall_dispatch
         self.cpu.vmcall_table = &self.state
-        self.hypercalls = face(&self.state.table, None, names, report)
+        self.hypercalls = face(&self.state.table, self.cpu, vcpu, names)
 
     def __dealloc__(self):
         self.cpu.vmcall = NULL
@@ -219,10 +234,9 @@ cdef class XenDomain:
     cdef domain *state
     cdef object vcpu
     cdef object console
-    cdef object report
     cdef readonly Hypercalls hypercalls
 
-    def __cinit__(self, vcpu, *, uint64_t frequency, uint64_t epoch, bint privileged, console, names, report,
+    def __cinit__(self, vcpu, *, uint64_t frequency, uint64_t epoch, bint privileged, console, names,
                   uint32_t update_cost=0, uint32_t entry_cost=0):
         cdef domain_config config
         memset(&config, 0, sizeof(config))
@@ -235,11 +249,10 @@ cdef class XenDomain:
         config.owner = <void *>self
         self.vcpu = vcpu
         self.console = console
-        self.report = report
         self.state = xen_create(<Cpu *><uint64_t>vcpu.state_address, &config)
         if self.state == NULL:
             raise ValueError(f"memory of {vcpu.memory_bytes:#x} bytes is too small for a PV domain")
-        self.hypercalls = face(&self.state.table, None, names, report)
+        self.hypercalls = face(&self.state.table, self.state.cpu, vcpu, names)
 
     def __dealloc__(self):
         if self.state != NULL:
@@ -292,6 +305,10 @@ cdef class XenDomain:
         """Nanoseconds of Xen's system time."""
         return system_time(self.state)
 
+    def board_scheduled(self):
+        """The board has set the processor's deadline: keep the domain's own beside it."""
+        board_scheduled(self.state)
+
     @property
     def running(self):
         return self.state.state == DOMAIN_RUNNING
@@ -322,4 +339,4 @@ cdef void console_text(XenDomain domain, const char *text, uint32_t size) noexce
     try:
         domain.console((<const char *>text)[:size])
     except BaseException as error:
-        domain.report(error)
+        domain.hypercalls.report(error)
