@@ -114,9 +114,11 @@ static void build_descriptor_tables(struct domain *d, uint64_t *next)
 static int build_memory(struct domain *d)
 {
     Cpu *cpu = d->cpu;
-    /* Without devices in memory below 4 GiB, RAM has no hole there. */
+    /* A domain has no devices in memory: RAM is in one piece, without the holes that a board has made in it. */
     cpu->ram_low += cpu->ram_high;
     cpu->ram_high = 0;
+    for (uint64_t page = 0; page < cpu->ram_low >> 12; page++)
+        cpu->page_flags[page] &= (uint8_t)~(PAGE_HOLE | PAGE_ROM);
     d->frame_count = cpu->ram_low >> 12;
     d->m2p_frames = (d->frame_count + 511) / 512;
     uint64_t own = d->m2p_frames + (d->m2p_frames + 511) / 512 + GRANT_FRAMES + 8;
@@ -180,6 +182,8 @@ struct domain *xen_create(Cpu *cpu, const struct domain_config *config)
         d->store_port = host_port(d);
         d->console_port = host_port(d);
     }
+    cpu->controls &= CTL_CPUID; /* nothing else exits: the rest faults at ring 3, or is a hypercall */
+    cpu->exception_bitmap = 0;
     cpu->pv = d;
     cpu->pv_hypercall = xen_hypercall;
     cpu->pv_exception = xen_exception;

@@ -20,9 +20,12 @@ from hvmx.core.vcpu import Vcpu
 from hvmx.cost import Profile, load_profile
 from hvmx.exits import Exits
 from hvmx.hvm import controls
-from hvmx.hvm.board import Board
+from hvmx.hvm.board import EPOCH, Board
 from hvmx.hvm.console import KeySource, null_sink
 from hvmx.hvm.device import Sink
+from hvmx.pv import Domain, start_of_day
+from hvmx.pv.numbers import KVM_HYPERCALLS
+from hvmx.pv.xen import Hypercalls, VmcallTable
 
 INTERRUPT_FLAG = 1 << 9
 """IF of RFLAGS."""
@@ -113,7 +116,8 @@ class Machine:
         self.exits = Exits(self.cpu)
         self.clock = Clock(self.cpu, self.profile.hz)
         self.board: Board | None = None
-        self.domain: Any = None
+        self.domain: Domain | None = None
+        self._vmcall = VmcallTable(self.cpu, self.profile.hz, EPOCH, KVM_HYPERCALLS)
         self._serial = serial
         self._keys = keys
         self._stop: Stop | None = None
@@ -188,9 +192,9 @@ class Machine:
             setattr(cpu, name, value)
 
     def _load_xen(self, image: boot.XenImage) -> str:
-        from hvmx.pv import start_of_day
-
-        self.domain = start_of_day(self, image)
+        self.domain = start_of_day(
+            self.cpu, image, frequency=self.profile.hz, epoch=EPOCH, console=self._serial
+        )
         # A dom0's ports are the machine's own: nothing stands between.
         controls.install_devices(self.exits, user_device=0)
         return image.description
@@ -203,16 +207,21 @@ class Machine:
         """
         self._stop = None
         self._limit = None if timeout is None else time.monotonic() + timeout
-        if self.board is not None:
-            self.cpu.deadline = self.board.next_event()
+        self._schedule()
         return self._result(self.cpu.run(cycles))
 
     def step(self) -> Stop:
         """Execute exactly one instruction, or take one interrupt or exception."""
         self._stop = None
+        self._schedule()
+        return self._result(self.cpu.step())
+
+    def _schedule(self) -> None:
+        """The next thing that the board, and beside it a domain, has to do."""
         if self.board is not None:
             self.cpu.deadline = self.board.next_event()
-        return self._result(self.cpu.step())
+            if self.domain is not None:
+                self.domain.board_scheduled()
 
     def request_stop(self, stop: Stop) -> None:
         """Let ``run`` return ``stop`` after the present instruction."""
@@ -220,9 +229,20 @@ class Machine:
         self.cpu.stop()
 
     def _result(self, core_stop: int) -> Stop:
+        self.hypercalls.raise_error()
         if self._stop is not None:
             return self._stop
+        if self.domain is not None and not self.domain.running:
+            return self._domain_end(self.domain)
         return Stop(_CORE_STOPS[core_stop])
+
+    @staticmethod
+    def _domain_end(domain: Domain) -> Stop:
+        if domain.crash_reason is not None:
+            return Stop(StopKind.CRASHED, reason=domain.crash_reason)
+        reason = domain.shutdown_reason
+        kind = {"poweroff": StopKind.POWEROFF, "reboot": StopKind.RESET}.get(reason or "", StopKind.CRASHED)
+        return Stop(kind, reason=f"the domain shut itself down: {reason}")
 
     def on_idle(self) -> bool:
         """The processor is halted and nothing is due: True when input has come that may wake it, or time is up."""
@@ -231,7 +251,7 @@ class Machine:
         data = self._keys.wait(self.board.serial.room, self._seconds_left())
         if data:
             self.board.input.enter(data)
-            self.cpu.deadline = self.board.next_event()
+            self._schedule()
             return True
         return self._over()
 
@@ -253,13 +273,18 @@ class Machine:
             data = self._keys.poll(self.board.serial.room)
             if data:
                 self.board.input.enter(data)
-                self.cpu.deadline = self.board.next_event()
+                self._schedule()
 
     def _reset(self) -> None:
         self.request_stop(Stop(StopKind.RESET))
 
     def _set_a20(self, enabled: bool) -> None:
         self.cpu.a20 = enabled
+
+    @property
+    def hypercalls(self) -> Hypercalls:
+        """The hypercall table: Xen's of a PV domain, otherwise that of VMCALL, with KVM's numbers."""
+        return self._vmcall.hypercalls if self.domain is None else self.domain.hypercalls
 
     # --- looking --------------------------------------------------------------------------------------------------
     @property
@@ -279,8 +304,7 @@ class Machine:
             for reason, row in self.exits.statistics().items()
         }
         result = {"guest_cycles": self.cpu.cycles, **self.cpu.counters(), "exits": exits}
-        if self.domain is not None:
-            result["hypercalls_by_name"] = self.domain.counts()
+        result["hypercalls_by_name"] = self.hypercalls.counts()
         return result
 
     def state_hash(self) -> str:

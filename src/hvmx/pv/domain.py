@@ -66,6 +66,10 @@ class Domain:
         code = self.xen.shutdown_code
         return None if code is None else SHUTDOWN_REASONS[code]
 
+    def board_scheduled(self) -> None:
+        """The board has set the processor's deadline: the domain's own comes beside it."""
+        self.xen.board_scheduled()
+
     def input(self, text: bytes) -> int:
         """Bytes typed at the domain's console; returns how many there was room for."""
         return self.xen.input(text)

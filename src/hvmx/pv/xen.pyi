@@ -27,13 +27,7 @@ class Hypercalls:
 
 class VmcallTable:
     hypercalls: Hypercalls
-    def __init__(
-        self,
-        vcpu: Any,
-        frequency: int,
-        epoch: int,
-        names: Mapping[int, str],
-    ) -> None: ...
+    def __init__(self, vcpu: Any, frequency: int, epoch: int, names: Mapping[int, str]) -> None: ...
 
 class XenDomain:
     hypercalls: Hypercalls
