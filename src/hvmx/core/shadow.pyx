@@ -49,8 +49,11 @@ cdef bint fault_exit(Cpu *cpu, Op *op, uint64_t address, uint32_t error) noexcep
     cpu.exit.linear = address
     cpu.exit.number = VEC_PF
     cpu.exit.error_code = error
+    cpu.exit.host_only = 1
     cpu.shadow_faults += 1
-    return memory_exit(cpu, op, EXIT_EXCEPTION)
+    cdef bint go_on = memory_exit(cpu, op, EXIT_EXCEPTION)
+    cpu.exit.host_only = 0
+    return go_on
 
 
 cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Translation *found) noexcept nogil:

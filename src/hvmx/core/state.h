@@ -123,6 +123,7 @@ typedef struct {
     uint32_t width;              /* bytes, for ports and MMIO */
     uint32_t is_write;           /* to the device, MSR or register */
     uint32_t error_code;         /* for exceptions */
+    uint32_t host_only;          /* an exception that the guest does not have: shadow paging's own page faults */
 } ExitInfo;
 
 /* Controls, as in a VMCS: what is set exits, what is clear runs natively. */

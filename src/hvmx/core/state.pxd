@@ -254,7 +254,7 @@ cdef extern from "state.h" nogil:
         uint32_t number
         uint32_t width
         uint32_t is_write
-        uint32_t error_code
+        uint32_t error_code, host_only
 
     ctypedef struct Cpu:
         uint64_t r[17]

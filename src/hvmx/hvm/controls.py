@@ -42,6 +42,12 @@ def hlt(vcpu: Vcpu, exit: Exit) -> None:
     vcpu.halt()
 
 
+def exception(vcpu: Vcpu, exit: Exit) -> None:
+    """Exceptions of the guest go back to the guest; those of shadow paging end here."""
+    if not exit.host_only:
+        vcpu.inject(exit.vector, exit.error_code)
+
+
 def cr_access(vcpu: Vcpu, exit: Exit) -> None:
     """MOV CR, CLTS, LMSW: let it happen, and let the guest read back what it wrote to host-owned bits."""
     if exit.is_write and exit.number == 0:
@@ -83,7 +89,7 @@ def memory_mapped_io(user_device: int) -> Handler:
 
 
 DEFAULT_HANDLERS = {
-    ExitReason.EXCEPTION_NMI: complete,
+    ExitReason.EXCEPTION_NMI: exception,
     ExitReason.EXTERNAL_INTERRUPT: complete,
     ExitReason.TRIPLE_FAULT: complete,
     ExitReason.INTERRUPT_WINDOW: complete,
