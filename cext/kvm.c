@@ -68,9 +68,10 @@ int vmcall_dispatch(Cpu *cpu)
         call->args[1] = cpu->r[REG_RCX] & mask;
         call->args[2] = cpu->r[REG_RDX] & mask;
         call->args[3] = cpu->r[REG_RSI] & mask;
-        int unanswered = number >= HVMX_HYPERCALLS || !(vmcall->table.entry[number].flags & ENTRY_TAKEN);
-        result = table_call(&vmcall->table, call, number);
-        if (unanswered) /* counted all the same; KVM's number for it is its own */
+        struct hypercall_entry *entry = table_entry(&vmcall->table, number);
+        charge_fraction(cpu, entry->cost);
+        result = entry_call(entry, call, number);
+        if (!(entry->flags & ENTRY_TAKEN)) /* KVM's number for "no such call" is its own */
             result = (uint64_t)-KVM_ENOSYS;
     }
     cpu->r[REG_RAX] = result & mask;

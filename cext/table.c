@@ -15,6 +15,7 @@ void hvmx_table_init(struct hypercall_table *table)
     memset(table, 0, sizeof *table);
     for (uint32_t number = 0; number < HVMX_HYPERCALLS; number++)
         table->entry[number].fn = no_function;
+    table->beyond.fn = no_function;
 }
 
 int hvmx_table_register(struct hypercall_table *table, uint32_t number, hvmx_hypercall_fn fn, void *user, uint32_t flags)

@@ -18,7 +18,7 @@ enum { ENTRY_TAKEN = 1,       /* a function answers this number */
 
 struct hypercall_table {
     struct hypercall_entry entry[HVMX_HYPERCALLS];
-    uint64_t out_of_range;    /* calls of numbers beyond the table */
+    struct hypercall_entry beyond;  /* for all numbers beyond these */
 };
 
 void hvmx_table_init(struct hypercall_table *table);
@@ -32,15 +32,16 @@ static inline void charge_fraction(Cpu *cpu, uint64_t fraction)
     cpu->acct += (int64_t)(fraction << ACCT_SHIFT);
 }
 
-static inline uint64_t table_call(struct hypercall_table *table, struct hvmx_hypercall *call, uint64_t number)
+/* What answers a number: beyond the table, an entry that says -ENOSYS. */
+static inline struct hypercall_entry *table_entry(struct hypercall_table *table, uint64_t number)
 {
-    if (UNLIKELY(number >= HVMX_HYPERCALLS)) {
-        table->out_of_range++;
-        return (uint64_t)-HVMX_ENOSYS;
-    }
-    struct hypercall_entry *entry = &table->entry[number];
+    return LIKELY(number < HVMX_HYPERCALLS) ? &table->entry[number] : &table->beyond;
+}
+
+/* The call itself; its price is the caller's to charge, before it. */
+static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t number)
+{
     entry->count++;
-    charge_fraction(call->vcpu, entry->cost);
     call->number = (uint32_t)number;
     call->user = entry->user;
     return (uint64_t)entry->fn(call);

@@ -181,16 +181,17 @@ int xen_hypercall(Cpu *cpu, Op *op)
     struct domain *d = cpu->pv;
     struct hvmx_hypercall *call = &d->call;
     uint64_t number = cpu->r[REG_RAX];
+    struct hypercall_entry *entry = table_entry(&d->table, number);
 
-    cpu->acct += (int64_t)op->acct;
     cpu->rip = op->ip + op->len;
     cpu->r[REG_RCX] = cpu->rip;
     cpu->r[REG_R8 + 3] = read_rflags(cpu);
-    if (UNLIKELY(!d->in_kernel))
+    if (UNLIKELY(!d->in_kernel)) {
+        cpu->acct += (int64_t)op->acct;
         return system_call(d);
-
+    }
     cpu->hypercalls++;
-    charge_fraction(cpu, cpu->hypercall_cost);
+    cpu->acct += (int64_t)(op->acct + ((uint64_t)(cpu->hypercall_cost + entry->cost) << ACCT_SHIFT));
     d->work = 0;
     call->args[0] = cpu->r[REG_RDI];
     call->args[1] = cpu->r[REG_RSI];
@@ -198,7 +199,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
     call->args[3] = cpu->r[REG_R8 + 2];
     call->args[4] = cpu->r[REG_R8];
     call->args[5] = cpu->r[REG_R8 + 1];
-    cpu->r[REG_RAX] = table_call(&d->table, call, number);
+    cpu->r[REG_RAX] = entry_call(entry, call, number);
     if (UNLIKELY(d->preempted)) {
         call_again(d, number);
         return 1;
@@ -222,7 +223,9 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
             return -XEN_EFAULT;
         struct hvmx_hypercall inner = *call;
         memcpy(inner.args, entry.args, sizeof entry.args);
-        entry.result = entry.op == __HYPERVISOR_iret ? (uint64_t)-XEN_ENOSYS : table_call(&d->table, &inner, entry.op);
+        struct hypercall_entry *function = table_entry(&d->table, entry.op == __HYPERVISOR_iret ? ~0ull : entry.op);
+        charge_fraction(d->cpu, function->cost);
+        entry.result = entry_call(function, &inner, entry.op);
         int again = d->preempted;
         if (again) { /* the rest of this element comes first when the list goes on */
             memcpy(entry.args, inner.args, sizeof entry.args);

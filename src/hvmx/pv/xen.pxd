@@ -25,7 +25,7 @@ cdef extern from "table.h" nogil:
         uint32_t flags
     struct hypercall_table:
         hypercall_entry entry[256]
-        uint64_t out_of_range
+        hypercall_entry beyond
     int hvmx_table_register(hypercall_table *, uint32_t, hvmx_hypercall_fn, void *, uint32_t)
     struct vmcall:
         hypercall_table table

@@ -150,15 +150,15 @@ cdef class Hypercalls:
             self.names.get(number, f"hypercall {number}"): self.table.entry[number].count
             for number in range(<uint32_t>HVMX_HYPERCALLS) if self.table.entry[number].count
         }
-        if self.table.out_of_range:
-            result["beyond the table"] = self.table.out_of_range
+        if self.table.beyond.count:
+            result["beyond the table"] = self.table.beyond.count
         return result
 
     @property
     def unanswered(self):
         """Calls of numbers without a function, which got -ENOSYS."""
         cdef uint32_t number
-        return self.table.out_of_range + sum(
+        return self.table.beyond.count + sum(
             self.table.entry[number].count for number in range(<uint32_t>HVMX_HYPERCALLS)
             if not self.table.entry[number].flags & ENTRY_TAKEN)
 
