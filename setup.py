@@ -84,6 +84,16 @@ class BuildExt(build_ext):
         build((SOURCE if self.inplace else Path(self.build_lib)) / "hvmx" / "guests" / "built")
 
 
+class BuildPy(build_py):
+    """Takes the public C header along, for extensions built against the installed package."""
+
+    def run(self) -> None:
+        super().run()
+        include = Path(self.build_lib) / "hvmx" / "pv" / "include"
+        self.mkpath(str(include))
+        self.copy_file(str(CEXT / "hvmx_hypercall.h"), str(include))
+
+
 def cythonized() -> list[Extension]:
     from Cython.Build import cythonize
 
@@ -104,4 +114,4 @@ def cythonized() -> list[Extension]:
 
 
 if __name__ == "__main__":
-    setup(ext_modules=cythonized(), cmdclass={"build_ext": BuildExt, "build_py": build_py})
+    setup(ext_modules=cythonized(), cmdclass={"build_ext": BuildExt, "build_py": BuildPy})
