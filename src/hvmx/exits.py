@@ -42,6 +42,29 @@ class ExitReason(IntEnum):
     WBINVD = 54
 
 
+_DETAILS = {
+    ExitReason.EXCEPTION_NMI: "vector",
+    ExitReason.CR_ACCESS: "CR",
+    ExitReason.DR_ACCESS: "DR",
+    ExitReason.IO_INSTRUCTION: "port",
+    ExitReason.MSR_READ: "MSR",
+    ExitReason.MSR_WRITE: "MSR",
+    ExitReason.EPT_VIOLATION: "page",
+    ExitReason.EPT_MISCONFIG: "page",
+}
+
+
+def detail_name(reason: int, number: int) -> str:
+    """What the number of an exit is: ``port 0x3f8``, ``MSR 0xc0000080``, ...; empty where it is nothing."""
+    kind = _DETAILS.get(ExitReason(reason))
+    return "" if kind is None else f"{kind} {number:#x}"
+
+
+def exit_name(reason: int, number: int) -> str:
+    """An exit in words: its reason and what it concerns."""
+    return f"{ExitReason(reason).name} {detail_name(reason, number)}".rstrip()
+
+
 @dataclass(frozen=True)
 class ExitStatistic:
     """What one exit reason came to. Guest cycles are the model's; host time is what handling took on this host."""

@@ -1,0 +1,65 @@
+"""Traces: a line for each exit, or for each instruction."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from hvmx.exits import ExitReason, exit_name
+
+from .code import disassemble, linear_ip
+
+if TYPE_CHECKING:
+    from hvmx.core.vcpu import Exit, Vcpu
+    from hvmx.exits import Handler
+    from hvmx.machine import Machine, Stop
+
+
+def trace_exits(machine: Machine, out: TextIO) -> None:
+    """From now on write a line for each exit that its handler completed: guest cycle, where, why, data."""
+
+    def traced(reason: ExitReason, handler: Handler) -> Handler:
+        def write(vcpu: Vcpu, exit: Exit) -> None:
+            rip = vcpu.rip
+            handler(vcpu, exit)
+            out.write(f"{vcpu.cycles:>12}  {rip:#018x}  {_describe(reason, exit)}\n")
+
+        return write
+
+    for reason in ExitReason:
+        handler = machine.exits.on(reason, lambda vcpu, exit: None)
+        if handler is not None:
+            machine.exits.on(reason, traced(reason, handler))
+
+
+def _describe(reason: ExitReason, exit: Exit) -> str:
+    text = exit_name(reason, exit.number)
+    if reason in (ExitReason.IO_INSTRUCTION, ExitReason.EPT_MISCONFIG):
+        place = "" if reason is ExitReason.IO_INSTRUCTION else f" {exit.guest_physical:#x}"
+        return f"{text}{place} {'write' if exit.is_write else 'read'} {exit.width} bytes: {exit.value:#x}"
+    if reason is ExitReason.EXCEPTION_NMI:
+        return f"{text} error {exit.error_code:#x} address {exit.guest_linear:#x}"
+    if reason is ExitReason.EPT_VIOLATION:
+        return f"{text} {exit.guest_physical:#x} linear {exit.guest_linear:#x}"
+    if reason in (ExitReason.MSR_READ, ExitReason.MSR_WRITE, ExitReason.CR_ACCESS):
+        return f"{text} value {exit.value:#x}"
+    return text
+
+
+def run_traced(machine: Machine, out: TextIO, cycles: int | None, timeout: float | None) -> Stop:
+    """As ``machine.run``, an instruction at a time, with a line before each: guest cycle, address, bytes, text."""
+    from hvmx.machine import Stop, StopKind
+
+    cpu = machine.cpu
+    end = None if cycles is None else cpu.cycles + cycles
+    limit = None if timeout is None else time.monotonic() + timeout
+    while True:
+        if end is not None and cpu.cycles >= end:
+            return Stop(StopKind.CYCLES)
+        if limit is not None and time.monotonic() >= limit:
+            return Stop(StopKind.TIMEOUT)
+        if not cpu.halted:
+            out.write(f"{cpu.cycles:>12}  {disassemble(cpu, linear_ip(cpu))}\n")
+        stop = machine.step()
+        if stop.kind is not StopKind.CYCLES:
+            return stop
