@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -53,11 +53,16 @@ _DETAILS = {
     ExitReason.EPT_MISCONFIG: "page",
 }
 
+OTHERS = -1
+"""The number under which exits are counted when too many numbers have been seen."""
+
 
 def detail_name(reason: int, number: int) -> str:
     """What the number of an exit is: ``port 0x3f8``, ``MSR 0xc0000080``, ...; empty where it is nothing."""
     kind = _DETAILS.get(ExitReason(reason))
-    return "" if kind is None else f"{kind} {number:#x}"
+    if kind is None:
+        return ""
+    return "others" if number == OTHERS else f"{kind} {number:#x}"
 
 
 def exit_name(reason: int, number: int) -> str:
@@ -74,8 +79,13 @@ class ExitStatistic:
     guest_cycles_min: int
     guest_cycles_max: int
     host_ns: int
-    detail: dict[int, int]
-    """Counts by port, MSR or guest-physical page, for the reasons that have one."""
+    detail: Mapping[int, ExitStatistic] = field(default_factory=dict)
+    """The same by vector, register, port, MSR or guest-physical page, for the reasons that have one; the last
+    exits of a guest that touches very many are under ``OTHERS``."""
+
+    @property
+    def guest_cycles_average(self) -> float:
+        return self.guest_cycles / self.count
 
 
 class Exits:
@@ -101,10 +111,10 @@ class Exits:
 
     def statistics(self) -> dict[ExitReason, ExitStatistic]:
         """By reason, the most frequent first."""
-        details: dict[int, dict[int, int]] = {}
-        for (reason, number), count in self._vcpu.exit_details.items():
-            details.setdefault(reason, {})[number] = count
+        details: dict[int, dict[int, ExitStatistic]] = {}
+        for (reason, number), row in self._vcpu.exit_details().items():
+            details.setdefault(reason, {})[number] = ExitStatistic(*row)
         rows = sorted(self._vcpu.exit_statistics().items(), key=lambda item: (-item[1][0], item[0]))
         return {
-            ExitReason(reason): ExitStatistic(*row, detail=details.get(reason, {})) for reason, row in rows
+            ExitReason(reason): ExitStatistic(*row, details.get(reason, {})) for reason, row in rows
         }

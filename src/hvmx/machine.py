@@ -18,7 +18,7 @@ from hvmx.boot.layout import PAGE
 from hvmx.boot.prepared import Octets
 from hvmx.core.vcpu import Vcpu
 from hvmx.cost import Profile, load_profile
-from hvmx.exits import Exits
+from hvmx.exits import Exits, detail_name
 from hvmx.hvm import controls
 from hvmx.hvm.board import EPOCH, Board
 from hvmx.hvm.console import KeySource, null_sink
@@ -210,9 +210,13 @@ class Machine:
         self._schedule()
         return self._result(self.cpu.run(cycles))
 
-    def step(self) -> Stop:
-        """Execute exactly one instruction, or take one interrupt or exception."""
+    def step(self, timeout: float | None = None) -> Stop:
+        """Execute exactly one instruction, or take one interrupt or exception.
+
+        ``timeout`` is in seconds of host time, for a guest that waits for input.
+        """
         self._stop = None
+        self._limit = None if timeout is None else time.monotonic() + timeout
         self._schedule()
         return self._result(self.cpu.step())
 
@@ -299,7 +303,7 @@ class Machine:
                 "count": row.count,
                 "guest_cycles": row.guest_cycles,
                 "host_ns": row.host_ns,
-                "detail": {f"{number:#x}": count for number, count in sorted(row.detail.items())},
+                "detail": {detail_name(reason, number): row.count for number, row in sorted(row.detail.items())},
             }
             for reason, row in self.exits.statistics().items()
         }

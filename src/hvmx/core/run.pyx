@@ -97,6 +97,7 @@ cdef void run(Cpu *cpu) noexcept nogil:
     cpu.stop = STOP_NONE
     while cpu.stop == STOP_NONE:
         # --- what is due between instructions -----------------------------------------------------------------------
+        cpu.pending &= ~<uint32_t>PEND_BUDGET
         if cpu.pending & PEND_STOP:
             cpu.pending &= ~<uint32_t>PEND_STOP
             cpu.stop = STOP_REQUESTED

@@ -152,7 +152,7 @@ enum { PEND_INTR = 1,     /* the interrupt controller's output is high */
        PEND_FLUSH = 8,    /* forget all decoded code */
        PEND_TRAP = 16,    /* a debug trap (#DB) is due after this instruction; bits in Cpu.dr6_pending */
        PEND_EVENT = 32,   /* a PV event upcall may be due */
-       PEND_INIT = 64 };  /* reset */
+       PEND_BUDGET = 64 };/* time passed, or something is due sooner: the budget is to be counted anew */
 
 /* Flags of a guest-physical page of RAM. */
 enum { PAGE_ROM = 1,      /* writes are dropped */

@@ -165,7 +165,7 @@ cdef extern from "state.h" nogil:
         PEND_FLUSH
         PEND_TRAP
         PEND_EVENT
-        PEND_INIT
+        PEND_BUDGET
     enum:
         PAGE_ROM
         PAGE_HOLE

@@ -60,6 +60,6 @@ def run_traced(machine: Machine, out: TextIO, cycles: int | None, timeout: float
             return Stop(StopKind.TIMEOUT)
         if not cpu.halted:
             out.write(f"{cpu.cycles:>12}  {disassemble(cpu, linear_ip(cpu))}\n")
-        stop = machine.step()
+        stop = machine.step(None if limit is None else max(0.0, limit - time.monotonic()))
         if stop.kind is not StopKind.CYCLES:
             return stop

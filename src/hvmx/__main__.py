@@ -1,0 +1,7 @@
+"""``python -m hvmx``: the command line."""
+
+import sys
+
+from hvmx.cli import main
+
+sys.exit(main())

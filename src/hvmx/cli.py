@@ -1,0 +1,473 @@
+"""The command line: ``hvmx run`` and ``hvmx compare``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from enum import IntEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from hvmx.boot import ImageError
+from hvmx.cost import BUNDLED, Profile, ProfileError, load_profile
+
+if TYPE_CHECKING:
+    from hvmx.hvm.device import Sink
+    from hvmx.machine import Machine, Stop
+
+
+class Status(IntEnum):
+    """Exit statuses. All are even: a write to the debug-exit port gives the odd ones, as with QEMU."""
+
+    GOOD = 0
+    BAD_OPTION = 2
+    BAD_IMAGE = 4
+    CRASH = 6
+    LIMIT = 8
+    INTERNAL = 10
+    RESET = 12
+    STOPPED = 14
+    INTERRUPTED = 130
+
+
+STATUS_HELP = """\b
+Exit status:
+    0  the guest powered off, or halted for good with nothing to wake it
+    (VALUE << 1) | 1  it wrote VALUE to the debug-exit port (modulo 256)
+    2  a bad option        4  a bad image
+    6  the guest crashed (triple fault, or Xen would have killed it)
+    8  --max-cycles or --timeout was reached
+   10  an error of hvmx's own
+   12  the guest reset the machine
+   14  stopped by Ctrl-A x      130  stopped by Ctrl-C
+"""
+
+
+# --- kinds of option values ---------------------------------------------------------------------------------------------
+class MemorySize(click.ParamType[int]):
+    """Bytes, with K, M or G."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from hvmx.machine import memory_size
+
+        try:
+            return memory_size(value)
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class Number(click.ParamType[int]):
+    """An integer in C's notation, within limits."""
+
+    name = "N"
+
+    def __init__(self, least: int, most: int, name: str = "N") -> None:
+        self.least, self.most, self.name = least, most, name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = value if isinstance(value, int) else int(value, 0)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not self.least <= number <= self.most:
+            self.fail(f"{number:#x} is not within {self.least:#x} and {self.most:#x}", param, ctx)
+        return number
+
+
+PORT = Number(0, 0xFFFF, "PORT")
+ADDRESS = Number(0, (1 << 64) - 1, "ADDRESS")
+
+
+class PortAndFile(click.ParamType[tuple[int, str | None]]):
+    """PORT or PORT=FILE."""
+
+    name = "PORT[=FILE]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, str | None]:
+        port, _, path = value.partition("=")
+        return PORT.convert(port, param, ctx), path or None
+
+
+class Trace(click.ParamType[tuple[str, str | None]]):
+    """exits or instructions, and =FILE."""
+
+    name = "exits|instructions[=FILE]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str | None]:
+        kind, _, path = value.partition("=")
+        if kind not in ("exits", "instructions"):
+            self.fail(f"{kind!r} is neither exits nor instructions", param, ctx)
+        return kind, path or None
+
+
+class CostProfile(click.ParamType[Profile]):
+    """A bundled profile or a file."""
+
+    name = "NAME|FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Profile:
+        try:
+            return value if isinstance(value, Profile) else load_profile(value)
+        except ProfileError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class HostSeconds(click.ParamType[float]):
+    """More than 0 seconds."""
+
+    name = "SECONDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value} is not a positive number of seconds", param, ctx)
+        return seconds
+
+
+MEMORY_OPTION = click.option(
+    "--memory", type=MemorySize(), default="128M", show_default=True, help="Guest RAM: bytes, or with K, M or G."
+)
+PROFILE_OPTION = click.option(
+    "--profile",
+    type=CostProfile(),
+    default="skylake",
+    show_default=True,
+    help=f"What operations cost in guest cycles: {', '.join(BUNDLED)}, or a TOML file of your own.",
+)
+
+
+def _version() -> str:
+    try:
+        return version("hvmx")
+    except PackageNotFoundError:  # run from a source tree
+        return "of a source tree"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(_version(), prog_name="hvmx")
+def commands() -> None:
+    """One deterministic x86 machine, and two ways to virtualise it.
+
+    The same guest runs as HVM (unmodified, on virtual hardware: sensitive operations exit to a handler) or as PV (its
+    kernel asks by hypercall), and hvmx says in guest cycles and in counts what the difference costs. Guest cycles are
+    cycle-approximate, from a published cost table, and the same on every host; host time is always called so.
+
+    \b
+    hvmx compare                        the bundled guest in all three ways, in one table
+    hvmx run                            the bundled guest as HVM; with --pv as PV
+    hvmx run --append "console=ttyS0" --initrd tiny.cpio vmlinuz
+    """
+
+
+# --- hvmx run -----------------------------------------------------------------------------------------------------------
+@commands.command(epilog=STATUS_HELP)
+@click.option("--pv", is_flag=True, help="Run a Xen PV kernel as a paravirtual guest.")
+@MEMORY_OPTION
+@PROFILE_OPTION
+@click.option(
+    "--paging",
+    type=click.Choice(["ept", "shadow"]),
+    default="ept",
+    show_default=True,
+    help="HVM: nested paging (long walks, rare exits) or shadow paging (exits on page-table work).",
+)
+@click.option("--append", default="", metavar="S", help="The kernel's command line.")
+@click.option("--initrd", metavar="F", help="An initial RAM disk.")
+@click.option("--module", "modules", multiple=True, metavar="F", help="A Multiboot or PVH module; repeatable.")
+@click.option("--bios", metavar="F", help="A ROM image for the reset vector, instead of IMAGE.")
+@click.option("--load-address", type=ADDRESS, help="Flat binary: where it is loaded.")
+@click.option("--entry", type=ADDRESS, help="Flat binary: where it is entered.")
+@click.option("--bits", type=click.Choice(["16", "32", "64"]), help="Flat binary: the width it is entered in.")
+@click.option("--no-decompress", is_flag=True, help="Let a bzImage decompress itself, in the guest.")
+@click.option(
+    "--serial",
+    default="stdio",
+    show_default=True,
+    metavar="stdio|FILE|null",
+    help="Where the guest's serial port (PV: console) goes; stdio also gives it standard input. On a terminal, "
+    "Ctrl-A x stops the run.",
+)
+@click.option("--debug-exit", type=PORT, help="A write of VALUE there ends the run with status (VALUE << 1) | 1.")
+@click.option("--debugcon", type=PortAndFile(), help="A port whose bytes go to FILE (standard error without).")
+@click.option("--max-cycles", type=Number(1, (1 << 63) - 1), help="Stop after so many guest cycles.")
+@click.option("--timeout", type=HostSeconds(), help="Stop after so many seconds of host time.")
+@click.option("--stats", metavar="FILE.json", help="Write the counts of the run to a file.")
+@click.option("--hash", "with_hash", is_flag=True, help="With --stats: a hash of the final memory and registers.")
+@click.option("--trace", type=Trace(), help="A line for each exit or instruction, to FILE (standard error without).")
+@click.option("--quiet", is_flag=True, help="No exit table, no closing line.")
+@click.argument("image", required=False)
+def run(**options: Any) -> int:
+    """Run a guest to its end.
+
+    IMAGE is a file, whose format is told by its content (Linux bzImage, Multiboot or PVH ELF, with --pv an ELF with
+    Xen's notes; a flat binary needs --load-address, --entry or --bits), or the name of a bundled guest: hvmx-hvm32,
+    hvmx-hvm64, hvmx-pv64, or one workload of one, such as test-hvm64-pgfault. Without IMAGE or --bios it is
+    hvmx-hvm64, or hvmx-pv64 with --pv.
+
+    The guest's console is standard output, everything else standard error.
+    """
+    return _Run(options).run()
+
+
+class _Run:
+    """One ``hvmx run``."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self.host_seconds = 0.0
+
+    def run(self) -> int:
+        from hvmx.hvm.console import KeySource
+        from hvmx.machine import Machine
+
+        options = self.options
+        image, append, pv = bundled_image(options["image"], options["append"], options["pv"], options["bios"])
+        with ExitStack() as stack:
+            stats = self._open(stack, options["stats"], "stats") if options["stats"] else None
+            keys = stack.enter_context(KeySource()) if options["serial"] == "stdio" else None
+            try:
+                machine = Machine(
+                    options["memory"],
+                    options["profile"],
+                    paging=options["paging"],
+                    serial=self._serial(stack),
+                    keys=keys,
+                    debug_exit=options["debug_exit"],
+                    debugcon=self._debugcon(stack),
+                )
+            except ValueError as problem:  # of ports that are taken
+                raise click.UsageError(str(problem)) from problem
+            try:
+                machine.load(
+                    image,
+                    pv=pv,
+                    append=append,
+                    initrd=options["initrd"],
+                    modules=options["modules"],
+                    bios=options["bios"],
+                    load_address=options["load_address"],
+                    entry=options["entry"],
+                    bits=None if options["bits"] is None else int(options["bits"]),
+                    decompress=not options["no_decompress"],
+                )
+            except ValueError as problem:
+                if isinstance(problem, ImageError):
+                    raise
+                raise click.UsageError(str(problem)) from problem
+            stop: Stop | None = None
+            start = time.perf_counter()
+            try:
+                stop = self._go(machine, stack)
+            finally:
+                self.host_seconds = time.perf_counter() - start
+                self._finish(machine, stop, stats)
+        return status_of(stop)
+
+    def _go(self, machine: Machine, stack: ExitStack) -> Stop:
+        from hvmx.debug.trace import run_traced, trace_exits
+
+        limits = (self.options["max_cycles"], self.options["timeout"])
+        if self.options["trace"] is None:
+            return machine.run(*limits)
+        kind, path = self.options["trace"]
+        out = self._open(stack, path, "trace") if path else sys.stderr
+        if kind == "instructions":
+            return run_traced(machine, out, *limits)
+        trace_exits(machine, out)
+        return machine.run(*limits)
+
+    def _serial(self, stack: ExitStack) -> Sink:
+        from hvmx.hvm.console import file_sink, null_sink, stdout_sink
+
+        where = self.options["serial"]
+        if where == "null":
+            return null_sink
+        if where == "stdio":
+            sink = stdout_sink()
+        else:
+            try:
+                sink = file_sink(Path(where))
+            except OSError as problem:
+                raise _cannot_write("serial", where, problem) from problem
+        stack.callback(sink.close)
+        return sink
+
+    def _debugcon(self, stack: ExitStack) -> tuple[int, Sink] | None:
+        from hvmx.hvm.console import StreamSink, file_sink
+
+        if self.options["debugcon"] is None:
+            return None
+        port, path = self.options["debugcon"]
+        if path is None:
+            return port, StreamSink(sys.stderr.buffer)
+        try:
+            sink = file_sink(Path(path))
+        except OSError as problem:
+            raise _cannot_write("debugcon", path, problem) from problem
+        stack.callback(sink.close)
+        return port, sink
+
+    @staticmethod
+    def _open(stack: ExitStack, path: str, option: str) -> TextIO:
+        try:
+            return stack.enter_context(open(path, "w"))
+        except OSError as problem:
+            raise _cannot_write(option, path, problem) from problem
+
+    def _finish(self, machine: Machine, stop: Stop | None, stats: TextIO | None) -> None:
+        """Say what there is to say, however the run ended."""
+        from hvmx.debug.crash import crash_report
+        from hvmx.machine import StopKind
+
+        sys.stdout.flush()
+        if stop is not None and stop.kind in (StopKind.TRIPLE_FAULT, StopKind.CRASHED):
+            click.echo(crash_report(machine.cpu, stop.reason or stop.kind.value), err=True)
+        counts = {**machine.statistics(), "host_seconds": self.host_seconds}
+        counts["stop"] = None if stop is None else stop.kind.name.lower()
+        if self.options["with_hash"]:
+            counts["hash"] = machine.state_hash()
+        if stats is not None:
+            json.dump(counts, stats, indent=2)
+            stats.write("\n")
+        if not self.options["quiet"]:
+            self._summary(machine, stop, counts)
+
+    def _summary(self, machine: Machine, stop: Stop | None, counts: dict[str, Any]) -> None:
+        from hvmx.report.exit_table import exit_table
+
+        ended = "interrupted" if stop is None else stop.reason or stop.kind.value
+        click.echo(f"\nhvmx: {ended}", err=True)
+        if statistics := machine.exits.statistics():
+            _print_table(exit_table(statistics), err=True)
+        names = ("guest_cycles", "instructions", "hypercalls", "tlb_misses", "walk_references")
+        figures = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
+        click.echo(f"{figures}; {self.host_seconds:.2f} s of host time", err=True)
+        if "hash" in counts:
+            click.echo(f"state {counts['hash']}", err=True)
+
+
+def bundled_image(image: str | None, append: str, pv: bool, bios: str | None) -> tuple[Path | None, str, bool]:
+    """The file, command line and kind of what ``hvmx run`` was asked for; a file of that name goes first."""
+    from hvmx import guests
+
+    if image is None:
+        if bios is not None:
+            return None, append, pv
+        image = "hvmx-pv64" if pv else "hvmx-hvm64"
+    path = Path(image)
+    kind, _, name = image.partition("-")
+    if path.exists() or kind not in ("hvmx", "test"):
+        return path, append, pv
+    name, _, workload = name.partition("-")
+    if name not in guests.NAMES or (kind == "hvmx") == bool(workload):
+        return path, append, pv
+    if workload and workload not in guests.WORKLOADS:
+        raise click.UsageError(f"{image}: no workload {workload!r}: there are {', '.join(guests.WORKLOADS)}")
+    if pv and name != "pv64":
+        raise click.UsageError(f"{image} is no PV guest: that one is hvmx-pv64")
+    try:
+        built = guests.image(name)
+    except FileNotFoundError as problem:
+        raise ImageError(str(problem)) from problem
+    selected = f"workloads={workload} {append}".strip() if workload else append
+    return built, selected, name == "pv64"
+
+
+def status_of(stop: Stop) -> int:
+    """The exit status that tells how a run ended."""
+    from hvmx.machine import StopKind
+
+    if stop.kind is StopKind.DEBUG_EXIT:
+        return (stop.value << 1 | 1) & 0xFF
+    return {
+        StopKind.POWEROFF: Status.GOOD,
+        StopKind.HALTED: Status.GOOD,
+        StopKind.TRIPLE_FAULT: Status.CRASH,
+        StopKind.CRASHED: Status.CRASH,
+        StopKind.CYCLES: Status.LIMIT,
+        StopKind.TIMEOUT: Status.LIMIT,
+        StopKind.RESET: Status.RESET,
+        StopKind.REQUESTED: Status.STOPPED,
+    }[stop.kind]
+
+
+# --- hvmx compare -------------------------------------------------------------------------------------------------------
+@commands.command("compare")
+@MEMORY_OPTION
+@PROFILE_OPTION
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.argument("workloads", nargs=-1, metavar="[OPERATION]...")
+def compare_command(memory: int, profile: Profile, as_json: bool, workloads: Sequence[str]) -> int:
+    """Compare HVM with nested paging, HVM with shadow paging, and PV.
+
+    The bundled guest runs once each way, with the OPERATIONs given or with all. The table holds guest cycles per
+    operation, each with the ratio to the cheapest way, then the counts of the whole runs. An operation that a way
+    does not allow is left empty.
+    """
+    from hvmx import guests
+    from hvmx.report.comparison import GuestFailed, compare, comparison_json, comparison_table
+
+    for name in workloads:
+        if name not in guests.WORKLOADS:
+            raise click.UsageError(f"no operation {name!r}: there are {', '.join(guests.WORKLOADS)}")
+    try:
+        results = compare(profile, memory, workloads)
+    except FileNotFoundError as problem:
+        raise ImageError(str(problem)) from problem
+    except GuestFailed as problem:
+        click.echo(f"hvmx: {problem}", err=True)
+        return Status.CRASH
+    if as_json:
+        click.echo(json.dumps(comparison_json(profile, results), indent=2))
+    else:
+        _print_table(comparison_table(profile, results))
+    return Status.GOOD
+
+
+# --- the program --------------------------------------------------------------------------------------------------------
+def _cannot_write(option: str, path: str, problem: OSError) -> click.UsageError:
+    return click.UsageError(f"--{option}: {path}: cannot be written: {problem.strerror}")
+
+
+def _print_table(table: Any, err: bool = False) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=err, highlight=False)
+    if not console.is_terminal:  # nor has it a width: no number is cut off
+        console.width = 200
+    console.print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status, of ``Status`` or from the guest's debug-exit port."""
+    try:
+        result = commands.main(arguments, prog_name="hvmx", standalone_mode=False)
+    except click.ClickException as problem:
+        problem.show()
+        return Status.BAD_OPTION
+    except ImageError as problem:
+        click.echo(f"hvmx: {problem}", err=True)
+        return Status.BAD_IMAGE
+    except (KeyboardInterrupt, click.Abort):
+        return Status.INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        click.echo("hvmx: this is an error of hvmx's own, not of the guest's", err=True)
+        return Status.INTERNAL
+    return int(result or 0)

@@ -1,0 +1,143 @@
+"""The comparison: the bundled guest as HVM with nested paging, as HVM with shadow paging, and as PV."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from hvmx import guests
+from hvmx.cost import Profile
+from hvmx.machine import Machine, StopKind
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of running the guest."""
+
+    name: str
+    title: str
+    guest: str
+    paging: str
+    pv: bool
+
+
+WAYS = (
+    Way("ept", "HVM, nested paging", "hvm64", "ept", False),
+    Way("shadow", "HVM, shadow paging", "hvm64", "shadow", False),
+    Way("pv", "PV", "pv64", "ept", True),
+)
+
+TOTALS = ("guest_cycles", "exits", "hypercalls", "tlb_misses", "walk_references")
+"""What is compared besides the operations: counts of the whole run, from the first instruction on."""
+
+GOOD_ENDS = (StopKind.POWEROFF, StopKind.HALTED)
+
+
+class GuestFailed(RuntimeError):
+    """The guest did not come to a good end; the message holds what its console says."""
+
+
+@dataclass(frozen=True)
+class WayResult:
+    """What one way came to."""
+
+    cycles: Mapping[str, float]
+    """Guest cycles per operation by workload; those that the way does not allow are absent."""
+    totals: Mapping[str, int]
+    """By the names of ``TOTALS``."""
+
+
+def run_way(
+    way: Way,
+    profile: Profile,
+    memory: str | int = "64M",
+    workloads: Collection[str] = (),
+    cycles: int | None = None,
+) -> WayResult:
+    """Run the bundled guest's workloads, all or those given, for at most ``cycles`` guest cycles.
+
+    Raises ``GuestFailed`` unless it then ends as it should.
+    """
+    console = bytearray()
+    machine = Machine(memory, profile, paging=way.paging, serial=console.extend)
+    command_line = "checks=no" + (f" workloads={','.join(workloads)}" if workloads else "")
+    machine.load(guests.image(way.guest), pv=way.pv, append=command_line)
+    stop = machine.run(cycles=cycles)
+    text = console.decode(errors="replace")
+    if stop.kind not in GOOD_ENDS or " 0 checks failed" not in text:
+        why = stop.reason or stop.kind.value
+        raise GuestFailed(f"{way.title}: the bundled guest {guests.image_name(way.guest)} failed: {why}\n{text}")
+    counters = machine.statistics()
+    return WayResult(
+        cycles={name: bench.cycles_per_operation for name, bench in guests.parse_benches(text).items()},
+        totals={
+            name: machine.exits.total if name == "exits" else int(counters[name]) for name in TOTALS
+        },
+    )
+
+
+def compare(
+    profile: Profile, memory: str | int = "64M", workloads: Collection[str] = ()
+) -> dict[str, WayResult]:
+    """All ways, by name."""
+    return {way.name: run_way(way, profile, memory, workloads) for way in WAYS}
+
+
+def ratios(results: Mapping[str, WayResult], workload: str) -> dict[str, float]:
+    """By way, how many times the cheapest way's guest cycles an operation takes."""
+    cycles = {name: result.cycles[workload] for name, result in results.items() if workload in result.cycles}
+    least = min(cycles.values(), default=0.0)
+    return {name: value / least if least else 1.0 for name, value in cycles.items()}
+
+
+def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Table:
+    """Operations down, ways across: guest cycles, and how many times the cheapest's."""
+    table = Table(
+        title=f"Guest cycles per operation, by the profile {profile.name} ({profile.processor})",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("Operation", no_wrap=True)
+    for way in WAYS:
+        table.add_column(way.title, justify="right", no_wrap=True)
+        table.add_column("", justify="right", no_wrap=True)
+    for workload in guests.WORKLOADS:
+        by_way = ratios(results, workload)
+        if not by_way:
+            continue
+        cells = []
+        for name, result in results.items():
+            if name in by_way:
+                style = "[bold]" if by_way[name] == 1 else ""
+                cells += [f"{style}{result.cycles[workload]:,.0f}", f"{style}x {by_way[name]:.2f}"]
+            else:
+                cells += ["-", ""]
+        table.add_row(workload, *cells)
+    table.add_section()
+    for total in TOTALS:
+        cells = []
+        for result in results.values():
+            cells += [f"{result.totals[total]:,}", ""]
+        table.add_row(f"{total.replace('_', ' ')}, whole run", *cells, style="dim")
+    return table
+
+
+def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[str, Any]:
+    """The same as data."""
+    operations = {
+        workload: {
+            name: {"guest_cycles": results[name].cycles[workload], "ratio": ratio}
+            for name, ratio in ratios(results, workload).items()
+        }
+        for workload in guests.WORKLOADS
+        if any(workload in result.cycles for result in results.values())
+    }
+    return {
+        "profile": profile.name,
+        "operations": operations,
+        "totals": {name: dict(result.totals) for name, result in results.items()},
+    }
