@@ -71,6 +71,7 @@ def library() -> Any:
         "console_port": (ctypes.c_uint32, [pointer]),
         "system_time": (word, [pointer]),
         "count": (word, [pointer, ctypes.c_uint32]),
+        "cycles": (word, [pointer]),
         "cr3": (word, [pointer]),
         "console": (ctypes.c_uint32, [ctypes.c_char_p]),
         "input": (ctypes.c_uint32, [pointer, ctypes.c_char_p, ctypes.c_uint32]),
@@ -95,9 +96,9 @@ class Guest:
     STACK = 2
     """The kernel's stack is this page."""
 
-    def __init__(self, flags: int = 0) -> None:
+    def __init__(self, flags: int = 0, frequency: int = FREQUENCY) -> None:
         self.library = library()
-        self.cpu = self.library.harness_new(self.PAGES, flags, FREQUENCY)
+        self.cpu = self.library.harness_new(self.PAGES, flags, frequency)
         self.count = self.library.harness_pages(self.cpu)
         self.first_frame = self.library.harness_reserved(self.cpu) - 1
         self.memory: NDArray[np.uint8] = np.ctypeslib.as_array(
@@ -168,6 +169,11 @@ class Guest:
     def passes(self, cycles: int) -> None:
         """Let guest cycles pass, and what is due happen."""
         self.library.harness_pass(self.cpu, cycles)
+
+    @property
+    def cycles(self) -> int:
+        """Guest cycles so far."""
+        return int(self.library.harness_cycles(self.cpu))
 
     def audit(self) -> str | None:
         """What is wrong with the books of frames, if anything."""
