@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
 from hvmx.core.codecache cimport allocate_block, chunk_mask, find_block, insert_block
 from hvmx.core.decode cimport *
-from hvmx.core.fused cimport fused_with_jcc
+from hvmx.core.fused cimport fused_loop_end, fused_stack, fused_with_jcc
 from hvmx.core.generated.families cimport *
 from hvmx.core.mmu cimport *
 from hvmx.core.ops cimport *
@@ -338,16 +338,40 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
         live = live & ~kills | reads
 
 
-cdef void fuse_pairs(Op **places, Insn *insns, uint32_t count) noexcept nogil:
-    """Let arithmetic on registers and the Jcc behind it run as one operation."""
-    cdef uint32_t index
+cdef inline bint neighbours(Op **places, Insn *insns, uint32_t index) noexcept nogil:
+    """Instruction `index` and the one before are one Op each, on registers."""
+    return (not insns[index].is_mem and not insns[index - 1].is_mem and places[index] == places[index - 1] + 1)
+
+
+cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogil:
+    """Let neighbouring instructions run as one operation, where there is a handler for them."""
+    cdef uint32_t index = 1
     cdef OpFn fn
-    for index in range(1, count):
-        if (insns[index].family == FAM_JCC and not insns[index - 1].is_mem and places[index] == places[index - 1] + 1
-                and places[index].fn == jcc_handler(insns[index].cc, True, False)):
-            fn = fused_with_jcc(insns[index - 1].family, insns[index - 1].form, insns[index - 1].opsize, insns[index].cc)
+    cdef Insn *first
+    cdef Insn *before
+    while index < count:
+        first = &insns[index - 1]
+        fn = NULL
+        if not neighbours(places, insns, index):
+            pass
+        elif insns[index].family == FAM_JCC and places[index].fn == jcc_handler(insns[index].cc, True, False):
+            fn = fused_with_jcc(first.family, first.form, first.opsize, insns[index].cc)
             if fn != NULL:
                 places[index - 1].fn = fn
+            if first.family == FAM_CMP and index > 1 and neighbours(places, insns, index - 1):
+                before = &insns[index - 2]
+                fn = fused_loop_end(before.family, before.form, before.opsize, first.form, insns[index].cc)
+                if (fn != NULL and before.opsize == first.opsize and places[index - 2].fn
+                        == handler_of(before.family, before.form, before.opsize, ADDRESS_QUIET)):
+                    places[index - 2].fn = fn
+        elif (first.family == insns[index].family and (first.family == FAM_PUSH or first.family == FAM_POP)
+                and first.form == FORM_RM and insns[index].form == FORM_RM and first.opsize == insns[index].opsize
+                and first.rm != REG_RSP and insns[index].rm != REG_RSP):
+            fn = fused_stack(first.family, first.opsize, stack_kind(cpu))
+            if fn != NULL:
+                places[index - 1].fn = fn
+                index += 1
+        index += 1
 
 
 cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
@@ -499,7 +523,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     op.acct = acct
     op += 1
     drop_dead_flags(places, insns, count)
-    fuse_pairs(places, insns, count)
+    fuse(cpu, places, insns, count)
     block.physical = physical_ip
     block.physical2 = page2
     block.ip = ip
