@@ -49,18 +49,17 @@ static int next_byte(struct decoded *in, uint8_t *byte)
     return 1;
 }
 
-/* To the handler of Cpu.exit, at the price of such an exit. 0: it raised, and nothing is to happen. */
+/* To the handler of Cpu.exit, at the price of such an exit; meanwhile Cpu.deadline is the board's, which a device may
+ * change. 0: it raised, and nothing is to happen. */
 enum { EXIT_CPUID = 10, EXIT_IO = 30, FORCED_CPUID_BYTES = 7 };
 static int take_exit(Cpu *cpu)
 {
+    struct domain *d = cpu->pv;
     charge_fraction(cpu, cpu->exit_cost[cpu->exit.reason]);
-    if (cpu->vmexit(cpu)) {
-        cpu->fault = FAULT_ABORT;
-        return 0;
-    }
-    if (cpu->exit.reason == EXIT_IO) /* a device may have something else to do next */
-        board_scheduled(cpu->pv);
-    return 1;
+    cpu->deadline = d->board_deadline;
+    int done = cpu->vmexit(cpu) == 0;
+    board_scheduled(d);
+    return done;
 }
 
 /* --- CPUID ------------------------------------------------------------------------------------------------------------ */

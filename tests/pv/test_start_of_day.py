@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hvmx import Machine, StopKind
+from hvmx import ExitReason, Machine, StopKind
 from hvmx.boot import ImageError, XenImage, prepare
 from hvmx.core.vcpu import Vcpu
 from hvmx.pv import Domain, start_of_day
@@ -193,6 +193,41 @@ def test_the_kernel_cannot_do_the_hypervisors_work(action: str) -> None:
     machine.load(assemble(movabs), pv=True)
     stop = machine.run()
     assert stop.kind is StopKind.CRASHED, f"{action} went through"
+
+
+OPEN_PORTS = """
+    mov $6, %edi
+    lea level(%rip), %rsi
+    hypercall 33
+"""
+
+
+def test_a_handler_that_raises_leaves_the_guest_at_its_port_instruction() -> None:
+    machine = Machine(MEMORY)
+    code = OPEN_PORTS + "mov $0x80, %edx\n at_port: in %dx, %al\n movzbl %al, %ebx\n"
+    machine.load(assemble(code, data="level: .long 1\n"), pv=True)
+
+    def refuse(vcpu: Any, exit: Any) -> None:
+        raise LookupError(f"port {exit.port:#x}")
+
+    def answer(vcpu: Any, exit: Any) -> None:
+        exit.value = 0x42
+
+    machine.exits.on(ExitReason.IO_INSTRUCTION, refuse)
+    for _ in range(2):
+        with pytest.raises(LookupError, match="port 0x80"):
+            machine.run()
+        assert machine.cpu.rdx == 0x80
+    machine.exits.on(ExitReason.IO_INSTRUCTION, answer)
+    assert machine.run().kind is StopKind.POWEROFF
+    assert machine.cpu.rbx == 0x42
+
+
+def test_a_domain_that_waits_for_nothing_is_halted() -> None:
+    machine = Machine(MEMORY, board=False)
+    stop_tick = "mov $7, %edi\n xor %esi, %esi\n hypercall 24\n"
+    machine.load(assemble(stop_tick + "mov $1, %edi\n hypercall 29\n"), pv=True)
+    assert machine.run().kind is StopKind.HALTED
 
 
 # --- the bundled guest ----------------------------------------------------------------------------------------------------
