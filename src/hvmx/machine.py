@@ -192,9 +192,17 @@ class Machine:
             setattr(cpu, name, value)
 
     def _load_xen(self, image: boot.XenImage) -> str:
+        costs = self.profile.paravirtual
         self.domain = start_of_day(
-            self.cpu, image, frequency=self.profile.hz, epoch=EPOCH, console=self._serial
+            self.cpu,
+            image,
+            frequency=self.profile.hz,
+            epoch=EPOCH,
+            console=self._serial,
+            update_cost=costs.update.units,
+            entry_cost=costs.entry.units,
         )
+        self.profile.apply(self.cpu, pv=True)
         # A dom0's ports are the machine's own: nothing stands between.
         controls.install_devices(self.exits, user_device=0)
         return image.description

@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc
 from libc.string cimport memset
 
 from hvmx.core.codecache cimport forbid_fast_writes, frame_index
-from hvmx.core.mmu cimport memory_exit
+from hvmx.core.mmu cimport memory_exit, physical_load
 from hvmx.core.paging cimport Translation
 from hvmx.core.state cimport *
 
@@ -13,8 +13,13 @@ cdef enum:
     PF_PRESENT = 1
     PF_WRITE = 2
     PF_USER = 4
-    # After so many writes with no walk between them a page is taken to be no page table any more (KVM's rule).
+    # After so many writes with no walk between them a page that nothing refers to is taken to be no page table any more.
     FLOODING = 3
+    NO_PARENT = 1  # no entry is there
+
+
+cdef uint64_t PRESENT = 1
+cdef uint64_t TABLE_MASK = <uint64_t>0xffffffffff000
 
 
 cdef ShadowPage *shadow_page(Cpu *cpu, uint64_t entry_address) noexcept nogil:
@@ -66,6 +71,7 @@ cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Trans
         if page == NULL:
             continue
         page.writes = 0
+        page.parent = found.places[level + 1] if level + 1 < found.levels else NO_PARENT
         if not get_bit(page.present, (found.places[level] & 0xfff) >> 2):
             complete = False
             set_bit(page.present, (found.places[level] & 0xfff) >> 2)
@@ -77,6 +83,21 @@ cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Trans
     return fault_exit(cpu, op, address, (PF_WRITE if access == 1 else 0) | (PF_USER if cpu.cpl == 3 else 0))
 
 
+cdef bint linked(Cpu *cpu, ShadowPage *page, uint64_t table) noexcept nogil:
+    """Whether the processor would still come by this page table: its parent's entry, or CR3, refers to it."""
+    cdef uint32_t size = 8 if cpu.cr4 & CR4_PAE else 4
+    cdef uint64_t index, entry
+    if page.parent != NO_PARENT:
+        entry = physical_load(cpu, page.parent, size)
+        return entry & PRESENT and entry & TABLE_MASK == table
+    if size == 8 and not cpu.efer & EFER_LMA:
+        for index in range(4):
+            if cpu.pdpte[index] & PRESENT and cpu.pdpte[index] & TABLE_MASK == table:
+                return True
+        return False
+    return cpu.cr3 & TABLE_MASK == table
+
+
 cdef bint shadow_write(Cpu *cpu, Op *op, uint64_t address, uint64_t physical_address, uint32_t size) noexcept nogil:
     cdef uint64_t frame = frame_index(cpu, physical_address)
     cdef uint64_t index
@@ -84,7 +105,7 @@ cdef bint shadow_write(Cpu *cpu, Op *op, uint64_t address, uint64_t physical_add
     if not fault_exit(cpu, op, address, PF_PRESENT | PF_WRITE | (PF_USER if cpu.cpl == 3 else 0)):
         return False
     page.writes += 1
-    if page.writes >= FLOODING:
+    if page.writes >= FLOODING and not linked(cpu, page, physical_address & ~<uint64_t>0xfff):
         memset(page, 0, sizeof(ShadowPage))
         cpu.page_flags[frame] &= ~PAGE_TABLE
         return True

@@ -180,6 +180,7 @@ struct Block {
 typedef struct {
     uint64_t present[16], writable[16];
     uint64_t writes;               /* by the guest, since a walk last used the page */
+    uint64_t parent;               /* where the entry is that refers to the page; 1 for CR3 */
 } ShadowPage;
 
 /* What is decoded from one page of RAM. */

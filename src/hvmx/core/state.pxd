@@ -215,6 +215,7 @@ cdef extern from "state.h" nogil:
         uint64_t present[16]
         uint64_t writable[16]
         uint64_t writes
+        uint64_t parent
 
     ctypedef struct CodePage:
         Block *first

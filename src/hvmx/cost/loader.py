@@ -83,7 +83,7 @@ class _Reader:
             exits={reason: exits.get(reason.name, exits["default"]) for reason in ExitReason},
             user_device=exits["user_device"],
             paravirtual=Paravirtual(
-                **self._figures("paravirtual", ("hypercall", "bounce", "update", "entry"))
+                **self._figures("paravirtual", ("hypercall", "bounce", "update", "entry", "emulation"))
             ),
         )
 

@@ -55,6 +55,8 @@ class Paravirtual:
     """An element of a list that a hypercall works through."""
     entry: Figure
     """A page-table entry validated."""
+    emulation: Figure
+    """An instruction that faulted and that the hypervisor carries out, beside the fault's delivery to it."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,15 @@ class Profile:
         yield "exits.user_device", self.user_device
         yield from ((f"paravirtual.{name}", figure) for name, figure in vars(self.paravirtual).items())
 
-    def apply(self, vcpu: Vcpu) -> None:
-        """Let the processor count by these costs from now on."""
+    def apply(self, vcpu: Vcpu, *, pv: bool = False) -> None:
+        """Let the processor count by these costs from now on.
+
+        What takes an HVM guest to a handler by an exit takes a PV guest there by a fault, and is emulated.
+        """
+        exits = {reason: self.paravirtual.emulation if pv else figure for reason, figure in self.exits.items()}
         vcpu.set_costs(
             {name: figure.units for name, figure in self.classes.items()},
-            {int(reason): figure.units for reason, figure in self.exits.items()},
+            {int(reason): figure.units for reason, figure in exits.items()},
             walk_reference=self.page_reference.units,
             exception=self.exception.units,
             hypercall=self.paravirtual.hypercall.units,

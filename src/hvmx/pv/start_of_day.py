@@ -275,13 +275,23 @@ def start_of_day(
     epoch: int,
     console: Callable[[bytes], object],
     privileged: bool = True,
+    update_cost: int = 0,
+    entry_cost: int = 0,
 ) -> Domain:
     """Make the processor ``vcpu`` a Xen domain's that stands before its first instruction.
 
     The arguments are those of ``Domain``. Raises ``ImageError`` where the image, its ramdisk or its command line do
     not fit.
     """
-    domain = Domain(vcpu, frequency=frequency, epoch=epoch, privileged=privileged, console=console)
+    domain = Domain(
+        vcpu,
+        frequency=frequency,
+        epoch=epoch,
+        privileged=privileged,
+        console=console,
+        update_cost=update_cost,
+        entry_cost=entry_cost,
+    )
     ramdisk = image.modules[0].data if image.modules else b""
     build(domain, vcpu.memory, image, ramdisk)
     return domain
