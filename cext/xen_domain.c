@@ -207,6 +207,7 @@ void xen_destroy(struct domain *d)
 int xen_start(struct domain *d, const struct domain_start *start)
 {
     Cpu *cpu = d->cpu;
+    int64_t acct = cpu->acct;
     int error = get_frame_and_type(d, start->l4, FRAME_L4);
     if (error)
         return error;
@@ -242,6 +243,7 @@ int xen_start(struct domain *d, const struct domain_start *start)
     cpu->rip = start->entry;
     hvmx_core->update_mode(cpu);
     flush_all(d);
+    cpu->acct = acct; /* building a domain takes none of its time */
     d->runstate.state_entry_time = system_time(d);
     d->period_last = system_time(d);
     schedule(d);

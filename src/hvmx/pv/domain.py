@@ -17,6 +17,8 @@ class Domain:
     ``frequency`` is the guest's clock in guest cycles a second, ``epoch`` its wall clock at cycle 0 in seconds since
     1970; both are all that the guest ever learns of time. ``privileged`` makes it a dom0: console by ``console_io``,
     ports of the machine's board. ``console`` receives what it prints.
+    ``update_cost`` is the price of an element of a list that a hypercall works through, ``entry_cost`` that of a
+    page-table entry validated, in units of 1/64 guest cycle.
     """
 
     def __init__(
