@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -46,7 +47,8 @@ Exit status:
     8  --max-cycles or --timeout was reached
    10  an error of hvmx's own
    12  the guest reset the machine
-   14  stopped by Ctrl-A x      130  stopped by Ctrl-C
+   14  stopped by Ctrl-A x, or nobody reads standard output any more
+  130  stopped by Ctrl-C
 """
 
 
@@ -141,7 +143,11 @@ class HostSeconds(click.ParamType[float]):
 
 
 MEMORY_OPTION = click.option(
-    "--memory", type=MemorySize(), default="128M", show_default=True, help="Guest RAM: bytes, or with K, M or G."
+    "--memory",
+    type=MemorySize(),
+    default="128M",
+    show_default=True,
+    help="Guest RAM: bytes, or with K, M or G.",
 )
 PROFILE_OPTION = click.option(
     "--profile",
@@ -189,11 +195,15 @@ def commands() -> None:
 )
 @click.option("--append", default="", metavar="S", help="The kernel's command line.")
 @click.option("--initrd", metavar="F", help="An initial RAM disk.")
-@click.option("--module", "modules", multiple=True, metavar="F", help="A Multiboot or PVH module; repeatable.")
+@click.option(
+    "--module", "modules", multiple=True, metavar="F", help="A Multiboot or PVH module; repeatable."
+)
 @click.option("--bios", metavar="F", help="A ROM image for the reset vector, instead of IMAGE.")
 @click.option("--load-address", type=ADDRESS, help="Flat binary: where it is loaded.")
 @click.option("--entry", type=ADDRESS, help="Flat binary: where it is entered.")
-@click.option("--bits", type=click.Choice(["16", "32", "64"]), help="Flat binary: the width it is entered in.")
+@click.option(
+    "--bits", type=click.Choice(["16", "32", "64"]), help="Flat binary: the width it is entered in."
+)
 @click.option("--no-decompress", is_flag=True, help="Let a bzImage decompress itself, in the guest.")
 @click.option(
     "--serial",
@@ -203,13 +213,21 @@ def commands() -> None:
     help="Where the guest's serial port (PV: console) goes; stdio also gives it standard input. On a terminal, "
     "Ctrl-A x stops the run.",
 )
-@click.option("--debug-exit", type=PORT, help="A write of VALUE there ends the run with status (VALUE << 1) | 1.")
-@click.option("--debugcon", type=PortAndFile(), help="A port whose bytes go to FILE (standard error without).")
+@click.option(
+    "--debug-exit", type=PORT, help="A write of VALUE there ends the run with status (VALUE << 1) | 1."
+)
+@click.option(
+    "--debugcon", type=PortAndFile(), help="A port whose bytes go to FILE (standard error without)."
+)
 @click.option("--max-cycles", type=Number(1, (1 << 63) - 1), help="Stop after so many guest cycles.")
 @click.option("--timeout", type=HostSeconds(), help="Stop after so many seconds of host time.")
 @click.option("--stats", metavar="FILE.json", help="Write the counts of the run to a file.")
-@click.option("--hash", "with_hash", is_flag=True, help="With --stats: a hash of the final memory and registers.")
-@click.option("--trace", type=Trace(), help="A line for each exit or instruction, to FILE (standard error without).")
+@click.option(
+    "--hash", "with_hash", is_flag=True, help="With --stats: a hash of the final memory and registers."
+)
+@click.option(
+    "--trace", type=Trace(), help="A line for each exit or instruction, to FILE (standard error without)."
+)
 @click.option("--quiet", is_flag=True, help="No exit table, no closing line.")
 @click.argument("image", required=False)
 def run(**options: Any) -> int:
@@ -222,7 +240,13 @@ def run(**options: Any) -> int:
 
     The guest's console is standard output, everything else standard error.
     """
-    return _Run(options).run()
+    try:
+        return _Run(options).run()
+    except BrokenPipeError:
+        # What is still to be flushed goes nowhere, and silently.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo("hvmx: nobody reads standard output any more", err=True)
+        return Status.STOPPED
 
 
 class _Run:
@@ -362,7 +386,9 @@ class _Run:
             click.echo(f"state {counts['hash']}", err=True)
 
 
-def bundled_image(image: str | None, append: str, pv: bool, bios: str | None) -> tuple[Path | None, str, bool]:
+def bundled_image(
+    image: str | None, append: str, pv: bool, bios: str | None
+) -> tuple[Path | None, str, bool]:
     """The file, command line and kind of what ``hvmx run`` was asked for; a file of that name goes first."""
     from hvmx import guests
 
@@ -466,7 +492,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Status.BAD_IMAGE
     except (KeyboardInterrupt, click.Abort):
         return Status.INTERRUPTED
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last stop before the user
         traceback.print_exc()
         click.echo("hvmx: this is an error of hvmx's own, not of the guest's", err=True)
         return Status.INTERNAL

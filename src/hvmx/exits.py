@@ -115,6 +115,4 @@ class Exits:
         for (reason, number), row in self._vcpu.exit_details().items():
             details.setdefault(reason, {})[number] = ExitStatistic(*row)
         rows = sorted(self._vcpu.exit_statistics().items(), key=lambda item: (-item[1][0], item[0]))
-        return {
-            ExitReason(reason): ExitStatistic(*row, details.get(reason, {})) for reason, row in rows
-        }
+        return {ExitReason(reason): ExitStatistic(*row, details.get(reason, {})) for reason, row in rows}

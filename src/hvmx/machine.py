@@ -186,8 +186,8 @@ class Machine:
             setattr(cpu, name, registers.pop(name, getattr(cpu, name)))
         for name, segment in state.segments.items():
             cpu.set_segment(name, *segment)
-        cpu.gdtr = tuple(state.gdtr)
-        cpu.idtr = tuple(state.idtr)
+        cpu.gdtr = state.gdtr
+        cpu.idtr = state.idtr
         for name, value in registers.items():
             setattr(cpu, name, value)
 

@@ -119,7 +119,7 @@ class Guest:
         error = self.library.harness_start(self.cpu, self.frame(self.l4), self.virtual(0), stack, 0, 0)
         assert error == 0, f"the page tables of the harness are refused: {error}"
 
-    def __enter__(self) -> Guest:
+    def __enter__(self) -> Guest:  # noqa: PYI034 - Self is Python 3.11's
         return self
 
     def __exit__(

@@ -24,10 +24,14 @@ def registers(vcpu: Vcpu) -> str:
     """All registers that tell where a guest is, some to a line."""
     lines = [f"rip {vcpu.rip:#018x}  rflags {vcpu.rflags:#x}  {code_bits(vcpu)}-bit code"]
     for start in range(0, len(_GENERAL), 4):
-        lines.append("  ".join(f"{name:<3} {getattr(vcpu, name):#018x}" for name in _GENERAL[start : start + 4]))
+        lines.append(
+            "  ".join(f"{name:<3} {getattr(vcpu, name):#018x}" for name in _GENERAL[start : start + 4])
+        )
     for name in _SEGMENTS:
         selector, base, limit, access = vcpu.segment(name)
-        lines.append(f"{name:<4} {selector:#06x}  base {base:#018x}  limit {limit:#010x}  access {access:#07x}")
+        lines.append(
+            f"{name:<4} {selector:#06x}  base {base:#018x}  limit {limit:#010x}  access {access:#07x}"
+        )
     lines.append("  ".join(f"{name} {getattr(vcpu, name):#x}" for name in _CONTROL))
     for name in ("gdtr", "idtr"):
         base, limit = getattr(vcpu, name)

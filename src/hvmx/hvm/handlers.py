@@ -20,19 +20,27 @@ class VirtualCpu(Protocol):
 class IoExit(Protocol):
     """An I/O instruction exit (SDM vol. 3, table 28-5); one exit an iteration for string I/O."""
 
-    port: int
-    width: int
-    is_in: bool
     value: int
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def is_in(self) -> bool: ...
 
 
 class MmioExit(Protocol):
     """An access to guest-physical addresses that no memory backs."""
 
-    guest_physical: int
-    width: int
-    is_write: bool
     value: int
+
+    @property
+    def guest_physical(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def is_write(self) -> bool: ...
 
 
 def io_instruction(vcpu: VirtualCpu, exit: IoExit) -> None:

@@ -69,13 +69,13 @@ def run_way(
     text = console.decode(errors="replace")
     if stop.kind not in GOOD_ENDS or " 0 checks failed" not in text:
         why = stop.reason or stop.kind.value
-        raise GuestFailed(f"{way.title}: the bundled guest {guests.image_name(way.guest)} failed: {why}\n{text}")
+        raise GuestFailed(
+            f"{way.title}: the bundled guest {guests.image_name(way.guest)} failed: {why}\n{text}"
+        )
     counters = machine.statistics()
     return WayResult(
         cycles={name: bench.cycles_per_operation for name, bench in guests.parse_benches(text).items()},
-        totals={
-            name: machine.exits.total if name == "exits" else int(counters[name]) for name in TOTALS
-        },
+        totals={name: machine.exits.total if name == "exits" else int(counters[name]) for name in TOTALS},
     )
 
 

@@ -1,0 +1,355 @@
+"""What the command line promises: options, exit statuses, where output goes, what the reports hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from hvmx import guests
+from hvmx.cli import Status, main
+
+ORIGIN: Final = 0x7C00
+DEBUG_EXIT: Final = 0xF4
+
+# Guests of a few bytes, entered with 32 bits at ORIGIN.
+HALT = bytes.fromhex("fa f4")  # cli; hlt
+SPIN = bytes.fromhex("eb fe")
+SPIN_ON_PORTS = bytes.fromhex("e4 80 eb fc")  # in al, 0x80; jmp
+IDLE = bytes.fromhex("fb f4 eb fc")  # sti; hlt; jmp
+WRITE_DEBUG_EXIT = bytes.fromhex("b0 03 e6 f4 eb fe")  # mov al, 3; out 0xf4, al
+WRITE_DEBUG_CONSOLE = bytes.fromhex("b0 41 e6 e9 fa f4")  # mov al, 'A'; out 0xe9, al
+RESET = bytes.fromhex("b0 fe e6 64 eb fe")  # mov al, 0xfe; out 0x64, al
+# sub esp, 8; and its zeros as IDT: lidt [esp]; call to: push ebp; mov ebp, esp; ud2
+CRASH = bytes.fromhex("bc 00 70 00 00 31 ed 55 55 0f 01 1c 24 e8 00 00 00 00 55 89 e5 0f 0b")
+CRASH_AT, CRASH_RETURN = ORIGIN + 21, ORIGIN + 18
+# wait for LSR.DR of COM1, read, write, until it was a q; cli; hlt
+ECHO = bytes.fromhex("66 ba fd 03 ec a8 01 74 f7 66 ba f8 03 ec ee 3c 71 75 ed fa f4")
+
+
+def flat(tmp_path: Path, code: bytes) -> list[str]:
+    """Arguments of ``hvmx`` that run a guest of these bytes."""
+    path = tmp_path / "guest.bin"
+    path.write_bytes(code)
+    return ["run", "--memory", "2M", "--load-address", hex(ORIGIN), str(path)]
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "hvmx", *arguments]
+
+
+# --- statuses -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("code", "options", "status"),
+    [
+        (HALT, [], Status.GOOD),
+        (IDLE, [], Status.GOOD),
+        (WRITE_DEBUG_EXIT, ["--debug-exit", hex(DEBUG_EXIT)], 3 << 1 | 1),
+        (CRASH, [], Status.CRASH),
+        (RESET, [], Status.RESET),
+        (SPIN, ["--max-cycles", "1000000"], Status.LIMIT),
+        (SPIN_ON_PORTS, ["--max-cycles", "1000000"], Status.LIMIT),
+        (SPIN, ["--timeout", "0.2"], Status.LIMIT),
+        (SPIN_ON_PORTS, ["--timeout", "0.2"], Status.LIMIT),
+        (SPIN, ["--timeout", "0.2", "--trace", "instructions=/dev/null"], Status.LIMIT),
+        (SPIN, ["--max-cycles", "100", "--trace", "instructions=/dev/null"], Status.LIMIT),
+    ],
+)
+def test_the_exit_status_says_how_the_run_ended(
+    tmp_path: Path, code: bytes, options: list[str], status: int
+) -> None:
+    arguments = flat(tmp_path, code)
+    assert main([*arguments[:1], *options, "--serial", "null", "--quiet", *arguments[1:]]) == status
+
+
+def test_statuses_are_distinct_and_never_odd() -> None:
+    assert len({*Status}) == len(Status.__members__)
+    assert all(status % 2 == 0 for status in Status), "odd ones are the guest's"
+
+
+def test_a_cycle_limit_is_kept_to_within_an_instruction(tmp_path: Path) -> None:
+    stats = tmp_path / "stats.json"
+    main([*flat(tmp_path, SPIN), "--max-cycles", "123456", "--stats", str(stats), "--quiet"])
+    cycles = json.loads(stats.read_text())["guest_cycles"]
+    assert 123456 <= cycles < 123456 + 100
+
+
+@pytest.mark.parametrize("code", [SPIN, SPIN_ON_PORTS, IDLE], ids=["spin", "ports", "idle"])
+def test_ctrl_c_stops_any_guest(tmp_path: Path, code: bytes) -> None:
+    process = subprocess.Popen(
+        command(flat(tmp_path, code)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == Status.INTERRUPTED
+    assert b"hvmx: interrupted" in errors
+
+
+def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command([*flat(tmp_path, IDLE), "--timeout", "0.3"]), stdin=subprocess.PIPE
+    ) as process:
+        assert process.wait(timeout=20) == Status.LIMIT
+
+
+# --- options and images -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--memory", "12"], "memory of 0xc bytes"),
+        (["--memory", "lots"], "'lots' is not a number"),
+        (["--profile", "nowhere"], "profile nowhere: cannot be read"),
+        (["--paging", "none"], "'none' is not one of"),
+        (["--debug-exit", "0x10000"], "0x10000 is not within 0x0 and 0xffff"),
+        (["--debug-exit", "0x3f8"], "overlaps"),
+        (["--debugcon", "x=f"], "'x' is not a number"),
+        (["--max-cycles", "0"], "0x0 is not within"),
+        (["--timeout", "-1"], "-1 is not a positive number of seconds"),
+        (["--timeout", "nan"], "nan is not a positive number of seconds"),
+        (["--trace", "everything"], "'everything' is neither exits nor instructions"),
+        (["--serial", "/nowhere/at/all"], "--serial: /nowhere/at/all: cannot be written"),
+        (["--stats", "/nowhere/at/all"], "--stats: /nowhere/at/all: cannot be written"),
+        (["--trace", "exits=/nowhere/at/all"], "--trace: /nowhere/at/all: cannot be written"),
+        (["--debugcon", "0xe9=/nowhere/at/all"], "--debugcon: /nowhere/at/all: cannot be written"),
+        (["--colour"], "No such option"),
+    ],
+)
+def test_a_bad_option_is_named_with_its_value(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    assert main([*flat(tmp_path, HALT), *options]) == Status.BAD_OPTION
+    assert says in " ".join(capfd.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "says"),
+    [
+        (b"no image at all", [], "no known format"),
+        (b"\x7fELF", [], "guest"),
+        (b"", ["--pv"], "no PV kernel"),
+        (HALT, ["--load-address", "0x80000000"], "0x80000000"),
+        (HALT, ["--bits", "32", "--append", "x"], "a flat binary takes no"),
+    ],
+)
+def test_a_bad_image_is_named_with_what_is_wrong(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, options: list[str], says: str
+) -> None:
+    path = tmp_path / "guest"
+    path.write_bytes(content)
+    assert main(["run", *options, str(path)]) == Status.BAD_IMAGE
+    errors = capfd.readouterr().err
+    assert says in errors
+    assert str(path) in errors
+
+
+def test_an_image_that_is_not_there_is_a_bad_image(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "/nowhere/kernel"]) == Status.BAD_IMAGE
+    assert "/nowhere/kernel: cannot be read" in capfd.readouterr().err
+
+
+def test_the_version_and_the_help_are_there(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == Status.GOOD
+    assert capfd.readouterr().out.startswith("hvmx, version")
+    assert main(["run", "--help"]) == Status.GOOD
+    text = capfd.readouterr().out
+    for option in [
+        "--pv",
+        "--memory",
+        "--profile",
+        "--paging",
+        "--append",
+        "--initrd",
+        "--module",
+        "--bios",
+        "--serial",
+        "--debug-exit",
+        "--debugcon",
+        "--max-cycles",
+        "--timeout",
+        "--stats",
+        "--hash",
+        "--trace",
+        "--quiet",
+        "--load-address",
+        "--entry",
+        "--bits",
+        "--no-decompress",
+    ]:
+        assert f"{option} " in text
+    for status in Status:
+        assert f" {status.value} " in text, f"the help says nothing of status {status.value}"
+
+
+def test_python_m_hvmx_is_the_same_command() -> None:
+    result = subprocess.run(command(["--version"]), check=True, capture_output=True, text=True)
+    assert result.stdout.startswith("hvmx, version")
+
+
+# --- where output goes --------------------------------------------------------------------------------------------------
+def test_standard_output_is_the_console_and_nothing_else(tmp_path: Path) -> None:
+    result = subprocess.run(
+        command(flat(tmp_path, ECHO)), check=True, input=b"keys\x00\xff\nq", capture_output=True
+    )
+    assert result.stdout == b"keys\x00\xff\nq"
+    assert b"VM-EXIT" in result.stderr
+
+
+def test_quiet_says_nothing(tmp_path: Path) -> None:
+    result = subprocess.run(
+        command([*flat(tmp_path, ECHO), "--quiet"]), check=True, input=b"q", capture_output=True
+    )
+    assert (result.stdout, result.stderr) == (b"q", b"")
+
+
+def test_serial_and_debug_console_go_to_their_files(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    console = tmp_path / "console"
+    arguments = flat(tmp_path, WRITE_DEBUG_CONSOLE)
+    assert main([*arguments, "--debugcon", f"0xe9={console}", "--quiet"]) == Status.GOOD
+    assert console.read_bytes() == b"A"
+    assert main([*arguments, "--debugcon", "0xe9", "--quiet"]) == Status.GOOD
+    assert capfd.readouterr() == ("", "A")
+
+
+def test_a_reader_that_goes_away_stops_the_run(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        command([*flat(tmp_path, ECHO), "--quiet"]),
+        check=False,
+        input=b"\nq",
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writer)
+    assert result.returncode == Status.STOPPED
+    assert result.stderr == b"hvmx: nobody reads standard output any more\n"
+
+
+# --- reports ------------------------------------------------------------------------------------------------------------
+def test_a_crash_is_explained(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*flat(tmp_path, CRASH), "--quiet"]) == Status.CRASH
+    report = capfd.readouterr().err
+    assert "guest crash: triple fault" in report
+    assert f"rip {CRASH_AT:#018x}" in report
+    assert f"{CRASH_AT:#018x}  0f 0b {'':<24}  ud2" in report, "the instruction, disassembled"
+    innermost = report.split("innermost first:")[1].split()[0]
+    assert int(innermost, 16) == CRASH_RETURN
+    assert "TRIPLE_FAULT" in report.split("last exits")[1]
+
+
+def test_statistics_hold_what_the_run_counted(tmp_path: Path) -> None:
+    stats = tmp_path / "stats.json"
+    arguments = [*flat(tmp_path, WRITE_DEBUG_EXIT), "--debug-exit", hex(DEBUG_EXIT), "--quiet"]
+    main([*arguments, "--stats", str(stats)])
+    counts = json.loads(stats.read_text())
+    for name in ("guest_cycles", "instructions", "hypercalls", "tlb_misses", "walk_references"):
+        assert isinstance(counts[name], int), name
+    assert counts["host_seconds"] > 0
+    assert counts["stop"] == "debug_exit"
+    assert counts["exits"]["IO_INSTRUCTION"]["count"] == 1
+    assert counts["exits"]["IO_INSTRUCTION"]["detail"] == {"port 0xf4": 1}
+    assert "hash" not in counts
+
+
+def test_two_runs_have_the_same_cycles_exits_and_hash(tmp_path: Path) -> None:
+    runs = []
+    for number in range(2):
+        stats = tmp_path / f"stats{number}.json"
+        assert (
+            main(["run", "--quiet", "--serial", "null", "--hash", "--stats", str(stats), "hvmx-hvm64"]) == 0
+        )
+        counts = json.loads(stats.read_text())
+        assert len(counts["hash"]) == 64
+        del counts["host_seconds"]
+        for row in counts["exits"].values():
+            del row["host_ns"]
+        runs.append(counts)
+    assert runs[0] == runs[1]
+
+
+def test_a_trace_of_instructions_disassembles_each(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    main([*flat(tmp_path, HALT), "--quiet", "--trace", f"instructions={trace}"])
+    lines = [line.split(maxsplit=2) for line in trace.read_text().splitlines()]
+    assert [(int(address, 16), text.split()[-1]) for _, address, text in lines] == [
+        (ORIGIN, "cli"),
+        (ORIGIN + 1, "hlt"),
+    ]
+
+
+def test_a_trace_of_exits_names_each_with_its_data(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    arguments = [*flat(tmp_path, WRITE_DEBUG_EXIT), "--debug-exit", hex(DEBUG_EXIT), "--quiet"]
+    main([*arguments, "--trace", f"exits={trace}"])
+    assert "IO_INSTRUCTION port 0xf4 write 1 bytes: 0x3" in trace.read_text()
+
+
+def test_a_trace_changes_nothing_in_guest_cycles(tmp_path: Path) -> None:
+    cycles = []
+    for options in ([], ["--trace", "exits=/dev/null"], ["--trace", "instructions=/dev/null"]):
+        stats = tmp_path / "stats.json"
+        main([*flat(tmp_path, WRITE_DEBUG_CONSOLE), "--quiet", "--stats", str(stats), *options])
+        cycles.append(json.loads(stats.read_text())["guest_cycles"])
+    assert cycles[0] > 0
+    assert cycles == [cycles[0]] * 3
+
+
+# --- bundled guests -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [([], "hvm64"), (["--pv"], "pv64"), (["hvmx-hvm32"], "hvm32"), (["hvmx-pv64"], "pv64")],
+    ids=["hvm by default", "pv by default", "hvm32 by name", "pv64 by name"],
+)
+def test_a_bundled_guest_runs_by_name_and_passes_its_checks(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], name: str
+) -> None:
+    assert main(["run", "--quiet", *arguments]) == Status.GOOD
+    console = capfd.readouterr().out
+    assert f"guest {name} done, 0 checks failed" in console
+    assert tuple(guests.parse_benches(console)) == guests.WORKLOADS
+
+
+@pytest.mark.parametrize("name", ["hvm32", "hvm64", "pv64"])
+def test_one_workload_of_a_bundled_guest_runs_by_name(capfd: pytest.CaptureFixture[str], name: str) -> None:
+    assert main(["run", "--quiet", "--append", "checks=no", f"test-{name}-pgfault"]) == Status.GOOD
+    assert list(guests.parse_benches(capfd.readouterr().out)) == ["pgfault"]
+
+
+def test_a_workload_that_is_not_there_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "test-hvm64-nothing"]) == Status.BAD_OPTION
+    assert "no workload 'nothing': there are syscall" in capfd.readouterr().err
+
+
+def test_compare_prints_the_same_numbers_as_table_and_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--json", "syscall", "pt-write"]) == Status.GOOD
+    data = json.loads(capfd.readouterr().out)
+    assert main(["compare", "syscall", "pt-write"]) == Status.GOOD
+    table = capfd.readouterr().out
+    assert set(data["operations"]) == {"syscall", "pt-write"}
+    for operation, ways in data["operations"].items():
+        (row,) = (line.split() for line in table.splitlines() if line.startswith(operation))
+        assert row[1::3] == [f"{way['guest_cycles']:,.0f}" for way in ways.values()]
+        assert row[3::3] == [f"{way['ratio']:.2f}" for way in ways.values()]
+    for total in ("exits", "hypercalls", "walk_references"):
+        (row,) = (
+            line.split()
+            for line in table.splitlines()
+            if line.startswith(f"{total.replace('_', ' ')}, whole run")
+        )
+        assert row[-3:] == [f"{totals[total]:,}" for totals in data["totals"].values()]
+
+
+def test_compare_names_an_operation_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "nothing"]) == Status.BAD_OPTION
+    assert "no operation 'nothing': there are syscall" in capfd.readouterr().err
