@@ -51,7 +51,7 @@ static int next_byte(struct decoded *in, uint8_t *byte)
 
 /* To the handler of Cpu.exit, at the price of such an exit; meanwhile Cpu.deadline is the board's, which a device may
  * change. 0: it raised, and nothing is to happen. */
-enum { EXIT_CPUID = 10, EXIT_IO = 30, FORCED_CPUID_BYTES = 7 };
+enum { EXIT_CPUID = 10, EXIT_CR_ACCESS = 28, EXIT_IO = 30, FORCED_CPUID_BYTES = 7 };
 static int take_exit(Cpu *cpu)
 {
     struct domain *d = cpu->pv;
@@ -405,6 +405,7 @@ int xen_privileged(Cpu *cpu, uint64_t ip)
     }
     if (!d->in_kernel || !system_instruction(d, &in))
         return 1;
+    charge_fraction(cpu, cpu->exit_cost[EXIT_CR_ACCESS]); /* in a PV guest all these are of one price: emulation */
     cpu->rip = ip + in.at;
     return 0;
 }

@@ -293,12 +293,12 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
     return list_end(d, call, index, count, done, sizeof(struct mmuext_op), result);
 }
 
-/* vm_assist(command, type). Of the assists of a 64-bit guest, none here emulates writes to page tables. */
+/* vm_assist(command, type). VMASST_TYPE_writable_pagetables, the emulation of writes to page tables, is refused. */
 int64_t xen_vm_assist(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
     const uint64_t valid = 1ull << VMASST_TYPE_architectural_iopl | 1ull << VMASST_TYPE_runstate_update_flag
-                           | 1ull << VMASST_TYPE_m2p_strict | 1ull << VMASST_TYPE_writable_pagetables;
+                           | 1ull << VMASST_TYPE_m2p_strict;
     uint64_t type = call->args[1];
     if (type >= 64 || !(valid >> type & 1))
         return -XEN_EINVAL;
