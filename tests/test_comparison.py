@@ -1,0 +1,117 @@
+"""The three ways of running a guest compare as a faithful model must have it: by signs, not sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from hvmx import guests
+from hvmx.cost import BUNDLED, load_profile
+from hvmx.machine import Machine
+from hvmx.report.comparison import WayResult, compare, ratios
+
+NOTHING_EXTRA: Final = 1.01
+"""Ratio within which two ways cost the same: they differ by TLB misses around the operations."""
+NESTED_WALK, NATIVE_WALK = 24, 4
+"""Page-table references of one TLB miss in long mode (SDM vol. 3, 4.5 and 28.2)."""
+
+MULTICALL, XEN_VERSION = 13, 17
+"""Xen's numbers of hypercalls."""
+CALLS: Final = 32
+
+
+@pytest.fixture(scope="module", params=BUNDLED)
+def results(request: pytest.FixtureRequest) -> dict[str, WayResult]:
+    return compare(load_profile(request.param))
+
+
+def test_a_system_call_costs_hvm_nothing_extra_and_pv_a_bounce(results: dict[str, WayResult]) -> None:
+    ratio = ratios(results, "syscall")
+    assert max(ratio["ept"], ratio["shadow"]) < NOTHING_EXTRA
+    assert ratio["pv"] > 2
+
+
+def test_a_divide_error_costs_hvm_nothing_extra_and_pv_a_bounce(results: dict[str, WayResult]) -> None:
+    ratio = ratios(results, "divide")
+    assert max(ratio["ept"], ratio["shadow"]) < NOTHING_EXTRA
+    assert ratio["pv"] > 1.5
+
+
+def test_a_page_table_write_is_dearest_by_shadow_paging_and_free_by_nested(
+    results: dict[str, WayResult],
+) -> None:
+    ratio = ratios(results, "pt-write")
+    assert ratio["shadow"] > ratio["pv"] > ratio["ept"] == 1
+
+
+@pytest.mark.parametrize("operation", ["pgfault", "as-switch", "fork-wait"])
+def test_work_on_page_tables_is_dearest_by_shadow_paging(
+    results: dict[str, WayResult], operation: str
+) -> None:
+    ratio = ratios(results, operation)
+    assert ratio["shadow"] > max(ratio["ept"], ratio["pv"])
+
+
+def test_nested_paging_makes_more_references_for_the_same_misses(results: dict[str, WayResult]) -> None:
+    nested, shadow = results["ept"].totals, results["shadow"].totals
+    assert nested["tlb_misses"] == shadow["tlb_misses"] > 0
+    assert nested["walk_references"] > NESTED_WALK / NATIVE_WALK * shadow["walk_references"]
+
+
+@pytest.mark.parametrize("operation", ["console", "timer-read", "timer-tick", "port-out", "cpuid"])
+def test_pv_wins_where_hvm_exits(results: dict[str, WayResult], operation: str) -> None:
+    ratio = ratios(results, operation)
+    assert ratio["pv"] == 1 < min(ratio["ept"], ratio["shadow"])
+
+
+def test_shadow_paging_takes_more_exits_and_pv_the_fewest(results: dict[str, WayResult]) -> None:
+    exits = {name: result.totals["exits"] for name, result in results.items()}
+    assert exits["shadow"] > exits["ept"] > exits["pv"]
+    assert results["pv"].totals["hypercalls"] > 0 == results["ept"].totals["hypercalls"]
+
+
+# --- batching -----------------------------------------------------------------------------------------------------------
+def single_calls(list_address: int) -> bytes:
+    # mov eax, XEN_VERSION; xor edi, edi; syscall
+    return CALLS * (b"\xb8" + XEN_VERSION.to_bytes(4, "little") + b"\x31\xff\x0f\x05")
+
+
+def one_multicall(list_address: int) -> bytes:
+    # mov eax, MULTICALL; mov rdi, list; mov esi, CALLS; syscall
+    return b"".join(
+        (
+            b"\xb8", MULTICALL.to_bytes(4, "little"), b"\x48\xbf", list_address.to_bytes(8, "little"),
+            b"\xbe", CALLS.to_bytes(4, "little"), b"\x0f\x05",
+        )
+    )  # fmt: skip
+
+
+def cycles_of(profile: str, code_for: Callable[[int], bytes]) -> int:
+    """Guest cycles of code that makes CALLS hypercalls, in place of the PV guest's own first instructions."""
+    machine = Machine("64M", profile)
+    machine.load(guests.image("pv64"), pv=True)
+    cpu = machine.cpu
+    start = cpu.rip
+    list_address = (start & ~0xFFF) + 0x1000
+    code = code_for(list_address)
+    # struct multicall_entry: op, result, six arguments.
+    calls = CALLS * (XEN_VERSION.to_bytes(8, "little") + bytes(56))
+    for address, data in ((start, code), (list_address, calls)):
+        physical = cpu.translate(address)
+        assert physical is not None, f"{address:#x} is not mapped"
+        assert len(data) <= 0x1000 - address % 0x1000, (
+            "what does not fit a page would spill into another frame"
+        )
+        cpu.write(physical, data)
+    while cpu.rip != start + len(code):
+        assert start <= cpu.rip < start + len(code), f"the guest went to {cpu.rip:#x}"
+        machine.step()
+    assert machine.hypercalls.counts()["xen_version"] == CALLS
+    return cpu.cycles
+
+
+@pytest.mark.parametrize("profile", BUNDLED)
+def test_a_batch_is_cheaper_than_single_hypercalls(profile: str) -> None:
+    assert cycles_of(profile, one_multicall) < cycles_of(profile, single_calls)
