@@ -40,7 +40,7 @@ OP_KIND = _names(OpKind)
 
 # Extensions of which iced-x86 knows encodings that hvmx refuses, as CPUID of hvmx says.
 NOT_IMPLEMENTED = frozenset((
-    # floating point and vectors: only their control instructions are implemented
+    # floating point in part; of vectors, only the control instructions
     "FPU", "FPU287", "FPU287XL_ONLY", "FPU387", "FPU387SL_ONLY", "MMX", "SSE", "SSE2", "SSE3", "SSSE3",
     "SSE4_1", "SSE4_2", "SSE4A", "D3NOW", "D3NOWEXT", "AES", "AESKLE", "PCLMULQDQ", "SHA", "GFNI", "MPX",
     # newer than the target, or of one maker only: VEX, EVEX and XOP encodings
@@ -97,7 +97,7 @@ MNEMONICS: dict[str, dict[int, str]] = {
 RENAMED = {
     "mov_from_sreg": "mov", "mov_to_sreg": "mov", "push_sreg": "push", "pop_sreg": "pop", "mov_from_cr": "mov",
     "mov_to_cr": "mov", "mov_from_dr": "mov", "mov_to_dr": "mov", "call_far": "call", "jmp_far": "jmp",
-    "ret_far": "retf", "bsf": ("bsf", "tzcnt"), "bsr": ("bsr", "lzcnt"), "xlat": "xlatb", "loopz": "loope", "loopnz": "loopne", "fwait": "wait", "shl": ("shl", "sal"),
+    "ret_far": "retf", "bsf": ("bsf", "tzcnt"), "bsr": ("bsr", "lzcnt"), "xlat": "xlatb", "fld80": "fld", "fstp80": "fstp", "loopz": "loope", "loopnz": "loopne", "fwait": "wait", "shl": ("shl", "sal"),
     "vmmcall": ("vmmcall", "vmgexit"), "wbinvd": ("wbinvd", "wbnoinvd"),
 }  # fmt: skip
 
@@ -109,7 +109,7 @@ HINTS = (
 )  # fmt: skip
 
 MEMORY_BITS = {
-    "b": lambda v: 8, "w": lambda v: 16, "q": lambda v: 64, "d": lambda v: 32, "dq": lambda v: 128, "v": lambda v: v,
+    "b": lambda v: 8, "w": lambda v: 16, "q": lambda v: 64, "d": lambda v: 32, "dq": lambda v: 128, "t": lambda v: 80, "v": lambda v: v,
     "y": lambda v: max(v, 32), "z": lambda v: min(v, 32),
 }  # fmt: skip
 
@@ -221,6 +221,8 @@ def differences(insn: dict, iced: Instruction, mode: int) -> list[str]:
                 same(what + " size", bits, 8 * MemorySizeExt.size(iced.memory_size))
             elif operand == "Mp":
                 same(what + " size", bits + 16, 8 * MemorySizeExt.size(iced.memory_size))
+        elif operand in ("ST0", "STi"):
+            same(what, "st0" if operand == "ST0" else f"st{insn['rm'] & 7}", REGISTER[iced.op_register(number)])
         elif role == "rm":
             same(what, general(insn["rm_offset"], named_bits(bits, iced)), REGISTER[iced.op_register(number)])
         elif role == "reg":

@@ -126,7 +126,7 @@ TABLES = ("sgdt", "sidt", "lgdt", "lidt")
 FEATURES = {
     "base": {"INTEL8086", "INTEL8086_ONLY", "INTEL186", "INTEL286", "INTEL386", "INTEL486", "X64", "CPUID", "FPU", "PAUSE",
              "MULTIBYTENOP", "PREFETCHW", "PREFETCHWT1", "SSE", "VMX", "SVM", "RDPMC"},
-    "fpu": {"FPU", "FPU287"},
+    "fpu": {"FPU", "FPU287", "FPU387"},
     "clflush": {"CLFSH"},
     "cx16": {"CMPXCHG16B"},
     "sse4.2": {"SSE4_2"},

@@ -23,6 +23,7 @@ cdef extern from "insn.h" nogil:
         WIDTH_Y
         WIDTH_Z
         WIDTH_RV_MW
+        WIDTH_80
 
     enum:
         IMM_NONE
@@ -34,6 +35,7 @@ cdef extern from "insn.h" nogil:
         IMM_V
         IMM_FAR
         IMM_16_8
+        IMM_X87
 
     enum:
         RM_NONE
@@ -109,6 +111,8 @@ cdef inline int width_bits(int width, int operand_size, bint is_mem) noexcept no
         return operand_size if operand_size < 32 else 32
     if width == WIDTH_RV_MW and is_mem:
         return 16
+    if width == WIDTH_80:
+        return 80
     return operand_size
 
 
@@ -308,7 +312,9 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
     elif row.rm_source != RM_ACCUMULATOR:
         out.rm = <uint8_t> (((opcode if row.rm_source == RM_OPCODE else modrm) & 7) | (8 if out.rex & REX_B else 0))
 
-    if not read_immediate(&cursor, row.immediate, operand_size, out):
+    if row.immediate == IMM_X87:
+        out.imm = (opcode & 7) << 8 | modrm
+    elif not read_immediate(&cursor, row.immediate, operand_size, out):
         return out_of_bytes(available)
 
     if override >= 0:

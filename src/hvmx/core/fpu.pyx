@@ -7,18 +7,12 @@ from hvmx.core.decode cimport FORM_NONE, FORM_RM
 from hvmx.core.mmu cimport *
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
+from hvmx.core.x87 cimport *
 
 cdef enum:
     FXSAVE_BYTES = 512
     FXSAVE_USED = 416         # what FXSAVE writes
     FSW_EXCEPTIONS = 0x80ff   # the flags that FNCLEX clears: B, ES, SF and the six exceptions
-
-
-cdef inline bint x87_unavailable(Cpu *cpu, Op *op) noexcept nogil:
-    if cpu.cr0 & (CR0_EM | CR0_TS):
-        fault(cpu, op, VEC_NM, 0)
-        return True
-    return False
 
 
 cdef bint sse_unavailable(Cpu *cpu, Op *op) noexcept nogil:
@@ -32,7 +26,7 @@ cdef bint sse_unavailable(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef void fninit(Cpu *cpu, Op *op) noexcept nogil:
-    if x87_unavailable(cpu, op):
+    if not x87_usable(cpu, op):
         return
     cpu.fcw = 0x37f
     cpu.fsw = 0
@@ -44,7 +38,7 @@ cdef void fninit(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef void fnclex(Cpu *cpu, Op *op) noexcept nogil:
-    if x87_unavailable(cpu, op):
+    if not x87_usable(cpu, op):
         return
     cpu.fsw &= <uint16_t>~FSW_EXCEPTIONS
     leave(cpu, op)
@@ -54,18 +48,20 @@ cdef void fwait(Cpu *cpu, Op *op) noexcept nogil:
     if cpu.cr0 & (CR0_MP | CR0_TS) == (CR0_MP | CR0_TS):
         fault(cpu, op, VEC_NM, 0)
         return
+    if exception_pending(cpu, op):
+        return
     leave(cpu, op)
 
 
 cdef void fnstsw_r(Cpu *cpu, Op *op) noexcept nogil:
-    if x87_unavailable(cpu, op):
+    if not x87_usable(cpu, op):
         return
     set16(cpu, op.d, cpu.fsw)
     leave(cpu, op)
 
 
 cdef void store_word(Cpu *cpu, Op *op, uint16_t value) noexcept nogil:
-    if x87_unavailable(cpu, op):
+    if not x87_usable(cpu, op):
         return
     store16(cpu, op, cpu.ea, value)
     if cpu.fault == 0:
@@ -82,12 +78,13 @@ cdef void fnstcw(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef void fldcw(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint16_t value
-    if x87_unavailable(cpu, op):
+    if not x87_ready(cpu, op):
         return
     value = load16(cpu, op, cpu.ea)
     if cpu.fault:
         return
     cpu.fcw = (value & 0x1f3f) | 0x40
+    update_summary(cpu)
     leave(cpu, op)
 
 
@@ -161,7 +158,8 @@ cdef void fxsave(Cpu *cpu, Op *op) noexcept nogil:
     image[1] = cpu.fip if wide else <uint32_t>cpu.fip
     image[2] = cpu.fdp if wide else <uint32_t>cpu.fdp
     image[3] = cpu.mxcsr | <uint64_t>cpu.mxcsr_mask << 32
-    memcpy(bytes + 32, cpu.fpr, 128)
+    for index in range(8):
+        memcpy(bytes + 32 + 16 * index, st(cpu, index), 10)
     memcpy(bytes + 160, cpu.xmm, 16 * xmm_saved(cpu))
     for index in range(used // 8):
         store64(cpu, op, address + 8 * index, image[index])
@@ -194,7 +192,8 @@ cdef void fxrstor(Cpu *cpu, Op *op) noexcept nogil:
     cpu.fip = image[1] if op.x & 3 == 3 else <uint32_t>image[1]
     cpu.fdp = image[2] if op.x & 3 == 3 else <uint32_t>image[2]
     cpu.mxcsr = <uint32_t>image[3]
-    memcpy(cpu.fpr, bytes + 32, 128)
+    for index in range(8):
+        memcpy(st(cpu, index), bytes + 32 + 16 * index, 10)
     memcpy(cpu.xmm, bytes + 160, 16 * xmm_saved(cpu))
     leave(cpu, op)
 

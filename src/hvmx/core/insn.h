@@ -86,7 +86,7 @@ enum insn_row_flag {
 };
 
 /* Operand types of the table; v, y and z depend on the operand-size attribute. */
-enum insn_width { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64, WIDTH_128, WIDTH_V, WIDTH_Y, WIDTH_Z, WIDTH_RV_MW };
+enum insn_width { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64, WIDTH_128, WIDTH_V, WIDTH_Y, WIDTH_Z, WIDTH_RV_MW, WIDTH_80 };
 
 enum insn_immediate {
     IMM_NONE,
@@ -98,6 +98,7 @@ enum insn_immediate {
     IMM_V,
     IMM_FAR,
     IMM_16_8,
+    IMM_X87, /* not in the instruction: the opcode's low three bits and ModRM, as FOP has them */
 };
 
 /* Where a row finds its rm and reg operands. */

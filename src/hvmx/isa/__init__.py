@@ -18,9 +18,10 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
     ``I`` immediate, ``J`` relative offset, ``M`` memory only, ``O`` memory at an absolute offset, ``R`` register
     only, ``S`` segment register, ``X`` DS:rSI, ``Y`` ES:rDI) and one for the type (``b w d q dq`` 1 to 16 bytes,
     ``v`` operand size, ``y`` the same but not under 32 bits, ``z`` the same but not over 32 bits, ``a`` bounds
-    pair, ``p`` far pointer, ``s`` pseudo-descriptor, ``x`` FXSAVE image). ``Z`` is the register in the opcode,
-    ``sIb`` a sign-extended byte, ``Rv/Mw`` a register of operand size or a word of memory; ``1``, ``CL``, ``DX``,
-    ``AL``, ``AX``, ``eAX`` (z), ``rAX`` (v), ``ES`` ... name themselves.
+    pair, ``p`` far pointer, ``s`` pseudo-descriptor, ``t`` 80 bits, ``e`` x87 environment, ``f`` x87 state as of
+    FSAVE, ``x`` FXSAVE image). ``ST0`` is the top of the x87 stack, ``STi`` the register of it that ModRM names.
+    ``Z`` is the register in the opcode, ``sIb`` a sign-extended byte, ``Rv/Mw`` a register of operand size or a word
+    of memory; ``1``, ``CL``, ``DX``, ``AL``, ``AX``, ``eAX`` (z), ``rAX`` (v), ``ES`` ... name themselves.
 ``memory``
     What happens to an explicit memory operand: ``r``, ``w``, ``rw``; ``.`` if there is none or it is not accessed.
 ``attributes``
@@ -66,6 +67,8 @@ OPERAND_CLASSES = ("load", "store", "locked")
 
 SEGMENTS = ("ES", "CS", "SS", "DS", "FS", "GS")
 ACCUMULATORS = ("AL", "AX", "eAX", "rAX")
+X87_OPCODES = range(0xD8, 0xE0)
+"""The escape opcodes of the x87, in the one-byte map."""
 
 _ROLES = {
     "A": "far", "C": "reg", "D": "reg", "E": "rm", "F": "implied", "G": "reg", "I": "imm", "J": "rel", "M": "rm",
@@ -133,6 +136,11 @@ class Row:
         return any(operand.startswith("M") for operand in self.operands)
 
     @property
+    def is_x87(self) -> bool:
+        """Whether the opcode is an escape to the x87, whose low bits and ModRM FOP shows (SDM volume 1, 8.1.9)."""
+        return self.map == 0 and self.opcodes.start in X87_OPCODES
+
+    @property
     def mod_ignored(self) -> bool:
         """Whether ModRM names a register whatever its mod field: MOV to and from CR and DR (SDM, volume 2)."""
         return any(operand in ("Cy", "Dy") for operand in self.operands)
@@ -140,7 +148,7 @@ class Row:
     @property
     def roles(self) -> tuple[str, ...]:
         """Where each operand is found: ``rm``, ``reg``, ``imm``, ``cl``, ``rel``, ``far``, or ``implied``."""
-        has_rm = any(operand[0] in "EMORZ" for operand in self.operands)
+        has_rm = any(operand[0] in "EMORZ" or operand == "STi" for operand in self.operands)
         has_string = any(operand[0] in "XY" for operand in self.operands)
         roles = []
         for operand in self.operands:
@@ -148,6 +156,10 @@ class Row:
                 roles.append("implied")
             elif operand in ACCUMULATORS:
                 roles.append("reg" if has_rm else "rm")
+            elif operand == "STi":
+                roles.append("rm")
+            elif operand == "ST0":
+                roles.append("reg")
             elif operand in SEGMENTS:
                 roles.append("reg")
             elif operand == "CL":
@@ -207,7 +219,7 @@ def _parse(line: str, map_number: int, index: int) -> Row:
         prefix=prefix,
         rex_w=rex_w,
         modrm=modrm,
-        register_only=register_only or re.search(r"\bR[a-z](?!/)", operands) is not None,
+        register_only=register_only or re.search(r"\bR[a-z](?!/)|STi", operands) is not None,
         family=family,
         operands=tuple(operands.split(",")) if operands else (),
         memory=memory,
