@@ -36,7 +36,7 @@ def test_linux_686_reaches_init_and_powers_off_the_same_way_twice(tmp_path: Path
         assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
     (first, first_statistics), (second, second_statistics) = runs
     assert first.stdout == second.stdout
-    for key in ("guest_cycles", "instructions", "tlb_misses", "walk_references", "state_hash"):
+    for key in ("guest_cycles", "instructions", "tlb_misses", "walk_references", "hash"):
         assert first_statistics[key] == second_statistics[key], key
 
     def counts(statistics: dict[str, Any]) -> dict[str, int]:

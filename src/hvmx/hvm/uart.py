@@ -1,8 +1,8 @@
 """The 16550A serial port.
 
-Rules: National PC16550D data sheet (order TL/C/8652). What is virtual about it: bytes written reach the sink
-at once and the line status always shows an empty transmitter, so that a polled console never waits; the time
-that characters take on the wire is modelled where a guest sleeps for it: in the interrupts, both ways.
+Rules: National PC16550D data sheet (order TL/C/8652). What is virtual about it: a byte written reaches the sink at
+once, the line status always shows an empty transmitter, and the transmitter's interrupt comes again at once, so that
+nothing a guest has sent is lost when it powers off. Input takes its time on the wire.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Uart(Device):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "ier", "fcr", "lcr", "mcr", "lsr", "msr", "scratch", "divisor", "character_cycles",
-        "transmitter_pending", "timed_out", "_fifo", "_incoming", "_wire_free", "_transmitter_due",
-        "_arrival_due", "_timeout_due", "_level",
+        "transmitter_pending", "timed_out", "_fifo", "_incoming", "_arrival_due", "_timeout_due",
+        "_level",
     )  # fmt: skip
 
     def __init__(self, clock: Clock, irq: IrqLine, transmit: Sink) -> None:
@@ -59,8 +59,6 @@ class Uart(Device):
         self._set_format(0, 12)  # 9600 baud; the data sheet leaves the divisor open
         self.transmitter_pending = False  # the transmitter interrupt's condition
         self.timed_out = False  # characters wait in the FIFO and nothing moved for four characters' time
-        self._wire_free = 0  # the guest cycle at which the last character written has left the wire
-        self._transmitter_due: int | None = None
         self._arrival_due: int | None = None
         self._timeout_due: int | None = None
         self._fifo.clear()
@@ -201,26 +199,19 @@ class Uart(Device):
         self._update()
 
     def _send(self, value: int) -> None:
-        now = self._clock.cycles
+        # The write ends the interrupt's condition and the empty transmitter brings it back: an edge each time.
         self.transmitter_pending = False
+        self._update()
         if self.mcr & _MCR_LOOP:
-            self._take_in(value, now)
-            self.transmitter_pending = True
-            return
-        character = self.character_cycles
-        # The interrupt comes when the last character moves into the shift register, but not within a
-        # character's time of the write (data sheet, "FIFO interrupt mode operation"). A guest that overruns
-        # its FIFO loses nothing, and waits no longer than for a full one.
-        start = min(max(now, self._wire_free), now + _FIFO * character)
-        self._wire_free = start + character
-        self._transmitter_due = max(start, now + character)
-        self._transmit(_BYTES[value])
+            self._take_in(value, self._clock.cycles)
+        else:
+            self._transmit(_BYTES[value])
+        self.transmitter_pending = True
 
     def _enable(self, ier: int) -> None:
         now = self._clock.cycles
         enabled = ier & ~self.ier
-        if enabled & _IER_TRANSMITTER and (self._transmitter_due is None or self._transmitter_due <= now):
-            self._transmitter_due = None
+        if enabled & _IER_TRANSMITTER:
             self.transmitter_pending = True
         if enabled & _IER_RECEIVED and self._timeout_due is not None and self._timeout_due <= now:
             self._timeout_due = None
@@ -255,10 +246,6 @@ class Uart(Device):
     def next_event(self) -> int | None:
         soonest = self._arrival_due
         ier = self.ier
-        if ier & _IER_TRANSMITTER:
-            due = self._transmitter_due
-            if due is not None and (soonest is None or due < soonest):
-                soonest = due
         if ier & _IER_RECEIVED:
             due = self._timeout_due
             if due is not None and (soonest is None or due < soonest):
@@ -267,10 +254,7 @@ class Uart(Device):
 
     def advance(self, now: int) -> None:
         while (due := self.next_event()) is not None and due <= now:
-            if due == self._transmitter_due:
-                self._transmitter_due = None
-                self.transmitter_pending = True
-            elif due == self._arrival_due:
+            if due == self._arrival_due:
                 self._arrival_due = due + self.character_cycles
                 self._take_in(self._incoming.pop(0), due)
                 self._expect_arrival()
