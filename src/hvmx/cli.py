@@ -475,8 +475,10 @@ def _print_table(table: Any, err: bool = False) -> None:
     from rich.console import Console
 
     console = Console(stderr=err, highlight=False)
-    if not console.is_terminal:  # nor has it a width: no number is cut off
-        console.width = 200
+    # However narrow the terminal, no number is cut off.
+    console.width = max(
+        console.width, table.__rich_measure__(console, console.options.update(width=300)).maximum
+    )
     console.print(table)
 
 
