@@ -26,7 +26,16 @@ COMPILE_ARGS = [
     "-fno-inline-functions", "-fno-plt",
     "-fomit-frame-pointer", "-fno-stack-protector", "-fcf-protection=none", "-fvisibility=hidden",
 ]  # fmt: skip
+# HVMX_SANITIZE=1: operations return instead of jumping on (see go_on in state.h), since sanitizers keep frames alive.
+# Guest addresses are aligned or not as the guest likes.
+SANITIZE_ARGS = [
+    "-fsanitize=address,undefined", "-fno-sanitize=alignment", "-fno-sanitize-recover=all", "-O1", "-g", "-fno-omit-frame-pointer",
+]  # fmt: skip
+SANITIZE = os.environ.get("HVMX_SANITIZE") == "1"
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("CYTHON_CLINE_IN_TRACEBACK", "0")]
+if SANITIZE:
+    MACROS.append(("HVMX_RETURNING", "1"))
+    COMPILE_ARGS += SANITIZE_ARGS
 
 
 def write_if_changed(path: Path, text: str) -> None:
@@ -64,7 +73,7 @@ def extensions() -> list[Extension]:
                 depends=headers,
                 define_macros=MACROS,
                 extra_compile_args=COMPILE_ARGS + os.environ.get("HVMX_CFLAGS", "").split(),
-                extra_link_args=os.environ.get("HVMX_LDFLAGS", "").split(),
+                extra_link_args=SANITIZE_ARGS[:3] * SANITIZE + os.environ.get("HVMX_LDFLAGS", "").split(),
             )
         )
     return modules

@@ -17,6 +17,10 @@ cdef uint32_t CONTRIBUTORY = 1 << VEC_DE | 1 << VEC_TS | 1 << VEC_NP | 1 << VEC_
 # Traps and aborts: their return address lies after the instruction, or nowhere, so RF is not set. #DB: by a breakpoint.
 cdef uint32_t NOT_FAULTS = 1 << VEC_DB | 1 << VEC_NMI | 1 << VEC_BP | 1 << VEC_OF | 1 << VEC_DF | 1 << VEC_MC
 cdef uint64_t DR6_BREAKPOINTS = 0xf
+# Exceptions that the delivery of another raises and that make no double fault follow each other: on a processor, without
+# end if need be. After so many the run loop looks at its limits, and the instruction begins anew.
+cdef enum:
+    MOST_SERIAL = 8
 cdef uint32_t[4] V86_SEGMENTS = [SEG_GS, SEG_FS, SEG_DS, SEG_ES]  # in the order in which they are pushed
 
 
@@ -57,10 +61,10 @@ cdef void shut_down(Cpu *cpu) noexcept nogil:
 
 
 cdef void deliver_exception(Cpu *cpu) noexcept nogil:
-    cdef uint32_t first, source
+    cdef uint32_t first, source, serial
     cpu.fault = FAULT_NONE
     cpu.shadow = 0
-    while True:
+    for serial in range(MOST_SERIAL):
         if not passes_exception_bitmap(cpu):
             return
         cpu.exceptions += 1

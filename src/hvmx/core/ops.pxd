@@ -51,7 +51,7 @@ cdef inline uint64_t next_ip(Op *op) noexcept nogil:
 
 
 cdef inline void run_next(Cpu *cpu, Op *op) noexcept nogil:
-    op[1].fn(cpu, op + 1)
+    go_on(cpu, op + 1)
 
 
 cdef inline JumpEntry *jump_entry(Cpu *cpu, uint64_t target) noexcept nogil:
@@ -62,7 +62,7 @@ cdef inline void enter(Cpu *cpu, uint64_t target) noexcept nogil:
     """On at `target`, without accounting: through the jump cache, or the run loop when it does not know."""
     cdef JumpEntry *entry = jump_entry(cpu, target)
     if LIKELY(entry.key == target ^ cpu.mode_key):
-        entry.op.fn(cpu, entry.op)
+        go_on(cpu, entry.op)
         return
     cpu.rip = target
 
@@ -80,7 +80,7 @@ cdef inline void follow(Cpu *cpu, Op *op) noexcept nogil:
     cdef Op *target = op.target
     cpu.acct += <int64_t>op.acct
     if LIKELY(target != NULL) and LIKELY(cpu.acct < 0):
-        target.fn(cpu, target)
+        go_on(cpu, target)
         return
     cpu.rip = <uint64_t>op.imm
     if target == NULL:

@@ -166,7 +166,7 @@ cdef void run_blocks(Cpu *cpu) noexcept nogil:
         op = block_at_rip(cpu)
         if op == NULL:
             return
-        op.fn(cpu, op)
+        run_chain(cpu, op)
         if cpu.fault or cpu.pending or cpu.halted or cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff:
             break
     if before and not cpu.fault:
@@ -175,14 +175,13 @@ cdef void run_blocks(Cpu *cpu) noexcept nogil:
 
 
 cdef void answer_fault(Cpu *cpu) noexcept nogil:
-    cdef uint32_t kind = cpu.fault
-    if kind == FAULT_ABORT:
+    if cpu.fault == FAULT_EXCEPTION:
+        deliver_exception(cpu)
+        settle(cpu)
+    if cpu.fault == FAULT_ABORT:
         cpu.fault = FAULT_NONE
         if cpu.stop == STOP_NONE:
             cpu.stop = STOP_ERROR
-        return
-    deliver_exception(cpu)
-    settle(cpu)
 
 
 # --- instruction breakpoints (SDM vol. 3, 17.3.1.1) -----------------------------------------------------------------------

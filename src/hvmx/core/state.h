@@ -295,9 +295,27 @@ struct Cpu {
     uint64_t shadow_faults;        /* page faults that only the hypervisor saw: fills and page-table writes */
 
     void *machine;                 /* the Python object, for vmexit */
+    Op *next_op;                   /* HVMX_RETURNING: what go_on was given */
     JumpEntry jcache[JCACHE_ENTRIES];
     TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES];
 };
+
+/* On to the next operation: a call in tail position, which the compiler turns into a jump. Builds in which it does not
+ * (sanitizers keep frames alive) define HVMX_RETURNING: handlers then return, and run_chain calls what comes next. */
+#ifdef HVMX_RETURNING
+#define go_on(cpu, op) ((void)((cpu)->next_op = (op)))
+static inline void run_chain(Cpu *cpu, Op *op)
+{
+    while (op) {
+        cpu->next_op = NULL;
+        op->fn(cpu, op);
+        op = cpu->next_op;
+    }
+}
+#else
+#define go_on(cpu, op) ((op)->fn((cpu), (op)))
+#define run_chain(cpu, op) go_on((cpu), (op))
+#endif
 
 _Static_assert(offsetof(Cpu, r) == 0, "Op operands are byte offsets into the register file");
 _Static_assert(sizeof(Op) == 48, "an Op is six words");

@@ -345,3 +345,6 @@ cdef extern from "state.h" nogil:
         void *machine
         JumpEntry jcache[JCACHE_ENTRIES]
         TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]
+
+    void go_on(Cpu *cpu, Op *op) noexcept nogil
+    void run_chain(Cpu *cpu, Op *op) noexcept nogil
