@@ -150,12 +150,12 @@ def descriptor(rng: random.Random, type_: int, dpl: int, *, long: bool = False, 
     )  # fmt: skip
 
 
-def gdt(rng: random.Random, width: int) -> bytes:
+def gdt(rng: random.Random, width: int, long: bool) -> bytes:
     """Flat segments of rings 0 and 3, task states, gates, and some that are random."""
     entries = [0]
     for dpl in (0, 3):
         entries.append(
-            descriptor(rng, rng.choice((0x1A, 0x1B, 0x1E)), dpl, long=width == 64, wide=width == 32)
+            descriptor(rng, rng.choice((0x1A, 0x1B, 0x1E)), dpl, long=long, wide=width == 32 and not long)
         )
         entries.append(descriptor(rng, rng.choice((0x12, 0x13, 0x16)), dpl, wide=width != 16))
     for type_ in (0x9, 0xB, 0x1, 0x2, 0xC, 0x5):
@@ -225,7 +225,7 @@ def page_tables(rng: random.Random, paging: str) -> tuple[dict[int, bytes], int]
             index = rng.choice((rng.randrange(size), size - 1, 1))
             entries[index] = page_entry(rng, rng.choice((top, table, rng.randrange(PAGES) * PAGE)), wide, 0.5)
         if paging == "pae" and level == 1:
-            entries[1:4] = rng.choices((0, top | 1, entries[1]), k=3)
+            entries[1:4] = rng.choices((0, top | 1, top | 1, rng.getrandbits(64)), weights=(8, 8, 8, 1), k=3)
         pages[table] = struct.pack(form, *entries)
         top = table
     return pages, top
@@ -253,7 +253,7 @@ class HostileGuest:
         cpu = self.machine.cpu
         for page in range(CODE_PAGES):
             cpu.write(CODE + page * PAGE, code_page(rng, mode.width))
-        cpu.write(GDT, gdt(rng, mode.width))
+        cpu.write(GDT, gdt(rng, mode.width, mode.paging == "four-level"))
         cpu.write(IDT, idt(rng, mode))
         cpu.write(
             TSS,
