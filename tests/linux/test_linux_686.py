@@ -16,12 +16,12 @@ COMMAND_LINE = "console=ttyS0 panic=-1 nokaslr cryptomgr.notests acpi=off pci=of
 LIMIT_SECONDS = 300
 
 
-def boot(directory: Path, name: str, *options: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+def boot(initramfs: Path, name: str, *options: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """`hvmx run` of the kernel with the tiny initramfs: the finished process, and its statistics."""
-    statistics = directory / f"{name}.json"
+    statistics = initramfs.with_name(f"{name}.json")
     command = [
         *(sys.executable, "-m", "hvmx", "run", "--append", COMMAND_LINE, "--timeout", str(LIMIT_SECONDS)),
-        *("--initrd", str(build_initramfs(directory)), "--stats", str(statistics), "--hash", "--quiet"),
+        *("--initrd", str(initramfs), "--stats", str(statistics), "--hash", "--quiet"),
         *(*options, str(guest("linux-686"))),
     ]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -30,7 +30,8 @@ def boot(directory: Path, name: str, *options: str) -> tuple[subprocess.Complete
 
 @pytest.mark.parametrize("paging", ["ept", "shadow"])
 def test_linux_686_reaches_init_and_powers_off_the_same_way_twice(tmp_path: Path, paging: str) -> None:
-    runs = [boot(tmp_path, f"run{number}", "--paging", paging) for number in range(2)]
+    initramfs = build_initramfs(tmp_path)
+    runs = [boot(initramfs, f"run{number}", "--paging", paging) for number in range(2)]
     for done, _ in runs:
         assert MARKER in done.stdout.splitlines(), f"no marker; the console ends {done.stdout[-2000:]!r}"
         assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
