@@ -16,6 +16,8 @@ import pytest
 
 from hvmx import guests
 from hvmx.cli import Status, main
+from hvmx.hvm.console import KeySource
+from hvmx.machine import Machine
 
 ORIGIN: Final = 0x7C00
 DEBUG_EXIT: Final = 0xF4
@@ -201,6 +203,27 @@ def test_standard_output_is_the_console_and_nothing_else(tmp_path: Path) -> None
     )
     assert result.stdout == b"keys\x00\xff\nq"
     assert b"VM-EXIT" in result.stderr
+
+
+def test_standard_input_reaches_a_pv_guests_console() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"keys")
+    os.close(writer)
+    console = bytearray()
+    with KeySource(reader) as keys:
+        machine = Machine("64M", serial=console.extend, keys=keys)
+        machine.load(guests.image("pv64"), pv=True)
+        # 1: console_io(read, 1, here); test eax, eax; jz 1b; console_io(write, 1, here); jmp 1b; here:
+        code = bytes.fromhex(
+            "b8 12 00 00 00 bf 01 00 00 00 be 01 00 00 00 48 8d 15 19 00 00 00 0f 05 85 c0 74 e4"
+            "b8 12 00 00 00 bf 00 00 00 00 be 01 00 00 00 0f 05 eb d1"
+        )
+        physical = machine.cpu.translate(machine.cpu.rip)
+        assert physical is not None
+        machine.cpu.write(physical, code)
+        machine.run(cycles=200_000_000)
+    os.close(reader)
+    assert console == b"keys"
 
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ from hvmx.pv.xen import Hypercalls, VmcallTable
 INTERRUPT_FLAG = 1 << 9
 """IF of RFLAGS."""
 
+DOMAIN_INPUT = 256
+"""Bytes of input that are taken from the host at once for a domain's console."""
+
 VGA_HOLE = (0xA0000, 0x20000)
 """Where a PC has display memory: this board has no display, so nothing answers there."""
 
@@ -120,6 +123,7 @@ class Machine:
         self._vmcall = VmcallTable(self.cpu, self.profile.hz, EPOCH, KVM_HYPERCALLS)
         self._serial = serial
         self._keys = keys
+        self._typed = b""
         self._stop: Stop | None = None
         self._limit: float | None = None
         controls.install_defaults(self.cpu, self.exits, paging, round(self.profile.user_device.cycles))
@@ -258,14 +262,31 @@ class Machine:
 
     def on_idle(self) -> bool:
         """The processor is halted and nothing is due: True when input has come that may wake it, or time is up."""
-        if self._keys is None or self.board is None or not self.cpu.rflags & INTERRUPT_FLAG:
+        if self._keys is None or self.board is None:
             return False
-        data = self._keys.wait(self.board.serial.room, self._seconds_left())
+        if self.domain is None and not self.cpu.rflags & INTERRUPT_FLAG:
+            return False
+        data = self._keys.wait(self._input_room, self._seconds_left())
         if data:
-            self.board.input.enter(data)
-            self._schedule()
+            self._enter_input(data)
             return True
         return self._over()
+
+    @property
+    def _input_room(self) -> int:
+        """How many bytes of input the guest has room for."""
+        if self.domain is not None:
+            return 0 if self._typed else DOMAIN_INPUT
+        return self.board.serial.room if self.board is not None else 0
+
+    def _enter_input(self, data: bytes) -> None:
+        """Input for the serial port or, of a domain, for its console; what that has no room for waits."""
+        if self.domain is not None:
+            self._typed += data
+            self._typed = self._typed[self.domain.input(self._typed) :]
+        elif self.board is not None:
+            self.board.input.enter(data)
+            self._schedule()
 
     def _seconds_left(self) -> float | None:
         return None if self._limit is None else max(0.0, self._limit - time.monotonic())
@@ -281,11 +302,10 @@ class Machine:
         return True
 
     def _poll(self) -> None:
-        if not self._over() and self._keys is not None and self.board is not None:
-            data = self._keys.poll(self.board.serial.room)
-            if data:
-                self.board.input.enter(data)
-                self._schedule()
+        if not self._over() and self._keys is not None:
+            data = self._keys.poll(self._input_room)
+            if data or self._typed:
+                self._enter_input(data)
 
     def _reset(self) -> None:
         self.request_stop(Stop(StopKind.RESET))
