@@ -158,9 +158,7 @@ class Row:
                 roles.append("reg" if has_rm else "rm")
             elif operand == "STi":
                 roles.append("rm")
-            elif operand == "ST0":
-                roles.append("reg")
-            elif operand in SEGMENTS:
+            elif operand == "ST0" or operand in SEGMENTS:
                 roles.append("reg")
             elif operand == "CL":
                 roles.append("cl")
