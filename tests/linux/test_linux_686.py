@@ -24,7 +24,7 @@ def boot(initramfs: Path, name: str, *options: str) -> tuple[subprocess.Complete
         *("--initrd", str(initramfs), "--stats", str(statistics), "--hash", "--quiet"),
         *(*options, str(guest("linux-686"))),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return done, json.loads(statistics.read_text())
 
 
