@@ -252,7 +252,8 @@ class Trial:
                 self.rex = 0x40 | rng.getrandbits(3) | (row.rex_w or rng.random() < 0.5) << 3
             if row.family == "cmpxchg8b" or HOST_IS_AMD and row.family in WITHOUT_REX_W_ON_AMD:
                 self.rex &= ~8
-            if "b0" in flags:
+            # With REX.B, F3 90 is an XCHG on AMD's processors; Intel's manual (volume 2, PAUSE) makes no exception.
+            if "b0" in flags or row.family == "pause":
                 self.rex &= ~1
             if self.rex & 8 or "f64" in flags or "d64" in flags and not toggled:
                 self.operand_bits = 64
@@ -438,8 +439,10 @@ class Trial:
         """A selector for CS: mostly one that may be loaded."""
         good = [CODE32_SELECTOR, ldt_selector("code32"), ldt_selector("code16"), ldt_selector("execute_only")]
         chosen = self.selector() if self.rng.random() < 0.3 else self.rng.choice((*good, CODE64_SELECTOR))
-        # A far call from a 16-bit stack into 64-bit code leaves the AMD processors that this was tried on in a loop.
-        return CODE32_SELECTOR if chosen | 3 == CODE64_SELECTOR and self.stack_bits == 16 else chosen
+        # A far call from a 16-bit stack into 64-bit code leaves the AMD processors that this was tried on in a loop;
+        # from any other they push as 64-bit code does, without SS's base; SDM, volume 2, CALL: before CS is loaded.
+        strange = self.stack_bits == 16 or self.row.family == "call_far" and self.base(SS) != 0
+        return CODE32_SELECTOR if chosen | 3 == CODE64_SELECTOR and strange else chosen
 
     def branch_target(self, selector: int | None = None) -> int:
         """An offset in CS (or another segment), mostly in CODE."""
@@ -505,6 +508,9 @@ def _near_return(trial: Trial) -> None:
 def _far_branch(trial: Trial) -> None:
     selector, size = trial.code_selector(), trial.operand_bits // 8
     offset = trial.branch_target(selector)
+    if trial.row.family == "call_far" and segment_base(selector):
+        # AMD's processors push before they check the offset, which the SDM (volume 2, CALL) has first: JMP tests that.
+        offset %= CODE_BYTES
     if trial.row.modrm:
         trial.patches.clear()
         content = (offset & (1 << 8 * size) - 1).to_bytes(size, "little") + selector.to_bytes(2, "little")
@@ -516,13 +522,21 @@ def _far_branch(trial: Trial) -> None:
 
 def _far_return(trial: Trial) -> None:
     selector, size = trial.code_selector(), trial.operand_bits // 8
-    if trial.rng.random() < 0.9:
+    released = 2 * ("Iw" in trial.row.operands)
+    inner = trial.rng.random() < 0.1 and trial.stack < CONSTANT - 64
+    if not inner:
         selector |= 3
+    if inner or not DATA <= trial.stack < CONSTANT - 64:
+        # AMD's processors read the outer stack pointer before they see that the selector is an inner one's; Intel's do
+        # not (SDM, volume 2, RET): let it be there.
+        trial.set_code(trial.immediate_at, 0, released)
     trial.push_frame((trial.branch_target(selector), size), (selector, size))
 
 
 def _interrupt_return(trial: Trial) -> None:
     selector, size = trial.code_selector() | 3, trial.operand_bits // 8
+    if size == 2 and selector in (CODE32_SELECTOR, CODE64_SELECTOR):  # from which 16 bits do not reach the breakpoint
+        selector = ldt_selector("code16")
     flags = trial.value() & ~0x4_0100
     offset = trial.rng.randrange(CODE + 16, CODE_END - 16) - segment_base(selector)
     rest = ((trial.target(8), size), (trial.selector() | 3, size)) if trial.bits == 64 else ()
@@ -553,7 +567,8 @@ def _store_image(trial: Trial) -> None:
 def _push_segment(trial: Trial) -> None:
     """Of a 32-bit slot AMD's processors clear the upper half, which Intel's leave (SDM, volume 2, PUSH)."""
     if trial.operand_bits == 32:
-        trial.unspecified.append((trial.stack - 2, 2))
+        pointer = (trial.gpr[RSP] - 4) % (1 << trial.stack_bits)
+        trial.unspecified.append((trial.base(SS) + pointer + 2, 2))
 
 
 def _load_pointer(trial: Trial) -> None:

@@ -112,7 +112,7 @@ cdef void stmxcsr(Cpu *cpu, Op *op) noexcept nogil:
 
 # --- FXSAVE and FXRSTOR (SDM vol. 1, 10.5) --------------------------------------------------------------------------------
 cdef bint fx_image_usable(Cpu *cpu, Op *op, uint32_t size, bint write) noexcept nogil:
-    """State available; the image aligned, within its segment and mapped."""
+    """State available; the image aligned, within its segment and mapped: its last byte is looked at first."""
     cdef uint64_t address
     if cpu.cr0 & CR0_EM:
         fault(cpu, op, VEC_UD, 0)
@@ -127,8 +127,8 @@ cdef bint fx_image_usable(Cpu *cpu, Op *op, uint32_t size, bint write) noexcept 
         fault(cpu, op, VEC_GP, 0)
         return False
     if write:
-        return probe_write(cpu, op, address, 1) and probe_write(cpu, op, address + size - 1, 1)
-    return probe_read(cpu, op, address, 1) and probe_read(cpu, op, address + size - 1, 1)
+        return probe_write(cpu, op, address + size - 1, 1) and probe_write(cpu, op, address, 1)
+    return probe_read(cpu, op, address + size - 1, 1) and probe_read(cpu, op, address, 1)
 
 
 cdef inline uint32_t xmm_saved(Cpu *cpu) noexcept nogil:
@@ -191,6 +191,7 @@ cdef void fxrstor(Cpu *cpu, Op *op) noexcept nogil:
     cpu.fop = (image[0] >> 48) & 0x7ff
     cpu.fip = image[1] if op.x & 3 == 3 else <uint32_t>image[1]
     cpu.fdp = image[2] if op.x & 3 == 3 else <uint32_t>image[2]
+    update_summary(cpu)
     cpu.mxcsr = <uint32_t>image[3]
     for index in range(8):
         memcpy(st(cpu, index), bytes + 32 + 16 * index, 10)

@@ -364,15 +364,16 @@ cdef void int1(Cpu *cpu, Op *op) noexcept nogil:
 cdef void bound(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t size = 1 << (op.x & 3)
     cdef int64_t index, lower, upper
-    cdef uint64_t at = linear(cpu, op, op.seg, cpu.ea_offset + size, size, False)
-    if cpu.fault:
-        return
+    cdef uint64_t at
     if size == 2:
         index = <int16_t>reg16(cpu, op.d)[0]
         lower = <int16_t>load16(cpu, op, cpu.ea)
     else:
         index = <int32_t>reg32(cpu, op.d)[0]
         lower = <int32_t>load32(cpu, op, cpu.ea)
+    if cpu.fault:
+        return
+    at = linear(cpu, op, op.seg, cpu.ea_offset + size, size, False)
     if cpu.fault:
         return
     if size == 2:

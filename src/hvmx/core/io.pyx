@@ -95,6 +95,7 @@ cdef inline void set_within(Cpu *cpu, uint32_t register, uint64_t value, uint64_
         cpu.r[register] = value & mask
 
 
+# The permission is asked for even where REP finds a count of 0, as processors do.
 # Each iteration runs as an instruction of its own, so that interrupts, exits and time fall between any two.
 cdef void finish_iteration(Cpu *cpu, Op *op, uint32_t pointer, uint32_t size, uint64_t mask) noexcept nogil:
     cdef int64_t step = -<int64_t>size if cpu.rflags & FL_DF else <int64_t>size
@@ -110,10 +111,10 @@ cdef void ins(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t port = <uint16_t>cpu.r[REG_RDX]
     cdef uint64_t mask = address_mask(op)
     cdef uint64_t at
+    if not port_allowed(cpu, op, port, size):
+        return
     if op.x & 0x30 and not cpu.r[REG_RCX] & mask:
         leave(cpu, op)
-        return
-    if not port_allowed(cpu, op, port, size):
         return
     at = linear(cpu, op, SEG_ES, cpu.r[REG_RDI] & mask, size, True)
     if cpu.fault or not probe_write(cpu, op, at, size):
@@ -131,10 +132,10 @@ cdef void outs(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t port = <uint16_t>cpu.r[REG_RDX]
     cdef uint64_t mask = address_mask(op)
     cdef uint64_t at, value
+    if not port_allowed(cpu, op, port, size):
+        return
     if op.x & 0x30 and not cpu.r[REG_RCX] & mask:
         leave(cpu, op)
-        return
-    if not port_allowed(cpu, op, port, size):
         return
     at = linear(cpu, op, op.seg, cpu.r[REG_RSI] & mask, size, False)
     if cpu.fault:

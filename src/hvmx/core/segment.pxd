@@ -85,5 +85,7 @@ cdef bint load_protected(Cpu *cpu, Op *op, uint32_t segment, uint32_t selector, 
 # The checks of a stack segment for privilege level `cpl`; for a fault `vector` is #GP or #TS, and `ext` is added to it.
 cdef bint check_stack_segment(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, uint32_t vector, uint32_t ext,
                               uint64_t *raw) noexcept nogil
+# The far pointer in memory: an offset of the operand's width, then the selector. False on a fault.
+cdef bint read_far_pointer(Cpu *cpu, Op *op, uint32_t *selector, uint64_t *offset) noexcept nogil
 # After a return to an outer level: make unusable what that level may not see.
 cdef void drop_inner_segments(Cpu *cpu) noexcept nogil

@@ -168,13 +168,15 @@ cdef bint load_segment(Cpu *cpu, Op *op, uint32_t segment, uint32_t selector) no
 cdef uint32_t[4] DATA_SEGMENTS = [SEG_ES, SEG_DS, SEG_FS, SEG_GS]
 
 
+# Null selectors lose their RPL; their bases stay (SDM vol. 2, IRET: return to an outer privilege level).
 cdef void drop_inner_segments(Cpu *cpu) noexcept nogil:
     cdef uint32_t index
     cdef Segment *seg
     for index in range(4):
         seg = &cpu.seg[DATA_SEGMENTS[index]]
-        if not seg.access & AR_UNUSABLE and (seg.access >> 5) & 3 < cpu.cpl and not (
-                is_code(seg.access) and is_conforming(seg.access)):
+        if seg.access & AR_UNUSABLE:
+            seg.selector = 0
+        elif (seg.access >> 5) & 3 < cpu.cpl and not (is_code(seg.access) and is_conforming(seg.access)):
             set_null(seg, 0)
 
 
@@ -232,26 +234,31 @@ cdef void pop_sreg(Cpu *cpu, Op *op) noexcept nogil:
         finish_load(cpu, op, op.d)
 
 
-# LES, LDS, LSS, LFS, LGS: offset of the operand's width, then the selector.
-cdef void load_far_pointer(Cpu *cpu, Op *op, uint32_t segment) noexcept nogil:
+cdef bint read_far_pointer(Cpu *cpu, Op *op, uint32_t *selector, uint64_t *offset) noexcept nogil:
     cdef uint32_t size = 1 << (op.x & 3)
-    cdef uint64_t offset, at
-    cdef uint32_t selector
+    cdef uint64_t at
+    if size == 2:
+        offset[0] = load16(cpu, op, cpu.ea)
+    elif size == 4:
+        offset[0] = load32(cpu, op, cpu.ea)
+    else:
+        offset[0] = load64(cpu, op, cpu.ea)
+    if cpu.fault:
+        return False
     at = linear(cpu, op, op.seg, cpu.ea_offset + size, 2, False)
     if cpu.fault:
+        return False
+    selector[0] = load16(cpu, op, at)
+    return cpu.fault == 0
+
+
+# LES, LDS, LSS, LFS, LGS.
+cdef void load_far_pointer(Cpu *cpu, Op *op, uint32_t segment) noexcept nogil:
+    cdef uint32_t selector = 0
+    cdef uint64_t offset = 0
+    if not read_far_pointer(cpu, op, &selector, &offset) or not load_segment(cpu, op, segment, selector):
         return
-    selector = load16(cpu, op, at)
-    if cpu.fault:
-        return
-    if size == 2:
-        offset = load16(cpu, op, cpu.ea)
-    elif size == 4:
-        offset = load32(cpu, op, cpu.ea)
-    else:
-        offset = load64(cpu, op, cpu.ea)
-    if cpu.fault or not load_segment(cpu, op, segment, selector):
-        return
-    if size == 2:
+    if op.x & 3 == 1:
         set16(cpu, op.d, <uint16_t>offset)
     else:
         set64(cpu, op.d, offset)

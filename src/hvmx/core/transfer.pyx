@@ -194,24 +194,10 @@ cdef bint to_inner_stack(Cpu *cpu, Op *op, uint32_t level, uint32_t size, uint32
 
 
 cdef void far_indirect(Cpu *cpu, Op *op, bint is_call) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
-    cdef uint64_t target
-    cdef uint32_t selector
-    cdef uint64_t at = linear(cpu, op, op.seg, cpu.ea_offset + size, 2, False)
-    if cpu.fault:
-        return
-    if size == 2:
-        target = load16(cpu, op, cpu.ea)
-    elif size == 4:
-        target = load32(cpu, op, cpu.ea)
-    else:
-        target = load64(cpu, op, cpu.ea)
-    if cpu.fault:
-        return
-    selector = load16(cpu, op, at)
-    if cpu.fault:
-        return
-    far_transfer(cpu, op, selector, target, is_call)
+    cdef uint32_t selector = 0
+    cdef uint64_t target = 0
+    if read_far_pointer(cpu, op, &selector, &target):
+        far_transfer(cpu, op, selector, target, is_call)
 
 
 cdef inline uint64_t immediate_target(Op *op) noexcept nogil:
@@ -265,6 +251,18 @@ cdef bint fetch_return_stack(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, 
     return True
 
 
+# Processors read CS before rIP, which only CR2 shows.
+cdef inline bint pop_return(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t *target,
+                            uint64_t *selector) noexcept nogil:
+    cdef Frame after = frame[0]
+    frame_move(&after, size)
+    if not frame_pop(cpu, op, &after, size, selector) or not frame_pop(cpu, op, frame, size, target):
+        return False
+    selector[0] &= 0xffff
+    frame[0] = after
+    return True
+
+
 cdef void ret_far(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t size = 1 << (op.x & 3)
     cdef int64_t released = op.imm & 0xffff
@@ -272,9 +270,8 @@ cdef void ret_far(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t level
     cdef Frame frame
     current_frame(cpu, &frame)
-    if not frame_pop(cpu, op, &frame, size, &target) or not frame_pop(cpu, op, &frame, size, &selector):
+    if not pop_return(cpu, op, &frame, size, &target, &selector):
         return
-    selector &= 0xffff
     if real_or_v86(cpu):
         if target > cpu.seg[SEG_CS].limit:
             fault(cpu, op, VEC_GP, 0)
