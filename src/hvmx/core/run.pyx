@@ -130,18 +130,20 @@ cdef void run(Cpu *cpu) noexcept nogil:
         elif interrupt_due(cpu):
             take_interrupt(cpu)
         elif cpu.pending & PEND_INTR and not cpu.halted:
-            cpu.window = 1
+            cpu.window = 1  # whatever sets IF comes back here
         settle(cpu)
         if cpu.fault:
             answer_fault(cpu)
             continue
         if cpu.stop != STOP_NONE:
             return
+        if cycles(cpu) >= cpu.deadline or cycles(cpu) >= cpu.slice_end:
+            continue  # what was delivered took the time that was left
         if cpu.halted:
             idle(cpu)
             continue
         # --- instructions -------------------------------------------------------------------------------------------
-        one = cpu.shadow or cpu.rflags & FL_TF or cpu.window or instruction_breakpoints(cpu)
+        one = cpu.shadow or cpu.rflags & FL_TF or instruction_breakpoints(cpu)
         cpu.shadow = 0
         if one and not cpu.stepping:
             cpu.stepping = 2
