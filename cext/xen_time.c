@@ -58,7 +58,11 @@ void schedule(struct domain *d)
     if (d->period && !d->cpu->halted && d->period_last + d->period < next) /* the tick does not wake */
         next = d->period_last + d->period;
     cycle = cycle_of(d, next);
-    d->cpu->deadline = cycle < d->board_deadline ? cycle : d->board_deadline;
+    if (cycle > d->board_deadline)
+        cycle = d->board_deadline;
+    if (cycle < d->cpu->deadline)
+        d->cpu->pending |= PEND_BUDGET; /* what the run loop has granted may go beyond it */
+    d->cpu->deadline = cycle;
 }
 
 /* The board has put its next deadline into Cpu.deadline: the domain's own comes beside it. */

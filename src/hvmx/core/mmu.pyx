@@ -78,6 +78,10 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
         cpu.acct = before
         cpu.rip = rip
     cpu.acct += <int64_t>cpu.exit_cost[reason] << ACCT_SHIFT
+    if cpu.pending and cpu.acct < -1:
+        # The run loop is wanted: end the budget here, so that the next branch goes there.
+        cpu.acct_start += -1 - cpu.acct
+        cpu.acct = -1
     return True
 
 
