@@ -138,6 +138,7 @@ FEATURES = {
     "base": {"INTEL8086", "INTEL8086_ONLY", "INTEL186", "INTEL286", "INTEL386", "INTEL486", "X64", "CPUID", "FPU", "PAUSE",
              "MULTIBYTENOP", "PREFETCHW", "PREFETCHWT1", "SSE", "VMX", "SVM", "RDPMC"},
     "fpu": {"FPU", "FPU287", "FPU387"},
+    "cmov": {"CMOV", "FPU"},
     "clflush": {"CLFSH"},
     "cx16": {"CMPXCHG16B"},
     "sse4.2": {"SSE4_2"},

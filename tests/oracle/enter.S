@@ -50,12 +50,12 @@ upper_half:
     jmp enter_bases
 
 store_fxsave:
-    fxsave [KERNEL + FXSAVE]
+    fxsave64 [KERNEL + FXSAVE]
 stored:
     hlt
 
 enter_bases:
-    fxrstor [KERNEL + FXSAVE]
+    fxrstor64 [KERNEL + FXSAVE]
     mov ds, [KERNEL + STATE]
     mov es, [KERNEL + STATE + 2]
     mov fs, [KERNEL + STATE + 4]
@@ -71,7 +71,7 @@ enter_bases:
     jmp leave
 
 enter:
-    fxrstor [KERNEL + FXSAVE]
+    fxrstor64 [KERNEL + FXSAVE]
     mov ds, [KERNEL + STATE]
     mov es, [KERNEL + STATE + 2]
     mov fs, [KERNEL + STATE + 4]

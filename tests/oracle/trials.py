@@ -18,6 +18,7 @@ import numpy as np
 
 from hvmx.isa import FLAG_BITS, Row
 
+from . import x87_trials
 from .native import (
     BY_BREAKPOINT,
     BY_TRAP,
@@ -63,9 +64,9 @@ BY_TRAP_FAMILIES = frozenset(
         "into",
     ]
 )
-FLOATING_POINT_CONTROL = frozenset(
-    ["fldcw", "fnstcw", "fnstsw", "fnclex", "fninit", "fwait", "ldmxcsr", "stmxcsr", "fxsave", "fxrstor"]
-)
+SSE_CONTROL = frozenset(["ldmxcsr", "stmxcsr", "fxsave", "fxrstor"])
+X87_IMAGES = frozenset(["fldenv", "fnstenv", "frstor", "fnsave"])
+"""Accessed in pieces: which of them meets the limit of its segment, or a missing page, first is the processor's choice."""
 STRINGS = frozenset(["movs", "cmps", "stos", "lods", "scas"])
 IO_STRINGS = frozenset(("ins", "outs"))
 SEGMENT_LOADS = frozenset(["lds", "les", "lfs", "lgs", "lss"])
@@ -105,7 +106,11 @@ class Trial:
         self.fs_base = self.gs_base = 0
         self.patches: list[tuple[int, bytes]] = []
         self.code = b""
-        self.fxsave = self._floating_point() if row.family in FLOATING_POINT_CONTROL else None
+        self.fxsave: bytes | None = None
+        if row.is_x87 or row.family == "fwait":
+            self.fxsave = x87_trials.image(rng)
+        elif row.family in SSE_CONTROL:
+            self.fxsave = self._floating_point()
         self.unspecified: list[tuple[int, int]] = []
         self.return_by = BY_TRAP if row.family in BY_TRAP_FAMILIES else BY_BREAKPOINT
         self._choose_segments()
@@ -115,6 +120,9 @@ class Trial:
         self._place()
         if self._memory is not None:
             self._aim(self._memory)
+            if row.is_x87 and "r" in row.memory:
+                self.patches.clear()
+                self.patch(self.address, x87_trials.operand(rng, row.family, self.size(self.rm_operand)))
         finish = _FINISH.get(row.family)
         if finish:
             finish(self)
@@ -169,6 +177,9 @@ class Trial:
             self.selectors[CS] = ldt_selector("code16")
         else:
             self.selectors[CS] = ldt_selector("code32") if rng.random() < 0.15 else CODE32_SELECTOR
+        if self.row.family in X87_IMAGES:
+            self.selectors = [self.selectors[CS] if number == CS else DATA_SELECTOR for number in range(6)]
+            return
         stacks = ("data", "data16", "expand_down16") if self.bits == 16 else ("data", "data16", "expand_down")
         other_stack = rng.random() < 0.4 and self.row.family != "call"
         self.selectors[SS] = ldt_selector(rng.choice(stacks)) if other_stack else DATA_SELECTOR
@@ -275,7 +286,7 @@ class Trial:
     def size(self, operand: str) -> int:
         """Bytes in memory of an operand of the table."""
         wide = self.operand_bits // 8
-        sizes = {"b": 1, "w": 2, "d": 4, "q": 8, "dq": 16, "x": 512, "v": wide, "z": min(wide, 4), "y": max(wide, 4),
+        sizes = {"b": 1, "w": 2, "d": 4, "q": 8, "dq": 16, "t": 10, "e": 28 if wide > 2 else 14, "f": 108 if wide > 2 else 94, "x": 512, "v": wide, "z": min(wide, 4), "y": max(wide, 4),
                  "a": 2 * wide, "p": wide + 2, "s": 10 if self.bits == 64 else 6, "v/Mw": 2}  # fmt: skip
         return sizes.get(operand[1:], 0)
 

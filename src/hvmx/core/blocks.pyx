@@ -10,7 +10,8 @@ from hvmx.core.generated.families cimport *
 from hvmx.core.mmu cimport *
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
-from hvmx.isa import families
+from hvmx.core.x87 cimport x87_ready, x87_usable
+from hvmx.isa import families, rows
 
 cdef enum:
     BLOCK_INSTRUCTIONS = 64
@@ -24,6 +25,10 @@ cdef set CONTINUING = set("""
     crc32 cwd daa das dec div enter idiv imul inc jcc jcxz lahf lea leave lfence lods loop loopnz loopz mfence mov movbe
     movnti movs movsx movsxd movzx mul neg nop not or pop popa popcnt push push_sreg pusha rcl rcr rol ror sahf salc sar
     sbb scas setcc sfence shl shld shr shrd stc std stos sub test xadd xchg xlat xor""".split())
+# x87 families, and those of them that wait: #NM and #MF come before what is wrong with the address of an operand.
+cdef set X87 = {row.family for row in rows() if row.is_x87}
+cdef set X87_WAITING = X87 - {"fnclex", "fninit", "fnsave", "fnstcw", "fnstenv", "fnstsw"}
+CONTINUING |= X87 - {"fbld", "fbstp", "fldenv", "fnsave", "fnstenv", "frstor"}
 # Families whose operand besides the explicit one is the stack: `address` chooses the kind of stack.
 cdef set STACK = set("call enter leave pop popa push push_sreg pusha ret".split())
 # The explicit memory operand is only named, never accessed.
@@ -55,6 +60,8 @@ cdef enum:
     KIND_SHIFT = 256
     KIND_ACCOUNTS = 512
     KIND_NUMBERED = 1024
+    KIND_X87 = 2048
+    KIND_X87_WAITING = 4096
 
 cdef uint16_t kinds[1024]
 for _number, _name in enumerate(families()):
@@ -63,7 +70,8 @@ for _number, _name in enumerate(families()):
         | KIND_SETS_ALL * (_name in SETS_ALL) | KIND_SETS_ALL_BUT_CF * (_name in SETS_ALL_BUT_CF)
         | KIND_READS_CF * (_name in READS_CF) | KIND_KEEPS_FLAGS * (_name in KEEPS_FLAGS)
         | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS)
-        | KIND_ACCOUNTS * (_name in ACCOUNTS) | KIND_NUMBERED * (_name in NUMBERED))
+        | KIND_ACCOUNTS * (_name in ACCOUNTS) | KIND_NUMBERED * (_name in NUMBERED)
+        | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING))
 
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
@@ -93,6 +101,16 @@ cdef void guard(Cpu *cpu, Op *op) noexcept nogil:
         fault(cpu, op, VEC_GP, 0)
         return
     run_next(cpu, op)
+
+
+cdef void guard_x87(Cpu *cpu, Op *op) noexcept nogil:
+    if x87_usable(cpu, op):
+        run_next(cpu, op)
+
+
+cdef void guard_x87_waiting(Cpu *cpu, Op *op) noexcept nogil:
+    if x87_ready(cpu, op):
+        run_next(cpu, op)
 
 
 # Address Ops: leave the linear address of the memory operand in cpu.ea.
@@ -194,6 +212,7 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
     cdef uint64_t target
     cdef bint same_page, bad
     cdef OpFn fn = NULL
+    cdef OpFn address_fn
     cdef uint64_t cost = cpu.op_cost[insn.cost]
     if insn.is_mem:
         if row.flags & ROW_MEM_READ:
@@ -245,7 +264,22 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         fn = handler_of(family, form, width, address)
 
     if insn.is_mem and fn != NULL and (kind & KIND_STACK or address == ADDRESS_EA and not kind & KIND_UNACCESSED):
+        address_fn = ea_segment
+        if kind & KIND_BIT_STRING and form == FORM_RM_R or family == FAM_POP:
+            address_fn = ea_offset
+        elif flat_segment(cpu, insn.segment) and insn.addrsize == 64:
+            address_fn = ea_flat64
+        elif flat_segment(cpu, insn.segment) and insn.addrsize == 32:
+            address_fn = ea_flat32
+        elif kind & KIND_X87:
+            memset(op, 0, sizeof(Op))
+            op.fn = guard_x87_waiting if kind & KIND_X87_WAITING else guard_x87
+            op.len = insn.length
+            op.ip = ip
+            op.acct = acct_before
+            op += 1
         memset(op, 0, sizeof(Op))
+        op.fn = address_fn
         place_memory(op, insn, ip)
         if family == FAM_POP and insn.base == REG_RSP:
             op.disp += width // 8  # POP computes such an address after the increment (SDM vol. 2, POP)
@@ -254,14 +288,6 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         op.len = insn.length
         op.ip = ip
         op.acct = acct_before
-        if kind & KIND_BIT_STRING and form == FORM_RM_R or family == FAM_POP:
-            op.fn = ea_offset
-        elif flat_segment(cpu, insn.segment) and insn.addrsize == 64:
-            op.fn = ea_flat64
-        elif flat_segment(cpu, insn.segment) and insn.addrsize == 32:
-            op.fn = ea_flat32
-        else:
-            op.fn = ea_segment
         op += 1
 
     memset(op, 0, sizeof(Op))

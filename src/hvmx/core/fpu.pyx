@@ -28,20 +28,15 @@ cdef bint sse_unavailable(Cpu *cpu, Op *op) noexcept nogil:
 cdef void fninit(Cpu *cpu, Op *op) noexcept nogil:
     if not x87_usable(cpu, op):
         return
-    cpu.fcw = 0x37f
-    cpu.fsw = 0
-    cpu.ftw = 0xffff
-    cpu.fop = 0
-    cpu.fip = 0
-    cpu.fdp = 0
-    leave(cpu, op)
+    reset_x87(cpu)
+    run_next(cpu, op)
 
 
 cdef void fnclex(Cpu *cpu, Op *op) noexcept nogil:
     if not x87_usable(cpu, op):
         return
     cpu.fsw &= <uint16_t>~FSW_EXCEPTIONS
-    leave(cpu, op)
+    run_next(cpu, op)
 
 
 cdef void fwait(Cpu *cpu, Op *op) noexcept nogil:
@@ -57,7 +52,7 @@ cdef void fnstsw_r(Cpu *cpu, Op *op) noexcept nogil:
     if not x87_usable(cpu, op):
         return
     set16(cpu, op.d, cpu.fsw)
-    leave(cpu, op)
+    run_next(cpu, op)
 
 
 cdef void store_word(Cpu *cpu, Op *op, uint16_t value) noexcept nogil:
@@ -65,7 +60,7 @@ cdef void store_word(Cpu *cpu, Op *op, uint16_t value) noexcept nogil:
         return
     store16(cpu, op, cpu.ea, value)
     if cpu.fault == 0:
-        leave(cpu, op)
+        run_next(cpu, op)
 
 
 cdef void fnstsw_m(Cpu *cpu, Op *op) noexcept nogil:
@@ -85,7 +80,7 @@ cdef void fldcw(Cpu *cpu, Op *op) noexcept nogil:
         return
     cpu.fcw = (value & 0x1f3f) | 0x40
     update_summary(cpu)
-    leave(cpu, op)
+    run_next(cpu, op)
 
 
 cdef void ldmxcsr(Cpu *cpu, Op *op) noexcept nogil:
@@ -155,8 +150,8 @@ cdef void fxsave(Cpu *cpu, Op *op) noexcept nogil:
         return
     memset(image, 0, sizeof(image))
     image[0] = <uint64_t>cpu.fcw | <uint64_t>cpu.fsw << 16 | <uint64_t>abridged_tags(cpu.ftw) << 32 | <uint64_t>cpu.fop << 48
-    image[1] = cpu.fip if wide else <uint32_t>cpu.fip
-    image[2] = cpu.fdp if wide else <uint32_t>cpu.fdp
+    image[1] = cpu.fip if wide else <uint32_t>cpu.fip | <uint64_t>cpu.fcs << 32
+    image[2] = cpu.fdp if wide else <uint32_t>cpu.fdp | <uint64_t>cpu.fds << 32
     image[3] = cpu.mxcsr | <uint64_t>cpu.mxcsr_mask << 32
     for index in range(8):
         memcpy(bytes + 32 + 16 * index, st(cpu, index), 10)
@@ -189,8 +184,15 @@ cdef void fxrstor(Cpu *cpu, Op *op) noexcept nogil:
         if not (image[0] >> (32 + index)) & 1:
             cpu.ftw |= <uint16_t>(<uint32_t>3 << (2 * index))
     cpu.fop = (image[0] >> 48) & 0x7ff
-    cpu.fip = image[1] if op.x & 3 == 3 else <uint32_t>image[1]
-    cpu.fdp = image[2] if op.x & 3 == 3 else <uint32_t>image[2]
+    if op.x & 3 == 3:
+        cpu.fip = image[1]
+        cpu.fdp = image[2]
+        cpu.fcs = cpu.fds = 0
+    else:
+        cpu.fip = <uint32_t>image[1]
+        cpu.fcs = <uint16_t>(image[1] >> 32)
+        cpu.fdp = <uint32_t>image[2]
+        cpu.fds = <uint16_t>(image[2] >> 32)
     update_summary(cpu)
     cpu.mxcsr = <uint32_t>image[3]
     for index in range(8):

@@ -240,7 +240,8 @@ struct Cpu {
 
     /* floating-point control state, and the image that FXSAVE stores */
     uint16_t fcw, fsw, ftw, fop;
-    uint64_t fip, fdp;
+    uint64_t fip, fdp;             /* offsets of the last instruction and its operand, in ... */
+    uint16_t fcs, fds;             /* ... these segments */
     uint32_t mxcsr, mxcsr_mask;
     uint8_t fpr[8][16];
     uint8_t xmm[16][16];

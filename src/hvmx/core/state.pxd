@@ -298,6 +298,7 @@ cdef extern from "state.h" nogil:
         uint64_t mcg_status, debugctl
         uint16_t fcw, fsw, ftw, fop
         uint64_t fip, fdp
+        uint16_t fcs, fds
         uint32_t mxcsr, mxcsr_mask
         uint8_t fpr[8][16]
         uint8_t xmm[16][16]

@@ -29,7 +29,8 @@ cdef enum:
     STACK_UNDERFLOW = FSW_IE | FSW_SF
     STACK_OVERFLOW = FSW_IE | FSW_SF | FSW_C1
     # Exceptions that, unmasked, keep an instruction from having a result (SDM vol. 1, 8.7): those found before it, and
-    # for a result in memory those found with it.
+    # for a result in memory those found with it. A denormal operand is loaded all the same.
+    BEFORE_LOAD = FSW_IE
     BEFORE_RESULT = FSW_IE | FSW_DE | FSW_ZE
     BEFORE_STORE = FSW_IE | FSW_DE | FSW_OE | FSW_UE
 
@@ -61,6 +62,15 @@ cdef inline bint x87_ready(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef inline uint32_t physical_register(Cpu *cpu, uint32_t i) noexcept nogil:
     return ((cpu.fsw >> FSW_TOP_SHIFT) + i) & 7
+
+
+cdef inline void reset_x87(Cpu *cpu) noexcept nogil:
+    """The state of FNINIT: the registers are empty, their contents remain."""
+    cpu.fcw = 0x37f
+    cpu.fsw = 0
+    cpu.ftw = 0xffff
+    cpu.fop = cpu.fcs = cpu.fds = 0
+    cpu.fip = cpu.fdp = 0
 
 
 cdef inline X87Register *st(Cpu *cpu, uint32_t i) noexcept nogil:
@@ -126,9 +136,28 @@ cdef inline void set_status(Cpu *cpu, uint32_t status, uint32_t codes) noexcept 
 cdef inline void set_last(Cpu *cpu, Op *op) noexcept nogil:
     """The pointers to the last instruction that was not one of control (SDM vol. 1, 8.1.8); IMM_X87 is the opcode."""
     cpu.fip = op.ip
+    cpu.fcs = cpu.seg[SEG_CS].selector
     cpu.fop = <uint16_t>op.imm
 
 
 cdef inline void set_last_operand(Cpu *cpu, Op *op) noexcept nogil:
     set_last(cpu, op)
     cpu.fdp = cpu.ea_offset
+    cpu.fds = cpu.seg[op.seg].selector
+
+
+cdef inline bint underflow(Cpu *cpu, uint32_t destination) noexcept nogil:
+    """An empty register was to be read: masked, `destination` becomes indefinite, and the instruction goes on (True)."""
+    set_status(cpu, STACK_UNDERFLOW, 0)
+    if unmasked(cpu, FSW_IE):
+        return False
+    set_indefinite(cpu, destination)
+    return True
+
+
+cdef inline void overflow(Cpu *cpu) noexcept nogil:
+    """A full register was to be pushed over: masked, the new ST(0) is indefinite."""
+    set_status(cpu, STACK_OVERFLOW, 0)
+    if not unmasked(cpu, FSW_IE):
+        push(cpu)
+        set_indefinite(cpu, 0)

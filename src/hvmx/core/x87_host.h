@@ -4,7 +4,7 @@
  * Each function loads `control`, operates, and returns the status word; the host's control word is put back and no
  * exception is left pending. Nothing here waits with an exception pending: FNCLEX comes first. 80-bit values are in
  * memory, and neither FLD nor FSTP of those can raise anything. The register stack is empty before and after, as the
- * ABI has it at every call.
+ * ABI has it at every call; where it depends on unmasked exceptions what is left on it, FFREE empties that.
  */
 #ifndef HVMX_X87_HOST_H
 #define HVMX_X87_HOST_H
@@ -17,13 +17,29 @@
 
 typedef struct { uint8_t bytes[16]; } X87Register; /* 80 bits, as in an FXSAVE image */
 
+enum { X87_BEFORE_RESULT = 0x07, X87_C2 = 0x400 }; /* IE, DE, ZE: unmasked, they keep an instruction from its result */
+
 #define X87_FUNCTION static __attribute__((noinline, unused)) uint16_t
 #define X87_RUN(prepare, operation, after, ...)                                                                       \
     uint16_t saved, status;                                                                                           \
     __asm__ volatile("fnstcw %[saved]\n\tfnclex\n\t" prepare "\n\tfldcw %[control]\n\t" operation                     \
                      "\n\tfnstsw %[status]\n\tfnclex\n\t" after "\n\tfldcw %[saved]"                                  \
-                     : [saved] "=m"(saved), [status] "=a"(status), __VA_ARGS__);                                      \
-    return status
+                     : [saved] "=m"(saved), [status] "=a"(status), __VA_ARGS__)
+
+/* ST(0) alone. */
+#define X87_UNARY(name)                                                                                               \
+    X87_FUNCTION x87_##name(uint16_t control, X87Register *st)                                                        \
+    {                                                                                                                 \
+        X87_RUN("fldt %[st]", #name, "fstpt %[st]", [st] "+m"(*st) : [control] "m"(control));                         \
+        return status;                                                                                                \
+    }
+
+X87_UNARY(ftst)
+X87_UNARY(fsqrt)
+X87_UNARY(frndint)
+X87_UNARY(f2xm1)
+X87_UNARY(fsin)
+X87_UNARY(fcos)
 
 /* ST(0) with a memory operand; the result is ST(0). */
 #define X87_WITH_MEMORY(name, instruction, type)                                                                      \
@@ -31,6 +47,7 @@ typedef struct { uint8_t bytes[16]; } X87Register; /* 80 bits, as in an FXSAVE i
     {                                                                                                                 \
         X87_RUN("fldt %[st]", instruction " %[operand]", "fstpt %[st]",                                               \
                 [st] "+m"(*st) : [operand] "m"(*(const type *)operand), [control] "m"(control));                      \
+        return status;                                                                                                \
     }
 
 /* The same with a register; the result replaces `st`. */
@@ -39,6 +56,7 @@ typedef struct { uint8_t bytes[16]; } X87Register; /* 80 bits, as in an FXSAVE i
     {                                                                                                                 \
         X87_RUN("fldt %[operand]\n\tfldt %[st]", instruction, "fstpt %[st]\n\tfstp %%st(0)",                          \
                 [st] "+m"(*st) : [operand] "m"(*operand), [control] "m"(control));                                    \
+        return status;                                                                                                \
     }
 
 #define X87_ARITHMETIC(name)                                                                                          \
@@ -56,22 +74,51 @@ X87_ARITHMETIC(subr)
 X87_ARITHMETIC(div)
 X87_ARITHMETIC(divr)
 X87_WITH_REGISTER(fucom, "fucom %%st(1)")
+X87_WITH_REGISTER(fprem, "fprem")
+X87_WITH_REGISTER(fprem1, "fprem1")
+X87_WITH_REGISTER(fscale, "fscale")
 
-/* ST(0) alone. */
-#define X87_UNARY(name)                                                                                               \
-    X87_FUNCTION x87_##name(uint16_t control, X87Register *st)                                                        \
+/* ST(0) and ST(1), which the result replaces before ST(0) is popped. */
+#define X87_POPPING(name)                                                                                             \
+    X87_FUNCTION x87_##name(uint16_t control, const X87Register *st, X87Register *operand)                            \
     {                                                                                                                 \
-        X87_RUN("fldt %[st]", #name, "fstpt %[st]", [st] "+m"(*st) : [control] "m"(control));                         \
+        X87Register result;                                                                                           \
+        X87_RUN("fldt %[operand]\n\tfldt %[st]", #name, "fstpt %[result]\n\tffree %%st(0)",                           \
+                [result] "=m"(result) : [operand] "m"(*operand), [st] "m"(*st), [control] "m"(control));              \
+        if (!(status & ~control & X87_BEFORE_RESULT))                                                                 \
+            __builtin_memcpy(operand, &result, 10);                                                                   \
+        return status;                                                                                                \
     }
 
-X87_UNARY(ftst)
+X87_POPPING(fyl2x)
+X87_POPPING(fyl2xp1)
+X87_POPPING(fpatan)
 
-/* A new ST(0); what an unmasked exception keeps from being loaded reads as 0. FFREE empties the register of that 0. */
+/* ST(0), which one result replaces before the other is pushed, unless a code of `refusal` says that it is out of range. */
+#define X87_PUSHING(name, refusal)                                                                                    \
+    X87_FUNCTION x87_##name(uint16_t control, X87Register *st, X87Register *pushed)                                   \
+    {                                                                                                                 \
+        X87Register first, second;                                                                                    \
+        X87_RUN("fldz\n\tfldt %[st]", #name, "fstpt %[first]\n\tfstpt %[second]\n\tffree %%st(0)",                    \
+                [first] "=m"(first), [second] "=m"(second) : [st] "m"(*st), [control] "m"(control));                  \
+        if (!(status & ~control & X87_BEFORE_RESULT) && !(status & (refusal))) {                                      \
+            __builtin_memcpy(pushed, &first, 10);                                                                     \
+            __builtin_memcpy(st, &second, 10);                                                                        \
+        }                                                                                                             \
+        return status;                                                                                                \
+    }
+
+X87_PUSHING(fptan, X87_C2)
+X87_PUSHING(fsincos, X87_C2)
+X87_PUSHING(fxtract, 0)
+
+/* A new ST(0). It is loaded over its old value, which remains when an unmasked exception keeps it from being loaded. */
 #define X87_LOAD(name, instruction, type)                                                                             \
     X87_FUNCTION x87_##name(uint16_t control, X87Register *st, const void *operand)                                   \
     {                                                                                                                 \
-        X87_RUN("fldz", instruction " %[operand]", "fstpt %[st]\n\tffree %%st(0)",                                    \
-                [st] "=m"(*st) : [operand] "m"(*(const type *)operand), [control] "m"(control));                      \
+        X87_RUN("fldt %[st]", instruction " %[operand]", "fstpt %[st]\n\tffree %%st(0)",                              \
+                [st] "+m"(*st) : [operand] "m"(*(const type *)operand), [control] "m"(control));                      \
+        return status;                                                                                                \
     }
 
 X87_LOAD(fld32, "flds", uint32_t)
@@ -79,11 +126,13 @@ X87_LOAD(fld64, "fldl", uint64_t)
 X87_LOAD(fild16, "filds", uint16_t)
 X87_LOAD(fild32, "fildl", uint32_t)
 X87_LOAD(fild64, "fildll", uint64_t)
+X87_LOAD(fbld, "fbld", X87Register)
 
 #define X87_CONSTANT(name)                                                                                            \
     X87_FUNCTION x87_##name(uint16_t control, X87Register *st)                                                        \
     {                                                                                                                 \
         X87_RUN("", #name, "fstpt %[st]", [st] "=m"(*st) : [control] "m"(control));                                   \
+        return status;                                                                                                \
     }
 
 X87_CONSTANT(fld1)
@@ -94,12 +143,13 @@ X87_CONSTANT(fldlg2)
 X87_CONSTANT(fldln2)
 X87_CONSTANT(fldz)
 
-/* ST(0) to memory, popped or, after an unmasked exception, not: FFREE does for both. */
+/* ST(0) to memory, popped or, after an unmasked exception, not. */
 #define X87_STORE(name, instruction, type)                                                                            \
     X87_FUNCTION x87_##name(uint16_t control, const X87Register *st, void *operand)                                   \
     {                                                                                                                 \
         X87_RUN("fldt %[st]", instruction " %[operand]", "ffree %%st(0)",                                             \
                 [operand] "+m"(*(type *)operand) : [st] "m"(*st), [control] "m"(control));                            \
+        return status;                                                                                                \
     }
 
 X87_STORE(fst32, "fstps", uint32_t)
@@ -107,5 +157,6 @@ X87_STORE(fst64, "fstpl", uint64_t)
 X87_STORE(fist16, "fistps", uint16_t)
 X87_STORE(fist32, "fistpl", uint32_t)
 X87_STORE(fist64, "fistpll", uint64_t)
+X87_STORE(fbst, "fbstp", X87Register)
 
 #endif
