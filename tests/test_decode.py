@@ -40,8 +40,8 @@ OP_KIND = _names(OpKind)
 
 # Extensions of which iced-x86 knows encodings that hvmx refuses, as CPUID of hvmx says.
 NOT_IMPLEMENTED = frozenset((
-    # floating point in part; of vectors, only the control instructions
-    "FPU", "FPU287", "FPU287XL_ONLY", "FPU387", "FPU387SL_ONLY", "MMX", "SSE", "SSE2", "SSE3", "SSSE3",
+    # of one coprocessor only; of vectors, only the control instructions are implemented
+    "FPU287XL_ONLY", "FPU387SL_ONLY", "MMX", "SSE", "SSE2", "SSE3", "SSSE3",
     "SSE4_1", "SSE4_2", "SSE4A", "D3NOW", "D3NOWEXT", "AES", "AESKLE", "PCLMULQDQ", "SHA", "GFNI", "MPX",
     # newer than the target, or of one maker only: VEX, EVEX and XOP encodings
     "AVX", "AVX2", "AVX_VNNI", "AVX_IFMA", "AVX_NE_CONVERT", "AVX_VNNI_INT8", "AVX_VNNI_INT16", "AVX512F",

@@ -27,7 +27,7 @@ cdef set CONTINUING = set("""
     sbb scas setcc sfence shl shld shr shrd stc std stos sub test xadd xchg xlat xor""".split())
 # x87 families, and those of them that wait: #NM and #MF come before what is wrong with the address of an operand.
 cdef set X87 = {row.family for row in rows() if row.is_x87}
-cdef set X87_WAITING = X87 - {"fnclex", "fninit", "fnsave", "fnstcw", "fnstenv", "fnstsw"}
+cdef set X87_WAITING = X87 - {"fnclex", "fndisi", "fneni", "fninit", "fnsave", "fnsetpm", "fnstcw", "fnstenv", "fnstsw"}
 CONTINUING |= X87 - {"fbld", "fbstp", "fldenv", "fnsave", "fnstenv", "frstor"}
 # Families whose operand besides the explicit one is the stack: `address` chooses the kind of stack.
 cdef set STACK = set("call enter leave pop popa push push_sreg pusha ret".split())

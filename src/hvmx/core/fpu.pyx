@@ -39,6 +39,13 @@ cdef void fnclex(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
+# What the 8087 and the 80287 had further controls for.
+cdef void no_operation(Cpu *cpu, Op *op) noexcept nogil:
+    if not x87_usable(cpu, op):
+        return
+    run_next(cpu, op)
+
+
 cdef void fwait(Cpu *cpu, Op *op) noexcept nogil:
     if cpu.cr0 & (CR0_MP | CR0_TS) == (CR0_MP | CR0_TS):
         fault(cpu, op, VEC_NM, 0)
@@ -203,6 +210,9 @@ cdef void fxrstor(Cpu *cpu, Op *op) noexcept nogil:
 
 register_handler("fninit", FORM_NONE, 0, ADDRESS_NONE, fninit)
 register_handler("fnclex", FORM_NONE, 0, ADDRESS_NONE, fnclex)
+register_handler("fneni", FORM_NONE, 0, ADDRESS_NONE, no_operation)
+register_handler("fndisi", FORM_NONE, 0, ADDRESS_NONE, no_operation)
+register_handler("fnsetpm", FORM_NONE, 0, ADDRESS_NONE, no_operation)
 register_handler("fwait", FORM_NONE, 0, ADDRESS_NONE, fwait)
 register_handler("fnstsw", FORM_RM, 0, ADDRESS_NONE, fnstsw_r)
 register_handler("fnstsw", FORM_RM, 0, ADDRESS_EA, fnstsw_m)
