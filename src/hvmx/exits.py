@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -88,21 +89,83 @@ class ExitStatistic:
         return self.guest_cycles / self.count
 
 
+class _Ranges:
+    """A handler that hands each exit to that of the range of ports or addresses it is in, or else to ``rest``."""
+
+    def __init__(self, place: Callable[[Exit], int], rest: Handler) -> None:
+        self._place = place
+        self.rest = rest
+        self._firsts: list[int] = []
+        self._ranges: list[tuple[int, Handler]] = []  # where each ends, exclusive
+
+    def add(self, first: int, length: int, handler: Handler, space: int) -> None:
+        if first < 0 or length <= 0 or first + length > space:
+            raise ValueError(f"{length:#x} from {first:#x} on is no range within 0x0 to {space - 1:#x}")
+        index = bisect_right(self._firsts, first)
+        below = index > 0 and self._ranges[index - 1][0] > first
+        above = index < len(self._firsts) and self._firsts[index] < first + length
+        if below or above:
+            raise ValueError(f"{first:#x} to {first + length - 1:#x}: a part of it has a handler already")
+        self._firsts.insert(index, first)
+        self._ranges.insert(index, (first + length, handler))
+
+    def __call__(self, vcpu: Vcpu, exit: Exit) -> None:
+        place = self._place(exit)
+        index = bisect_right(self._firsts, place) - 1
+        if index >= 0 and place < self._ranges[index][0]:
+            self._ranges[index][1](vcpu, exit)
+        else:
+            self.rest(vcpu, exit)
+
+
 class Exits:
-    """The table of handlers: one Python callable `handler(vcpu, exit)` per exit reason."""
+    """The table of handlers: a Python callable `handler(vcpu, exit)` per exit reason, port range and address range."""
 
     def __init__(self, vcpu: Vcpu) -> None:
         self._vcpu = vcpu
+        self._ranges: dict[int, _Ranges] = {}
 
     def on(self, reason: int, handler: Handler) -> Handler | None:
         """Let `handler(vcpu, exit)` take this exit reason; returns the handler that did so before.
 
         When it returns, the instruction is complete, unless it moved `vcpu.rip` or injected an exception. What it
-        raises comes out of `run()`, with the guest as it was before the instruction.
+        raises comes out of `run()`, with the guest as it was before the instruction. Ranges of ports and addresses
+        keep their handlers.
         """
-        before = self._vcpu.handler(reason)
+        ranges = self._ranges.get(reason)
+        if ranges is not None:
+            before, ranges.rest = ranges.rest, handler
+            return before
+        previous = self._vcpu.handler(reason)
         self._vcpu.set_handler(reason, handler)
-        return before
+        return previous
+
+    def on_ports(self, first: int, count: int, handler: Handler) -> None:
+        """Let `handler(vcpu, exit)` take the port I/O that starts at one of `count` ports from `first` on.
+
+        It finds `exit.port`, `exit.width` in bytes and `exit.is_in`, takes what the guest writes from `exit.value`
+        and sets that to what the guest reads. ValueError where there is no such port, or it has a handler.
+        """
+        self._in_front(ExitReason.IO_INSTRUCTION, lambda exit: exit.port).add(first, count, handler, 1 << 16)
+
+    def on_mmio(self, address: int, length: int, handler: Handler) -> None:
+        """Let `handler(vcpu, exit)` take accesses that start in `length` bytes from a guest-physical address on.
+
+        As `on_ports`, with `exit.guest_physical` and `exit.is_write`. Only accesses to what is no RAM exit:
+        `cpu.add_hole` takes RAM away.
+        """
+        ranges = self._in_front(ExitReason.EPT_MISCONFIG, lambda exit: exit.guest_physical)
+        ranges.add(address, length, handler, 1 << 52)
+
+    def _in_front(self, reason: ExitReason, place: Callable[[Exit], int]) -> _Ranges:
+        ranges = self._ranges.get(reason)
+        if ranges is None:
+            rest = self._vcpu.handler(reason)
+            if rest is None:
+                raise ValueError(f"{reason.name} has no handler for the rest")
+            ranges = self._ranges[reason] = _Ranges(place, rest)
+            self._vcpu.set_handler(reason, ranges)
+        return ranges
 
     @property
     def total(self) -> int:

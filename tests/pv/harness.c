@@ -123,11 +123,9 @@ const char *harness_crash(Cpu *cpu) { return ((struct domain *)cpu->pv)->crash_r
 uint64_t harness_reserved(Cpu *cpu) { return ((struct domain *)cpu->pv)->reserved; }
 uint64_t harness_pages(Cpu *cpu) { return ((struct domain *)cpu->pv)->nr_pages; }
 uint64_t harness_shared_info(Cpu *cpu) { return ((struct domain *)cpu->pv)->shared_info_frame; }
-uint32_t harness_console_port(Cpu *cpu) { return ((struct domain *)cpu->pv)->console_port; }
 uint64_t harness_system_time(Cpu *cpu) { return system_time(cpu->pv); }
 uint64_t harness_count(Cpu *cpu, uint32_t n) { return ((struct domain *)cpu->pv)->table.entry[n].count; }
 uint64_t harness_cycles(Cpu *cpu) { return cycles_now(cpu); }
-uint64_t harness_cr3(Cpu *cpu) { return cpu->cr3; }
 uint32_t harness_console(char *out) { memcpy(out, console, console_size); return console_size; }
 uint32_t harness_input(Cpu *cpu, const uint8_t *text, uint32_t size) { return xen_console_input(cpu->pv, text, size); }
 

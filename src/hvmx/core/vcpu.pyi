@@ -62,6 +62,8 @@ class Vcpu:
     ds: int
     fs: int
     gs: int
+    fs_base: int
+    gs_base: int
     ldtr: int
     tr: int
     cr0: int

@@ -27,9 +27,9 @@ def trace_exits(machine: Machine, out: TextIO) -> None:
         return write
 
     for reason in ExitReason:
-        handler = machine.exits.on(reason, lambda vcpu, exit: None)
+        handler = machine.cpu.handler(reason)
         if handler is not None:
-            machine.exits.on(reason, traced(reason, handler))
+            machine.cpu.set_handler(reason, traced(reason, handler))
 
 
 def _describe(reason: ExitReason, exit: Exit) -> str:
