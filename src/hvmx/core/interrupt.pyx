@@ -121,6 +121,7 @@ cdef void debug_trap(Cpu *cpu) noexcept nogil:
     cpu.dr[6] = (cpu.dr[6] & ~DR6_BREAKPOINTS) | cpu.dr6_pending
     cpu.fault_dr6 = cpu.dr6_pending
     cpu.dr6_pending = 0
+    cpu.halted = 0
     cpu.fault_vector = VEC_DB
     cpu.fault_error = 0
     deliver_exception(cpu)
@@ -318,6 +319,7 @@ cdef bint enter_long(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_
 cdef void enter_software(Cpu *cpu, Op *op, uint32_t vector, uint32_t source) noexcept nogil:
     if enter_handler(cpu, op, vector, source, 0, next_ip(op)):
         cpu.acct += <int64_t>op.acct
+        cpu.entered = 1
 
 
 cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source) noexcept nogil:

@@ -143,7 +143,7 @@ cdef void run(Cpu *cpu) noexcept nogil:
             idle(cpu)
             continue
         # --- instructions -------------------------------------------------------------------------------------------
-        one = cpu.shadow or cpu.rflags & FL_TF or instruction_breakpoints(cpu)
+        one = cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff  # breakpoints stop within blocks
         cpu.shadow = 0
         if one and not cpu.stepping:
             cpu.stepping = 2
@@ -162,6 +162,7 @@ cdef void run_blocks(Cpu *cpu) noexcept nogil:
     """Blocks until the budget is spent, something is pending, or a fault; leaves cpu.rip at the next instruction."""
     cdef Op *op
     cdef uint64_t before = cpu.rflags & FL_TF
+    cpu.entered = 0
     if cpu.dr[7] & 0xff and instruction_breakpoints(cpu) and breakpoint_hit(cpu):
         return
     while cpu.acct < 0:
@@ -171,7 +172,7 @@ cdef void run_blocks(Cpu *cpu) noexcept nogil:
         run_chain(cpu, op)
         if cpu.fault or cpu.pending or cpu.halted or cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff:
             break
-    if before and not cpu.fault:
+    if before and not cpu.fault and not cpu.entered:
         cpu.dr6_pending |= 1 << 14
         cpu.pending |= PEND_TRAP
 

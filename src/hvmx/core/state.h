@@ -218,8 +218,7 @@ struct Cpu {
     uint64_t pdpte[4];             /* PAE: loaded with CR3 (SDM vol. 3, 4.4.1) */
 
     uint32_t fault_vector, fault_error;
-    uint32_t fault_has_error;
-    uint32_t fault_flags;          /* FF_*: how it came about */
+    uint32_t entered;              /* the instruction entered a handler (INT n, SYSCALL): no single-step trap after it */
     uint64_t fault_dr6;
 
     /* time */

@@ -280,8 +280,7 @@ cdef extern from "state.h" nogil:
         uint64_t dr6_pending
         uint64_t pdpte[4]
         uint32_t fault_vector, fault_error
-        uint32_t fault_has_error
-        uint32_t fault_flags
+        uint32_t entered
         uint64_t fault_dr6
         uint64_t time
         uint64_t instructions

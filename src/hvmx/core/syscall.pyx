@@ -49,6 +49,7 @@ cdef void syscall(Cpu *cpu, Op *op) noexcept nogil:
     set_arithmetic_flags(cpu, flags)
     cpu.rflags = (flags & ~<uint64_t>FL_ARITH) | 2
     enter_flat(cpu, selector, CODE64_RIGHTS, selector + 8, 0)
+    cpu.entered = 1
     leave_to(cpu, op, cpu.lstar)
 
 

@@ -239,7 +239,7 @@ cdef bint fetch_return_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t *raw) 
 
 cdef bint fetch_return_stack(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, bint to_64, Frame *frame) noexcept nogil:
     cdef uint64_t raw = 0
-    if not selector & 0xfffc and to_64 and cpl != 3:
+    if not selector & 0xfffc and to_64 and cpl != 3 and selector & 3 == cpl:
         set_null(&frame.ss, selector)
         frame.ss.access |= cpl << 5
     else:
