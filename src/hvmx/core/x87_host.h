@@ -1,8 +1,8 @@
 /* x87 arithmetic by the host's own unit, under the guest's own control word, exceptions unmasked or not: so results,
  * status flags, and what an unmasked exception leaves in the destination are those of a processor.
  *
- * Each function loads `control`, operates, and returns the status word; the host's control word is put back and no
- * exception is left pending. Nothing here waits with an exception pending: FNCLEX comes first. 80-bit values are in
+ * Each function loads `control` where it differs from the host's own, operates, and returns the status word; the host's
+ * control word is put back and no unmasked exception is left. Nothing here waits with one pending: FNCLEX comes first. 80-bit values are in
  * memory, and neither FLD nor FSTP of those can raise anything. The register stack is empty before and after, as the
  * ABI has it at every call; where it depends on unmasked exceptions what is left on it, FFREE empties that.
  */
@@ -22,9 +22,11 @@ enum { X87_BEFORE_RESULT = 0x07, X87_C2 = 0x400 }; /* IE, DE, ZE: unmasked, they
 #define X87_FUNCTION static __attribute__((noinline, unused)) uint16_t
 #define X87_RUN(prepare, operation, after, ...)                                                                       \
     uint16_t saved, status;                                                                                           \
-    __asm__ volatile("fnstcw %[saved]\n\tfnclex\n\t" prepare "\n\tfldcw %[control]\n\t" operation                     \
-                     "\n\tfnstsw %[status]\n\tfnclex\n\t" after "\n\tfldcw %[saved]"                                  \
-                     : [saved] "=m"(saved), [status] "=a"(status), __VA_ARGS__)
+    __asm__ volatile("fnstcw %[saved]\n\tfnclex\n\t" prepare "\n\t"                                                   \
+                     "movzwl %[control], %%edx\n\tcmpw %[saved], %%dx\n\tje 1f\n\tfldcw %[control]\n1:\n\t" operation \
+                     "\n\tfnstsw %[status]\n\ttestb $0x80, %%al\n\tjz 2f\n\tfnclex\n2:\n\t" after                     \
+                     "\n\tcmpw %[saved], %%dx\n\tje 3f\n\tfldcw %[saved]\n3:"                                         \
+                     : [saved] "=m"(saved), [status] "=&a"(status), __VA_ARGS__ : "cc", "edx")
 
 /* ST(0) alone. */
 #define X87_UNARY(name)                                                                                               \
