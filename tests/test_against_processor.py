@@ -96,6 +96,8 @@ def differences(trial: Trial, expected: dict[str, Any], got: dict[str, Any]) -> 
     """What differs, as text."""
     long_mode = trial.bits == 64 and expected["cs"] == CODE64_SELECTOR
     partial = trial.row.family in NOT_RESTORED_BY_FAULTS and expected["vector"] != NO_VECTOR
+    if trial.row.family in ("fxsave", "fxrstor") and abs(expected["cr2"] - got["cr2"]) < FXSAVE_BYTES:
+        got["cr2"] = expected["cr2"]  # which byte of the operand is looked at first is the processor's own choice
     mask = (1 << 64) - 1 if long_mode else (1 << 32) - 1
     registers: tuple[str, ...] = REGISTERS_64 if long_mode else REGISTERS_64[:8]
     for side in (expected, got):

@@ -410,12 +410,18 @@ class Trial:
         rng, bits = self.rng, self.address_bits
         size = self.size(self.rm_operand)
         self.address = self.target(size, self.locked)
+        if size == 512 and (segment if self.override is None else self.override) == SS:
+            self.address &= -16  # the SDM has no order of #SS for the limit and #GP for the alignment
         if self.row.family in ("lea", "nop") and rng.random() < 0.7:
             return
         segment = segment if self.override is None else self.override
         if self.bits == 64 and segment not in (FS, GS):
             segment = DS
         offset = self.address - self.base(segment)
+        if size == 512 and bits == 16:
+            # What would wrap at 64 KiB faults as the processor likes.
+            offset = min(offset % (1 << 16), (1 << 16) - size)
+            self.address = self.base(segment) + offset
         disp = _signed(self.value(), displacement) if displacement else 0
         if index == -2:
             disp = offset - (self.at + len(self.code))
@@ -548,6 +554,9 @@ def _interrupt_return(trial: Trial) -> None:
     selector, size = trial.code_selector() | 3, trial.operand_bits // 8
     if size == 2 and selector in (CODE32_SELECTOR, CODE64_SELECTOR):  # from which 16 bits do not reach the breakpoint
         selector = ldt_selector("code16")
+    if trial.stack < 1 << 47 < trial.stack + 5 * size:
+        # At the end of the canonical addresses AMD's processors have the page fault of what is below before the #SS.
+        trial.set_offset(RSP, 1 << 47, 64)
     flags = trial.value() & ~0x4_0100
     offset = trial.rng.randrange(CODE + 16, CODE_END - 16) - segment_base(selector)
     rest = ((trial.target(8), size), (trial.selector() | 3, size)) if trial.bits == 64 else ()

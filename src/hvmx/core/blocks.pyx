@@ -44,6 +44,8 @@ cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop no
 # Families whose handler uses the accounting of its own operation.
 cdef set ACCOUNTS = set("cmps jcc jcxz lods loop loopnz loopz movs scas stos".split())
 
+cdef set STRINGS = set("cmps lods movs scas stos".split())
+
 # Families with a segment, control or debug register as operand: Op.d or Op.s is its number.
 cdef set NUMBERED = set("""mov_from_sreg mov_to_sreg push_sreg pop_sreg mov_from_cr mov_to_cr mov_from_dr
     mov_to_dr""".split())
@@ -62,6 +64,7 @@ cdef enum:
     KIND_NUMBERED = 1024
     KIND_X87 = 2048
     KIND_X87_WAITING = 4096
+    KIND_STRING = 8192
 
 cdef uint16_t kinds[1024]
 for _number, _name in enumerate(families()):
@@ -71,7 +74,8 @@ for _number, _name in enumerate(families()):
         | KIND_READS_CF * (_name in READS_CF) | KIND_KEEPS_FLAGS * (_name in KEEPS_FLAGS)
         | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS)
         | KIND_ACCOUNTS * (_name in ACCOUNTS) | KIND_NUMBERED * (_name in NUMBERED)
-        | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING))
+        | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING)
+        | KIND_STRING * (_name in STRINGS))
 
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
@@ -446,6 +450,10 @@ cdef inline uint64_t cross(Cpu *cpu, uint64_t linear_ip) noexcept nogil:
     return after if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>after
 
 
+cdef inline bint repeats(Insn *insn) noexcept nogil:
+    return insn.prefixes & (PREFIX_REP | PREFIX_REPNE) and kinds[insn.family] & KIND_STRING
+
+
 cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_ip, uint32_t mode) noexcept nogil:
     cdef Insn insns[BLOCK_INSTRUCTIONS]
     cdef Op *places[BLOCK_INSTRUCTIONS]
@@ -483,6 +491,8 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
         length = decode(code + used, <int>(left if left < 16 else 16), width, &insns[count])
         if length == DECODE_NEED_MORE and count:
             break  # starts a block of its own
+        if length > 0 and count and repeats(&insns[count]):
+            break  # it may stop in its midst, and going on must find the block that it stopped in
         if length == DECODE_NEED_MORE and limited:
             fault(cpu, NULL, VEC_GP, 0)
             return NULL

@@ -10,7 +10,7 @@ from hvmx.core.ops cimport *
 from hvmx.core.segment cimport *
 from hvmx.core.state cimport *
 from hvmx.core.task cimport SWITCH_RETURN, switch_task
-from hvmx.core.transfer cimport check_target, fetch_return_code, fetch_return_stack, is_64_bit
+from hvmx.core.transfer cimport check_target, fetch_return_code, fetch_return_stack, is_64_bit, pop_return
 
 # What real-address mode changes: all that is defined but VM, VIF, VIP.
 cdef uint64_t FLAGS_REAL16 = 0x7fd5
@@ -38,13 +38,23 @@ cdef void iret(Cpu *cpu, Op *op) noexcept nogil:
         iret_protected(cpu, op, size)
 
 
+# Processors read the flags first, then CS and rIP, which only CR2 shows.
+cdef bint pop_interrupted(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t *target, uint64_t *selector,
+                          uint64_t *flags) noexcept nogil:
+    cdef Frame after = frame[0]
+    frame_move(&after, 2 * size)
+    if not frame_pop(cpu, op, &after, size, flags) or not pop_return(cpu, op, frame, size, target, selector):
+        return False
+    frame[0] = after
+    return True
+
+
 cdef void iret_real(Cpu *cpu, Op *op, uint32_t size) noexcept nogil:
     cdef uint64_t target = 0, selector = 0, flags = 0
     cdef uint64_t mask = FLAGS_REAL16 if size == 2 else FLAGS_REAL32
     cdef Frame frame
     current_frame(cpu, &frame)
-    if (not frame_pop(cpu, op, &frame, size, &target) or not frame_pop(cpu, op, &frame, size, &selector)
-            or not frame_pop(cpu, op, &frame, size, &flags)):
+    if not pop_interrupted(cpu, op, &frame, size, &target, &selector, &flags):
         return
     if target > cpu.seg[SEG_CS].limit:
         fault(cpu, op, VEC_GP, 0)
@@ -67,10 +77,8 @@ cdef void iret_protected(Cpu *cpu, Op *op, uint32_t size) noexcept nogil:
     cdef bint has_stack
     cdef Frame frame
     current_frame(cpu, &frame)
-    if (not frame_pop(cpu, op, &frame, size, &target) or not frame_pop(cpu, op, &frame, size, &selector)
-            or not frame_pop(cpu, op, &frame, size, &flags)):
+    if not pop_interrupted(cpu, op, &frame, size, &target, &selector, &flags):
         return
-    selector &= 0xffff
     if size == 4 and flags & FL_VM and cpu.cpl == 0 and not cpu.efer & EFER_LMA:
         iret_to_v86(cpu, op, &frame, target, <uint32_t>selector, flags)
         return

@@ -428,7 +428,8 @@ cdef uint64_t linear(Cpu *cpu, Op *op, uint32_t segment, uint64_t offset, uint32
     cdef uint32_t vector = VEC_SS if segment == SEG_SS else VEC_GP
     if cpu.mode & MODE_WIDTH == MODE_64:
         address = offset + (seg.base if segment >= SEG_FS else 0)
-        if <uint64_t>(<int64_t>(address << 16) >> 16) != address:
+        last = address + size - 1 if size else address
+        if <uint64_t>(<int64_t>(address << 16) >> 16) != address or <uint64_t>(<int64_t>(last << 16) >> 16) != last:
             fault(cpu, op, vector, 0)
         return address
     offset = <uint32_t>offset

@@ -13,3 +13,5 @@ cdef bint fetch_return_stack(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, 
 cdef bint check_target(Cpu *cpu, Op *op, uint64_t raw, uint64_t target) noexcept nogil
 # Is this a 64-bit code segment (in long mode)?
 cdef bint is_64_bit(Cpu *cpu, uint64_t raw) noexcept nogil
+# The far return address at the top of the stack: CS first, then rIP. False on a fault.
+cdef bint pop_return(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t *target, uint64_t *selector) noexcept nogil

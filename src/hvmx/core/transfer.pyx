@@ -252,7 +252,7 @@ cdef bint fetch_return_stack(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, 
 
 
 # Processors read CS before rIP, which only CR2 shows.
-cdef inline bint pop_return(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t *target,
+cdef bint pop_return(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t *target,
                             uint64_t *selector) noexcept nogil:
     cdef Frame after = frame[0]
     frame_move(&after, size)
