@@ -1,0 +1,207 @@
+"""What instructions tell the handler of their exit, what the handler can answer, and what an exception in it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from hvmx.core.vcpu import Exit, Vcpu
+
+from .machine import CODE, DATA, MEMORY, State, assemble, world
+
+HLT, TRIPLE_FAULT, CPUID, RDTSC, VMCALL, CR, IO, RDMSR, WRMSR = 12, 2, 10, 16, 18, 28, 30, 31, 32
+CTL_HLT, CTL_RDTSC, CTL_CR3_LOAD = 1, 8, 0x10
+Handler = Callable[[Vcpu, Exit], None]
+
+
+def _vcpu(state: State) -> Vcpu:
+    cpu = Vcpu(MEMORY)
+    for at, data in state.memory.items():
+        cpu.write(at, data)
+    cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer = state.cr0, state.cr3, state.cr4, state.efer
+    cpu.gdtr, cpu.idtr = state.gdtr, state.idtr
+    for name, segment in state.segments.items():
+        cpu.set_segment(name, *segment)
+    for name, value in state.registers.items():
+        setattr(cpu, name, value)
+    cpu.io_bitmap[:] = 0xFF
+    return cpu
+
+
+def _guest(source: str, bits: int = 32, cpl: int = 0) -> Vcpu:
+    return _vcpu(world(bits, assemble(bits, [source + "; hlt"])[0], cpl=cpl))
+
+
+def _seen(cpu: Vcpu, reason: int, answer: Handler | None = None) -> list[tuple[int, int, int, int, int, bool]]:
+    """The exits of this reason as they come: rip, length, qualification, number, value, is_write."""
+    seen = []
+
+    def handler(vcpu: Vcpu, exit: Exit) -> None:
+        seen.append((vcpu.rip, exit.length, exit.qualification, exit.number, exit.value, exit.is_write))
+        if answer:
+            answer(vcpu, exit)
+
+    cpu.set_handler(reason, handler)
+    return seen
+
+
+@pytest.mark.parametrize(("source", "size", "qualification", "port", "value", "is_write"), [
+    ("out 0x80, al", 2, 0x800040, 0x80, 0x12, True), ("out 0x80, ax", 3, 0x800041, 0x80, 0x3412, True),
+    ("mov edx, 0xcf8; out dx, eax", 1, 0xCF80003, 0xCF8, 0x78563412, True),
+    ("in al, 0x60", 2, 0x600048, 0x60, 0xFF, False), ("mov edx, 0x3f8; in eax, dx", 1, 0x3F8000B, 0x3F8, 0xFFFFFFFF, False),
+])  # fmt: skip
+def test_port_exits_are_qualified(
+    source: str, size: int, qualification: int, port: int, value: int, is_write: bool
+) -> None:
+    cpu = _guest(source)
+    cpu.rax = 0x78563412
+    seen = _seen(cpu, IO)
+    cpu.run(cycles=10_000)
+    assert [row[1:] for row in seen] == [(size, qualification, port, value, is_write)]
+
+
+def test_a_handler_of_a_port_answers_with_exit_value() -> None:
+    cpu = _guest("in al, 0x60; mov ebx, eax; in eax, 0x62")
+    _seen(cpu, IO, lambda vcpu, exit: setattr(exit, "value", 0x1122334455667788))
+    cpu.run(cycles=10_000)
+    assert cpu.rbx & 0xFF == 0x88 and cpu.rbx >> 8 == 0x10101
+    assert cpu.rax == 0x55667788
+
+
+def test_ports_out_of_the_bitmap_read_all_ones_without_an_exit() -> None:
+    cpu = _guest("in ax, 0x60")
+    cpu.io_bitmap[0x60 // 8] = 0
+    cpu.run(cycles=10_000)
+    assert cpu.rax & 0xFFFF == 0xFFFF and not cpu.exit_statistics()
+
+
+def test_repeated_string_ports_move_one_item_an_exit() -> None:
+    cpu = _guest("mov edx, 0x1f0; mov ecx, 3; mov edi, 0xa000; rep insw; mov esi, 0xa000; mov ecx, 2; rep outsb")
+    items = iter((0x1111, 0x2222, 0x3333))
+    seen = _seen(cpu, IO, lambda vcpu, exit: None if exit.is_write else setattr(exit, "value", next(items)))
+    cpu.run(cycles=10_000)
+    assert cpu.read(DATA, 6) == bytes.fromhex("111122223333")
+    assert (cpu.rcx, cpu.rdi, cpu.rsi) == (0, DATA + 6, DATA + 2)
+    assert [row[2] for row in seen] == [0x1F00039] * 3 + [0x1F00030] * 2
+
+
+def test_an_exception_in_a_handler_leaves_the_guest_before_the_instruction() -> None:
+    cpu = _guest("mov ebx, 7; in al, 0x60; mov ecx, 9")
+
+    def fail(vcpu: Vcpu, exit: Exit) -> None:
+        raise KeyError("device")
+
+    cpu.set_handler(IO, fail)
+    with pytest.raises(KeyError, match="device"):
+        cpu.run(cycles=10_000)
+    retired = cpu.instructions
+    assert cpu.rip == CODE + 5 and cpu.rbx == 7 and cpu.rax == 0x1010101
+    _seen(cpu, IO)
+    cpu.run(cycles=10_000)
+    assert cpu.rcx == 9 and cpu.rax & 0xFF == 0xFF
+    assert cpu.instructions == retired + 3
+
+
+def test_a_handler_that_moves_rip_is_obeyed() -> None:
+    cpu = _guest("cpuid; mov ebx, 1; hlt; nop")
+    _seen(cpu, CPUID, lambda vcpu, exit: setattr(vcpu, "rip", CODE + 7))
+    cpu.run(cycles=10_000)
+    assert cpu.rip == CODE + 8 and cpu.rbx != 1
+
+
+def test_an_injected_exception_is_delivered_in_place_of_the_instruction() -> None:
+    cpu = _guest("mov ebx, 7; rdmsr")
+    cpu.msr_bitmap[:] = 0xFF
+    cpu.rcx = 0x10
+    _seen(cpu, RDMSR, lambda vcpu, exit: vcpu.inject(13, 0))
+    cpu.run(cycles=10_000)
+    assert cpu.rip == 0x4000 + 16 * 13 + 1
+    assert int.from_bytes(cpu.read(cpu.rsp + 4, 4), "little") == CODE + 5
+
+
+def test_msrs_in_the_bitmap_exit_and_others_do_not() -> None:
+    cpu = _guest("mov ecx, 0x277; rdmsr; mov ebx, eax; mov ecx, 0xc0000102; rdmsr; mov eax, 5; xor edx, edx; wrmsr")
+    cpu.msr_bitmap[1024 + 0x102 // 8] = 1 << (0x102 & 7)
+    cpu.kernel_gs_base = 3
+    reads = _seen(cpu, RDMSR, lambda vcpu, exit: setattr(exit, "value", 0xAB))
+    writes = _seen(cpu, WRMSR)
+    cpu.run(cycles=10_000)
+    assert cpu.rbx == cpu.pat & 0xFFFFFFFF
+    assert [(row[3], row[4]) for row in reads] == [(0xC0000102, 3)]
+    assert not writes and cpu.kernel_gs_base == 5
+
+
+def test_host_owned_control_register_bits_exit_when_changed() -> None:
+    cpu = _guest("mov eax, cr0; or eax, 8; mov cr0, eax; clts; xor eax, 0x20; mov cr0, eax; mov ebx, cr0")
+    cpu.cr0_mask, cpu.cr0_shadow = 0x20, 0x20
+    seen = _seen(cpu, CR)
+    cpu.run(cycles=10_000)
+    assert [(row[2], row[3], row[5]) for row in seen] == [(0, 0, True)]
+    assert cpu.rbx & 0x20, "the guest reads the shadow"
+
+
+def test_loads_of_cr3_exit_when_asked_and_are_then_done() -> None:
+    cpu = _guest("mov eax, 0x3000; mov cr3, eax; mov ebx, cr3")
+    cpu.controls = CTL_CR3_LOAD
+    seen = _seen(cpu, CR)
+    cpu.run(cycles=10_000)
+    assert [(row[2], row[4]) for row in seen] == [(3, 0x3000)] and cpu.rbx == 0x3000
+
+
+def test_rdtsc_reads_guest_cycles_and_exits_when_asked() -> None:
+    cpu = _guest("rdtsc; mov ebx, eax; mov ecx, 1000; 1: loop 1b; rdtsc")
+    cpu.run(cycles=100_000)
+    assert 0 < cpu.rax - cpu.rbx <= cpu.cycles
+    cpu = _guest("rdtsc")
+    cpu.controls = CTL_RDTSC
+    _seen(cpu, RDTSC, lambda vcpu, exit: setattr(exit, "value", 0x1_0000_0002))
+    cpu.run(cycles=10_000)
+    assert (cpu.rax, cpu.rdx) == (2, 1)
+
+
+def test_hlt_exits_when_asked() -> None:
+    cpu = _guest("nop")
+    cpu.controls = CTL_HLT
+    seen = _seen(cpu, HLT, lambda vcpu, exit: vcpu.halt())
+    cpu.run(cycles=10_000)
+    assert [row[:2] for row in seen] == [(CODE + 1, 1)] and cpu.halted
+
+
+def test_vmcall_without_a_table_exits() -> None:
+    cpu = _guest("mov eax, 5; vmcall; mov ebx, 1")
+    seen = _seen(cpu, VMCALL)
+    cpu.run(cycles=10_000)
+    assert [row[3] for row in seen] == [5] and cpu.rbx == 1
+
+
+def test_exceptions_in_the_bitmap_exit_before_the_guest_sees_them() -> None:
+    cpu = _guest("mov ebx, 1; ud2; mov ebx, 2")
+    cpu.exception_bitmap = 1 << 6
+    seen = _seen(cpu, 0, lambda vcpu, exit: setattr(vcpu, "rip", vcpu.rip + 2))
+    cpu.run(cycles=10_000)
+    assert [(row[0], row[3]) for row in seen] == [(CODE + 5, 6)] and cpu.rbx == 2
+
+
+def test_a_reflected_int3_returns_after_itself() -> None:
+    cpu = _guest("int3")
+    cpu.exception_bitmap = 1 << 3
+    _seen(cpu, 0, lambda vcpu, exit: vcpu.inject(3))
+    cpu.run(cycles=10_000)
+    assert cpu.rip == 0x4000 + 16 * 3 + 1
+    assert int.from_bytes(cpu.read(cpu.rsp, 4), "little") == CODE + 1
+
+
+def test_exits_are_charged_their_cost() -> None:
+    cpu = _guest("cpuid")
+    _seen(cpu, CPUID)
+    cpu.set_costs({}, {CPUID: 1000 * 64})
+    cpu.run(cycles=10_000)
+    assert 1000 <= cpu.cycles <= 1010
+
+
+def test_a_triple_fault_is_an_exit_and_stops_the_guest() -> None:
+    cpu = _guest("xor eax, eax; push eax; push eax; lidt [esp]; ud2")
+    seen = _seen(cpu, TRIPLE_FAULT)
+    assert cpu.run(cycles=10_000) == 5
+    assert len(seen) == 1 and seen[0][0] == CODE + 8
