@@ -1,0 +1,123 @@
+"""External interrupts: when they are taken, and the shadows of STI and MOV SS; turning long mode on and off."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from hvmx.core.vcpu import Vcpu
+
+from .machine import CODE, MEMORY, STUBS, TABLES, assemble, run_hvmx, world
+
+
+INTERRUPT_WINDOW = 7  # basic exit reason
+
+
+class Controller:
+    """A board that is nothing but an interrupt controller with one request at a time."""
+
+    def __init__(self, cpu: Vcpu, vector: int) -> None:
+        self.cpu, self.vector = cpu, vector
+
+    def acknowledge_interrupt(self) -> int:
+        self.cpu.set_interrupt(False)
+        return self.vector
+
+
+def _interrupted(source: str, *, iret: bool = False) -> Vcpu:
+    """The guest with interrupt 32 pending from its first instruction on; its handler halts, or returns."""
+    state = world(32, assemble(32, [f"{source}; hlt"])[0])
+    cpu = Vcpu(MEMORY)
+    for at, data in state.memory.items():
+        cpu.write(at, data)
+    cpu.cr0 = state.cr0
+    cpu.gdtr, cpu.idtr = state.gdtr, state.idtr
+    for name, segment in state.segments.items():
+        cpu.set_segment(name, *segment)
+    for name, value in state.registers.items():
+        setattr(cpu, name, value)
+    if iret:
+        cpu.write(STUBS + 16 * 32, b"\x41\xcf")  # inc ecx; iret
+    cpu.board = Controller(cpu, 32)
+    cpu.set_handler(INTERRUPT_WINDOW, lambda vcpu, exit: None)
+    cpu.set_interrupt(True)
+    cpu.run(cycles=10_000)
+    return cpu
+
+
+def _return_address(cpu: Vcpu) -> int:
+    return int.from_bytes(cpu.read(cpu.rsp, 4), "little")
+
+
+@pytest.mark.parametrize(("source", "taken_after"), [
+    ("sti; inc ebx; inc ebx", 2), ("sti; sti; inc ebx; inc ebx", 2), ("cli; sti; cli; sti; inc ebx", 5),
+    ("push 0x202; popf; inc ebx", 6), ("mov eax, ss; sti; mov ss, eax; inc ebx; inc ebx", 6),
+], ids=str)  # fmt: skip
+def test_interrupts_wait_for_the_end_of_the_shadow(source: str, taken_after: int) -> None:
+    cpu = _interrupted(source)
+    assert cpu.rip == STUBS + 16 * 32 + 1
+    assert _return_address(cpu) == CODE + taken_after
+
+
+def test_sti_then_hlt_wakes_and_goes_on_after_the_halt() -> None:
+    cpu = _interrupted("sti; hlt; inc ebx; cli", iret=True)
+    assert cpu.rbx == 0x4040404 + 1 and cpu.rcx == 0x2020202 + 1
+
+
+def test_nothing_is_taken_with_interrupts_off() -> None:
+    cpu = _interrupted("inc ebx")
+    assert cpu.rip == CODE + 2 and cpu.rbx == 0x4040404 + 1
+
+
+def test_an_nmi_is_taken_with_interrupts_off() -> None:
+    state = world(32, assemble(32, ["inc ebx; hlt"])[0])
+    cpu = Vcpu(MEMORY)
+    for at, data in state.memory.items():
+        cpu.write(at, data)
+    cpu.cr0, cpu.idtr, cpu.gdtr = state.cr0, state.idtr, state.gdtr
+    for name, segment in state.segments.items():
+        cpu.set_segment(name, *segment)
+    cpu.rip, cpu.rsp = CODE, 0xE000
+    cpu.raise_nmi()
+    cpu.run(cycles=10_000)
+    assert cpu.rip == STUBS + 16 * 2 + 1 and _return_address(cpu) == CODE
+
+
+LONG_MODE = (
+    f"mov eax, {TABLES}; mov cr3, eax; mov eax, 0x20; mov cr4, eax; mov ecx, 0xc0000080; mov eax, 0x100; xor edx, edx; "
+    "wrmsr; mov eax, 0x80000011; mov cr0, eax; "
+)  # fmt: skip
+
+
+def _tables() -> dict[int, bytes]:
+    return {TABLES: struct.pack("<Q", TABLES + 0x1000 | 7), TABLES + 0x1000: struct.pack("<Q", TABLES + 0x2000 | 7),
+            TABLES + 0x2000: struct.pack("<Q", 0x87)}  # fmt: skip
+
+
+def test_long_mode_is_entered_and_left() -> None:
+    source = (LONG_MODE + "rdmsr; mov ebx, eax; .byte 0xea; .long 1f; .word 0x28; .code64; 1: mov r15, -1; push 8; push offset 2f; "
+              "rex.w lret; .code32; 2: mov eax, 0x11; mov cr0, eax; rdmsr; hlt")  # fmt: skip
+    state = world(32, assemble(64, [".code32; " + source])[0])
+    state.memory.update(_tables())
+    after = run_hvmx(state)
+    assert after.registers["rbx"] == 0x500, "EFER.LME and LMA"
+    assert after.registers["r15"] == 2**64 - 1
+    assert after.registers["rax"] == 0x100 and after.efer == 0x100
+    assert after.segments["cs"][0] == 8
+
+
+def test_long_mode_needs_pae() -> None:
+    state = world(32, assemble(32, [LONG_MODE.replace("0x20;", "0;") + "hlt"])[0])
+    after = run_hvmx(state)
+    assert after.registers["rip"] == STUBS + 16 * 13 + 1 and not after.cr0 >> 31
+
+
+def test_pae_paging_refuses_reserved_bits_in_its_pointers() -> None:
+    source = f"mov eax, {TABLES}; mov cr3, eax; mov eax, 0x20; mov cr4, eax; mov eax, 0x80000011; mov cr0, eax; hlt"
+    for entry, refused in ((TABLES + 0x2000 | 1, False), (TABLES + 0x2000 | 3, True)):
+        state = world(32, assemble(32, [source])[0])
+        state.memory.update({TABLES: struct.pack("<4Q", entry, 0, 0, 0), TABLES + 0x2000: struct.pack("<Q", 0x87)})
+        after = run_hvmx(state)
+        assert bool(after.cr0 >> 31) != refused
+        assert (after.registers["rip"] == STUBS + 16 * 13 + 1) == refused
