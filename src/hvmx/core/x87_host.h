@@ -2,9 +2,10 @@
  * status flags, and what an unmasked exception leaves in the destination are those of a processor.
  *
  * Each function loads `control` where it differs from the host's own, operates, and returns the status word; the host's
- * control word is put back and no unmasked exception is left. Nothing here waits with one pending: FNCLEX comes first. 80-bit values are in
- * memory, and neither FLD nor FSTP of those can raise anything. The register stack is empty before and after, as the
- * ABI has it at every call; where it depends on unmasked exceptions what is left on it, FFREE empties that.
+ * control word is put back and no unmasked exception is left. Nothing here waits with one pending: FNCLEX comes first.
+ * 80-bit values are in memory, and neither FLD nor FSTP of those can raise anything. The register stack is empty before
+ * and after, as the ABI has it at every call; where it depends on unmasked exceptions what is left on it, FFREE empties
+ * that.
  */
 #ifndef HVMX_X87_HOST_H
 #define HVMX_X87_HOST_H
@@ -96,7 +97,7 @@ X87_POPPING(fyl2x)
 X87_POPPING(fyl2xp1)
 X87_POPPING(fpatan)
 
-/* ST(0), which one result replaces before the other is pushed, unless a code of `refusal` says that it is out of range. */
+/* ST(0), which one result replaces before the other is pushed, unless a code of `refusal` says: out of range. */
 #define X87_PUSHING(name, refusal)                                                                                    \
     X87_FUNCTION x87_##name(uint16_t control, X87Register *st, X87Register *pushed)                                   \
     {                                                                                                                 \
