@@ -10,7 +10,6 @@ from hvmx.core.vcpu import Vcpu
 
 from .machine import CODE, MEMORY, STUBS, TABLES, assemble, run_hvmx, world
 
-
 INTERRUPT_WINDOW = 7  # basic exit reason
 
 
