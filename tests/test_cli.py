@@ -108,6 +108,7 @@ def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> No
     ("options", "says"),
     [
         (["--memory", "12"], "memory of 0xc bytes"),
+        (["--memory", "999999999G"], "no room for guest memory of"),
         (["--memory", "lots"], "'lots' is not a number"),
         (["--profile", "nowhere"], "profile nowhere: cannot be read"),
         (["--paging", "none"], "'none' is not one of"),

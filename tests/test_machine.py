@@ -112,6 +112,20 @@ def test_a_range_that_is_taken_or_no_range_is_refused(first: int, count: int) ->
         machine.exits.on_ports(first, count, lambda vcpu, exit: None)
 
 
+def test_an_exit_reason_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="0x3e7"):
+        bare("f4").exits.on(0x3E7, lambda vcpu, exit: None)
+
+
+def test_a_machine_that_runs_cannot_be_run_again_below_its_handler() -> None:
+    machine = bare("0fa2 f4")  # cpuid; hlt
+    machine.exits.on(ExitReason.CPUID, lambda vcpu, exit: vcpu.run(10) and None)
+    with pytest.raises(RuntimeError, match="running already"):
+        machine.run()
+    machine.exits.on(ExitReason.CPUID, lambda vcpu, exit: None)
+    assert machine.run().kind is StopKind.HALTED
+
+
 def test_every_register_reads_back_what_was_written() -> None:
     cpu = Machine("1M", board=False).cpu
     for number, name in enumerate(("rax", "rsp", "r8", "r15", "rip", "cr2", "fs_base", "gs_base", "lstar", "dr0")):

@@ -275,7 +275,7 @@ class _Run:
                     debug_exit=options["debug_exit"],
                     debugcon=self._debugcon(stack),
                 )
-            except ValueError as problem:  # of ports that are taken
+            except (ValueError, MemoryError) as problem:  # of ports that are taken, of more memory than there is
                 raise click.UsageError(str(problem)) from problem
             try:
                 machine.load(
