@@ -11,7 +11,7 @@ void xen_stop(struct domain *d, enum domain_state state)
 {
     if (d->state == DOMAIN_RUNNING)
         d->state = (uint8_t)state;
-    d->cpu->pending |= PEND_STOP;
+    d->cpu->stop_request = 1;
 }
 
 void domain_crash(struct domain *d, const char *format, ...)

@@ -239,9 +239,9 @@ def segment_rights(rng: random.Random, *, code: bool, width: int, dpl: int) -> i
 
 
 class HostileGuest:
-    """The machine of one seed; ``run`` takes it through some slices."""
+    """The machine of one seed; ``run`` takes it through some slices. ``tame``: with the controls and handlers of hvmx."""
 
-    def __init__(self, mode_name: str, seed: int) -> None:
+    def __init__(self, mode_name: str, seed: int, *, tame: bool = False) -> None:
         self.rng = rng = random.Random(f"{mode_name} {seed}")
         self.mode = mode = MODES[mode_name]
         self.machine = hvmx.Machine(
@@ -264,7 +264,7 @@ class HostileGuest:
         self._set_control_registers()
         self._set_segments(ring if mode.protected else 0)
         self._set_registers()
-        if rng.randrange(2):
+        if not tame and rng.randrange(2):
             self._be_a_strange_host()
 
     def _set_control_registers(self) -> None:

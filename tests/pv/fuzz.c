@@ -126,7 +126,7 @@ static void step(Cpu *cpu)
         harness_call(cpu, number, args);
         break;
     }
-    cpu->pending &= ~(uint32_t)PEND_STOP;
+    cpu->stop_request = 0;
 }
 
 int main(int count, char **arguments)

@@ -411,7 +411,16 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     cdef uint64_t page2 = 0
     cdef uint32_t mode = cpu.mode | (MODE_STEP if cpu.stepping else 0)
     cdef Block *block
-    cdef JumpEntry *jump
+    cdef JumpEntry *jump = jump_entry(cpu, ip)
+    cdef Op *first
+    if jump.key == ip ^ cpu.mode_key and not cpu.stepping:
+        # As code that branches here finds it: when a budget ends makes no difference, not to the TLB either.
+        first = jump.op
+        if cpu.link_from != NULL:
+            if <uint64_t>cpu.link_from.imm == ip:
+                cpu.link_from.target = first
+            cpu.link_from = NULL
+        return first
     if cpu.mode & MODE_WIDTH != MODE_64:
         if ip > cpu.seg[SEG_CS].limit:
             fault(cpu, NULL, VEC_GP, 0)
@@ -432,13 +441,12 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
             block = build(cpu, ip, linear_ip, physical_ip, mode)
             if block == NULL:
                 return NULL
-    cdef Op *first = &block.head + 1
+    first = &block.head + 1
     if cpu.link_from != NULL:
         if block.physical2 == NO_PAGE and <uint64_t>cpu.link_from.imm == ip and not cpu.stepping:
             cpu.link_from.target = first
         cpu.link_from = NULL
     if block.physical2 == NO_PAGE and not cpu.stepping:
-        jump = &cpu.jcache[(ip ^ (ip >> 12)) & (JCACHE_ENTRIES - 1)]
         jump.key = ip ^ cpu.mode_key
         jump.op = first
     return first

@@ -188,5 +188,6 @@ cdef void flush_code(Cpu *cpu) noexcept nogil:
 
 cdef void flush_jumps(Cpu *cpu) noexcept nogil:
     cdef uint32_t index
+    cpu.resume = NULL
     for index in range(<uint32_t>JCACHE_ENTRIES):
         cpu.jcache[index].key = NO_JUMP

@@ -78,10 +78,9 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
         cpu.acct = before
         cpu.rip = rip
     cpu.acct += <int64_t>cpu.exit_cost[reason] << ACCT_SHIFT
-    if cpu.pending and cpu.acct < -1:
-        # The run loop is wanted: end the budget here, so that the next branch goes there.
-        cpu.acct_start += -1 - cpu.acct
-        cpu.acct = -1
+    # The handler may have let time pass, or made something due: the budget ends with this block.
+    cpu.acct_start -= cpu.acct
+    cpu.acct = 0
     return True
 
 
@@ -495,6 +494,8 @@ cdef void update_mode(Cpu *cpu) noexcept nogil:
             mode |= MODE_FLAT_SS
         mode |= code_segment_id(cpu) << MODE_CS_ID_SHIFT
     cpu.mode = mode
-    cpu.mode_key = <uint64_t>mode << 48
+    # Blocks for single steps are not in the jump cache: there, this bit keeps what rings 0 to 2 may run from ring 3.
+    cpu.mode_key = <uint64_t>(mode | (MODE_STEP if cpu.cpl == 3 else 0)) << 48
+    cpu.resume = NULL
     cpu.tlb_kind = kind_of(cpu, cpu.cpl)
     cpu.tlb = cpu.tlbs[cpu.tlb_kind]

@@ -85,6 +85,8 @@ cdef inline void follow(Cpu *cpu, Op *op) noexcept nogil:
     cpu.rip = <uint64_t>op.imm
     if target == NULL:
         cpu.link_from = op
+    else:
+        cpu.resume = target
 
 
 cdef inline void leave(Cpu *cpu, Op *op) noexcept nogil:

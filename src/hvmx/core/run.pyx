@@ -98,8 +98,8 @@ cdef void run(Cpu *cpu) noexcept nogil:
     while cpu.stop == STOP_NONE:
         # --- what is due between instructions -----------------------------------------------------------------------
         cpu.pending &= ~<uint32_t>PEND_BUDGET
-        if cpu.pending & PEND_STOP:
-            cpu.pending &= ~<uint32_t>PEND_STOP
+        if cpu.stop_request:
+            cpu.stop_request = 0
             cpu.stop = STOP_REQUESTED
             return
         if cpu.pending & PEND_FLUSH:
@@ -166,11 +166,16 @@ cdef void run_blocks(Cpu *cpu) noexcept nogil:
     if cpu.dr[7] & 0xff and instruction_breakpoints(cpu) and breakpoint_hit(cpu):
         return
     while cpu.acct < 0:
-        op = block_at_rip(cpu)
-        if op == NULL:
-            return
+        op = cpu.resume
+        cpu.resume = NULL
+        if op == NULL or op.ip != cpu.rip or cpu.stepping:
+            op = block_at_rip(cpu)
+            if op == NULL:
+                return
+        cpu.acct -= <int64_t>(op - 1).acct  # of what has been accounted for in its block
         run_chain(cpu, op)
-        if cpu.fault or cpu.pending or cpu.halted or cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff:
+        if (cpu.fault or cpu.pending or cpu.stop_request or cpu.halted or cpu.shadow or cpu.rflags & FL_TF
+                or cpu.dr[7] & 0xff):
             break
     if before and not cpu.fault and not cpu.entered:
         cpu.dr6_pending |= 1 << 14

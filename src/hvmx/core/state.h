@@ -148,7 +148,6 @@ enum { FAULT_NONE = 0,
 /* Cpu.pending: what the run loop looks at between blocks. */
 enum { PEND_INTR = 1,     /* the interrupt controller's output is high */
        PEND_NMI = 2,
-       PEND_STOP = 4,     /* leave run() */
        PEND_FLUSH = 8,    /* forget all decoded code */
        PEND_TRAP = 16,    /* a debug trap (#DB) is due after this instruction; bits in Cpu.dr6_pending */
        PEND_EVENT = 32,   /* a PV event upcall may be due */
@@ -208,6 +207,7 @@ struct Cpu {
     uint64_t rflags;               /* all but the arithmetic flags, which are lazy */
     Segment seg[SEG_COUNT];
     Op *link_from;                 /* direct branch to be linked to the next block that is entered */
+    Op *resume;                    /* where the budget ended within linked code: goes on there, as if it had not ended */
     uint8_t cpl, tlb_kind, halted, shadow; /* shadow: no interrupt before the next instruction has ended */
     uint32_t mode;                 /* MODE_* */
 
@@ -229,6 +229,7 @@ struct Cpu {
     uint64_t slice_end;            /* guest cycle (not fraction) at which run() ends */
     int64_t tsc_offset;
     uint32_t stop;                 /* STOP_* */
+    volatile uint32_t stop_request; /* leave run(): the one word that other threads write */
     uint32_t stepping;             /* one instruction at a time */
     uint32_t window;               /* an interrupt has waited for the interrupt window */
 

@@ -161,7 +161,6 @@ cdef extern from "state.h" nogil:
     enum:
         PEND_INTR
         PEND_NMI
-        PEND_STOP
         PEND_FLUSH
         PEND_TRAP
         PEND_EVENT
@@ -272,6 +271,7 @@ cdef extern from "state.h" nogil:
         uint64_t rflags
         Segment seg[SEG_COUNT]
         Op *link_from
+        Op *resume
         uint8_t cpl, tlb_kind, halted, shadow
         uint32_t mode
         TableRegister gdtr, idtr
@@ -288,7 +288,7 @@ cdef extern from "state.h" nogil:
         uint64_t deadline
         uint64_t slice_end
         int64_t tsc_offset
-        uint32_t stop, stepping, window
+        uint32_t stop, stop_request, stepping, window
         uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable
         uint64_t sysenter_cs, sysenter_esp, sysenter_eip
         uint64_t mtrr_def_type

@@ -1,5 +1,6 @@
 # cython: language_level=3
 """The Python face of the hypercall table and of a Xen domain, and the core's services for the C behind them."""
+cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -96,7 +97,7 @@ cdef class Hypercalls:
         """Keep an exception, the first one, for whoever runs the machine, and stop it."""
         if self.error is None:
             self.error = error
-        self.cpu.pending |= PEND_STOP
+        self.cpu.stop_request = 1
         return 0
 
     def raise_error(self):
@@ -207,6 +208,7 @@ cdef Hypercalls face(hypercall_table *table, Cpu *cpu, object owner, object name
     return result
 
 
+@cython.no_gc_clear  # __dealloc__ needs the processor
 cdef class VmcallTable:
     """VMCALL with KVM's numbers, for an HVM guest."""
 
@@ -228,6 +230,7 @@ cdef class VmcallTable:
 
 
 # --- a domain --------------------------------------------------------------------------------------------------------------
+@cython.no_gc_clear  # __dealloc__ needs the processor
 cdef class XenDomain:
     """A paravirtual domain on a processor: its reservation, its table, its end."""
 
