@@ -139,6 +139,8 @@ cdef void run(Cpu *cpu) noexcept nogil:
             return
         if cycles(cpu) >= cpu.deadline or cycles(cpu) >= cpu.slice_end:
             continue  # what was delivered took the time that was left
+        if interrupt_due(cpu) or cpu.pending & (PEND_TRAP | PEND_NMI) and not cpu.shadow:
+            continue  # before the first instruction of the handler
         if cpu.halted:
             idle(cpu)
             continue
