@@ -204,15 +204,15 @@ cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
     cdef uint32_t kind, index
     cdef TlbEntry *entry
     for kind in range(<uint32_t>TLB_KINDS):
-        entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
-        if entry.tag == address & PAGE_MASK:
-            if entry.rights & TLB_LARGE:
-                # The entry stands for a part of a large page: all its other parts go too (SDM vol. 3, 4.10.4.1).
-                flush_tlb(cpu, True)
-                return
-            entry.tag = NO_PAGE
-            entry.r = NO_PAGE
-            entry.w = NO_PAGE
+        entry = cpu.tlbs[kind]
+        for index in range(<uint32_t>TLB_ENTRIES):
+            # An entry may stand for a part of a large page, of which INVLPG of any part invalidates all (SDM vol. 3,
+            # 4.10.4.1). What is beside a page of 2 MiB goes with it.
+            if entry.tag == address & PAGE_MASK or entry.rights & TLB_LARGE and (entry.tag ^ address) >> 22 == 0:
+                entry.tag = NO_PAGE
+                entry.r = NO_PAGE
+                entry.w = NO_PAGE
+            entry += 1
     flush_jumps(cpu)
 
 
