@@ -4,93 +4,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SEGMENT_NAMES: tuple[str, ...]
+from hvmx.core.exit import Exit as Exit
+from hvmx.core.registers import Registers
 
-class Exit:
-    @property
-    def reason(self) -> int: ...
-    @property
-    def qualification(self) -> int: ...
-    @property
-    def length(self) -> int: ...
-    @property
-    def guest_linear(self) -> int: ...
-    @property
-    def guest_physical(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def is_write(self) -> bool: ...
-    @property
-    def is_in(self) -> bool: ...
-    @property
-    def number(self) -> int: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def msr(self) -> int: ...
-    @property
-    def vector(self) -> int: ...
-    @property
-    def error_code(self) -> int: ...
-    @property
-    def host_only(self) -> bool: ...
-    value: int
-
-class Vcpu:
-    rax: int
-    rcx: int
-    rdx: int
-    rbx: int
-    rsp: int
-    rbp: int
-    rsi: int
-    rdi: int
-    r8: int
-    r9: int
-    r10: int
-    r11: int
-    r12: int
-    r13: int
-    r14: int
-    r15: int
-    rip: int
-    rflags: int
-    es: int
-    cs: int
-    ss: int
-    ds: int
-    fs: int
-    gs: int
-    fs_base: int
-    gs_base: int
-    ldtr: int
-    tr: int
-    cr0: int
-    cr2: int
-    cr3: int
-    cr4: int
-    cr8: int
-    efer: int
-    dr0: int
-    dr1: int
-    dr2: int
-    dr3: int
-    dr6: int
-    dr7: int
-    star: int
-    lstar: int
-    cstar: int
-    sfmask: int
-    kernel_gs_base: int
-    tsc_aux: int
-    sysenter_cs: int
-    sysenter_esp: int
-    sysenter_eip: int
-    apic_base: int
-    pat: int
-    gdtr: tuple[int, int]
-    idtr: tuple[int, int]
+class Vcpu(Registers):
     a20: bool
     controls: int
     exception_bitmap: int
@@ -106,10 +23,6 @@ class Vcpu:
     def __init__(self, memory_bytes: int) -> None: ...
     def reset(self) -> None: ...
     @property
-    def cpl(self) -> int: ...
-    def segment(self, name: str) -> tuple[int, int, int, int]: ...
-    def set_segment(self, name: str, selector: int, base: int, limit: int, access: int) -> None: ...
-    @property
     def memory(self) -> NDArray[np.uint8]: ...
     @property
     def memory_bytes(self) -> int: ...
@@ -118,7 +31,6 @@ class Vcpu:
     def add_rom(self, address: int, data: bytes | bytearray | memoryview) -> None: ...
     def add_hole(self, address: int, length: int) -> None: ...
     def ram_view(self) -> memoryview: ...
-    def registers(self) -> dict[str, Any]: ...
     def translate(self, address: int) -> int | None: ...
     def set_handler(self, reason: int, handler: Callable[[Vcpu, Exit], None] | None) -> None: ...
     def handler(self, reason: int) -> Callable[[Vcpu, Exit], None] | None: ...
