@@ -242,6 +242,10 @@ class Machine:
             if self.domain is not None:
                 self.domain.board_scheduled()
 
+    def stop(self) -> None:
+        """Let ``run`` return soon; any thread may ask."""
+        self.cpu.stop()
+
     def request_stop(self, stop: Stop) -> None:
         """Let ``run`` return ``stop`` after the present instruction."""
         self._stop = stop
