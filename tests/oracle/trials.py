@@ -95,6 +95,24 @@ def _signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
+def _peculiar(rng: random.Random, exponent_bits: int, fraction_bits: int) -> int:
+    """A floating-point number in IEEE 754's encoding: zeros, infinities, NaNs of both kinds with payloads, denormals,
+    the ends of the ranges, integers and halves of them, at the edges of the integer formats too; or any number."""
+    bias, kind = (1 << exponent_bits - 1) - 1, rng.random()
+    top, fraction = 2 * bias + 1, rng.getrandbits(fraction_bits)
+    if rng.random() < 0.5:  # few bits set, or nearly all: halfway cases, exact results
+        fraction = (rng.getrandbits(3) << rng.randrange(fraction_bits - 2)) ^ rng.choice((0, (1 << fraction_bits) - 1))
+    if kind < 0.25:
+        exponent, fraction = rng.choice(((0, 0), (top, 0), (top, fraction), (0, fraction), (1, 0), (top - 1, fraction)))
+    elif kind < 0.4:
+        exponent = rng.choice((0, 1, 2, bias // 2, bias + bias // 2, top - 1, top - 2))
+    elif kind < 0.8:
+        exponent = bias + rng.choice((-1, 0, 1, 2, 15, 30, 31, 32, 52, 62, 63, 64, rng.randrange(-60, 70)))
+    else:
+        exponent = rng.randrange(top + 1)
+    return rng.getrandbits(1) << exponent_bits + fraction_bits | exponent << fraction_bits | fraction
+
+
 class Trial:
     """One instruction and one state; `code`, `bits`, `undefined` (flags) and `unspecified` (memory) are for the comparison."""
 
@@ -109,7 +127,7 @@ class Trial:
         self.fxsave: bytes | None = None
         if row.is_x87 or row.family == "fwait":
             self.fxsave = x87_trials.image(rng)
-        elif row.family in SSE_CONTROL:
+        elif row.family in SSE_CONTROL or row.is_vector:
             self.fxsave = self._floating_point()
         self.unspecified: list[tuple[int, int]] = []
         self.return_by = BY_TRAP if row.family in BY_TRAP_FAMILIES else BY_BREAKPOINT
@@ -138,12 +156,27 @@ class Trial:
             *self.selectors, self.return_by, self.fxsave is not None, len(self.code), self.code, *patches)  # fmt: skip
 
     def _floating_point(self) -> bytes:
-        """An FXSAVE image with all exceptions masked and none pending, and no pointers to an instruction."""
+        """An FXSAVE image with none pending of the x87's exceptions and no pointers to an instruction.
+
+        All exceptions are masked, but for SSE instructions, where some are not in one trial of four.
+        """
         rng = self.rng
-        status, tags, mxcsr = rng.getrandbits(16) & 0x7F00, rng.getrandbits(8), rng.getrandbits(16) | 0x1F80
+        status, tags, mxcsr = rng.getrandbits(16) & 0x7F00, rng.getrandbits(8), rng.getrandbits(16)
+        if not self.row.is_vector or rng.random() < 0.75:
+            mxcsr |= 0x1F80
         head = struct.pack("<HHB19xI4x", rng.getrandbits(16) & 0x0F00 | 0x7F, status, tags, mxcsr)
         stack = b"".join(rng.randbytes(10) + bytes(6) for _ in range(8))
-        return (head + stack + rng.randbytes(16 * 16)).ljust(FXSAVE_BYTES, b"\0")
+        vectors = b"".join(self.vector() for _ in range(16))
+        return (head + stack + vectors).ljust(FXSAVE_BYTES, b"\0")
+
+    def vector(self) -> bytes:
+        """16 bytes: floating-point numbers of one format, among which the peculiar ones are frequent, or integers."""
+        rng, kind = self.rng, self.rng.random()
+        if kind < 0.4:
+            return struct.pack("<4I", *(_peculiar(rng, 8, 23) for _ in range(4)))
+        if kind < 0.8:
+            return struct.pack("<2Q", *(_peculiar(rng, 11, 52) for _ in range(2)))
+        return struct.pack("<2Q", self.value(), self.value())
 
     def value(self) -> int:
         """A 64-bit number; boundary values are frequent."""
@@ -204,7 +237,7 @@ class Trial:
         size = max(size, 1)
         if kind < 0.78:
             address = DATA + rng.randrange(512, DATA_BYTES - 1024)
-            if rng.random() < (0.9 if self.row.family in _ALIGNED else 0.5):
+            if rng.random() < (0.9 if self.row.family in _ALIGNED or self.row.is_vector else 0.5):
                 address &= -16
         elif kind < 0.84:
             address = DATA + PAGE - rng.randrange(1, max(size, 2))
@@ -286,8 +319,8 @@ class Trial:
     def size(self, operand: str) -> int:
         """Bytes in memory of an operand of the table."""
         wide = self.operand_bits // 8
-        sizes = {"b": 1, "w": 2, "d": 4, "q": 8, "dq": 16, "t": 10, "e": 28 if wide > 2 else 14, "f": 108 if wide > 2 else 94, "x": 512, "v": wide, "z": min(wide, 4), "y": max(wide, 4),
-                 "a": 2 * wide, "p": wide + 2, "s": 10 if self.bits == 64 else 6, "v/Mw": 2}  # fmt: skip
+        sizes = {"b": 1, "w": 2, "d": 4, "q": 8, "dq": 16, "ss": 4, "sd": 8, "ps": 16, "pd": 16, "t": 10, "e": 28 if wide > 2 else 14, "f": 108 if wide > 2 else 94, "x": 512, "v": wide, "z": min(wide, 4), "y": max(wide, 4),
+                 "a": 2 * wide, "p": wide + 2, "s": 10 if self.bits == 64 else 6, "v/Mw": 2, "y/Mw": 2}  # fmt: skip
         return sizes.get(operand[1:], 0)
 
     def _encode(self) -> None:
@@ -438,7 +471,8 @@ class Trial:
             self.set_code(offset_in_code, disp, displacement // 8)
         if size and size <= 16 and rng.random() < 0.5:
             low, high = self.value(), self.value()
-            self.patch(self.address, (low | high << 64).to_bytes(16, "little")[:size])
+            content = self.vector() if self.row.is_vector else (low | high << 64).to_bytes(16, "little")
+            self.patch(self.address, content[:size])
 
     # What single families need
 

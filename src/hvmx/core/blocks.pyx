@@ -29,6 +29,7 @@ cdef set CONTINUING = set("""
 cdef set X87 = {row.family for row in rows() if row.is_x87}
 cdef set X87_WAITING = X87 - {"fnclex", "fndisi", "fneni", "fninit", "fnsave", "fnsetpm", "fnstcw", "fnstenv", "fnstsw"}
 CONTINUING |= X87 - {"fbld", "fbstp", "fldenv", "fnsave", "fnstenv", "frstor"}
+CONTINUING.update({row.family for row in rows() if row.is_vector})
 # Families whose operand besides the explicit one is the stack: `address` chooses the kind of stack.
 cdef set STACK = set("call enter leave pop popa push push_sreg pusha ret".split())
 # The explicit memory operand is only named, never accessed.
@@ -237,10 +238,10 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         op += 1
 
     if form == FORM_R_RM and insn.opsize2 < insn.opsize:
-        form = FORM_R_RM8 if insn.opsize2 == 8 else FORM_R_RM16 if insn.opsize2 == 16 else FORM_R_RM32
+        form = FORM_R_RM8 if insn.opsize2 == 8 else FORM_R_RM16 if insn.opsize2 == 16 else FORM_R_RM32 if insn.opsize2 == 32 else form
         if handler_of(family, form, width, ADDRESS_NONE) == NULL and handler_of(family, form, width, ADDRESS_EA) == NULL:
             form = FORM_R_RM
-    bytes = (insn.opsize2 if form >= FORM_R_RM8 else insn.opsize) // 8
+    bytes = (insn.opsize2 if insn.form == FORM_R_RM or insn.form == FORM_R_RM_I else insn.opsize) // 8
 
     if kind & KIND_STACK:
         address = stack_kind(cpu)

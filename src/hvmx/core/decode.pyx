@@ -23,6 +23,7 @@ cdef extern from "insn.h" nogil:
         WIDTH_Y
         WIDTH_Z
         WIDTH_RV_MW
+        WIDTH_RY_MW
         WIDTH_80
 
     enum:
@@ -105,12 +106,12 @@ cdef inline bint read_signed(Cursor* cursor, int size, int64_t* value) noexcept 
 cdef inline int width_bits(int width, int operand_size, bint is_mem) noexcept nogil:
     if width <= WIDTH_128:
         return 8 << width
-    if width == WIDTH_Y:
-        return operand_size if operand_size > 32 else 32
     if width == WIDTH_Z:
         return operand_size if operand_size < 32 else 32
-    if width == WIDTH_RV_MW and is_mem:
+    if is_mem and (width == WIDTH_RV_MW or width == WIDTH_RY_MW):
         return 16
+    if width == WIDTH_Y or width == WIDTH_RY_MW:
+        return operand_size if operand_size > 32 else 32
     if width == WIDTH_80:
         return 80
     return operand_size

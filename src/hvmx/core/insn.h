@@ -60,8 +60,8 @@ typedef struct {
     uint8_t rex;     /* 0 or 0x40-0x4F */
     uint8_t segment; /* of the memory operand, or of the source of a string instruction */
     uint8_t cc;      /* the opcode's low four bits: the condition of Jcc, SETcc, CMOVcc */
-    uint8_t reg;     /* general (0-15), segment, control or debug register */
-    uint8_t rm;      /* general register; meaningless if is_mem */
+    uint8_t reg;     /* general or XMM (0-15), segment, control or debug register */
+    uint8_t rm;      /* general or XMM register; meaningless if is_mem */
     uint8_t reg_offset; /* byte offset in the register file of the register in reg; AH-BH are 1, 9, 17, 25 */
     uint8_t rm_offset;
     uint8_t is_mem;
@@ -86,7 +86,7 @@ enum insn_row_flag {
 };
 
 /* Operand types of the table; v, y and z depend on the operand-size attribute. */
-enum insn_width { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64, WIDTH_128, WIDTH_V, WIDTH_Y, WIDTH_Z, WIDTH_RV_MW, WIDTH_80 };
+enum insn_width { WIDTH_8, WIDTH_16, WIDTH_32, WIDTH_64, WIDTH_128, WIDTH_V, WIDTH_Y, WIDTH_Z, WIDTH_RV_MW, WIDTH_RY_MW, WIDTH_80 };
 
 enum insn_immediate {
     IMM_NONE,

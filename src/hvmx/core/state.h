@@ -245,6 +245,8 @@ struct Cpu {
     uint32_t mxcsr, mxcsr_mask;
     uint8_t fpr[8][16];
     uint8_t xmm[16][16];
+    uint64_t vector_operand[2];    /* stands in for a vector in memory that can't be reached directly */
+    uint64_t vector_result[2];     /* until it is known that no exception keeps it from its destination */
 
     /* memory */
     uint8_t *ram;

@@ -301,6 +301,8 @@ cdef extern from "state.h" nogil:
         uint32_t mxcsr, mxcsr_mask
         uint8_t fpr[8][16]
         uint8_t xmm[16][16]
+        uint64_t vector_operand[2]
+        uint64_t vector_result[2]
         uint8_t *ram
         uint64_t ram_low
         uint64_t ram_high

@@ -16,12 +16,14 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
     As in the SDM, volume 2, section A.2: a letter for the addressing method (``A`` far pointer, ``C`` control
     register, ``D`` debug register, ``E`` register or memory, ``F`` flags register, ``G`` general register,
     ``I`` immediate, ``J`` relative offset, ``M`` memory only, ``O`` memory at an absolute offset, ``R`` register
-    only, ``S`` segment register, ``X`` DS:rSI, ``Y`` ES:rDI) and one for the type (``b w d q dq`` 1 to 16 bytes,
+    only, ``S`` segment register, ``U`` XMM register, ``V`` XMM register of ModRM's reg field, ``W`` XMM register or
+    memory, ``X`` DS:rSI, ``Y`` ES:rDI) and one for the type (``b w d q dq`` 1 to 16 bytes, ``ss sd ps pd`` scalar and
+    packed floating point,
     ``v`` operand size, ``y`` the same but not under 32 bits, ``z`` the same but not over 32 bits, ``a`` bounds
     pair, ``p`` far pointer, ``s`` pseudo-descriptor, ``t`` 80 bits, ``e`` x87 environment, ``f`` x87 state as of
     FSAVE, ``x`` FXSAVE image). ``ST0`` is the top of the x87 stack, ``STi`` the register of it that ModRM names.
     ``Z`` is the register in the opcode, ``sIb`` a sign-extended byte, ``Rv/Mw`` a register of operand size or a word
-    of memory; ``1``, ``CL``, ``DX``, ``AL``, ``AX``, ``eAX`` (z), ``rAX`` (v), ``ES`` ... name themselves.
+    of memory, ``Ry/Mw`` the same with type ``y``; ``1``, ``CL``, ``DX``, ``AL``, ``AX``, ``eAX`` (z), ``rAX`` (v), ``ES`` ... name themselves.
 ``memory``
     What happens to an explicit memory operand: ``r``, ``w``, ``rw``; ``.`` if there is none or it is not accessed.
 ``attributes``
@@ -72,7 +74,7 @@ X87_OPCODES = range(0xD8, 0xE0)
 
 _ROLES = {
     "A": "far", "C": "reg", "D": "reg", "E": "rm", "F": "implied", "G": "reg", "I": "imm", "J": "rel", "M": "rm",
-    "O": "rm", "R": "rm", "S": "reg", "X": "implied", "Y": "implied", "Z": "rm",
+    "O": "rm", "R": "rm", "S": "reg", "U": "rm", "V": "reg", "W": "rm", "X": "implied", "Y": "implied", "Z": "rm",
 }  # fmt: skip
 
 _FORMS = {
@@ -141,6 +143,11 @@ class Row:
         return self.map == 0 and self.opcodes.start in X87_OPCODES
 
     @property
+    def is_vector(self) -> bool:
+        """Whether an operand is an XMM register."""
+        return any(operand[0] in "UVW" for operand in self.operands)
+
+    @property
     def mod_ignored(self) -> bool:
         """Whether ModRM names a register whatever its mod field: MOV to and from CR and DR (SDM, volume 2)."""
         return any(operand in ("Cy", "Dy") for operand in self.operands)
@@ -148,7 +155,7 @@ class Row:
     @property
     def roles(self) -> tuple[str, ...]:
         """Where each operand is found: ``rm``, ``reg``, ``imm``, ``cl``, ``rel``, ``far``, or ``implied``."""
-        has_rm = any(operand[0] in "EMORZ" or operand == "STi" for operand in self.operands)
+        has_rm = any(operand[0] in "EMORUWZ" or operand == "STi" for operand in self.operands)
         has_string = any(operand[0] in "XY" for operand in self.operands)
         roles = []
         for operand in self.operands:
@@ -217,7 +224,7 @@ def _parse(line: str, map_number: int, index: int) -> Row:
         prefix=prefix,
         rex_w=rex_w,
         modrm=modrm,
-        register_only=register_only or re.search(r"\bR[a-z](?!/)|STi", operands) is not None,
+        register_only=register_only or re.search(r"\bR[a-z](?!/)|STi|\bU", operands) is not None,
         family=family,
         operands=tuple(operands.split(",")) if operands else (),
         memory=memory,

@@ -1,0 +1,239 @@
+/* SSE arithmetic by the host's own unit, so that NaNs, denormals, rounding and flags are those of a processor.
+ *
+ * Functions that take `control` run under it as MXCSR, with all exceptions masked, and return the exception flags that
+ * the operation raised; the host's MXCSR is put back. Register operands are the guest's, in memory. Operands in the
+ * guest's memory need not be aligned, and no more of one is read than the instruction reads.
+ */
+#ifndef HVMX_SSE_HOST_H
+#define HVMX_SSE_HOST_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if !defined(__x86_64__)
+#error "hvmx leaves SSE arithmetic to the host's own SSE unit: it can only be built for x86-64"
+#endif
+
+typedef struct { uint64_t q[2]; } Xmm;
+typedef struct { uint32_t d[4]; } XmmDwords;
+typedef struct { uint16_t w[8]; } XmmWords;
+
+/* Out of line: a handler whose locals have their address taken could not jump on. */
+#define SSE_FUNCTION static __attribute__((noinline, unused)) uint32_t
+#define SSE_RUN(operation, outputs, inputs, ...)                                                                      \
+    uint32_t saved, status;                                                                                           \
+    __asm__ volatile("stmxcsr %[saved]\n\tldmxcsr %[control]\n\t" operation                                           \
+                     "\n\tstmxcsr %[status]\n\tldmxcsr %[saved]"                                                      \
+                     : [saved] "=m"(saved), [status] "=m"(status), outputs                                            \
+                     : [control] "m"(control), inputs : "xmm0", "xmm1", ##__VA_ARGS__)
+#define SSE_BOTH(first, second) first, second
+
+/* Packed: destination and source make the result. */
+#define SSE_PACKED_BY(name, instruction)                                                                              \
+    SSE_FUNCTION sse_##name(uint32_t control, void *result, const void *destination, const void *source)              \
+    {                                                                                                                 \
+        SSE_RUN("movups %[d], %%xmm0\n\tmovups %[s], %%xmm1\n\t" instruction " %%xmm1, %%xmm0\n\tmovups %%xmm0, %[r]", \
+                [r] "=m"(*(Xmm *)result),                                                                             \
+                SSE_BOTH([d] "m"(*(const Xmm *)destination), [s] "m"(*(const Xmm *)source)));                         \
+        return status & 0x3f;                                                                                         \
+    }
+
+/* Scalar, or with a source of half a register: the source is read where it is. */
+#define SSE_NARROW_BY(name, instruction, type)                                                                        \
+    SSE_FUNCTION sse_##name(uint32_t control, void *result, const void *destination, const void *source)              \
+    {                                                                                                                 \
+        SSE_RUN("movups %[d], %%xmm0\n\t" instruction " %[s], %%xmm0\n\tmovups %%xmm0, %[r]",                         \
+                [r] "=m"(*(Xmm *)result),                                                                             \
+                SSE_BOTH([d] "m"(*(const Xmm *)destination), [s] "m"(*(const type *)source)));                        \
+        return status & 0x3f;                                                                                         \
+    }
+
+#define SSE_PACKED(name) SSE_PACKED_BY(name, #name)
+#define SSE_SINGLE(name) SSE_NARROW_BY(name, #name, uint32_t)
+#define SSE_DOUBLE(name) SSE_NARROW_BY(name, #name, uint64_t)
+
+#define SSE_ARITHMETIC(name) SSE_PACKED(name##ps) SSE_PACKED(name##pd) SSE_SINGLE(name##ss) SSE_DOUBLE(name##sd)
+SSE_ARITHMETIC(sqrt)
+SSE_ARITHMETIC(add)
+SSE_ARITHMETIC(mul)
+SSE_ARITHMETIC(sub)
+SSE_ARITHMETIC(min)
+SSE_ARITHMETIC(div)
+SSE_ARITHMETIC(max)
+SSE_PACKED(rsqrtps)
+SSE_SINGLE(rsqrtss)
+SSE_PACKED(rcpps)
+SSE_SINGLE(rcpss)
+SSE_PACKED(haddps)
+SSE_PACKED(haddpd)
+SSE_PACKED(hsubps)
+SSE_PACKED(hsubpd)
+SSE_PACKED(addsubps)
+SSE_PACKED(addsubpd)
+
+/* One for each predicate, 0 to 7. */
+#define SSE_COMPARISON(number, predicate)                                                                             \
+    SSE_PACKED_BY(cmpps##number, "cmp" predicate "ps")                                                                \
+    SSE_PACKED_BY(cmppd##number, "cmp" predicate "pd")                                                                \
+    SSE_NARROW_BY(cmpss##number, "cmp" predicate "ss", uint32_t)                                                      \
+    SSE_NARROW_BY(cmpsd##number, "cmp" predicate "sd", uint64_t)
+SSE_COMPARISON(0, "eq")
+SSE_COMPARISON(1, "lt")
+SSE_COMPARISON(2, "le")
+SSE_COMPARISON(3, "unord")
+SSE_COMPARISON(4, "neq")
+SSE_COMPARISON(5, "nlt")
+SSE_COMPARISON(6, "nle")
+SSE_COMPARISON(7, "ord")
+
+/* ZF, PF and CF at their places in EFLAGS are left in `result`. */
+#define SSE_FLAGS(name, type)                                                                                         \
+    SSE_FUNCTION sse_##name(uint32_t control, void *result, const void *destination, const void *source)              \
+    {                                                                                                                 \
+        uint8_t zero, parity, carry;                                                                                  \
+        SSE_RUN("movups %[d], %%xmm0\n\t" #name " %[s], %%xmm0\n\tsetz %[z]\n\tsetp %[p]\n\tsetc %[c]",               \
+                SSE_BOTH([z] "=&q"(zero), SSE_BOTH([p] "=&q"(parity), [c] "=&q"(carry))),                             \
+                SSE_BOTH([d] "m"(*(const Xmm *)destination), [s] "m"(*(const type *)source)), "cc");                  \
+        *(uint64_t *)result = zero << 6 | parity << 2 | carry;                                                        \
+        return status & 0x3f;                                                                                         \
+    }
+SSE_FLAGS(ucomiss, uint32_t)
+SSE_FLAGS(comiss, uint32_t)
+SSE_FLAGS(ucomisd, uint64_t)
+SSE_FLAGS(comisd, uint64_t)
+
+SSE_DOUBLE(cvtps2pd)
+SSE_PACKED(cvtpd2ps)
+SSE_SINGLE(cvtss2sd)
+SSE_DOUBLE(cvtsd2ss)
+SSE_PACKED(cvtdq2ps)
+SSE_PACKED(cvtps2dq)
+SSE_PACKED(cvttps2dq)
+SSE_PACKED(cvttpd2dq)
+SSE_DOUBLE(cvtdq2pd)
+SSE_PACKED(cvtpd2dq)
+SSE_NARROW_BY(cvtsi2ss32, "cvtsi2ssl", uint32_t)
+SSE_NARROW_BY(cvtsi2ss64, "cvtsi2ssq", uint64_t)
+SSE_NARROW_BY(cvtsi2sd32, "cvtsi2sdl", uint32_t)
+SSE_NARROW_BY(cvtsi2sd64, "cvtsi2sdq", uint64_t)
+
+/* To an integer, left in `result`, of 32 bits zero-extended. */
+#define SSE_TO_INTEGER(name, bits, type)                                                                              \
+    SSE_FUNCTION sse_##name##bits(uint32_t control, void *result, const void *destination, const void *source)        \
+    {                                                                                                                 \
+        uint##bits##_t value;                                                                                         \
+        SSE_RUN(#name " %[s], %[v]", [v] "=&r"(value), [s] "m"(*(const type *)source));                               \
+        *(uint64_t *)result = value;                                                                                  \
+        return status & 0x3f;                                                                                         \
+    }
+SSE_TO_INTEGER(cvtss2si, 32, uint32_t)
+SSE_TO_INTEGER(cvtss2si, 64, uint32_t)
+SSE_TO_INTEGER(cvtsd2si, 32, uint64_t)
+SSE_TO_INTEGER(cvtsd2si, 64, uint64_t)
+SSE_TO_INTEGER(cvttss2si, 32, uint32_t)
+SSE_TO_INTEGER(cvttss2si, 64, uint32_t)
+SSE_TO_INTEGER(cvttsd2si, 32, uint64_t)
+SSE_TO_INTEGER(cvttsd2si, 64, uint64_t)
+
+/* What MXCSR has no part in, on the destination itself. */
+#define SSE_PLAIN(name)                                                                                               \
+    static inline void sse_##name(void *destination, const void *source)                                              \
+    {                                                                                                                 \
+        __asm__("movups %[d], %%xmm0\n\tmovups %[s], %%xmm1\n\t" #name " %%xmm1, %%xmm0\n\tmovups %%xmm0, %[d]"       \
+                : [d] "+m"(*(Xmm *)destination) : [s] "m"(*(const Xmm *)source) : "xmm0", "xmm1");                    \
+    }
+#define SSE_PLAIN_EACH(prefix, a, b, c) SSE_PLAIN(prefix##a) SSE_PLAIN(prefix##b) SSE_PLAIN(prefix##c)
+SSE_PLAIN(andps) SSE_PLAIN(andpd) SSE_PLAIN(andnps) SSE_PLAIN(andnpd)
+SSE_PLAIN(orps) SSE_PLAIN(orpd) SSE_PLAIN(xorps) SSE_PLAIN(xorpd)
+SSE_PLAIN(unpcklps) SSE_PLAIN(unpckhps) SSE_PLAIN(unpcklpd) SSE_PLAIN(unpckhpd)
+SSE_PLAIN(movsldup) SSE_PLAIN(movshdup)
+SSE_PLAIN_EACH(punpckl, bw, wd, dq) SSE_PLAIN_EACH(punpckh, bw, wd, dq) SSE_PLAIN(punpcklqdq) SSE_PLAIN(punpckhqdq)
+SSE_PLAIN(packsswb) SSE_PLAIN(packuswb) SSE_PLAIN(packssdw)
+SSE_PLAIN_EACH(pcmpgt, b, w, d) SSE_PLAIN_EACH(pcmpeq, b, w, d)
+SSE_PLAIN_EACH(psrl, w, d, q) SSE_PLAIN_EACH(psll, w, d, q) SSE_PLAIN(psraw) SSE_PLAIN(psrad)
+SSE_PLAIN_EACH(padd, b, w, d) SSE_PLAIN(paddq) SSE_PLAIN_EACH(psub, b, w, d) SSE_PLAIN(psubq)
+SSE_PLAIN(psubusb) SSE_PLAIN(psubusw) SSE_PLAIN(psubsb) SSE_PLAIN(psubsw)
+SSE_PLAIN(paddusb) SSE_PLAIN(paddusw) SSE_PLAIN(paddsb) SSE_PLAIN(paddsw)
+SSE_PLAIN(pminub) SSE_PLAIN(pmaxub) SSE_PLAIN(pminsw) SSE_PLAIN(pmaxsw) SSE_PLAIN(pavgb) SSE_PLAIN(pavgw)
+SSE_PLAIN(pand) SSE_PLAIN(pandn) SSE_PLAIN(por) SSE_PLAIN(pxor)
+SSE_PLAIN(pmullw) SSE_PLAIN(pmulhw) SSE_PLAIN(pmulhuw) SSE_PLAIN(pmuludq) SSE_PLAIN(pmaddwd) SSE_PLAIN(psadbw)
+
+#define SSE_MASK(name)                                                                                                \
+    static inline uint32_t sse_##name(const void *source)                                                             \
+    {                                                                                                                 \
+        uint32_t mask;                                                                                                \
+        __asm__("movups %[s], %%xmm0\n\t" #name " %%xmm0, %[m]"                                                       \
+                : [m] "=r"(mask) : [s] "m"(*(const Xmm *)source) : "xmm0");                                           \
+        return mask;                                                                                                  \
+    }
+SSE_MASK(movmskps)
+SSE_MASK(movmskpd)
+SSE_MASK(pmovmskb)
+
+/* Shuffles by an immediate; source and destination may be the same. Out of line, for their locals. */
+#define SSE_SHUFFLE(name) static __attribute__((noinline, unused)) void sse_##name(void *destination, const void *source, uint32_t order)
+SSE_SHUFFLE(pshufd)
+{
+    XmmDwords from, to;
+    memcpy(&from, source, 16);
+    for (int i = 0; i < 4; i++)
+        to.d[i] = from.d[order >> 2 * i & 3];
+    memcpy(destination, &to, 16);
+}
+
+SSE_SHUFFLE(pshuflw)
+{
+    XmmWords from, to;
+    memcpy(&from, source, 16);
+    to = from;
+    for (int i = 0; i < 4; i++)
+        to.w[i] = from.w[order >> 2 * i & 3];
+    memcpy(destination, &to, 16);
+}
+
+SSE_SHUFFLE(pshufhw)
+{
+    XmmWords from, to;
+    memcpy(&from, source, 16);
+    to = from;
+    for (int i = 0; i < 4; i++)
+        to.w[4 + i] = from.w[4 + (order >> 2 * i & 3)];
+    memcpy(destination, &to, 16);
+}
+
+SSE_SHUFFLE(shufps)
+{
+    XmmDwords low, high, to;
+    memcpy(&low, destination, 16);
+    memcpy(&high, source, 16);
+    for (int i = 0; i < 4; i++)
+        to.d[i] = (i < 2 ? low : high).d[order >> 2 * i & 3];
+    memcpy(destination, &to, 16);
+}
+
+SSE_SHUFFLE(shufpd)
+{
+    Xmm low, high, to;
+    memcpy(&low, destination, 16);
+    memcpy(&high, source, 16);
+    to.q[0] = low.q[order & 1];
+    to.q[1] = high.q[order >> 1 & 1];
+    memcpy(destination, &to, 16);
+}
+
+/* Shifts of the whole register, by bytes. */
+SSE_SHUFFLE(psrldq)
+{
+    uint8_t wide[32] = { 0 };
+    memcpy(wide, source, 16);
+    memcpy(destination, wide + (order < 16 ? order : 16), 16);
+}
+
+SSE_SHUFFLE(pslldq)
+{
+    uint8_t wide[32] = { 0 };
+    memcpy(wide + 16, source, 16);
+    memcpy(destination, wide + 16 - (order < 16 ? order : 16), 16);
+}
+
+#endif
