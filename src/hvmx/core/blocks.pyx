@@ -137,7 +137,7 @@ cdef void ea_offset(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
-# op.x: address size (1: 16, 2: 32, 3: 64); op.imm: bytes accessed | write << 8.
+# op.x: address size (1: 16, 2: 32, 3: 64); op.imm: bytes accessed | write << 8 | aligned << 9. Alignment comes first.
 cdef void ea_segment(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t offset = address64(cpu, op)
     if op.x == 1:
@@ -145,7 +145,10 @@ cdef void ea_segment(Cpu *cpu, Op *op) noexcept nogil:
     elif op.x == 2:
         offset = <uint32_t>offset
     cpu.ea_offset = offset
-    cpu.ea = linear(cpu, op, op.seg, offset, op.imm & 0xff, op.imm >> 8)
+    if op.imm & 0x200 and (offset + cpu.seg[op.seg].base) & 15:
+        fault(cpu, op, VEC_GP, 0)
+        return
+    cpu.ea = linear(cpu, op, op.seg, offset, op.imm & 0xff, (op.imm >> 8) & 1)
     if UNLIKELY(cpu.fault != 0):
         return
     run_next(cpu, op)
@@ -289,7 +292,7 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         if family == FAM_POP and insn.base == REG_RSP:
             op.disp += width // 8  # POP computes such an address after the increment (SDM vol. 2, POP)
         op.x = size_index(insn.addrsize)
-        op.imm = bytes | ((row.flags & ROW_MEM_WRITE != 0) << 8)
+        op.imm = bytes | ((row.flags & ROW_MEM_WRITE != 0) << 8) | ((row.flags & ROW_ALIGNED != 0) << 9)
         op.len = insn.length
         op.ip = ip
         op.acct = acct_before

@@ -74,6 +74,7 @@ cdef extern from "insn.h" nogil:
         ROW_SIZED_COST
         ROW_MEM_READ
         ROW_MEM_WRITE
+        ROW_ALIGNED
 
     ctypedef struct InsnRow:
         uint32_t flags_read

@@ -83,6 +83,7 @@ enum insn_row_flag {
     ROW_SIZED_COST = 256,
     ROW_MEM_READ = 512, /* an explicit memory operand is read */
     ROW_MEM_WRITE = 1024,
+    ROW_ALIGNED = 2048, /* #GP where the memory operand is not at a multiple of 16: checked when executed */
 };
 
 /* Operand types of the table; v, y and z depend on the operand-size attribute. */

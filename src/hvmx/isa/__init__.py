@@ -30,7 +30,7 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
     ``lock``: LOCK is allowed with a memory destination. ``i64``, ``o64``, ``d64``, ``f64``: invalid in, only in,
     operand size 64 by default in, and forced in 64-bit mode (SDM, volume 2, table A-1). ``prot``: #UD in real-address
     and virtual-8086 mode. ``cpl0``: #GP outside ring 0. ``iopl``: subject to IOPL or the I/O permission map.
-    ``b0``: only without REX.B.
+    ``b0``: only without REX.B. ``align``: #GP where the memory operand is not at a multiple of 16.
 ``reads``, ``writes``, ``undefined``
     Flags as letters: ``O S Z A P C D I T N R V K L`` for OF SF ZF AF PF CF DF IF TF NT RF VM AC IOPL. A flag that
     only some operand values leave undefined (SHL by more than one: OF) counts as undefined.
@@ -59,7 +59,7 @@ FLAG_BITS = {
 PREFIX_MASKS = {"": 0b1111, "NP": 0b0001, "NFx": 0b0011, "66": 0b0010, "F3": 0b0100, "F2": 0b1000}
 """Mandatory prefixes of the table, and under which of none, 66, F3, F2 (bits 0 to 3) their rows match."""
 
-ATTRIBUTES = ("lock", "i64", "o64", "d64", "f64", "prot", "cpl0", "iopl", "b0")
+ATTRIBUTES = ("lock", "i64", "o64", "d64", "f64", "prot", "cpl0", "iopl", "b0", "align")
 
 SIZED_CLASSES = ("mul", "div")
 """Cost classes that become one per operand size: mul8, mul16, mul32, mul64."""
