@@ -65,6 +65,9 @@ NOT_IMPLEMENTED = frozenset((
 
 # Where hvmx refuses what iced-x86 accepts for another reason: the code's name, and why.
 REFUSED = {
+    "FISTTP_M16INT": "SSE3 is not complete, nor does CPUID say so",
+    "FISTTP_M32INT": "as FISTTP_M16INT",
+    "FISTTP_M64INT": "as FISTTP_M16INT",
     "MASKMOVDQU_RDI_XMM_XMM": "SSE2 is not complete, nor does CPUID say so",
     "SYSCALL": "outside 64-bit mode it is #UD (SDM volume 2, SYSCALL)",
     "SYSRETD": "outside 64-bit mode it is #UD (SDM volume 2, SYSRET)",
