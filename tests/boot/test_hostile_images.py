@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hvmx import Machine
 from hvmx.boot import ImageError, Prepared, Segment, XenImage, prepare
 
 from . import images
@@ -95,6 +96,20 @@ def test_a_mutated_image_is_prepared_inside_memory_or_refused(
     image: bytes, pv: bool, decompress: bool
 ) -> None:
     assert_safe(image, pv=pv, decompress=decompress)
+
+
+@settings(max_examples=EXAMPLES // 3, deadline=None)
+@given(image=mutated(), pv=st.booleans(), decompress=st.booleans())
+def test_a_mutated_image_is_loaded_and_begins_to_run_or_is_refused(
+    image: bytes, pv: bool, decompress: bool
+) -> None:
+    machine = Machine(MEMORY)
+    try:
+        machine.load(image, pv=pv, decompress=decompress)
+    except ValueError as error:  # ImageError is one
+        assert str(error), "an error that says nothing"
+        return
+    machine.run(cycles=20_000, timeout=10)
 
 
 @settings(max_examples=EXAMPLES // 3, deadline=None)
