@@ -12,7 +12,8 @@ import hvmx
 from hvmx import ExitReason, Machine, StopKind, guests
 
 if TYPE_CHECKING:
-    from hvmx.core.vcpu import Exit, Vcpu
+    from hvmx.core.exit import Exit
+    from hvmx.core.vcpu import Vcpu
 
 START = 0x1000
 FLAT_CODE32, FLAT_DATA32 = 0xC09B, 0xC093

@@ -9,7 +9,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hvmx.core.vcpu import Exit, Vcpu
+    from hvmx.core.exit import Exit
+    from hvmx.core.vcpu import Vcpu
 
     Handler = Callable[[Vcpu, Exit], None]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hvmx.core.vcpu import Exit, Vcpu
+from hvmx.core.exit import Exit
+from hvmx.core.vcpu import Vcpu
 
 from .machine import CODE, DATA, MEMORY, State, assemble, world
 

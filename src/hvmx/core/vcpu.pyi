@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvmx.core.exit import Exit as Exit
+from hvmx.core.exit import Exit
 from hvmx.core.registers import Registers
 
 class Vcpu(Registers):

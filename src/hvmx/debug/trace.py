@@ -10,7 +10,8 @@ from hvmx.exits import ExitReason, exit_name
 from .code import disassemble, linear_ip
 
 if TYPE_CHECKING:
-    from hvmx.core.vcpu import Exit, Vcpu
+    from hvmx.core.exit import Exit
+    from hvmx.core.vcpu import Vcpu
     from hvmx.exits import Handler
     from hvmx.machine import Machine, Stop
 

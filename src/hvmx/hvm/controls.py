@@ -9,7 +9,8 @@ from hvmx.hvm.cpuid import cpuid
 from hvmx.hvm.handlers import io_instruction, mmio
 
 if TYPE_CHECKING:
-    from hvmx.core.vcpu import Exit, Vcpu
+    from hvmx.core.exit import Exit
+    from hvmx.core.vcpu import Vcpu
     from hvmx.exits import Exits, Handler
 
 # Bits of Vcpu.controls (CTL_* in core/state.h).
