@@ -101,6 +101,28 @@ def refuse_half(machine: Machine, reason: ExitReason, answer: Callable[..., None
     machine.exits.on(reason, handler)
 
 
+@pytest.mark.parametrize("before", range(1, 4))
+def test_a_device_access_across_pages_comes_in_widths_that_devices_know(before: int) -> None:
+    at = DEVICE - before
+    machine = bare(f"a1{at.to_bytes(4, 'little').hex()} a3{at.to_bytes(4, 'little').hex()} ebfe")
+    seen: dict[bool, list[tuple[int, int]]] = {False: [], True: []}
+    written = {}
+
+    def device(vcpu: hvmx.core.vcpu.Vcpu, exit: hvmx.core.vcpu.Exit) -> None:
+        seen[exit.is_write].append((exit.guest_physical, exit.width))
+        octets = range(exit.guest_physical, exit.guest_physical + exit.width)
+        if exit.is_write:
+            written.update(zip(octets, exit.value.to_bytes(exit.width, "little"), strict=True))
+        else:
+            exit.value = int.from_bytes(bytes(octet & 0xFF for octet in octets), "little")
+
+    machine.exits.on(ExitReason.EPT_MISCONFIG, device)
+    machine.run(cycles=100_000)
+    assert {width for pieces in seen.values() for _, width in pieces} <= {1, 2}
+    assert sum(width for _, width in seen[False]) == 4 and seen[False] == seen[True]
+    assert written == {octet: octet & 0xFF for octet in range(at, at + 4)}
+
+
 # --- guests that do not end -------------------------------------------------------------------------------------------
 ENDLESS = {
     "jmp .": "ebfe",

@@ -28,7 +28,12 @@ def run_to(machine: hvmx.Machine, end: int, slices: random.Random | None) -> dic
     statistics = machine.statistics()
     for row in statistics["exits"].values():
         del row["host_ns"]
-    return {"stop": stop.kind, "memory and registers": machine.state_hash(), **machine.cpu.registers(), **statistics}
+    return {
+        "stop": stop.kind,
+        "memory and registers": machine.state_hash(),
+        **machine.cpu.registers(),
+        **statistics,
+    }
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -256,7 +256,13 @@ cdef uint64_t system_mask(Cpu *cpu) noexcept nogil:
 
 cdef uint64_t load_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uint32_t size) noexcept nogil:
     cdef uint64_t value = 0
+    cdef uint32_t here
     cdef uint8_t *memory = physical(cpu, entry.phys | (address & 0xfff))
+    if memory == NULL and size & (size - 1):
+        # A part of an access across pages: devices know 1, 2, 4 and 8 bytes.
+        here = 4 if size > 4 else 2
+        value = mmio_load(cpu, op, address, entry.phys | (address & 0xfff), here)
+        return 0 if cpu.fault else value | load_part(cpu, op, entry, address + here, size - here) << (8 * here)
     if memory == NULL:
         return mmio_load(cpu, op, address, entry.phys | (address & 0xfff), size)
     memcpy(&value, memory, size)
@@ -266,8 +272,14 @@ cdef uint64_t load_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uin
 cdef void store_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uint32_t size,
                      uint64_t value) noexcept nogil:
     cdef uint64_t target = entry.phys | (address & 0xfff)
-    cdef uint32_t flags
+    cdef uint32_t flags, here
     cdef uint8_t *memory = physical(cpu, target)
+    if memory == NULL and size & (size - 1):
+        here = 4 if size > 4 else 2
+        mmio_store(cpu, op, address, target, here, value)
+        if not cpu.fault:
+            store_part(cpu, op, entry, address + here, size - here, value >> (8 * here))
+        return
     if memory == NULL:
         mmio_store(cpu, op, address, target, size, value)
         return
