@@ -129,7 +129,7 @@ typedef struct {
 /* Controls, as in a VMCS: what is set exits, what is clear runs natively. */
 enum { CTL_HLT = 1, CTL_INVLPG = 2, CTL_RDPMC = 4, CTL_RDTSC = 8, CTL_CR3_LOAD = 0x10, CTL_CR3_STORE = 0x20,
        CTL_CR8_LOAD = 0x40, CTL_CR8_STORE = 0x80, CTL_MOV_DR = 0x100, CTL_PAUSE = 0x200, CTL_WBINVD = 0x400,
-       CTL_DESC_TABLE = 0x800, CTL_INTR_WINDOW = 0x1000, CTL_EXT_INTR = 0x2000, CTL_CPUID = 0x4000,
+       CTL_DESC_TABLE = 0x800, CTL_EXT_INTR = 0x2000, CTL_CPUID = 0x4000,
        CTL_SHADOW_PAGING = 0x8000, CTL_EPT = 0x10000 };
 
 /* Why run() ended (Cpu.stop). */
@@ -293,7 +293,7 @@ struct Cpu {
     /* costs (units of 1/CYCLE_FRACTION guest cycle) and counts */
     const uint32_t *op_cost;       /* by cost class */
     const uint32_t *exit_cost;     /* by exit reason */
-    uint32_t walk_cost, walk_cost_nested, exception_cost, hypercall_cost, pv_bounce_cost;
+    uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost;
     uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, code_flushes;
     uint64_t shadow_faults;        /* page faults that only the hypervisor saw: fills and page-table writes */
 

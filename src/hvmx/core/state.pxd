@@ -142,7 +142,6 @@ cdef extern from "state.h" nogil:
         CTL_PAUSE
         CTL_WBINVD
         CTL_DESC_TABLE
-        CTL_INTR_WINDOW
         CTL_EXT_INTR
         CTL_CPUID
         CTL_SHADOW_PAGING
@@ -341,7 +340,7 @@ cdef extern from "state.h" nogil:
         void *vmcall_table
         const uint32_t *op_cost
         const uint32_t *exit_cost
-        uint32_t walk_cost, walk_cost_nested, exception_cost, hypercall_cost, pv_bounce_cost
+        uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost
         uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, code_flushes
         uint64_t shadow_faults
         void *machine
