@@ -15,8 +15,8 @@ from elftools.elf.sections import SymbolTableSection
 SOURCES: Final = Path(__file__).parent / "kernels"
 GCC: Final = ("gcc", "-ffreestanding", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none")
 
-FULL_ROUNDS: Final = {"alu": 235, "sieve": 30, "fib": 55}
-"""Rounds of each timed kernel that make about 2 G instructions."""
+FULL_ROUNDS: Final = {"alu": 235, "sieve": 30, "fib": 55, "matrix": 200, "sha256": 350}
+"""Rounds of each timed kernel that make 1.5 to 2 G instructions."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,25 @@ def _fib(rounds: int, n: int = 30) -> int:
     return 4 + rounds * (2 + 9 * leaves + 18 * (leaves - 1) + 5) + 4
 
 
+def _matrix(rounds: int, n: int = 128) -> int:
+    """Two matrices are filled, the product of each row's elements runs in pairs, and the words are added up."""
+    row = 3 + 7 * n // 2 + 4
+    fill = 6 + 9 * n * n
+    return 4 + fill + 1 + rounds * (2 + n * (1 + n * row + 3) + 2) + 2 + 5 * 2 * n * n + 5
+
+
+def _sha256(rounds: int, words: int = 16384) -> int:
+    """Each block: its words, the 48 that follow from them, the working variables, 64 rounds, the new state."""
+    block = 2 + 6 * 16 + 23 * 48 + 15 + 47 * 64 + 14 + 2
+    return 5 + 5 * words + 1 + rounds * (1 + words // 16 * (6 + block) + 2) + 2 + block + 6
+
+
 INSTRUCTIONS: Final = {
     "alu": _alu,
     "sieve": _sieve,
     "fib": _fib,
+    "matrix": _matrix,
+    "sha256": _sha256,
     "empty": lambda rounds: 2,
     "cpuid": lambda rounds: 3 + 4 * rounds + 4,
     "vmcall": lambda rounds: 2 + 4 * rounds + 2,

@@ -1,4 +1,5 @@
-/* The start and the end of every kernel image: Multiboot 1, flat 32-bit protected mode, then 4 KB pages.
+/* The start and the end of every kernel image: Multiboot 1, flat 32-bit protected mode, then 4 KB pages
+ * and the SSE unit.
  *
  * kernel() runs with paging on, as real kernels do, so that every memory access pays for a translation. At
  * `report` EAX holds the checksum; it goes to the debug console (port 0xe9) as eight hexadecimal digits,
@@ -8,7 +9,11 @@
 #define PAGE_SIZE       4096
 #define MAPPED_PAGES    4096            /* identity map of the first 16 MB */
 #define PRESENT_RW      3
+#define CR0_MP          2
+#define CR0_EM          4
 #define CR0_PG          0x80000000
+#define CR4_OSFXSR      0x200
+#define CR4_OSXMMEXCPT  0x400
 #define DEBUGCON        0xe9
 #define DEBUG_EXIT      0xf4
 #define EXIT_VALUE      0x10            /* the emulator's exit status becomes (value << 1) | 1 */
@@ -47,8 +52,12 @@ _start:
 
         mov $page_directory, %eax
         mov %eax, %cr3
+        mov %cr4, %eax
+        or $CR4_OSFXSR | CR4_OSXMMEXCPT, %eax
+        mov %eax, %cr4
         mov %cr0, %eax
-        or $CR0_PG, %eax
+        and $~CR0_EM, %eax
+        or $CR0_PG | CR0_MP, %eax
         mov %eax, %cr0
 
         call kernel
