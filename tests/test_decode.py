@@ -42,8 +42,8 @@ OP_KIND = _names(OpKind)
 # Extensions of which iced-x86 knows encodings that hvmx refuses, as CPUID of hvmx says.
 NOT_IMPLEMENTED = frozenset((
     # of one coprocessor only
-    "FPU287XL_ONLY", "FPU387SL_ONLY", "MMX", "SSSE3",
-    "SSE4_1", "SSE4_2", "SSE4A", "D3NOW", "D3NOWEXT", "AES", "AESKLE", "PCLMULQDQ", "SHA", "GFNI", "MPX",
+    "FPU287XL_ONLY", "FPU387SL_ONLY", "MMX",
+    "SSE4A", "D3NOW", "D3NOWEXT", "AES", "AESKLE", "PCLMULQDQ", "SHA", "GFNI", "MPX",
     # newer than the target, or of one maker only: VEX, EVEX and XOP encodings
     "AVX", "AVX2", "AVX_VNNI", "AVX_IFMA", "AVX_NE_CONVERT", "AVX_VNNI_INT8", "AVX_VNNI_INT16", "AVX512F",
     "AVX512VL", "AVX512BW", "AVX512CD", "AVX512DQ", "AVX512ER", "AVX512PF", "AVX512_BF16", "AVX512_BITALG",

@@ -141,6 +141,7 @@ FEATURES = {
     "cmov": {"CMOV", "FPU"},
     "clflush": {"CLFSH"},
     "cx16": {"CMPXCHG16B"},
+    "sse4.1": {"SSE4_1"},
     "sse4.2": {"SSE4_2"},
 }  # fmt: skip
 

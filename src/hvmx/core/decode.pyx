@@ -337,7 +337,7 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
         return DECODE_UNDEFINED
     if out.prefixes & PREFIX_LOCK and not (row.flags & ROW_LOCK and out.is_mem):
         return DECODE_UNDEFINED
-    out.reg_offset = register_offset(out.reg, out.opsize if row.form != FORM_RM_R else out.opsize2, out.rex)
+    out.reg_offset = register_offset(out.reg, out.opsize2 if row.form == FORM_RM_R or row.form == FORM_RM_R_I else out.opsize, out.rex)
     out.rm_offset = register_offset(out.rm, out.opsize2 if row.form == FORM_R_RM else out.opsize, out.rex)
     out.length = <uint8_t> (cursor.next - code)
     return out.length

@@ -1,0 +1,120 @@
+/* SSE4.1's floating-point instructions without a need for a host that has them: roundings to an integer, dot products.
+ *
+ * As in sse_host.h, functions run under `control` as MXCSR and return the exception flags that they raise.
+ */
+#ifndef HVMX_SSE_ROUND_H
+#define HVMX_SSE_ROUND_H
+
+#include "sse_host.h"
+
+enum { MXCSR_IE_BIT = 0x01, MXCSR_PE_BIT = 0x20, MXCSR_DAZ_BIT = 0x40, MXCSR_RC_SHIFT = 13 };
+enum { RC_NEAREST, RC_DOWN, RC_UP, RC_TOWARD_ZERO };
+enum { ROUND_BY_MXCSR = 4, ROUND_QUIETLY = 8 }; /* of the immediate, whose low bits are an RC of its own */
+
+/* A number in IEEE 754's encoding of `bits`, to an integer in the same encoding. */
+static inline uint64_t sse_rounded(uint32_t control, uint64_t number, uint32_t order, int bits, int fraction_bits,
+                                   uint32_t *status)
+{
+    const uint64_t sign_bit = (uint64_t)1 << (bits - 1), implicit = (uint64_t)1 << fraction_bits;
+    const uint64_t infinity = sign_bit - implicit, quiet = implicit >> 1;
+    const int bias = (1 << (bits - fraction_bits - 2)) - 1;
+    const uint64_t sign = number & sign_bit, size = number & ~sign_bit;
+    const uint32_t rounding = order & ROUND_BY_MXCSR ? control >> MXCSR_RC_SHIFT & 3 : order & 3;
+    const int exponent = (int)(size >> fraction_bits) - bias;
+    const int away = rounding == (sign ? RC_DOWN : RC_UP);
+    uint64_t rest, half, floor, unit;
+
+    if (size > infinity) {
+        if (!(size & quiet))
+            *status |= MXCSR_IE_BIT;
+        return number | quiet;
+    }
+    if (size < implicit && control & MXCSR_DAZ_BIT)
+        return sign;
+    if (!size || exponent >= fraction_bits)
+        return number;
+    if (exponent < 0) {
+        rest = size;
+        half = (uint64_t)(bias - 1) << fraction_bits;
+        floor = 0;
+        unit = (uint64_t)bias << fraction_bits; /* 1.0 */
+    } else {
+        unit = implicit >> exponent;
+        half = unit >> 1;
+        rest = size & (unit - 1);
+        floor = size - rest; /* where the unit is the implicit bit, the exponent's lowest is 1 like it: biases are odd */
+    }
+    if (!rest)
+        return number;
+    if (!(order & ROUND_QUIETLY))
+        *status |= MXCSR_PE_BIT;
+    if (away || (rounding == RC_NEAREST && (rest > half || (rest == half && floor & unit))))
+        floor += unit;
+    return sign | floor;
+}
+
+#define SSE_ROUND(name, type, bits, fraction_bits, count)                                                             \
+    SSE_FUNCTION sse_##name(uint32_t control, void *result, const void *destination, const void *source, uint32_t order) \
+    {                                                                                                                 \
+        uint32_t status = 0;                                                                                          \
+        type number[16 / sizeof(type)];                                                                               \
+        memcpy(result, destination, 16);                                                                              \
+        memcpy(number, source, (count) * sizeof(type));                                                               \
+        for (int i = 0; i < (count); i++)                                                                             \
+            number[i] = (type)sse_rounded(control, number[i], order, bits, fraction_bits, &status);                   \
+        memcpy(result, number, (count) * sizeof(type));                                                               \
+        return status;                                                                                                \
+    }
+SSE_ROUND(roundps, uint32_t, 32, 23, 4)
+SSE_ROUND(roundpd, uint64_t, 64, 52, 2)
+SSE_ROUND(roundss, uint32_t, 32, 23, 1)
+SSE_ROUND(roundsd, uint64_t, 64, 52, 1)
+
+/* Dot products multiply the elements that bits 7:4 of `order` name and leave the sum in those that bits 3:0 name. What
+ * the multiplication, the first and the second addition raise is in bits 7:0, 15:8 and 23:16 of what they return. */
+SSE_FUNCTION sse_dpps(uint32_t control, void *result, const void *destination, const void *source, uint32_t order)
+{
+    XmmDwords a, b, products, sums, total;
+    memcpy(&a, destination, 16);
+    memcpy(&b, source, 16);
+    for (int i = 0; i < 4; i++)
+        if (!(order >> (4 + i) & 1))
+            a.d[i] = b.d[i] = 0;
+    uint32_t status = sse_mulps(control, &products, &a, &b);
+    for (int i = 0; i < 4; i++) {
+        a.d[i] = products.d[2 * i & 3];
+        b.d[i] = products.d[(2 * i & 3) + 1];
+    }
+    status |= sse_addps(control, &sums, &a, &b) << 8;
+    for (int i = 0; i < 4; i++) {
+        a.d[i] = sums.d[0];
+        b.d[i] = sums.d[1];
+    }
+    status |= sse_addps(control, &total, &a, &b) << 16;
+    for (int i = 0; i < 4; i++)
+        if (!(order >> i & 1))
+            total.d[i] = 0;
+    memcpy(result, &total, 16);
+    return status;
+}
+
+SSE_FUNCTION sse_dppd(uint32_t control, void *result, const void *destination, const void *source, uint32_t order)
+{
+    Xmm a, b, products, total;
+    memcpy(&a, destination, 16);
+    memcpy(&b, source, 16);
+    for (int i = 0; i < 2; i++)
+        if (!(order >> (4 + i) & 1))
+            a.q[i] = b.q[i] = 0;
+    uint32_t status = sse_mulpd(control, &products, &a, &b);
+    a.q[0] = a.q[1] = products.q[0];
+    b.q[0] = b.q[1] = products.q[1];
+    status |= sse_addpd(control, &total, &a, &b) << 8;
+    for (int i = 0; i < 2; i++)
+        if (!(order >> i & 1))
+            total.q[i] = 0;
+    memcpy(result, &total, 16);
+    return status;
+}
+
+#endif
