@@ -1,6 +1,6 @@
-/* SSE4.1's floating-point instructions without a need for a host that has them: roundings to an integer, dot products.
+/* SSE4.1's roundings to an integer, without a need for a host that has them.
  *
- * As in sse_host.h, functions run under `control` as MXCSR and return the exception flags that they raise.
+ * As in sse_host.h, functions work under `control` as MXCSR and return the exception flags that they raise.
  */
 #ifndef HVMX_SSE_ROUND_H
 #define HVMX_SSE_ROUND_H
@@ -69,52 +69,5 @@ SSE_ROUND(roundps, uint32_t, 32, 23, 4)
 SSE_ROUND(roundpd, uint64_t, 64, 52, 2)
 SSE_ROUND(roundss, uint32_t, 32, 23, 1)
 SSE_ROUND(roundsd, uint64_t, 64, 52, 1)
-
-/* Dot products multiply the elements that bits 7:4 of `order` name and leave the sum in those that bits 3:0 name. What
- * the multiplication, the first and the second addition raise is in bits 7:0, 15:8 and 23:16 of what they return. */
-SSE_FUNCTION sse_dpps(uint32_t control, void *result, const void *destination, const void *source, uint32_t order)
-{
-    XmmDwords a, b, products, sums, total;
-    memcpy(&a, destination, 16);
-    memcpy(&b, source, 16);
-    for (int i = 0; i < 4; i++)
-        if (!(order >> (4 + i) & 1))
-            a.d[i] = b.d[i] = 0;
-    uint32_t status = sse_mulps(control, &products, &a, &b);
-    for (int i = 0; i < 4; i++) {
-        a.d[i] = products.d[2 * i & 3];
-        b.d[i] = products.d[(2 * i & 3) + 1];
-    }
-    status |= sse_addps(control, &sums, &a, &b) << 8;
-    for (int i = 0; i < 4; i++) {
-        a.d[i] = sums.d[0];
-        b.d[i] = sums.d[1];
-    }
-    status |= sse_addps(control, &total, &a, &b) << 16;
-    for (int i = 0; i < 4; i++)
-        if (!(order >> i & 1))
-            total.d[i] = 0;
-    memcpy(result, &total, 16);
-    return status;
-}
-
-SSE_FUNCTION sse_dppd(uint32_t control, void *result, const void *destination, const void *source, uint32_t order)
-{
-    Xmm a, b, products, total;
-    memcpy(&a, destination, 16);
-    memcpy(&b, source, 16);
-    for (int i = 0; i < 2; i++)
-        if (!(order >> (4 + i) & 1))
-            a.q[i] = b.q[i] = 0;
-    uint32_t status = sse_mulpd(control, &products, &a, &b);
-    a.q[0] = a.q[1] = products.q[0];
-    b.q[0] = b.q[1] = products.q[1];
-    status |= sse_addpd(control, &total, &a, &b) << 8;
-    for (int i = 0; i < 2; i++)
-        if (!(order >> i & 1))
-            total.q[i] = 0;
-    memcpy(result, &total, 16);
-    return status;
-}
 
 #endif
