@@ -40,8 +40,9 @@ cdef set BIT_STRING = {"bt", "btc", "btr", "bts"}
 cdef set SETS_ALL = set("adc add and cmp or sbb sub test xor neg imul".split())
 cdef set SETS_ALL_BUT_CF = {"inc", "dec"}
 cdef set SHIFTS = {"shl", "shr", "sar"}            # set all flags, unless the count is 0
+cdef set ROTATES = {"rol", "ror"}                  # set CF and OF, unless the count is 0
 cdef set READS_CF = {"adc", "sbb"}
-cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop not rol ror".split())
+cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop not".split())
 # Families whose handler uses the accounting of its own operation.
 cdef set ACCOUNTS = set("cmps jcc jcxz lods loop loopnz loopz movs scas stos".split())
 
@@ -66,6 +67,7 @@ cdef enum:
     KIND_X87 = 2048
     KIND_X87_WAITING = 4096
     KIND_STRING = 8192
+    KIND_ROTATE = 16384
 
 cdef uint16_t kinds[1024]
 for _number, _name in enumerate(families()):
@@ -76,7 +78,7 @@ for _number, _name in enumerate(families()):
         | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS)
         | KIND_ACCOUNTS * (_name in ACCOUNTS) | KIND_NUMBERED * (_name in NUMBERED)
         | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING)
-        | KIND_STRING * (_name in STRINGS))
+        | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES))
 
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
@@ -338,14 +340,14 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
 
 
 cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nogil:
-    """Replace arithmetic on registers by its quiet form where later instructions overwrite its flags unread.
+    """Replace arithmetic by a form that leaves out flags which later instructions overwrite unread.
 
-    Anything that may fault, leave or branch shows the flags: a fault must find them as the program order has them.
+    Anything that may fault, leave or branch shows the flags: a fault must find them as the program order has them. An
+    access to memory comes before the flags of its own instruction, so these may still be left out.
     """
     cdef uint32_t index = count
     cdef uint32_t kind, kills, reads
     cdef uint32_t live = FL_ARITH
-    cdef OpFn quiet
     while index > 0:
         index -= 1
         kind = kinds[insns[index].family]
@@ -355,21 +357,34 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
             kills = FL_ARITH
         elif kind & KIND_SETS_ALL_BUT_CF:
             kills = FL_ARITH & ~FL_CF
-        elif kind & KIND_SHIFT and insns[index].form == FORM_RM_I:
+        elif kind & (KIND_SHIFT | KIND_ROTATE) and insns[index].form == FORM_RM_I:
             if insns[index].imm & (63 if insns[index].opsize == 64 else 31):
-                kills = FL_ARITH
+                kills = FL_ARITH if kind & KIND_SHIFT else FL_CF | FL_OF
         elif not kind & KIND_KEEPS_FLAGS:
             live = FL_ARITH
             continue
+        if kills:
+            leave_out_flags(places[index], &insns[index], live, kills & live)
+        live = live & ~kills | reads
         if insns[index].is_mem and not kind & KIND_UNACCESSED:
             live = FL_ARITH
-            continue
-        if kills and not kills & live:
-            quiet = handler_of(insns[index].family, insns[index].form, insns[index].opsize, ADDRESS_QUIET)
-            if quiet != NULL:
-                places[index].fn = quiet
-                continue
-        live = live & ~kills | reads
+
+
+cdef void leave_out_flags(Op *op, Insn *insn, uint32_t live, uint32_t needed) noexcept nogil:
+    """`live` flags are read after the instruction, `needed` of them are its own."""
+    cdef OpFn shorter = NULL
+    if not insn.is_mem:
+        if not needed:
+            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET)
+        elif live == FL_CF:
+            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_CARRY)
+    elif not needed:
+        if op.fn == handler_of(insn.family, insn.form, insn.opsize, ADDRESS_32):
+            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET_32)
+        elif op.fn == handler_of(insn.family, insn.form, insn.opsize, ADDRESS_64):
+            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET_64)
+    if shorter != NULL:
+        op.fn = shorter
 
 
 cdef inline bint neighbours(Op **places, Insn *insns, uint32_t index) noexcept nogil:

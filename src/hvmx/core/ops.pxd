@@ -241,7 +241,11 @@ cdef enum:
     ADDRESS_32 = 1         # flat: base + index * scale + disp, modulo 2^32
     ADDRESS_64 = 2         # the same, modulo 2^64
     ADDRESS_EA = 3         # linear address already in cpu.ea, left by an address Op
-    ADDRESS_QUIET = 4      # register operands only, for when nobody reads the flags
+    # Variants for when later instructions overwrite flags that nobody has read:
+    ADDRESS_QUIET = 4      # register operands only, no flag
+    ADDRESS_CARRY = 5      # register operands only, no flag but CF
+    ADDRESS_QUIET_32 = 6   # ADDRESS_32 and ADDRESS_64, no flag
+    ADDRESS_QUIET_64 = 7
 
 # Forms beyond those of the decoder: R_RM whose source is narrower than its destination, by the width of the source;
 # and stack operations whose explicit operand is in memory.

@@ -8,7 +8,7 @@ from hvmx.isa import families
 cdef enum:
     FORMS = 16
     WIDTHS = 4
-    ADDRESSES = 5
+    ADDRESSES = 8
 
 cdef dict family_numbers = {name: number for number, name in enumerate(families())}
 cdef OpFn *handlers = <OpFn *>calloc(len(family_numbers) * FORMS * WIDTHS * ADDRESSES, sizeof(OpFn))
