@@ -103,6 +103,7 @@ cdef void far_transfer(Cpu *cpu, Op *op, uint32_t selector, uint64_t target, bin
         return
     if is_call:
         current_frame(cpu, &frame)
+        frame.long_mode = frame.long_mode and is_64_bit(cpu, raw)  # 32-bit code is called on its own kind of stack
         if not push_return(cpu, op, &frame, size):
             return
         cpu.r[REG_RSP] = frame.pointer
