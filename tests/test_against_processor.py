@@ -103,11 +103,11 @@ def differences(trial: Trial, expected: dict[str, Any], got: dict[str, Any]) -> 
         distance = (expected["cr2"] - got["cr2"] + FXSAVE_BYTES) & 0xFFFFFFFF
         if distance < 2 * FXSAVE_BYTES:
             got["cr2"] = expected["cr2"]
-    if (expected["vector"], got["vector"]) == (GENERAL_PROTECTION, PAGE_FAULT) and trial.override in (FS, GS):
-        # AMD's processors refuse offsets that are not canonical if the linear address is in the upper half, even
-        # where the base makes that canonical; Intel's look at the linear address alone (SDM vol. 1, 3.3.7.1).
-        if got["cr2"] >= UPPER_HALF:
-            return []
+    # AMD's processors refuse offsets that are not canonical if the linear address is in the upper half, even where the
+    # base makes that canonical; Intel's look at the linear address alone (SDM vol. 1, 3.3.7.1).
+    refused = (expected["vector"], got["vector"]) == (GENERAL_PROTECTION, PAGE_FAULT)
+    if refused and trial.override in (FS, GS) and got["cr2"] >= UPPER_HALF:
+        return []
     mask = (1 << 64) - 1 if long_mode else (1 << 32) - 1
     registers: tuple[str, ...] = REGISTERS_64 if long_mode else REGISTERS_64[:8]
     for side in (expected, got):

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hvmx.core.exit import Exit
@@ -81,6 +81,8 @@ class ExitStatistic:
     guest_cycles_min: int
     guest_cycles_max: int
     host_ns: int
+    host_ns_min: int
+    host_ns_max: int
     detail: Mapping[int, ExitStatistic] = field(default_factory=dict)
     """The same by vector, register, port, MSR or guest-physical page, for the reasons that have one; the last
     exits of a guest that touches very many are under ``OTHERS``."""
@@ -88,6 +90,23 @@ class ExitStatistic:
     @property
     def guest_cycles_average(self) -> float:
         return self.guest_cycles / self.count
+
+    @property
+    def host_ns_average(self) -> float:
+        return self.host_ns / self.count
+
+    def as_json(self, reason: int) -> dict[str, Any]:
+        """The figures by name, and below ``detail`` the same of each of its ports, MSRs, ..."""
+        figures: dict[str, Any] = {name: getattr(self, name) for name in _FIGURES}
+        if self.detail:
+            rows = sorted(self.detail.items())
+            figures["detail"] = {detail_name(reason, number): row.as_json(reason) for number, row in rows}
+        return figures
+
+
+_FIGURES = (
+    "count", "guest_cycles", "guest_cycles_min", "guest_cycles_max", "host_ns", "host_ns_min", "host_ns_max",
+)  # fmt: skip
 
 
 class _Ranges:

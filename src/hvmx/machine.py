@@ -18,7 +18,7 @@ from hvmx.boot.layout import PAGE
 from hvmx.boot.prepared import Octets
 from hvmx.core.vcpu import Vcpu
 from hvmx.cost import Profile, load_profile
-from hvmx.exits import Exits, detail_name
+from hvmx.exits import Exits
 from hvmx.hvm import controls
 from hvmx.hvm.board import EPOCH, Board
 from hvmx.hvm.console import KeySource, null_sink
@@ -345,15 +345,7 @@ class Machine:
 
     def statistics(self) -> dict[str, Any]:
         """Guest cycles and the core's counts, and every exit reason's; host time apart from guest cycles."""
-        exits = {
-            reason.name: {
-                "count": row.count,
-                "guest_cycles": row.guest_cycles,
-                "host_ns": row.host_ns,
-                "detail": {detail_name(reason, number): row.count for number, row in sorted(row.detail.items())},
-            }
-            for reason, row in self.exits.statistics().items()
-        }
+        exits = {reason.name: row.as_json(reason) for reason, row in self.exits.statistics().items()}
         result = {"guest_cycles": self.cpu.cycles, **self.cpu.counters(), "exits": exits}
         result["hypercalls_by_name"] = self.hypercalls.counts()
         return result

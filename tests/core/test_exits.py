@@ -9,10 +9,21 @@ import pytest
 from hvmx.core.exit import Exit
 from hvmx.core.vcpu import Vcpu
 
-from .machine import CODE, DATA, MEMORY, State, assemble, world
+from .machine import (
+    CODE,
+    DATA,
+    MEMORY,
+    TASK_TARGET,
+    TSS,
+    TSS2_SELECTOR,
+    TSS_SELECTOR,
+    State,
+    assemble,
+    world,
+)
 
-HLT, TRIPLE_FAULT, CPUID, RDTSC, VMCALL, CR, IO, RDMSR, WRMSR = 12, 2, 10, 16, 18, 28, 30, 31, 32
-CTL_HLT, CTL_RDTSC, CTL_CR3_LOAD = 1, 8, 0x10
+HLT, TRIPLE_FAULT, TASK_SWITCH, CPUID, RDTSC, VMCALL, CR, IO, RDMSR, WRMSR = 12, 2, 9, 10, 16, 18, 28, 30, 31, 32
+CTL_HLT, CTL_RDTSC, CTL_CR3_LOAD, CTL_TASK_SWITCH = 1, 8, 0x10, 0x20000
 Handler = Callable[[Vcpu, Exit], None]
 
 
@@ -206,3 +217,38 @@ def test_a_triple_fault_is_an_exit_and_stops_the_guest() -> None:
     seen = _seen(cpu, TRIPLE_FAULT)
     assert cpu.run(cycles=10_000) == 5
     assert len(seen) == 1 and seen[0][0] == CODE + 8
+
+
+@pytest.mark.parametrize(("source", "size", "origin"), [
+    (f".byte 0x9a; .long 0; .word {TSS2_SELECTOR}", 7, 0), (f".byte 0xea; .long 0; .word {TSS2_SELECTOR}", 7, 2),
+    ("int 42", 2, 3),
+], ids=["call", "jmp", "int"])  # fmt: skip
+def test_task_switches_exit_before_they_happen_and_can_be_refused(source: str, size: int, origin: int) -> None:
+    cpu = _guest(source)
+    cpu.controls = CTL_TASK_SWITCH
+    refused = RuntimeError("not now")
+
+    def refuse(vcpu: Vcpu, exit: Exit) -> None:
+        raise refused
+
+    seen = _seen(cpu, TASK_SWITCH, refuse)
+    with pytest.raises(RuntimeError):
+        cpu.run(cycles=10_000)
+    assert (cpu.rip, cpu.segment("tr")[0]) == (CODE, TSS_SELECTOR)
+    assert seen == [(CODE, size, origin << 30 | TSS2_SELECTOR, TSS2_SELECTOR, 0, False)]
+    seen = _seen(cpu, TASK_SWITCH)
+    cpu.run(cycles=10_000)
+    assert (len(seen), cpu.segment("tr")[0]) == (1, TSS2_SELECTOR)
+    assert cpu.rip == TASK_TARGET + 1
+    assert int.from_bytes(cpu.read(TSS + 0x20, 4), "little") == CODE + size, "where the old task goes on"
+
+
+def test_a_return_to_the_calling_task_exits_too() -> None:
+    cpu = _guest(f".byte 0x9a; .long 0; .word {TSS2_SELECTOR}; inc ebx")
+    cpu.write(TASK_TARGET, b"\xcf")
+    cpu.controls = CTL_TASK_SWITCH
+    seen = _seen(cpu, TASK_SWITCH)
+    before = cpu.rbx
+    cpu.run(cycles=10_000)
+    assert [row[2] >> 30 for row in seen] == [0, 1] and seen[1][3] == TSS_SELECTOR
+    assert cpu.rbx == before + 1

@@ -6,11 +6,12 @@ import struct
 
 import pytest
 
+from hvmx.core.exit import Exit
 from hvmx.core.vcpu import Vcpu
 
-from .machine import CODE, MEMORY, STUBS, TABLES, assemble, run_hvmx, world
+from .machine import CODE, IDT, MEMORY, STUBS, TABLES, assemble, run_hvmx, world
 
-INTERRUPT_WINDOW = 7  # basic exit reason
+INTERRUPT_WINDOW, EPT_MISCONFIG = 7, 49  # basic exit reasons
 
 
 class Controller:
@@ -24,8 +25,8 @@ class Controller:
         return self.vector
 
 
-def _interrupted(source: str, *, iret: bool = False) -> Vcpu:
-    """The guest with interrupt 32 pending from its first instruction on; its handler halts, or returns."""
+def _guest(source: str) -> Vcpu:
+    """A guest at the first instruction of its code; the handlers of its interrupts and exceptions halt."""
     state = world(32, assemble(32, [f"{source}; hlt"])[0])
     cpu = Vcpu(MEMORY)
     for at, data in state.memory.items():
@@ -36,10 +37,16 @@ def _interrupted(source: str, *, iret: bool = False) -> Vcpu:
         cpu.set_segment(name, *segment)
     for name, value in state.registers.items():
         setattr(cpu, name, value)
+    cpu.set_handler(INTERRUPT_WINDOW, lambda vcpu, exit: None)
+    return cpu
+
+
+def _interrupted(source: str, *, iret: bool = False) -> Vcpu:
+    """The guest with interrupt 32 pending from its first instruction on; its handler halts, or returns."""
+    cpu = _guest(source)
     if iret:
         cpu.write(STUBS + 16 * 32, b"\x41\xcf")  # inc ecx; iret
     cpu.board = Controller(cpu, 32)
-    cpu.set_handler(INTERRUPT_WINDOW, lambda vcpu, exit: None)
     cpu.set_interrupt(True)
     cpu.run(cycles=10_000)
     return cpu
@@ -70,17 +77,59 @@ def test_nothing_is_taken_with_interrupts_off() -> None:
 
 
 def test_an_nmi_is_taken_with_interrupts_off() -> None:
-    state = world(32, assemble(32, ["inc ebx; hlt"])[0])
-    cpu = Vcpu(MEMORY)
-    for at, data in state.memory.items():
-        cpu.write(at, data)
-    cpu.cr0, cpu.idtr, cpu.gdtr = state.cr0, state.idtr, state.gdtr
-    for name, segment in state.segments.items():
-        cpu.set_segment(name, *segment)
-    cpu.rip, cpu.rsp = CODE, 0xE000
+    cpu = _guest("inc ebx")
     cpu.raise_nmi()
     cpu.run(cycles=10_000)
     assert cpu.rip == STUBS + 16 * 2 + 1 and _return_address(cpu) == CODE
+
+
+def test_a_second_nmi_waits_for_the_iret_of_the_first_and_a_third_is_lost() -> None:
+    cpu = _guest("inc ebx; inc ebx")
+    cpu.write(STUBS + 16 * 2, assemble(32, ["inc ecx; nop; nop; iret"])[0])
+    cpu.raise_nmi()
+    for _ in range(3):  # its delivery, and two instructions of its handler
+        cpu.step()
+    before = cpu.rsp
+    cpu.raise_nmi()
+    cpu.raise_nmi()
+    cpu.step()
+    assert cpu.rsp == before, "no second frame on the stack of the first"
+    cpu.run(cycles=10_000)
+    assert cpu.rcx == 0x2020202 + 2 and cpu.rbx == 0x4040404 + 2
+
+
+class Refused(Exception):
+    """What a handler of these tests raises."""
+
+
+@pytest.mark.parametrize("event", ["interrupt", "nmi", "trap"])
+def test_an_event_whose_delivery_a_handler_breaks_off_is_delivered_when_the_guest_goes_on(event: str) -> None:
+    cpu = _guest("sti; inc ebx; inc ebx; inc ebx")
+    vector = {"interrupt": 32, "nmi": 2, "trap": 1}[event]
+    refuse = True
+
+    def device(vcpu: Vcpu, exit: Exit) -> None:
+        if refuse and not exit.is_write:
+            raise Refused
+        exit.value = int.from_bytes(idt[exit.guest_physical - IDT :][: exit.width], "little")
+
+    idt = cpu.read(IDT, 0x200)
+    cpu.add_hole(IDT, 0x1000)
+    cpu.set_handler(EPT_MISCONFIG, device)
+    if event == "interrupt":
+        cpu.board = Controller(cpu, 32)
+        cpu.set_interrupt(True)
+    elif event == "nmi":
+        cpu.raise_nmi()
+    else:
+        cpu.rflags |= 1 << 8
+    for _ in range(3):
+        with pytest.raises(Refused):
+            cpu.run(cycles=10_000)
+    refuse = False
+    cpu.run(cycles=10_000)
+    assert cpu.rip == STUBS + 16 * vector + 1
+    assert _return_address(cpu) == {"interrupt": CODE + 2, "nmi": CODE, "trap": CODE + 1}[event]
 
 
 LONG_MODE = (

@@ -6,6 +6,7 @@ import os
 import random
 
 import pytest
+from figures import without_host_time
 
 import hvmx
 from hvmx.machine import StopKind
@@ -25,14 +26,11 @@ def run_to(machine: hvmx.Machine, end: int, slices: random.Random | None) -> dic
         stop = machine.run(cycles=cycles)
         if stop.kind is not StopKind.CYCLES or machine.cpu.cycles >= end:
             break
-    statistics = machine.statistics()
-    for row in statistics["exits"].values():
-        del row["host_ns"]
     return {
         "stop": stop.kind,
         "memory and registers": machine.state_hash(),
         **machine.cpu.registers(),
-        **statistics,
+        **without_host_time(machine.statistics()),
     }
 
 

@@ -7,6 +7,7 @@ from hvmx.core.state cimport *
 cdef enum:
     EXIT_EXCEPTION = 0
     EXIT_TRIPLE_FAULT = 2
+    EXIT_TASK_SWITCH = 9
     EXIT_CPUID = 10
     EXIT_HLT = 12
     EXIT_INVLPG = 14
@@ -32,6 +33,7 @@ cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32
     cpu.exit.width = width
     cpu.exit.is_write = is_write
     cpu.exit.qualification = qualification
+    cpu.exit.length = 0
 
 # Takes the described exit to its handler, with cpu.rip at the instruction and guest time at its end. True: done, cpu.rip
 # is after the instruction or where the handler put it; what is left is to write results, not to account or leave.

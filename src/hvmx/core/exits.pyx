@@ -29,7 +29,6 @@ cdef bint take_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
 
 cdef bint take_event_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
     cpu.exit.reason = reason
-    cpu.exit.length = 0
     if cpu.vmexit(cpu) != 0:
         cpu.fault = FAULT_ABORT
         return False

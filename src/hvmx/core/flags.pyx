@@ -28,7 +28,7 @@ cdef void sti(Cpu *cpu, Op *op) noexcept nogil:
         return
     if not cpu.rflags & FL_IF:
         cpu.rflags |= FL_IF
-        cpu.shadow = 1
+        cpu.shadow = SHADOW_STI
     leave(cpu, op)
 
 

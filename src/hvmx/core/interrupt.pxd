@@ -8,6 +8,7 @@ from hvmx.core.state cimport *
 cdef void deliver_exception(Cpu *cpu) noexcept nogil      # the one in cpu.fault_vector and fault_error
 cdef void deliver_interrupt(Cpu *cpu, uint32_t vector) noexcept nogil
 cdef void deliver_nmi(Cpu *cpu) noexcept nogil
+cdef void redeliver_event(Cpu *cpu) noexcept nogil        # the one in cpu.vectoring
 cdef void debug_trap(Cpu *cpu) noexcept nogil             # the #DB whose bits are in cpu.dr6_pending
 
 cdef enum:

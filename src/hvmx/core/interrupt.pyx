@@ -98,12 +98,19 @@ cdef void deliver_to_pv(Cpu *cpu) noexcept nogil:
     cpu.pv_exception(cpu, cpu.fault_vector, cpu.fault_error, cpu.cr2)
 
 
-cdef void deliver_event(Cpu *cpu, uint32_t vector) noexcept nogil:
-    """An interrupt or trap between instructions; what its delivery raises is delivered in its place."""
+cdef void deliver_event(Cpu *cpu, uint32_t event) noexcept nogil:
+    """An interrupt or NMI between instructions; what its delivery raises is delivered in its place.
+
+    A handler that raises an exception of the host's breaks the delivery off: it begins anew when the guest goes on.
+    """
+    cpu.vectoring = 0
+    cpu.interrupts += 1
     cpu.acct += <int64_t>(<uint64_t>cpu.exception_cost << ACCT_SHIFT)
     cpu.shadow = 0
-    if not enter_handler(cpu, NULL, vector, SOURCE_EXTERNAL, 0, cpu.rip) and cpu.fault == FAULT_EXCEPTION:
+    if not enter_handler(cpu, NULL, event & 0xff, SOURCE_EXTERNAL, 0, cpu.rip) and cpu.fault == FAULT_EXCEPTION:
         deliver_exception(cpu)
+    if cpu.fault == FAULT_ABORT:
+        cpu.vectoring = event | VECTORING_VALID
 
 
 cdef void deliver_interrupt(Cpu *cpu, uint32_t vector) noexcept nogil:
@@ -114,10 +121,18 @@ cdef void deliver_nmi(Cpu *cpu) noexcept nogil:
     cpu.fault_vector = VEC_NMI
     cpu.fault_error = 0
     if passes_exception_bitmap(cpu):
-        deliver_event(cpu, VEC_NMI)
+        cpu.nmi |= NMI_BLOCKED
+        deliver_event(cpu, VEC_NMI | VECTORING_NMI)
+    elif cpu.fault == FAULT_ABORT:
+        cpu.pending |= PEND_NMI
+
+
+cdef void redeliver_event(Cpu *cpu) noexcept nogil:
+    deliver_event(cpu, cpu.vectoring & ~VECTORING_VALID)
 
 
 cdef void debug_trap(Cpu *cpu) noexcept nogil:
+    cdef uint64_t conditions = cpu.dr6_pending
     cpu.dr[6] = (cpu.dr[6] & ~DR6_BREAKPOINTS) | cpu.dr6_pending
     cpu.fault_dr6 = cpu.dr6_pending
     cpu.dr6_pending = 0
@@ -125,6 +140,9 @@ cdef void debug_trap(Cpu *cpu) noexcept nogil:
     cpu.fault_vector = VEC_DB
     cpu.fault_error = 0
     deliver_exception(cpu)
+    if cpu.fault == FAULT_ABORT:
+        cpu.dr6_pending = conditions
+        cpu.pending |= PEND_TRAP
 
 
 # --- through the tables ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,10 @@ cdef uint64_t FLAGS_REAL32 = 0x257fd5
 cdef void iret(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t size = 1 << (op.x & 3)
     cdef uint32_t selector
+    if UNLIKELY(cpu.nmi):  # whether it faults or not
+        if cpu.nmi & NMI_LATCHED:
+            cpu.pending |= PEND_NMI
+        cpu.nmi = 0
     if not cpu.cr0 & CR0_PE:
         iret_real(cpu, op, size)
     elif cpu.rflags & FL_VM:

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from hvmx.core.blocks cimport block_at_rip
 from hvmx.core.codecache cimport flush_code
-from hvmx.core.interrupt cimport debug_trap, deliver_exception, deliver_interrupt, deliver_nmi
+from hvmx.core.interrupt cimport debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 
@@ -67,7 +67,6 @@ cdef void take_interrupt(Cpu *cpu) noexcept nogil:
     if vector < 0:
         return
     cpu.halted = 0
-    cpu.interrupts += 1
     deliver_interrupt(cpu, <uint32_t>vector)
 
 
@@ -93,6 +92,7 @@ cdef void idle(Cpu *cpu) noexcept nogil:
 cdef void run(Cpu *cpu) noexcept nogil:
     cdef Op *op
     cdef uint32_t slices = 0
+    cdef uint64_t events
     cdef bint one
     cpu.stop = STOP_NONE
     while cpu.stop == STOP_NONE:
@@ -117,10 +117,13 @@ cdef void run(Cpu *cpu) noexcept nogil:
             if cpu.stop == STOP_NONE:
                 cpu.stop = STOP_ERROR
             return
-        if cpu.pending & PEND_TRAP and not cpu.shadow:
+        events = cpu.interrupts + cpu.exceptions
+        if cpu.vectoring:
+            redeliver_event(cpu)
+        elif cpu.pending & PEND_TRAP and not cpu.shadow & SHADOW_MOV_SS:
             cpu.pending &= ~<uint32_t>PEND_TRAP
             debug_trap(cpu)
-        elif cpu.pending & PEND_NMI and not cpu.shadow:
+        elif cpu.pending & PEND_NMI and not cpu.shadow & SHADOW_MOV_SS:
             cpu.pending &= ~<uint32_t>PEND_NMI
             cpu.halted = 0
             deliver_nmi(cpu)
@@ -132,6 +135,8 @@ cdef void run(Cpu *cpu) noexcept nogil:
         elif cpu.pending & PEND_INTR and not cpu.halted:
             cpu.window = 1  # whatever sets IF comes back here
         settle(cpu)
+        if cpu.stepping and cpu.interrupts + cpu.exceptions != events and cpu.stop == STOP_NONE and not cpu.fault:
+            cpu.stop = STOP_CYCLES  # the event was the step
         if cpu.fault:
             answer_fault(cpu)
             continue
@@ -139,7 +144,7 @@ cdef void run(Cpu *cpu) noexcept nogil:
             return
         if cycles(cpu) >= cpu.deadline or cycles(cpu) >= cpu.slice_end:
             continue  # what was delivered took the time that was left
-        if interrupt_due(cpu) or cpu.pending & (PEND_TRAP | PEND_NMI) and not cpu.shadow:
+        if interrupt_due(cpu) or cpu.pending & (PEND_TRAP | PEND_NMI) and not cpu.shadow & SHADOW_MOV_SS:
             continue  # before the first instruction of the handler
         if cpu.halted:
             idle(cpu)

@@ -184,7 +184,7 @@ cdef void drop_inner_segments(Cpu *cpu) noexcept nogil:
 # MOV SS and POP SS hold off interrupts and traps until the next instruction has ended (SDM vol. 3, 6.8.3).
 cdef inline void finish_load(Cpu *cpu, Op *op, uint32_t segment) noexcept nogil:
     if segment == SEG_SS:
-        cpu.shadow = 1
+        cpu.shadow = SHADOW_MOV_SS
     leave(cpu, op)
 
 

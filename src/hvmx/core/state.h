@@ -130,7 +130,18 @@ typedef struct {
 enum { CTL_HLT = 1, CTL_INVLPG = 2, CTL_RDPMC = 4, CTL_RDTSC = 8, CTL_CR3_LOAD = 0x10, CTL_CR3_STORE = 0x20,
        CTL_CR8_LOAD = 0x40, CTL_CR8_STORE = 0x80, CTL_MOV_DR = 0x100, CTL_PAUSE = 0x200, CTL_WBINVD = 0x400,
        CTL_DESC_TABLE = 0x800, CTL_EXT_INTR = 0x2000, CTL_CPUID = 0x4000,
-       CTL_SHADOW_PAGING = 0x8000, CTL_EPT = 0x10000 };
+       CTL_SHADOW_PAGING = 0x8000, CTL_EPT = 0x10000, CTL_TASK_SWITCH = 0x20000 };
+
+/* What kind of shadow: as the interruptibility state of a VMCS (SDM vol. 3, table 24-3). MOV SS holds back NMIs and
+   debug traps, too. */
+enum { SHADOW_STI = 1, SHADOW_MOV_SS = 2 };
+
+enum { NMI_BLOCKED = 1,   /* until the next IRET (SDM vol. 3, 6.7.1) */
+       NMI_LATCHED = 2 }; /* one more has come meanwhile */
+
+/* Cpu.vectoring, as the VMCS has it (SDM vol. 3, 24.9.3). */
+#define VECTORING_VALID 0x80000000u
+enum { VECTORING_NMI = 2 << 8 };
 
 /* Why run() ended (Cpu.stop). */
 enum { STOP_NONE = 0,
@@ -208,7 +219,8 @@ struct Cpu {
     Segment seg[SEG_COUNT];
     Op *link_from;                 /* direct branch to be linked to the next block that is entered */
     Op *resume;                    /* where the budget ended within linked code: goes on there, as if it had not ended */
-    uint8_t cpl, tlb_kind, halted, shadow; /* shadow: no interrupt before the next instruction has ended */
+    uint8_t cpl, tlb_kind, halted;
+    uint8_t shadow;                /* SHADOW_*: no interrupt before the next instruction has ended */
     uint32_t mode;                 /* MODE_* */
 
     TableRegister gdtr, idtr;
@@ -232,6 +244,8 @@ struct Cpu {
     volatile uint32_t stop_request; /* leave run(): the one word that other threads write */
     uint32_t stepping;             /* one instruction at a time */
     uint32_t window;               /* an interrupt has waited for the interrupt window */
+    uint32_t vectoring;            /* IDT-vectoring information: the event whose delivery a handler broke off */
+    uint8_t nmi;                   /* NMI_* */
 
     /* MSRs */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable;

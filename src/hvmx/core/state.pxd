@@ -146,6 +146,15 @@ cdef extern from "state.h" nogil:
         CTL_CPUID
         CTL_SHADOW_PAGING
         CTL_EPT
+        CTL_TASK_SWITCH
+    enum:
+        SHADOW_STI
+        SHADOW_MOV_SS
+    enum:
+        NMI_BLOCKED
+        NMI_LATCHED
+    enum:
+        VECTORING_NMI
     enum:
         STOP_NONE
         STOP_CYCLES
@@ -173,6 +182,7 @@ cdef extern from "state.h" nogil:
         PAGE_WATCH
     const int FL_ARITH
     const uint32_t CR0_PG
+    const uint32_t VECTORING_VALID
     const int ACCT_SHIFT
     const int ACCT_INSTR_MASK
     const int CYCLE_FRACTION
@@ -287,7 +297,8 @@ cdef extern from "state.h" nogil:
         uint64_t deadline
         uint64_t slice_end
         int64_t tsc_offset
-        uint32_t stop, stop_request, stepping, window
+        uint32_t stop, stop_request, stepping, window, vectoring
+        uint8_t nmi
         uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable
         uint64_t sysenter_cs, sysenter_esp, sysenter_eip
         uint64_t mtrr_def_type

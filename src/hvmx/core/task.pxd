@@ -5,10 +5,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from hvmx.core.state cimport *
 
 cdef enum:
-    SWITCH_JUMP
-    SWITCH_CALL
-    SWITCH_INTERRUPT
-    SWITCH_RETURN          # IRET with NT set
+    # The numbers of the exit qualification (SDM vol. 3, table 27-2).
+    SWITCH_CALL = 0
+    SWITCH_RETURN = 1      # IRET with NT set
+    SWITCH_JUMP = 2
+    SWITCH_INTERRUPT = 3
 
 # To the task of a TSS selector; `flags` and `return_ip` are what the old task goes on with. cpu.rip is in the new task
 # afterwards. False on a fault: in the old task with its state of before, or, once the switch has happened, in the new.

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from hvmx.core.exits cimport EXIT_TASK_SWITCH, describe_exit, take_event_exit
 from hvmx.core.mmu cimport *
 from hvmx.core.ops cimport *
 from hvmx.core.paging cimport load_pdptes
@@ -113,6 +114,17 @@ cdef bint fetch_tss(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32_t
     return True
 
 
+# The switch happens when the handler has returned, unless it raised or injected an exception.
+cdef bint pass_task_switch_exit(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind) noexcept nogil:
+    if not cpu.controls & CTL_TASK_SWITCH:
+        return True
+    describe_exit(cpu, selector, 0, 0, False, <uint64_t>kind << 30 | <uint16_t>selector)
+    if op != NULL:
+        cpu.rip = op.ip
+        cpu.exit.length = op.len
+    return take_event_exit(cpu, EXIT_TASK_SWITCH) and cpu.fault == 0
+
+
 cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32_t ext, uint64_t return_ip,
                       uint64_t flags) noexcept nogil:
     cdef uint64_t raw = 0
@@ -121,7 +133,7 @@ cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32
     cdef bint wide, old_wide = cpu.seg[SEG_TR].access & TYPE_32 != 0
     cdef Segment tss
     cdef TaskImage image
-    if not fetch_tss(cpu, op, selector, kind, ext, &raw):
+    if not fetch_tss(cpu, op, selector, kind, ext, &raw) or not pass_task_switch_exit(cpu, op, selector, kind):
         return False
     set_from_descriptor(&tss, selector, raw)
     wide = tss.access & TYPE_32 != 0

@@ -61,6 +61,9 @@ def run_traced(machine: Machine, out: TextIO, cycles: int | None, timeout: float
             return Stop(StopKind.TIMEOUT)
         if not cpu.halted:
             out.write(f"{cpu.cycles:>12}  {disassemble(cpu, linear_ip(cpu))}\n")
+        before = cpu.instructions
         stop = machine.step(None if limit is None else max(0.0, limit - time.monotonic()))
+        if cpu.instructions == before and not cpu.halted:
+            out.write(f"{cpu.cycles:>12}  did not complete: goes on at {linear_ip(cpu):#x}\n")
         if stop.kind is not StopKind.CYCLES:
             return stop

@@ -18,7 +18,7 @@ HLT, INVLPG, RDPMC, RDTSC = 1, 2, 4, 8
 CR3_LOAD, CR3_STORE, CR8_LOAD, CR8_STORE = 0x10, 0x20, 0x40, 0x80
 MOV_DR, PAUSE, WBINVD, DESCRIPTOR_TABLE = 0x100, 0x200, 0x400, 0x800
 EXTERNAL_INTERRUPT, CPUID = 0x2000, 0x4000
-SHADOW_PAGING, EPT = 0x8000, 0x10000
+SHADOW_PAGING, EPT, TASK_SWITCH = 0x8000, 0x10000, 0x20000
 
 PAGE_FAULT = 14
 
@@ -128,7 +128,7 @@ def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, user_device: int = 0
     for reason, handler in DEFAULT_HANDLERS.items():
         exits.on(reason, handler)
     install_devices(exits, user_device)
-    controls = HLT | CPUID | WBINVD | MOV_DR | EXTERNAL_INTERRUPT
+    controls = HLT | CPUID | WBINVD | MOV_DR | EXTERNAL_INTERRUPT | TASK_SWITCH
     if paging == "ept":
         controls |= EPT
     else:

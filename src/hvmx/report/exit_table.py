@@ -20,7 +20,7 @@ def exit_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
     table.add_column("VM-EXIT", no_wrap=True)
     for name in (
         "Samples", "Samples%", "Guest cycles", "Cycles%", "Min cycles", "Max cycles", "Avg cycles",
-        "Host time", "Avg host time",
+        "Host time", "Min host", "Max host", "Avg host",
     ):  # fmt: skip
         table.add_column(name, justify="right", no_wrap=True)
     for reason, row in statistics.items():
@@ -31,7 +31,7 @@ def exit_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
         if len(details) > DETAILS_SHOWN:
             table.add_row(f"  and {len(details) - DETAILS_SHOWN:,} more", style="dim")
     host_ns = sum(row.host_ns for row in statistics.values())
-    table.add_row("all", f"{samples:,}", "", f"{cycles:,}", "", "", "", "", _host(host_ns), "")
+    table.add_row("all", f"{samples:,}", "", f"{cycles:,}", "", "", "", "", _host(host_ns), "", "", "")
     return table
 
 
@@ -45,7 +45,9 @@ def _cells(row: ExitStatistic, samples: int, cycles: int) -> tuple[str, ...]:
         f"{row.guest_cycles_max:,}",
         f"{row.guest_cycles_average:,.1f}",
         _host(row.host_ns),
-        _host(row.host_ns / row.count),
+        _host(row.host_ns_min),
+        _host(row.host_ns_max),
+        _host(row.host_ns_average),
     )
 
 
