@@ -112,6 +112,19 @@ def test_code_in_a_page_table_changes_with_the_accessed_bit() -> None:
     assert (cpu.rcx & 0xFF, cpu.rbx & 0xFF) == (7, 0x27)
 
 
+def test_code_that_ends_with_its_page_goes_on_in_the_next_linear_page_not_in_the_next_frame() -> None:
+    cpu = _guest("", paging=True)
+    next_page = CODE // PAGE + 1
+    cpu.write(CODE + PAGE - 2, assemble(32, ["inc ecx; inc edx"])[0])
+    cpu.write(CODE + PAGE, assemble(32, ["inc ebx; hlt"])[0])
+    cpu.write(MEMORY - PAGE, assemble(32, ["inc esi; hlt"])[0])
+    cpu.write(TABLE + 4 * next_page, struct.pack("<I", MEMORY - PAGE | PRESENT | WRITABLE | USER))
+    before = (cpu.rcx, cpu.rdx, cpu.rbx, cpu.rsi)
+    cpu.rip = CODE + PAGE - 2
+    _run(cpu)
+    assert (cpu.rcx, cpu.rdx, cpu.rbx, cpu.rsi) == (before[0] + 1, before[1] + 1, before[2], before[3] + 1)
+
+
 def test_an_instruction_across_two_pages_follows_the_mapping_of_the_second() -> None:
     first = CODE + PAGE - 1  # mov al, imm8: opcode in one page, operand in the next
     other = 0x3A000

@@ -509,11 +509,13 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     op = &block.head + 1
     while count < BLOCK_INSTRUCTIONS:
         left = room - used
+        if left == 0:
+            break
         limited = False
         if width != 64 and cpu.seg[SEG_CS].limit - (ip + used) <= left - 1:
             left = cpu.seg[SEG_CS].limit - (ip + used) + 1
             limited = True
-        if left == 0 or width != 64 and ip + used > cpu.seg[SEG_CS].limit:
+        if width != 64 and ip + used > cpu.seg[SEG_CS].limit:
             break
         length = decode(code + used, <int>(left if left < 16 else 16), width, &insns[count])
         if length == DECODE_NEED_MORE and count:
