@@ -18,7 +18,8 @@ import numpy as np
 
 from hvmx.isa import FLAG_BITS, Row
 
-from . import x87_trials
+from . import sse_trials, x87_trials
+from .integers import integer
 from .native import (
     BY_BREAKPOINT,
     BY_TRAP,
@@ -31,13 +32,12 @@ from .native import (
     DATA,
     DATA_BYTES,
     DATA_SELECTOR,
-    FXSAVE_BYTES,
     LDT,
     PAGE,
     Cases,
     ldt_selector,
     segment_base,
-)
+)  # fmt: skip
 
 HOST_IS_AMD = "AuthenticAMD" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
 
@@ -47,22 +47,7 @@ SEGMENT_PREFIXES = (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65)
 CODE_END, DATA_END = CODE + CODE_BYTES, DATA + DATA_BYTES
 
 BY_TRAP_FAMILIES = frozenset(
-    [
-        "jcc",
-        "loop",
-        "loopz",
-        "loopnz",
-        "jcxz",
-        "jmp",
-        "call",
-        "ret",
-        "jmp_far",
-        "call_far",
-        "ret_far",
-        "int3",
-        "int",
-        "into",
-    ]
+    ["jcc", "loop", "loopz", "loopnz", "jcxz", "jmp", "call", "ret", "jmp_far", "call_far", "ret_far", "int3", "int", "into"]
 )
 SSE_CONTROL = frozenset(["ldmxcsr", "stmxcsr", "fxsave", "fxrstor"])
 X87_IMAGES = frozenset(["fldenv", "fnstenv", "frstor", "fnsave"])
@@ -76,41 +61,12 @@ WITHOUT_REX_W_ON_AMD = SEGMENT_LOADS | {"jmp_far", "call_far"}
 _MASK64 = (1 << 64) - 1
 _PACK = struct.Struct("<21Q 6H 3B 15s 2x" + "QI48s4x" * 2)
 _ADDRESSING_16 = ((RBX, RSI), (RBX, RDI), (RBP, RSI), (RBP, RDI), (RSI,), (RDI,), (RBP,), (RBX,))
-_BOUNDARIES = tuple(
-    value & _MASK64
-    for width in (8, 16, 32, 64)
-    for value in (
-        1 << (width - 1),
-        (1 << (width - 1)) - 1,
-        (1 << width) - 1,
-        1 << (width - 1) | 1,
-        -(1 << (width - 1)),
-    )
-)
 assert _PACK.size == CASE.itemsize
 
 
 def _signed(value: int, bits: int) -> int:
     value &= (1 << bits) - 1
     return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def _peculiar(rng: random.Random, exponent_bits: int, fraction_bits: int) -> int:
-    """A floating-point number in IEEE 754's encoding: zeros, infinities, NaNs of both kinds with payloads, denormals,
-    the ends of the ranges, integers and halves of them, at the edges of the integer formats too; or any number."""
-    bias, kind = (1 << exponent_bits - 1) - 1, rng.random()
-    top, fraction = 2 * bias + 1, rng.getrandbits(fraction_bits)
-    if rng.random() < 0.5:  # few bits set, or nearly all: halfway cases, exact results
-        fraction = (rng.getrandbits(3) << rng.randrange(fraction_bits - 2)) ^ rng.choice((0, (1 << fraction_bits) - 1))
-    if kind < 0.25:
-        exponent, fraction = rng.choice(((0, 0), (top, 0), (top, fraction), (0, fraction), (1, 0), (top - 1, fraction)))
-    elif kind < 0.4:
-        exponent = rng.choice((0, 1, 2, bias // 2, bias + bias // 2, top - 1, top - 2))
-    elif kind < 0.8:
-        exponent = bias + rng.choice((-1, 0, 1, 2, 15, 30, 31, 32, 52, 62, 63, 64, rng.randrange(-60, 70)))
-    else:
-        exponent = rng.randrange(top + 1)
-    return rng.getrandbits(1) << exponent_bits + fraction_bits | exponent << fraction_bits | fraction
 
 
 class Trial:
@@ -128,7 +84,7 @@ class Trial:
         if row.is_x87 or row.family == "fwait":
             self.fxsave = x87_trials.image(rng)
         elif row.family in SSE_CONTROL or row.is_vector:
-            self.fxsave = self._floating_point()
+            self.fxsave = sse_trials.image(rng, row.is_vector)
         self.unspecified: list[tuple[int, int]] = []
         self.return_by = BY_TRAP if row.family in BY_TRAP_FAMILIES else BY_BREAKPOINT
         self._choose_segments()
@@ -155,40 +111,9 @@ class Trial:
             *self.gpr, self.at - segment_base(self.selectors[CS]), self.rflags, self.fs_base, self.gs_base, self.at,
             *self.selectors, self.return_by, self.fxsave is not None, len(self.code), self.code, *patches)  # fmt: skip
 
-    def _floating_point(self) -> bytes:
-        """An FXSAVE image with none pending of the x87's exceptions and no pointers to an instruction.
-
-        All exceptions are masked, but for SSE instructions, where some are not in one trial of four.
-        """
-        rng = self.rng
-        status, tags, mxcsr = rng.getrandbits(16) & 0x7F00, rng.getrandbits(8), rng.getrandbits(16)
-        if not self.row.is_vector or rng.random() < 0.75:
-            mxcsr |= 0x1F80
-        mxcsr |= 0x800  # with an unmasked underflow hvmx has PE of the denormal result, a processor of the exact one
-        head = struct.pack("<HHB19xI4x", rng.getrandbits(16) & 0x0F00 | 0x7F, status, tags, mxcsr)
-        stack = b"".join(rng.randbytes(10) + bytes(6) for _ in range(8))
-        vectors = b"".join(self.vector() for _ in range(16)) if self.row.is_vector else rng.randbytes(16 * 16)
-        return (head + stack + vectors).ljust(FXSAVE_BYTES, b"\0")
-
-    def vector(self) -> bytes:
-        """16 bytes: floating-point numbers of one format, among which the peculiar ones are frequent, or integers."""
-        rng, kind = self.rng, self.rng.random()
-        if kind < 0.4:
-            return struct.pack("<4I", *(_peculiar(rng, 8, 23) for _ in range(4)))
-        if kind < 0.8:
-            return struct.pack("<2Q", *(_peculiar(rng, 11, 52) for _ in range(2)))
-        return struct.pack("<2Q", self.value(), self.value())
-
     def value(self) -> int:
         """A 64-bit number; boundary values are frequent."""
-        kind = self.rng.random()
-        if kind < 0.45:
-            return self.rng.getrandbits(64)
-        if kind < 0.65:
-            return self.rng.choice(_BOUNDARIES)
-        if kind < 0.8:
-            return self.rng.choice((0, 1, 2, _MASK64, _MASK64 - 1))
-        return self.rng.getrandbits(self.rng.choice((4, 8, 16, 31, 32, 33, 63)))
+        return integer(self.rng)
 
     # The state that does not depend on the instruction
 
@@ -197,10 +122,7 @@ class Trial:
         if self.bits == 64:
             self.selectors = [DATA_SELECTOR, CODE64_SELECTOR, DATA_SELECTOR, DATA_SELECTOR, 0, 0]
             # Linear and offset are canonical or not alike: AMD's processors check the offset, too.
-            self.fs_base, self.gs_base = (
-                DATA + rng.randrange(0, PAGE, 8),
-                rng.choice((0, DATA, (1 << 47) - 8)),
-            )
+            self.fs_base, self.gs_base = DATA + rng.randrange(0, PAGE, 8), rng.choice((0, DATA, (1 << 47) - 8))
             return
         data = ("data", "data", "data16", "half", "expand_down", "read_only", "flat")
         self.selectors = [
@@ -396,11 +318,7 @@ class Trial:
             if rm == 4:
                 sib = rng.getrandbits(8)
                 made.append(sib)
-                scale, index, base = (
-                    sib >> 6,
-                    sib >> 3 & 7 | (self.rex & 2) << 2,
-                    sib & 7 | (self.rex & 1) << 3,
-                )
+                scale, index, base = sib >> 6, sib >> 3 & 7 | (self.rex & 2) << 2, sib & 7 | (self.rex & 1) << 3
                 index = no_register if index == no_index else index
                 if mod == 0 and sib & 7 == 5:
                     base, displacement = no_register, 32
@@ -472,7 +390,7 @@ class Trial:
             self.set_code(offset_in_code, disp, displacement // 8)
         if size and size <= 16 and rng.random() < 0.5:
             low, high = self.value(), self.value()
-            content = self.vector() if self.row.is_vector else (low | high << 64).to_bytes(16, "little")
+            content = sse_trials.vector(rng) if self.row.is_vector else (low | high << 64).to_bytes(16, "little")
             self.patch(self.address, content[:size])
 
     # What single families need
@@ -645,9 +563,8 @@ def _string(trial: Trial) -> None:
     trial.set_offset(RSI, trial.target(8) - trial.base(source), bits)
     trial.set_offset(RDI, trial.target(8) - trial.base(ES), bits)
     if trial.repeat:
-        trial.set_offset(
-            RCX, rng.choice((0, 1, 2, 3, rng.randrange(40), rng.randrange(40), rng.randrange(4000))), bits
-        )
+        count = rng.choice((0, 1, 2, 3, rng.randrange(40), rng.randrange(40), rng.randrange(4000)))
+        trial.set_offset(RCX, count, bits)
     if trial.row.family == "cmps" and trial.repeat and rng.random() < 0.5:
         trial.set_offset(RDI, trial.gpr[RSI] + trial.base(source) - trial.base(ES), bits)
     if trial.row.family == "scas" and trial.repeat and rng.random() < 0.5:
@@ -727,12 +644,10 @@ def _frame(trial: Trial) -> None:
     elif trial.bits != 64:  # an access that wraps at 4 GiB faults or does not, as the processor likes
         trial.gpr[RBP] = trial.gpr[RBP] & 0xCFFF_FFFF | 0x1000_0000
     if trial.row.family == "enter":
-        trial.set_code(
-            trial.immediate_at, rng.choice((0, 8, 16, rng.randrange(256), rng.randrange(1 << 16))), 2
-        )
-        trial.set_code(
-            trial.immediate_at + 2, rng.choice((0, 0, 1, 1, 2, 3, 8, 31, 32, rng.randrange(256))), 1
-        )
+        size = rng.choice((0, 8, 16, rng.randrange(256), rng.randrange(1 << 16)))
+        level = rng.choice((0, 0, 1, 1, 2, 3, 8, 31, 32, rng.randrange(256)))
+        trial.set_code(trial.immediate_at, size, 2)
+        trial.set_code(trial.immediate_at + 2, level, 1)
 
 
 def _interrupt(trial: Trial) -> None:
