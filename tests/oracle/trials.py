@@ -18,7 +18,7 @@ import numpy as np
 
 from hvmx.isa import FLAG_BITS, Row
 
-from . import sse_trials, x87_trials
+from . import sse_trials, string_trials, x87_trials
 from .integers import integer
 from .native import (
     BY_BREAKPOINT,
@@ -50,6 +50,8 @@ BY_TRAP_FAMILIES = frozenset(
     ["jcc", "loop", "loopz", "loopnz", "jcxz", "jmp", "call", "ret", "jmp_far", "call_far", "ret_far", "int3", "int", "into"]
 )
 SSE_CONTROL = frozenset(["ldmxcsr", "stmxcsr", "fxsave", "fxrstor"])
+CONTROLLED_MAP = 3
+"""0F 3A, where an immediate is a byte of which each bit means something: all its values come up."""
 X87_IMAGES = frozenset(["fldenv", "fnstenv", "frstor", "fnsave"])
 """Accessed in pieces: which of them meets the limit of its segment, or a missing page, first is the processor's choice."""
 STRINGS = frozenset(["movs", "cmps", "stos", "lods", "scas"])
@@ -59,6 +61,8 @@ WITHOUT_REX_W_ON_AMD = SEGMENT_LOADS | {"jmp_far", "call_far"}
 """Far pointers with a 64-bit offset: the SDM has them, AMD's manual (volume 3) does not."""
 
 _MASK64 = (1 << 64) - 1
+_XMM = 160
+"""Where FXSAVE's image has XMM0."""
 _PACK = struct.Struct("<21Q 6H 3B 15s 2x" + "QI48s4x" * 2)
 _ADDRESSING_16 = ((RBX, RSI), (RBX, RDI), (RBP, RSI), (RBP, RDI), (RSI,), (RDI,), (RBP,), (RBX,))
 assert _PACK.size == CASE.itemsize
@@ -72,8 +76,8 @@ def _signed(value: int, bits: int) -> int:
 class Trial:
     """One instruction and one state; `code`, `bits`, `undefined` (flags) and `unspecified` (memory) are for the comparison."""
 
-    def __init__(self, row: Row, bits: int, rng: random.Random) -> None:
-        self.row, self.bits, self.rng = row, bits, rng
+    def __init__(self, row: Row, bits: int, rng: random.Random, control: int) -> None:
+        self.row, self.bits, self.rng, self.control = row, bits, rng, control
         self.undefined = sum(FLAG_BITS[letter] for letter in row.undefined)
         self.gpr = [self.value() for _ in range(16)]
         self.rflags = 0x202 | rng.getrandbits(12) & 0x8D5 | (0x400 if rng.random() < 0.3 else 0)
@@ -284,7 +288,8 @@ class Trial:
                     "Ap": self.operand_bits // 8 + 2}.get(operand, 0)  # fmt: skip
             if operand[0] == "O":
                 size = self.address_bits // 8
-            yield (self.value() & (1 << 8 * size) - 1).to_bytes(size, "little")
+            value = self.control if self.row.map == CONTROLLED_MAP else self.value()
+            yield (value & (1 << 8 * size) - 1).to_bytes(size, "little")
 
     def _modrm(self) -> bytes:
         """ModRM, SIB and displacement. For memory, `_memory` says where in them what `_aim` needs is."""
@@ -438,6 +443,18 @@ class Trial:
             self.patches.clear()
             self.patch(self.address, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
 
+    def set_vectors(self, first: bytes, second: bytes) -> None:
+        """Give the XMM register of ModRM's reg field, and the r/m operand, a value."""
+        assert self.fxsave is not None
+        registers = bytearray(self.fxsave)
+        if self._memory is None:
+            registers[_XMM + 16 * self.rm : _XMM + 16 * (self.rm + 1)] = second
+        else:
+            self.patches.clear()
+            self.patch(self.address, second)
+        registers[_XMM + 16 * self.reg : _XMM + 16 * (self.reg + 1)] = first
+        self.fxsave = bytes(registers)
+
     def push_frame(self, *items: tuple[int, int]) -> None:
         """Let the stack hold items of (value, bytes), from its top."""
         self.patch(
@@ -449,7 +466,8 @@ class Trial:
 def trials(row: Row, bits: int, count: int, seed: int) -> list[Trial]:
     """`count` trials of a row in 16-, 32- or 64-bit code; the same for the same seed."""
     rng = random.Random(f"{seed} {row.text} {bits}")
-    return [Trial(row, bits, rng) for _ in range(count)]
+    controls = rng.sample(range(256), 256)
+    return [Trial(row, bits, rng, controls[number % 256]) for number in range(count)]
 
 
 def pack(chosen: list[Trial]) -> Cases:
@@ -656,6 +674,23 @@ def _interrupt(trial: Trial) -> None:
     trial.set_code(trial.immediate_at, 3 if number == 0x80 else number, 1)
 
 
+def _string_comparison(trial: Trial) -> None:
+    trial.set_vectors(*string_trials.pair(trial.rng, trial.control))
+    for register in (RAX, RDX):
+        if trial._memory is None or register not in trial._memory[:2]:
+            trial.gpr[register] = string_trials.length(trial.rng)
+
+
+def _alike(trial: Trial) -> None:
+    """Vectors that agree in some lanes, or have no bit in common, or all of the other's."""
+    first, second = (int.from_bytes(sse_trials.vector(trial.rng), "little") for _ in range(2))
+    size = trial.rng.choice((8, 16, 32, 64, 128))
+    lanes = sum(((1 << size) - 1) << place for place in range(0, 128, size) if trial.rng.random() < 0.6)
+    alike = (first & lanes | second & ~lanes, first & second, ~first & second, ~first & second | 1 << size - 1)
+    second = trial.rng.choice(alike) & (1 << 128) - 1
+    trial.set_vectors(first.to_bytes(16, "little"), second.to_bytes(16, "little"))
+
+
 def _each(families: str, finish: Callable[[Trial], None]) -> dict[str, Callable[[Trial], None]]:
     return dict.fromkeys(families.split(), finish)
 
@@ -683,6 +718,8 @@ _FINISH: dict[str, Callable[[Trial], None]] = (
     | _each("bound", _bounds)
     | _each("enter leave", _frame)
     | _each("int", _interrupt)
+    | _each("pcmpestri pcmpestrm pcmpestri64 pcmpestrm64 pcmpistri pcmpistrm", _string_comparison)
+    | _each("ptest pcmpeqq pcmpgtq phminposuw psignb psignw psignd", _alike)
 )
 _USES_STACK = frozenset(["push", "pop", "call", "call_far", "push_sreg", "pop_sreg"])
 _ALIGNED = frozenset(("cmpxchg16b", "fxsave", "fxrstor"))
