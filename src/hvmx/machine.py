@@ -23,6 +23,7 @@ from hvmx.hvm import controls
 from hvmx.hvm.board import EPOCH, Board
 from hvmx.hvm.console import KeySource, null_sink
 from hvmx.hvm.device import Sink
+from hvmx.isa.levels import level
 from hvmx.pv import Domain, start_of_day
 from hvmx.pv.numbers import KVM_HYPERCALLS
 from hvmx.pv.xen import Hypercalls, VmcallTable
@@ -94,7 +95,8 @@ class Machine:
     """One deterministic x86 machine.
 
     ``memory`` is a size in bytes or a string (``"64M"``); ``profile`` names a cost profile or a TOML file;
-    ``paging`` is ``"ept"`` or ``"shadow"``. With ``board=False`` it is a bare processor with memory.
+    ``cpu`` names a level (``hvmx.isa.levels.LEVELS``), which is the profile's unless given; ``paging`` is ``"ept"``
+    or ``"shadow"``. With ``board=False`` it is a bare processor with memory.
     ``serial`` receives what the guest's serial port (or PV console) sends; ``keys`` is polled for what it receives.
     ``debug_exit`` is a port as QEMU's isa-debug-exit; ``debugcon`` a port and a sink.
     """
@@ -104,6 +106,7 @@ class Machine:
         memory: int | str = "128M",
         profile: str | PathLike[str] | Profile = "skylake",
         *,
+        cpu: str | None = None,
         paging: str = "ept",
         board: bool = True,
         serial: Sink = null_sink,
@@ -113,7 +116,7 @@ class Machine:
     ) -> None:
         self.profile = profile if isinstance(profile, Profile) else load_profile(profile)
         self.paging = paging
-        self.cpu = Vcpu(memory_size(memory))
+        self.cpu = Vcpu(memory_size(memory), level(cpu or self.profile.cpu))
         self.cpu.machine = self
         self.profile.apply(self.cpu)
         self.exits = Exits(self.cpu)
@@ -173,6 +176,11 @@ class Machine:
             bits=bits,
             decompress=decompress,
         )
+        is_64_bit = isinstance(prepared, boot.XenImage) or prepared.cpu.registers.get("efer", 0) != 0
+        if is_64_bit and "lm" not in self.cpu.level.features:
+            raise boot.ImageError(
+                f"{prepared.description}: starts in 64-bit mode, which a {self.cpu.level.name} does not have"
+            )
         if isinstance(prepared, boot.XenImage):
             return self._load_xen(prepared)
         for rom in prepared.roms:

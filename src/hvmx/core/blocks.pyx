@@ -517,7 +517,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
             limited = True
         if width != 64 and ip + used > cpu.seg[SEG_CS].limit:
             break
-        length = decode(code + used, <int>(left if left < 16 else 16), width, &insns[count])
+        length = decode(code + used, <int>(left if left < 16 else 16), width, cpu.features, &insns[count])
         if length == DECODE_NEED_MORE and count:
             break  # starts a block of its own
         if length > 0 and count and repeats(&insns[count]):
@@ -538,7 +538,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
             left = 16
             if width != 64 and cpu.seg[SEG_CS].limit - ip < 15:
                 left = cpu.seg[SEG_CS].limit - ip + 1
-            length = decode(bytes, <int>left, width, &insns[0])
+            length = decode(bytes, <int>left, width, cpu.features, &insns[0])
             if length == DECODE_NEED_MORE:
                 fault(cpu, NULL, VEC_GP, 0)
                 return NULL

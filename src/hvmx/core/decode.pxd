@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "insn.h" nogil:
     enum:
@@ -75,6 +75,7 @@ cdef extern from "insn.h" nogil:
         ROW_MEM_READ
         ROW_MEM_WRITE
         ROW_ALIGNED
+        ROW_NO_REX_W
 
     ctypedef struct InsnRow:
         uint32_t flags_read
@@ -97,5 +98,5 @@ cdef extern from "insn.h" nogil:
         uint8_t cost
         uint8_t feature
 
-cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcept nogil
+cdef int decode(const uint8_t* code, int available, int mode, uint64_t features, Insn* out) noexcept nogil
 cdef const InsnRow* row_of(const Insn* insn) noexcept nogil

@@ -1,8 +1,8 @@
 """The instruction decoder: bytes to an ``Insn``, by the tables generated from :mod:`hvmx.isa`.
 
 It finds every static reason for #UD: no such encoding in this mode, LOCK where it is not allowed, a register where
-memory must be and the reverse, a control or segment register that does not exist. What depends on the processor's
-state (real mode, privilege, CR4, CPUID features) is left to execution, which finds it in the row. Operand-size
+memory must be and the reverse, a control or segment register that does not exist, a feature that the processor lacks. What
+depends on the processor's state (real mode, privilege, CR0, CR4) is left to execution, which finds it in the row. Operand-size
 prefixes on near branches in 64-bit mode are ignored, as Intel's processors do (SDM volume 2, table A-1, f64).
 """
 
@@ -68,6 +68,8 @@ cdef enum:
     MAX_LENGTH = 15
     MODE_64_BIT = 4  # of InsnRow.modes
     CONTROL_REGISTERS = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8
+
+ALL_FEATURES = (1 << 64) - 1
 
 # The base and index of 16-bit addressing, by rm (SDM volume 2, table 2-1).
 cdef uint8_t[8] BASE_16 = [REG_RBX, REG_RBX, REG_RBP, REG_RBP, REG_RSI, REG_RDI, REG_RBP, REG_RBX]
@@ -195,10 +197,10 @@ cdef inline int out_of_bytes(int available) noexcept nogil:
     return DECODE_TOO_LONG if available >= MAX_LENGTH else DECODE_NEED_MORE
 
 
-cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcept nogil:
+cdef int decode(const uint8_t* code, int available, int mode, uint64_t features, Insn* out) noexcept nogil:
     """Decodes the instruction at `code`, of which `available` bytes may be read, in `mode` 16, 32 or 64.
 
-    Returns its length in bytes, or DECODE_NEED_MORE, DECODE_TOO_LONG or DECODE_UNDEFINED; `out` is only whole if
+    `features` has the bits of what the processor has (hvmx.isa.feature_mask): there are no other rows. Returns its length in bytes, or DECODE_NEED_MORE, DECODE_TOO_LONG or DECODE_UNDEFINED; `out` is only whole if
     there is a length.
     """
     cdef Cursor cursor
@@ -271,7 +273,9 @@ cdef int decode(const uint8_t* code, int available, int mode, Insn* out) noexcep
         if row.modes & mode_bit and row.prefixes & prefix_bit and row.mods & mod_bit \
                 and modrm & row.modrm_mask == row.modrm_value \
                 and not (row.flags & ROW_REX_W and not out.rex & REX_W) \
-                and not (row.flags & ROW_NO_REX_B and out.rex & REX_B):
+                and not (row.flags & ROW_NO_REX_W and out.rex & REX_W) \
+                and not (row.flags & ROW_NO_REX_B and out.rex & REX_B) \
+                and features >> row.feature & 1:
             break
     else:
         return DECODE_UNDEFINED
@@ -348,17 +352,17 @@ cdef const InsnRow* row_of(const Insn* insn) noexcept nogil:
     return &insn_rows[insn.row]
 
 
-def decode_py(bytes code, int mode):
+def decode_py(bytes code, int mode, uint64_t features=ALL_FEATURES):
     """The decoded instruction as a dict of the fields of ``Insn``, with the row itself; None for #UD.
 
-    For tests and tools. Raises ValueError for a mode other than 16, 32 and 64, EOFError where `code` ends before the
+    `features` is of ``hvmx.isa.feature_mask``. For tests and tools. Raises ValueError for a mode other than 16, 32 and 64, EOFError where `code` ends before the
     instruction does, and OverflowError for one that is longer than 15 bytes.
     """
     cdef Insn insn
     cdef int length
     if mode not in (16, 32, 64):
         raise ValueError(f"mode {mode} is not 16, 32 or 64")
-    length = decode(<const uint8_t*> <const char*> code, <int> min(len(code), MAX_LENGTH), mode, &insn)
+    length = decode(<const uint8_t*> <const char*> code, <int> min(len(code), MAX_LENGTH), mode, features, &insn)
     if length == DECODE_NEED_MORE:
         raise EOFError("the bytes end before the instruction does")
     if length == DECODE_TOO_LONG:

@@ -84,6 +84,7 @@ enum insn_row_flag {
     ROW_MEM_READ = 512, /* an explicit memory operand is read */
     ROW_MEM_WRITE = 1024,
     ROW_ALIGNED = 2048, /* #GP where the memory operand is not at a multiple of 16: checked when executed */
+    ROW_NO_REX_W = 4096,
 };
 
 /* Operand types of the table; v, y and z depend on the operand-size attribute. */

@@ -1,5 +1,5 @@
 # cython: language_level=3
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from hvmx.core.decode cimport FORM_NONE
 from hvmx.core.exits cimport EXIT_RDMSR, EXIT_WRMSR, describe_exit, take_exit
@@ -7,8 +7,11 @@ from hvmx.core.mmu cimport *
 from hvmx.core.ops cimport *
 from hvmx.core.segment cimport canonical
 from hvmx.core.state cimport *
+from hvmx.isa import features
+from hvmx.isa.levels import MSRS
 
 cdef enum:
+    MSR_P5_MC_TYPE = 1          # MSR_P5_MC_ADDR is 0
     MSR_TSC = 0x10
     MSR_APIC_BASE = 0x1b
     MSR_BIOS_SIGN_ID = 0x8b     # microcode revision: none is loaded
@@ -27,6 +30,7 @@ cdef enum:
     MSR_PAT = 0x277
     MSR_MTRR_DEF_TYPE = 0x2ff
     MTRR_CAPABILITIES = 0x508   # 8 variable ranges, fixed ranges, write combining
+    MSR_RANGE = 0x400
 cdef uint32_t MSR_EFER = <uint32_t>0xc0000080
 cdef uint32_t MSR_STAR = <uint32_t>0xc0000081
 cdef uint32_t MSR_LSTAR = <uint32_t>0xc0000082
@@ -36,7 +40,12 @@ cdef uint32_t MSR_FS_BASE = <uint32_t>0xc0000100
 cdef uint32_t MSR_GS_BASE = <uint32_t>0xc0000101
 cdef uint32_t MSR_KERNEL_GS_BASE = <uint32_t>0xc0000102
 cdef uint32_t MSR_TSC_AUX = <uint32_t>0xc0000103
-cdef uint64_t EFER_DEFINED = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
+
+# The number of the feature that an MSR comes with, by MSR number from 0 and from C0000000; 0 where there is no MSR.
+cdef uint8_t msr_features[2][MSR_RANGE]
+for _name, _numbers in MSRS.items():
+    for _number in _numbers:
+        msr_features[_number >> 31][_number & (MSR_RANGE - 1)] = features().index(_name)
 
 
 cdef inline uint64_t time_stamp(Cpu *cpu, Op *op) noexcept nogil:
@@ -92,15 +101,26 @@ cdef uint64_t *storage(Cpu *cpu, uint32_t number) noexcept nogil:
     return NULL
 
 
+cdef bint has_msr(Cpu *cpu, uint32_t number) noexcept nogil:
+    cdef uint32_t index = number & 0x3fffffff
+    cdef uint32_t feature
+    if index >= MSR_RANGE or 0 < number >> 30 < 3:
+        return False
+    feature = msr_features[number >> 31][index]
+    return feature and cpu.features >> feature & 1
+
+
 cdef bint read_msr(Cpu *cpu, Op *op, uint32_t number, uint64_t *value) noexcept nogil:
     cdef uint64_t *place = storage(cpu, number)
+    if not has_msr(cpu, number):
+        return False
     if place != NULL:
         value[0] = place[0]
     elif number == MSR_TSC:
         value[0] = time_stamp(cpu, op) + <uint64_t>cpu.tsc_offset
     elif number == MSR_MTRR_CAP:
         value[0] = MTRR_CAPABILITIES
-    elif number == MSR_MCG_CAP or number == MSR_BIOS_SIGN_ID:
+    elif number == MSR_MCG_CAP or number == MSR_BIOS_SIGN_ID or number <= MSR_P5_MC_TYPE:
         value[0] = 0
     else:
         return False
@@ -119,7 +139,7 @@ cdef bint valid_pat(uint64_t value) noexcept nogil:
 cdef bint valid_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
     if number == MSR_EFER:
         # LMA follows from LME and CR0.PG, and LME is fixed while paging is on.
-        return value & ~EFER_DEFINED == 0 and not (cpu.cr0 & CR0_PG and (value ^ cpu.efer) & EFER_LME)
+        return value & ~cpu.efer_defined == 0 and not (cpu.cr0 & CR0_PG and (value ^ cpu.efer) & EFER_LME)
     if number == MSR_PAT:
         return valid_pat(value)
     if (number == MSR_LSTAR or number == MSR_CSTAR or MSR_FS_BASE <= number <= MSR_KERNEL_GS_BASE

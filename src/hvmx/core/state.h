@@ -278,6 +278,8 @@ struct Cpu {
     uint64_t arena_used, arena_size;
     Block **buckets;               /* blocks by physical address, ip and mode */
     OpFn stale;                    /* what the Ops of dropped blocks do: back to the run loop */
+    uint64_t features;             /* bits of 1 << FEATURE_*: which rows of the instruction table there are */
+    uint64_t cr4_defined, efer_defined; /* the bits that may be set */
     uint32_t phys_bits;
     uint64_t a20_mask;             /* and-ed with every physical address */
 

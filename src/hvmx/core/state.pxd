@@ -328,6 +328,8 @@ cdef extern from "state.h" nogil:
         uint64_t arena_used, arena_size
         Block **buckets
         OpFn stale
+        uint64_t features
+        uint64_t cr4_defined, efer_defined
         uint32_t phys_bits
         uint64_t a20_mask
         ExitInfo exit

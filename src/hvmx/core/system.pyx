@@ -12,8 +12,6 @@ from hvmx.core.state cimport *
 cdef uint64_t CR0_DEFINED = (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD
                              | <uint64_t>0x80000000)
 cdef uint64_t CR0_PAGING_BITS = CR0_PE | CR0_WP | <uint64_t>0x80000000
-cdef uint64_t CR4_DEFINED = (CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR
-                             | CR4_OSXMMEXCPT | CR4_UMIP | CR4_SMEP | CR4_SMAP)
 cdef uint64_t CR4_PAGING_BITS = CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP
 
 # Access type in the exit qualification of CR accesses (SDM vol. 3, table 27-3).
@@ -77,7 +75,7 @@ cdef void write_cr3(Cpu *cpu, uint64_t value) noexcept nogil:
 
 
 cdef bint valid_cr4(Cpu *cpu, uint64_t value) noexcept nogil:
-    if value & ~CR4_DEFINED or cpu.efer & EFER_LMA and not value & CR4_PAE:
+    if value & ~cpu.cr4_defined or cpu.efer & EFER_LMA and not value & CR4_PAE:
         return False
     if pae_paging(cpu.cr0, value, cpu.efer) and (value ^ cpu.cr4) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP):
         return load_pdptes(cpu, cpu.cr3)
@@ -350,7 +348,7 @@ cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
     take_exit(cpu, op, EXIT_VMCALL)
 
 
-# MONITOR and MWAIT are not reported by CPUID; there is no system management mode to resume from; UD0, UD1, UD2.
+# There is no system management mode to resume from (SDM vol. 2, RSM); UD0, UD1, UD2.
 cdef void undefined(Cpu *cpu, Op *op) noexcept nogil:
     fault(cpu, op, VEC_UD, 0)
 
@@ -375,5 +373,5 @@ register_handler("rdpmc", FORM_NONE, 0, ADDRESS_NONE, rdpmc)
 register_handler("cpuid", FORM_NONE, 0, ADDRESS_NONE, cpuid)
 register_handler("vmcall", FORM_NONE, 0, ADDRESS_NONE, vmcall)
 register_handler("vmmcall", FORM_NONE, 0, ADDRESS_NONE, vmcall)
-for name in ("monitor", "mwait", "rsm", "ud2"):
+for name in ("rsm", "ud2"):
     register_handler(name, FORM_NONE, 0, ADDRESS_NONE, undefined)

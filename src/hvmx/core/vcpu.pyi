@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from hvmx.core.exit import Exit
 from hvmx.core.registers import Registers
+from hvmx.isa.levels import Level
 
 class Vcpu(Registers):
     a20: bool
@@ -20,7 +21,9 @@ class Vcpu(Registers):
     machine: Any
     poll: Callable[[], None] | None
     exit: Exit
-    def __init__(self, memory_bytes: int) -> None: ...
+    def __init__(self, memory_bytes: int, level: Level = ...) -> None: ...
+    @property
+    def level(self) -> Level: ...
     def reset(self) -> None: ...
     @property
     def memory(self) -> NDArray[np.uint8]: ...

@@ -11,6 +11,7 @@ from typing import Any
 
 from hvmx.exits import ExitReason
 from hvmx.isa import cost_classes
+from hvmx.isa.levels import LEVELS
 
 from .profile import FRACTION, Figure, Mark, Paravirtual, Profile
 
@@ -65,7 +66,7 @@ class _Reader:
         self._sources: Mapping[str, Any] = {}
 
     def profile(self) -> Profile:
-        self._keys("", self._content, ("processor", *_TABLES))
+        self._keys("", self._content, ("processor", "cpu", *_TABLES))
         self._sources = self._table("sources")
         for key, title in self._sources.items():
             if not isinstance(title, str) or not title.strip():
@@ -76,6 +77,7 @@ class _Reader:
         return Profile(
             name=self._name,
             processor=self._text("processor", self._content["processor"]),
+            cpu=self._level(self._content["cpu"]),
             second=self._figures("clock", ("second",), SLOWEST, FASTEST)["second"],
             classes=classes,
             page_reference=self._figures("paging", ("reference",))["reference"],
@@ -86,6 +88,11 @@ class _Reader:
                 **self._figures("paravirtual", ("hypercall", "bounce", "update", "entry", "emulation"))
             ),
         )
+
+    def _level(self, name: Any) -> str:
+        if not isinstance(name, str) or name not in LEVELS:
+            raise self._error("cpu", name, f"not one of {', '.join(LEVELS)}")
+        return name
 
     def _figures(
         self,

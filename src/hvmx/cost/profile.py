@@ -66,6 +66,8 @@ class Profile:
     name: str
     """As it was asked for: a bundled profile's name, or a path."""
     processor: str
+    cpu: str
+    """The level (``hvmx.isa.levels``) of a machine that is given no other."""
     second: Figure
     """Guest cycles in a guest second: the frequency of the time-stamp counter."""
     classes: Mapping[str, Figure]

@@ -20,7 +20,7 @@ MOV_DR, PAUSE, WBINVD, DESCRIPTOR_TABLE = 0x100, 0x200, 0x400, 0x800
 EXTERNAL_INTERRUPT, CPUID = 0x2000, 0x4000
 SHADOW_PAGING, EPT, TASK_SWITCH = 0x8000, 0x10000, 0x20000
 
-PAGE_FAULT = 14
+GENERAL_PROTECTION, PAGE_FAULT = 13, 14
 
 CR0_GUEST_OWNED = 1 << 3
 """TS; all other bits of CR0 are the host's (KVM_POSSIBLE_CR0_GUEST_BITS)."""
@@ -55,6 +55,12 @@ def cr_access(vcpu: Vcpu, exit: Exit) -> None:
         vcpu.cr0_shadow = exit.value
     elif exit.is_write and exit.number == 4:
         vcpu.cr4_shadow = exit.value
+
+
+def msr_access(vcpu: Vcpu, exit: Exit) -> None:
+    """RDMSR and WRMSR: #GP for an MSR that the processor has not."""
+    if not vcpu.has_msr(exit.msr):
+        vcpu.inject(GENERAL_PROTECTION, 0)
 
 
 def port_io(user_device: int) -> Handler:
@@ -104,8 +110,8 @@ DEFAULT_HANDLERS = {
     ExitReason.VMCALL: complete,
     ExitReason.CR_ACCESS: cr_access,
     ExitReason.DR_ACCESS: complete,
-    ExitReason.MSR_READ: complete,
-    ExitReason.MSR_WRITE: complete,
+    ExitReason.MSR_READ: msr_access,
+    ExitReason.MSR_WRITE: msr_access,
     ExitReason.PAUSE_INSTRUCTION: complete,
     ExitReason.GDTR_IDTR: complete,
     ExitReason.LDTR_TR: complete,

@@ -30,22 +30,26 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
     ``lock``: LOCK is allowed with a memory destination. ``i64``, ``o64``, ``d64``, ``f64``: invalid in, only in,
     operand size 64 by default in, and forced in 64-bit mode (SDM, volume 2, table A-1). ``prot``: #UD in real-address
     and virtual-8086 mode. ``cpl0``: #GP outside ring 0. ``iopl``: subject to IOPL or the I/O permission map.
-    ``b0``: only without REX.B. ``align``: #GP where the memory operand is not at a multiple of 16.
+    ``b0`` and ``w0``: only without REX.B, without REX.W. ``align``: #GP where the memory operand is not at a multiple of 16.
 ``reads``, ``writes``, ``undefined``
     Flags as letters: ``O S Z A P C D I T N R V K L`` for OF SF ZF AF PF CF DF IF TF NT RF VM AC IOPL. A flag that
     only some operand values leave undefined (SHL by more than one: OF) counts as undefined.
 ``class``
     The cost class, which a cost profile gives a figure. A class of ``SIZED_CLASSES`` stands for one per operand size.
 ``feature``
-    The CPUID feature that the encoding needs; ``base`` for none.
+    The feature of :mod:`hvmx.isa.levels` that the encoding needs; ``base`` for what every level has. Where the
+    processor lacks it the row does not exist, and the next one that matches is the encoding.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from .levels import LEVELS
 
 MAP_FILES = ("map_one.txt", "map_0f.txt", "map_0f38.txt", "map_0f3a.txt")
 """One file per opcode map, by map number: one-byte, 0F, 0F 38, 0F 3A."""
@@ -59,7 +63,7 @@ FLAG_BITS = {
 PREFIX_MASKS = {"": 0b1111, "NP": 0b0001, "NFx": 0b0011, "66": 0b0010, "F3": 0b0100, "F2": 0b1000}
 """Mandatory prefixes of the table, and under which of none, 66, F3, F2 (bits 0 to 3) their rows match."""
 
-ATTRIBUTES = ("lock", "i64", "o64", "d64", "f64", "prot", "cpl0", "iopl", "b0", "align")
+ATTRIBUTES = ("lock", "i64", "o64", "d64", "f64", "prot", "cpl0", "iopl", "b0", "w0", "align")
 
 SIZED_CLASSES = ("mul", "div")
 """Cost classes that become one per operand size: mul8, mul16, mul32, mul64."""
@@ -274,5 +278,11 @@ def cost_classes() -> tuple[str, ...]:
 
 @cache
 def features() -> tuple[str, ...]:
-    """The names of all features that rows need, ``base`` first; the position is the feature's number."""
-    return ("base", *sorted({row.feature for row in rows()} - {"base"}))
+    """The names of all features that rows need or a level has, ``base`` first; the position is its number."""
+    names = {row.feature for row in rows()}.union(*(level.features for level in LEVELS.values()))
+    return ("base", *sorted(names - {"base"}))
+
+
+def feature_mask(names: Iterable[str]) -> int:
+    """The features as a bit each, by their numbers."""
+    return sum(1 << features().index(name) for name in names)

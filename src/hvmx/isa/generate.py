@@ -32,7 +32,7 @@ _IMMEDIATES = {
 }  # fmt: skip
 _ROW_FLAGS = {
     "lock": "LOCK", "d64": "D64", "f64": "F64", "prot": "PROTECTED", "cpl0": "CPL0", "iopl": "IOPL", "b0": "NO_REX_B",
-    "align": "ALIGNED",
+    "w0": "NO_REX_W", "align": "ALIGNED",
 }  # fmt: skip
 _REG_SOURCES = {"G": "GENERAL", "S": "SEGMENT", "C": "CONTROL", "D": "DEBUG", "V": "GENERAL"}
 _RM_SOURCES = {"E": "MODRM", "M": "MODRM", "R": "MODRM", "U": "MODRM", "W": "MODRM", "Z": "OPCODE", "O": "ABSOLUTE"}
