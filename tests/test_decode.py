@@ -16,6 +16,7 @@ from iced_x86 import (
     Code,
     CpuidFeature,
     Decoder,
+    EncodingKind,
     Instruction,
     MemorySizeExt,
     Mnemonic,
@@ -24,7 +25,7 @@ from iced_x86 import (
 )
 
 from hvmx import isa
-from hvmx.core.decode import decode_py
+from hvmx.core.decode import decode_py, refused_length
 from hvmx.isa import Row, coverage, rows
 
 NIGHTLY = os.environ.get("HVMX_NIGHTLY") == "1"
@@ -365,3 +366,51 @@ def test_sixteenth_byte_is_refused_as_too_long(mode: int) -> None:
 def test_mode_that_does_not_exist_is_refused(mode: int) -> None:
     with pytest.raises(ValueError, match="is not 16, 32 or 64"):
         decode_py(b"\x90", mode)
+
+
+# The bytes that begin VEX, EVEX and XOP, and the encodings of iced-x86's that they lead to.
+VECTOR_STARTS = {0xC4: "VEX", 0xC5: "VEX", 0x62: "EVEX", 0x8F: "XOP"}
+ENCODING = _names(EncodingKind)
+
+
+def vector_instructions(mode: int) -> Iterator[tuple[bytes, Instruction]]:
+    """Random bytes after each of those, of which iced-x86 can make an instruction."""
+    generator = random.Random(mode)
+    found = 0
+    while found < (100_000 if NIGHTLY else 10_000):
+        start = generator.choice(list(VECTOR_STARTS))
+        code = generator.choice([b"", b"\x67", b"\x65"]) + bytes([start])
+        if start == 0x62:  # few of its 24 bits may be anything
+            code += bytes([generator.choice([0xF1, 0xF2, 0xF3, 0xF5, 0xF6]), generator.randbytes(1)[0] | 4])
+        code += generator.randbytes(13)
+        iced = Decoder(mode, code).decode()
+        if iced.code != Code.INVALID and ENCODING[iced.encoding] == VECTOR_STARTS[start]:
+            found += 1
+            yield code, iced
+
+
+@pytest.mark.parametrize("mode", WIDTHS)
+def test_vector_encoding_is_refused_whole(mode: int) -> None:
+    seen: set[str] = set()
+    for code, iced in vector_instructions(mode):
+        assert decode_py(code, mode) is None
+        assert refused_length(code, mode) == iced.len, f"{code.hex()}: {CODE[iced.code]}"
+        for cut in range(iced.len):
+            with pytest.raises(EOFError):
+                decode_py(code[:cut], mode)
+        seen.add(ENCODING[iced.encoding])
+    assert seen == set(VECTOR_STARTS.values())
+
+
+@pytest.mark.parametrize(
+    ("code", "family"),
+    [("C4 00", "les"), ("C5 00", "lds"), ("62 00", "bound"), ("8F 00", "pop"), ("8F C0", "pop")],
+)
+def test_what_only_begins_like_a_vector_encoding_is_what_it_was(code: str, family: str) -> None:
+    for mode in (16, 32, 64):
+        insn = decode_py(bytes.fromhex(code) + bytes(8), mode)
+        if mode == 64 and family != "pop":
+            assert insn is None
+        else:
+            assert insn is not None and insn["family"] == family
+            assert refused_length(bytes.fromhex(code) + bytes(8), mode) is None

@@ -194,6 +194,20 @@ def test_lahf_in_64_bit_mode_came_later_than_elsewhere() -> None:
     assert decode_py(b"\x9f", 64)["family"] == "lahf"
 
 
+def test_vector_encoding_is_fetched_whole_before_it_is_undefined() -> None:
+    code = bytes.fromhex("c4e2d102c1 90f4")  # vpmulld or the like, in registers: VEX in 16-bit code too
+    assert vector(run("x86-64-v2", code.hex())) == INVALID_OPCODE
+    machine = hvmx.Machine("1M", board=False)
+    machine.cpu.write(4 * GENERAL_PROTECTION, (STUB + GENERAL_PROTECTION).to_bytes(4, "little"))
+    machine.cpu.write(4 * INVALID_OPCODE, (STUB + INVALID_OPCODE).to_bytes(4, "little"))
+    machine.cpu.write(STUB, b"\xf4" * 32)
+    machine.cpu.write(0xFFFC, code[:4])
+    machine.cpu.set_segment("cs", 0, 0, 0xFFFF, 0x9B)
+    machine.cpu.rip, machine.cpu.rsp = 0xFFFC, 0x8000
+    machine.run(cycles=10_000)
+    assert vector(machine) == GENERAL_PROTECTION, "its last byte lies behind the limit of CS"
+
+
 # --- control registers and MSRs -----------------------------------------------------------------------------------------
 def test_control_register_4_takes_the_bits_of_the_level_only(processor: Level) -> None:
     for bit in range(32):

@@ -193,6 +193,52 @@ cdef inline bint read_immediate(Cursor* cursor, int kind, int operand_size, Insn
     return True
 
 
+cdef inline bint is_vector(int opcode, int next_byte, int mode) noexcept nogil:
+    """Does this opcode begin a VEX, EVEX or XOP encoding, and not LES, LDS, BOUND or POP?
+
+    Outside of 64-bit mode that is told by what those do not have: registers in ModRM, a digit from 1 on with XOP's
+    maps from 8 on (SDM volume 2, section 2.3.5 and 2.7.1; APM volume 3, section 1.2.7).
+    """
+    if opcode == 0x8F:
+        return next_byte & 0x1F >= 8
+    return mode == 64 or next_byte >= 0xC0
+
+
+cdef bint skip_vector(Cursor* cursor, int opcode, int mode, Insn* out) noexcept nogil:
+    """Passes over a VEX (C4, C5), EVEX (62) or XOP (8F) instruction behind that byte; false if bytes are missing.
+
+    No level has such instructions: nothing but their length is found out.
+    """
+    cdef int payload = 1 if opcode == 0xC5 else 3 if opcode == 0x62 else 2
+    cdef int vector_map = 1
+    cdef int operation, modrm, immediate
+    cdef int addrsize = mode
+    cdef int64_t ignored
+    if out.prefixes & PREFIX_ADDRSIZE:
+        addrsize = 32 if mode == 64 else mode ^ 48
+    if cursor.end - cursor.next < payload + 1:
+        return False
+    if opcode != 0xC5:
+        vector_map = cursor.next[0] & (7 if opcode == 0x62 else 0x1F)
+    operation = cursor.next[payload]
+    cursor.next += payload + 1
+    if vector_map != 1 or operation != 0x77:  # VZEROUPPER and VZEROALL have no ModRM
+        if cursor.next == cursor.end:
+            return False
+        modrm = cursor.next[0]
+        cursor.next += 1
+        if modrm < 0xC0 and not (read_address_16(cursor, modrm >> 6, modrm & 7, out) if addrsize == 16
+                                 else read_address(cursor, modrm >> 6, modrm & 7, mode, out)):
+            return False
+    if vector_map == 10:
+        immediate = 4
+    elif vector_map == 1:
+        immediate = 0x70 <= operation <= 0x73 or operation == 0xC2 or 0xC4 <= operation <= 0xC6
+    else:
+        immediate = vector_map == 3 or vector_map == 8
+    return immediate == 0 or read_signed(cursor, immediate, &ignored)
+
+
 cdef inline int out_of_bytes(int available) noexcept nogil:
     return DECODE_TOO_LONG if available >= MAX_LENGTH else DECODE_NEED_MORE
 
@@ -241,6 +287,15 @@ cdef int decode(const uint8_t* code, int available, int mode, uint64_t features,
         else:
             break
         out.rex = 0  # REX counts only right before the opcode (SDM volume 2, section 2.2.1)
+
+    if opcode == 0xC4 or opcode == 0xC5 or opcode == 0x62 or opcode == 0x8F:
+        if cursor.next == cursor.end:
+            return out_of_bytes(available)
+        if is_vector(opcode, cursor.next[0], mode):
+            if not skip_vector(&cursor, opcode, mode, out):
+                return out_of_bytes(available)
+            out.length = <uint8_t> (cursor.next - code)
+            return DECODE_UNDEFINED
 
     if opcode == 0x0F:
         map_number = 1
@@ -373,3 +428,15 @@ def decode_py(bytes code, int mode, uint64_t features=ALL_FEATURES):
     fields["row"] = rows()[insn.row]
     fields["family"] = families()[insn.family]
     return fields
+
+
+def refused_length(bytes code, int mode):
+    """The length in bytes of a VEX, EVEX or XOP instruction, none of which a level has; None for anything else.
+
+    Raises what `decode_py` raises.
+    """
+    cdef Insn insn
+    if decode_py(code, mode) is not None:
+        return None
+    decode(<const uint8_t*> <const char*> code, <int> min(len(code), MAX_LENGTH), mode, <uint64_t> ALL_FEATURES, &insn)
+    return insn.length or None
