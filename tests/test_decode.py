@@ -42,7 +42,7 @@ OP_KIND = _names(OpKind)
 
 # Extensions of which iced-x86 knows encodings that hvmx refuses: those outside of all levels, and
 # what is still missing.
-NOT_IMPLEMENTED = frozenset(coverage.OUTSIDE) | {"MMX", "AES", "PCLMULQDQ", "RDRAND", "RDSEED", "XSAVE", "XSAVEOPT"}
+NOT_IMPLEMENTED = frozenset(coverage.OUTSIDE) | {"MMX"}
 
 # Where hvmx refuses what iced-x86 accepts for another reason: the code's name, and why.
 REFUSED = {
@@ -72,6 +72,9 @@ MNEMONICS: dict[str, dict[int, str]] = {
     "popf": {16: "popf", 32: "popfd", 64: "popfq"},
     "fxsave": {16: "fxsave", 32: "fxsave", 64: "fxsave64"},
     "fxrstor": {16: "fxrstor", 32: "fxrstor", 64: "fxrstor64"},
+    "xsave": {16: "xsave", 32: "xsave", 64: "xsave64"},
+    "xsaveopt": {16: "xsaveopt", 32: "xsaveopt", 64: "xsaveopt64"},
+    "xrstor": {16: "xrstor", 32: "xrstor", 64: "xrstor64"},
     "sysexit": {16: "sysexit", 32: "sysexit", 64: "sysexitq"},
     "sysret": {16: "sysret", 32: "sysret", 64: "sysretq"},
     **{

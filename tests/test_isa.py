@@ -112,6 +112,7 @@ CPL0_EXCEPTIONS = {
     "vmcall": "exits from any ring in VMX non-root operation (SDM volume 3, section 25.1.2)",
     "clac": "is #UD, not #GP, above ring 0 (SDM volume 2, CLAC)",
     "stac": "as CLAC",
+    "xsetbv": "is #UD before it is #GP, where CR4.OSXSAVE is clear (SDM volume 2, XSETBV)",
 }
 
 

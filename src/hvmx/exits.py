@@ -42,6 +42,9 @@ class ExitReason(IntEnum):
     EPT_MISCONFIG = 49
     RDTSCP = 51
     WBINVD = 54
+    XSETBV = 55
+    RDRAND = 57
+    RDSEED = 61
 
 
 _DETAILS = {

@@ -10,13 +10,13 @@
     .globl boot, enter, enter_bases, leave, store_fxsave, stored
 
     .set CR0_OF_LINUX, 0x80050033       /* PG AM WP NE ET MP PE */
-    .set CR4_PAE_OSFXSR_OSXMMEXCPT, 0x620
+    .set CR4_OF_LINUX, 0x40620           /* OSXSAVE OSXMMEXCPT OSFXSR PAE */
     .set EFER_NXE_LME_SCE, 0x901
 
     .code16
 boot:
     lgdt [gdt_pointer]
-    mov eax, CR4_PAE_OSFXSR_OSXMMEXCPT
+    mov eax, CR4_OF_LINUX
     mov cr4, eax
     mov eax, PML4
     mov cr3, eax

@@ -65,6 +65,7 @@ _WITH_ERROR_CODE = frozenset((8, 10, 11, 12, 13, 14, 17))
 _PRESENT, _WRITABLE, _USER, _ACCESSED_DIRTY, _NO_EXECUTE = 1, 2, 4, 0x60, 1 << 63
 _FXSAVE = _STATE + 64
 _INT3, _REAL_MODE_CODE = 0xCC, 0x9B
+_X87_AND_SSE = 3
 _PRISTINE_DATA = pristine()[:DATA_BYTES]
 _MOST_ITERATIONS = 100_000
 
@@ -81,6 +82,7 @@ class Processor(Protocol):
     rflags: int
     cs: int
     cr2: int
+    xcr0: int
 
     def read(self, address: int, length: int) -> bytes: ...
     def write(self, address: int, data: bytes) -> None: ...
@@ -102,6 +104,7 @@ class Simulated:
         processor.write(_DATA_AT, pristine())
         processor.set_segment("cs", 0, 0, 0xFFFF, _REAL_MODE_CODE)
         processor.rip = symbols["boot"]
+        processor.xcr0 = _X87_AND_SSE
         self._step_to("enter_bases")
 
     def run(self, case: np.void, fxsave: bytes = POWER_UP_FXSAVE) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from hvmx.isa import FLAG_BITS, Row
 
-from . import sse_trials, string_trials, x87_trials
+from . import sse_trials, string_trials, x87_trials, xsave_trials
 from .integers import integer
 from .native import (
     BY_BREAKPOINT,
@@ -49,7 +49,8 @@ CODE_END, DATA_END = CODE + CODE_BYTES, DATA + DATA_BYTES
 BY_TRAP_FAMILIES = frozenset(
     ["jcc", "loop", "loopz", "loopnz", "jcxz", "jmp", "call", "ret", "jmp_far", "call_far", "ret_far", "int3", "int", "into"]
 )
-SSE_CONTROL = frozenset(["ldmxcsr", "stmxcsr", "fxsave", "fxrstor"])
+SSE_CONTROL = frozenset(["ldmxcsr", "stmxcsr", "fxsave", "fxrstor"]) | xsave_trials.FAMILIES
+AREA_BYTES = (512, xsave_trials.AREA_BYTES)
 CONTROLLED_MAP = 3
 """0F 3A, where an immediate is a byte of which each bit means something: all its values come up."""
 X87_IMAGES = frozenset(["fldenv", "fnstenv", "frstor", "fnsave"])
@@ -89,6 +90,8 @@ class Trial:
             self.fxsave = x87_trials.image(rng)
         elif row.family in SSE_CONTROL or row.is_vector:
             self.fxsave = sse_trials.image(rng, row.is_vector)
+        if row.family in xsave_trials.FAMILIES and HOST_IS_AMD:  # others may call in use what is initial (SDM vol. 1, 13.6)
+            self.fxsave = xsave_trials.partly_initial(sse_trials.image(rng, False), rng)
         self.unspecified: list[tuple[int, int]] = []
         self.return_by = BY_TRAP if row.family in BY_TRAP_FAMILIES else BY_BREAKPOINT
         self._choose_segments()
@@ -158,6 +161,11 @@ class Trial:
             return self.fs_base if segment == FS else self.gs_base if segment == GS else 0
         return segment_base(self.selectors[segment])
 
+    @property
+    def alignment(self) -> int:
+        """What an operand is aligned to where it must be aligned."""
+        return 64 if self.row.family in xsave_trials.FAMILIES else 16
+
     def target(self, size: int, locked: bool = False) -> int:
         """A linear address for an access of `size` bytes; mostly in DATA. A locked one stays in a cache line."""
         rng, kind = self.rng, self.rng.random()
@@ -165,7 +173,7 @@ class Trial:
         if kind < 0.78:
             address = DATA + rng.randrange(512, DATA_BYTES - 1024)
             if rng.random() < (0.9 if self.row.family in _ALIGNED or self.row.is_vector else 0.5):
-                address &= -16
+                address &= -self.alignment
         elif kind < 0.84:
             address = DATA + PAGE - rng.randrange(1, max(size, 2))
         elif kind < 0.88:
@@ -246,7 +254,7 @@ class Trial:
     def size(self, operand: str) -> int:
         """Bytes in memory of an operand of the table."""
         wide = self.operand_bits // 8
-        sizes = {"b": 1, "w": 2, "d": 4, "q": 8, "dq": 16, "ss": 4, "sd": 8, "ps": 16, "pd": 16, "t": 10, "e": 28 if wide > 2 else 14, "f": 108 if wide > 2 else 94, "x": 512, "v": wide, "z": min(wide, 4), "y": max(wide, 4),
+        sizes = {"b": 1, "w": 2, "d": 4, "q": 8, "dq": 16, "ss": 4, "sd": 8, "ps": 16, "pd": 16, "t": 10, "e": 28 if wide > 2 else 14, "f": 108 if wide > 2 else 94, "x": 512, "xs": xsave_trials.AREA_BYTES, "v": wide, "z": min(wide, 4), "y": max(wide, 4),
                  "a": 2 * wide, "p": wide + 2, "s": 10 if self.bits == 64 else 6, "v/Mw": 2, "y/Mw": 2}  # fmt: skip
         return sizes.get(operand[1:], 0)
 
@@ -268,6 +276,8 @@ class Trial:
             body.append(int(row.modrm, 16))
         elif row.modrm:
             body += self._modrm()
+            while row.family in xsave_trials.FAMILIES and self._memory and {RAX, RDX} & set(self._memory[:2]):
+                body[2:] = self._modrm()
         mandatory = {"66": [0x66], "F3": [0xF3], "F2": [0xF2]}.get(row.prefix, [])
         lockable = "lock" in row.attributes and self._memory is not None
         chance = 0.3 if lockable else 0.02 if row.family not in _CHANGED_BY_LOCK else 0
@@ -367,15 +377,19 @@ class Trial:
         rng, bits = self.rng, self.address_bits
         size = self.size(self.rm_operand)
         self.address = self.target(size, self.locked)
-        if size == 512 and (segment if self.override is None else self.override) == SS:
-            self.address &= -16  # the SDM has no order of #SS for the limit and #GP for the alignment
+        if size in AREA_BYTES and (segment if self.override is None else self.override) == SS:
+            self.address &= -self.alignment  # the SDM has no order of #SS for the limit and #GP for the alignment
+        if self.row.family in xsave_trials.FAMILIES:
+            # Of a missing page at the beginning and a limit, or the canonical addresses', end further on, the piece that
+            # the processor accesses first decides.
+            self.address = next((end for end in (DATA, 1 << 47) if self.address < end < self.address + size), self.address)
         if self.row.family in ("lea", "nop") and rng.random() < 0.7:
             return
         segment = segment if self.override is None else self.override
         if self.bits == 64 and segment not in (FS, GS):
             segment = DS
         offset = self.address - self.base(segment)
-        if size == 512 and bits == 16:
+        if size in AREA_BYTES and bits == 16:
             # What would wrap at 64 KiB faults as the processor likes.
             offset = min(offset % (1 << 16), (1 << 16) - size)
             self.address = self.base(segment) + offset
@@ -550,6 +564,16 @@ def _control_word(trial: Trial) -> None:
     trial.patch(trial.address + (24 if size == 512 else 0), mxcsr.to_bytes(4, "little"))
 
 
+def _xsave_area(trial: Trial) -> None:
+    trial.gpr[RAX], trial.gpr[RDX] = xsave_trials.request(trial.rng)
+    trial.patches.clear()
+    trial.patch(trial.address + xsave_trials.HEADER_AT, xsave_trials.header(trial.rng))
+    if trial.row.family == "xrstor":
+        trial.patch(trial.address + xsave_trials.MXCSR_AT, xsave_trials.mxcsr(trial.rng))
+    else:
+        _store_image(trial)
+
+
 def _store_image(trial: Trial) -> None:
     """MXCSR_MASK is the processor's own."""
     trial.unspecified.append((trial.address + 28, 4))
@@ -706,6 +730,7 @@ _FINISH: dict[str, Callable[[Trial], None]] = (
     | _each("pop_sreg", _pop_segment)
     | _each("ldmxcsr fxrstor", _control_word)
     | _each("fxsave", _store_image)
+    | _each("xsave xsaveopt xrstor", _xsave_area)
     | _each("lds les lfs lgs lss", _load_pointer)
     | _each("mov_to_sreg lar lsl verr verw arpl lldt ltr", _selector_operand)
     | _each("movs cmps stos lods scas ins outs", _string)
@@ -722,7 +747,7 @@ _FINISH: dict[str, Callable[[Trial], None]] = (
     | _each("ptest pcmpeqq pcmpgtq phminposuw psignb psignw psignd", _alike)
 )
 _USES_STACK = frozenset(["push", "pop", "call", "call_far", "push_sreg", "pop_sreg"])
-_ALIGNED = frozenset(("cmpxchg16b", "fxsave", "fxrstor"))
+_ALIGNED = frozenset(("cmpxchg16b", "fxsave", "fxrstor")) | xsave_trials.FAMILIES
 _CHANGED_BY_REPEAT = frozenset(("nop", "xchg", "pause", "loopz", "loopnz"))
 """F3 90 is PAUSE; AMD's processors let REPE and REPNE choose the condition of LOOPE and LOOPNE."""
 _CHANGED_BY_LOCK = frozenset(("mov_from_cr", "mov_to_cr"))

@@ -43,6 +43,8 @@ cdef set SHIFTS = {"shl", "shr", "sar"}            # set all flags, unless the c
 cdef set ROTATES = {"rol", "ror"}                  # set CF and OF, unless the count is 0
 cdef set READS_CF = {"adc", "sbb"}
 cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop not".split())
+# Images of the processor's state, whose handlers check the address after other things.
+cdef set IMAGES = set("fxsave fxrstor xsave xsaveopt xrstor".split())
 # Families whose handler uses the accounting of its own operation.
 cdef set ACCOUNTS = set("cmps jcc jcxz lods loop loopnz loopz movs scas stos".split())
 
@@ -68,6 +70,7 @@ cdef enum:
     KIND_X87_WAITING = 4096
     KIND_STRING = 8192
     KIND_ROTATE = 16384
+    KIND_IMAGE = 32768
 
 cdef uint16_t kinds[1024]
 for _number, _name in enumerate(families()):
@@ -78,7 +81,8 @@ for _number, _name in enumerate(families()):
         | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS)
         | KIND_ACCOUNTS * (_name in ACCOUNTS) | KIND_NUMBERED * (_name in NUMBERED)
         | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING)
-        | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES))
+        | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES)
+        | KIND_IMAGE * (_name in IMAGES))
 
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
@@ -275,7 +279,7 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
 
     if insn.is_mem and fn != NULL and (kind & KIND_STACK or address == ADDRESS_EA and not kind & KIND_UNACCESSED):
         address_fn = ea_segment
-        if kind & KIND_BIT_STRING and form == FORM_RM_R or family == FAM_POP:
+        if kind & KIND_BIT_STRING and form == FORM_RM_R or family == FAM_POP or kind & KIND_IMAGE:
             address_fn = ea_offset
         elif flat_segment(cpu, insn.segment) and insn.addrsize == 64:
             address_fn = ea_flat64

@@ -24,6 +24,9 @@ cdef enum:
     EXIT_LDTR_TR = 47
     EXIT_RDTSCP = 51
     EXIT_WBINVD = 54
+    EXIT_XSETBV = 55
+    EXIT_RDRAND = 57
+    EXIT_RDSEED = 61
 
 # Fills in what the handler is told besides the reason; `width` in bytes, `number` of port, MSR, vector or register.
 cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32_t width, bint is_write,

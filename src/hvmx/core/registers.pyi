@@ -54,6 +54,8 @@ class Registers:
     sysenter_eip: int
     apic_base: int
     pat: int
+    xcr0: int
+    random_state: int
     gdtr: tuple[int, int]
     idtr: tuple[int, int]
     @property

@@ -38,8 +38,8 @@ enum { CR0_PE = 1, CR0_MP = 2, CR0_EM = 4, CR0_TS = 8, CR0_ET = 0x10, CR0_NE = 0
        CR0_NW = 0x20000000, CR0_CD = 0x40000000 };
 #define CR0_PG 0x80000000u
 enum { CR4_VME = 1, CR4_PVI = 2, CR4_TSD = 4, CR4_DE = 8, CR4_PSE = 0x10, CR4_PAE = 0x20, CR4_MCE = 0x40, CR4_PGE = 0x80,
-       CR4_PCE = 0x100, CR4_OSFXSR = 0x200, CR4_OSXMMEXCPT = 0x400, CR4_UMIP = 0x800, CR4_SMEP = 0x100000,
-       CR4_SMAP = 0x200000 };
+       CR4_PCE = 0x100, CR4_OSFXSR = 0x200, CR4_OSXMMEXCPT = 0x400, CR4_UMIP = 0x800, CR4_OSXSAVE = 0x40000,
+       CR4_SMEP = 0x100000, CR4_SMAP = 0x200000 };
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800 };
 
 /* The decoding mode: everything that the meaning of instruction bytes depends on. Blocks are keyed by it. CS_ID names
@@ -130,7 +130,8 @@ typedef struct {
 enum { CTL_HLT = 1, CTL_INVLPG = 2, CTL_RDPMC = 4, CTL_RDTSC = 8, CTL_CR3_LOAD = 0x10, CTL_CR3_STORE = 0x20,
        CTL_CR8_LOAD = 0x40, CTL_CR8_STORE = 0x80, CTL_MOV_DR = 0x100, CTL_PAUSE = 0x200, CTL_WBINVD = 0x400,
        CTL_DESC_TABLE = 0x800, CTL_EXT_INTR = 0x2000, CTL_CPUID = 0x4000,
-       CTL_SHADOW_PAGING = 0x8000, CTL_EPT = 0x10000, CTL_TASK_SWITCH = 0x20000 };
+       CTL_SHADOW_PAGING = 0x8000, CTL_EPT = 0x10000, CTL_TASK_SWITCH = 0x20000, CTL_RDRAND = 0x40000,
+       CTL_RDSEED = 0x80000 };
 
 /* What kind of shadow: as the interruptibility state of a VMCS (SDM vol. 3, table 24-3). MOV SS holds back NMIs and
    debug traps, too. */
@@ -257,10 +258,14 @@ struct Cpu {
     uint64_t fip, fdp;             /* offsets of the last instruction and its operand, in ... */
     uint16_t fcs, fds;             /* ... these segments */
     uint32_t mxcsr, mxcsr_mask;
+    uint64_t xcr0;                 /* state components that XSAVE and XRSTOR handle */
     uint8_t fpr[8][16];
     uint8_t xmm[16][16];
     uint64_t vector_operand[2];    /* stands in for a vector in memory that can't be reached directly */
     uint64_t vector_result[2];     /* until it is known that no exception keeps it from its destination */
+
+    /* what RDRAND and RDSEED draw from: seeded by the machine, never by the host */
+    uint64_t random_state, random_draws;
 
     /* memory */
     uint8_t *ram;

@@ -98,6 +98,7 @@ cdef extern from "state.h" nogil:
         CR4_OSFXSR
         CR4_OSXMMEXCPT
         CR4_UMIP
+        CR4_OSXSAVE
         CR4_SMEP
         CR4_SMAP
     enum:
@@ -147,6 +148,8 @@ cdef extern from "state.h" nogil:
         CTL_SHADOW_PAGING
         CTL_EPT
         CTL_TASK_SWITCH
+        CTL_RDRAND
+        CTL_RDSEED
     enum:
         SHADOW_STI
         SHADOW_MOV_SS
@@ -309,10 +312,12 @@ cdef extern from "state.h" nogil:
         uint64_t fip, fdp
         uint16_t fcs, fds
         uint32_t mxcsr, mxcsr_mask
+        uint64_t xcr0
         uint8_t fpr[8][16]
         uint8_t xmm[16][16]
         uint64_t vector_operand[2]
         uint64_t vector_result[2]
+        uint64_t random_state, random_draws
         uint8_t *ram
         uint64_t ram_low
         uint64_t ram_high

@@ -21,7 +21,7 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
     packed floating point,
     ``v`` operand size, ``y`` the same but not under 32 bits, ``z`` the same but not over 32 bits, ``a`` bounds
     pair, ``p`` far pointer, ``s`` pseudo-descriptor, ``t`` 80 bits, ``e`` x87 environment, ``f`` x87 state as of
-    FSAVE, ``x`` FXSAVE image). ``ST0`` is the top of the x87 stack, ``STi`` the register of it that ModRM names.
+    FSAVE, ``x`` FXSAVE image, ``xs`` XSAVE area). ``ST0`` is the top of the x87 stack, ``STi`` the register of it that ModRM names.
     ``Z`` is the register in the opcode, ``sIb`` a sign-extended byte, ``Rv/Mw`` a register of operand size or a word
     of memory, ``Ry/Mw`` the same with type ``y``; ``1``, ``CL``, ``DX``, ``AL``, ``AX``, ``eAX`` (z), ``rAX`` (v), ``ES`` ... name themselves.
 ``memory``
