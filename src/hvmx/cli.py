@@ -88,6 +88,7 @@ class Number(click.ParamType[int]):
 
 PORT = Number(0, 0xFFFF, "PORT")
 ADDRESS = Number(0, (1 << 64) - 1, "ADDRESS")
+SEED = Number(0, (1 << 64) - 1)
 
 
 class PortAndFile(click.ParamType[tuple[int, str | None]]):
@@ -226,6 +227,9 @@ def commands() -> None:
 @click.option(
     "--debugcon", type=PortAndFile(), help="A port whose bytes go to FILE (standard error without)."
 )
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="What RDRAND and RDSEED draw their numbers from."
+)
 @click.option("--max-cycles", type=Number(1, (1 << 63) - 1), help="Stop after so many guest cycles.")
 @click.option("--timeout", type=HostSeconds(), help="Stop after so many seconds of host time.")
 @click.option("--stats", metavar="FILE.json", help="Write the counts of the run to a file.")
@@ -282,6 +286,7 @@ class _Run:
                     keys=keys,
                     debug_exit=options["debug_exit"],
                     debugcon=self._debugcon(stack),
+                    seed=options["seed"],
                 )
             except (ValueError, MemoryError) as problem:  # of ports that are taken, of more memory than there is
                 raise click.UsageError(str(problem)) from problem

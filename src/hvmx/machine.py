@@ -99,6 +99,7 @@ class Machine:
     or ``"shadow"``. With ``board=False`` it is a bare processor with memory.
     ``serial`` receives what the guest's serial port (or PV console) sends; ``keys`` is polled for what it receives.
     ``debug_exit`` is a port as QEMU's isa-debug-exit; ``debugcon`` a port and a sink.
+    ``seed`` (64 bits) is all that RDRAND and RDSEED draw from: the same seed, the same numbers, on every host.
     """
 
     def __init__(
@@ -113,11 +114,16 @@ class Machine:
         keys: KeySource | None = None,
         debug_exit: int | None = None,
         debugcon: tuple[int, Sink] | None = None,
+        seed: int = 0,
     ) -> None:
         self.profile = profile if isinstance(profile, Profile) else load_profile(profile)
         self.paging = paging
         self.cpu = Vcpu(memory_size(memory), level(cpu or self.profile.cpu))
         self.cpu.machine = self
+        if not 0 <= seed < 1 << 64:
+            raise ValueError(f"seed {seed:#x} has more than 64 bits or is negative")
+        self.seed = seed
+        self.cpu.random_state = seed
         self.profile.apply(self.cpu)
         self.exits = Exits(self.cpu)
         self.clock = Clock(self.cpu, self.profile.hz)
@@ -354,7 +360,7 @@ class Machine:
     def statistics(self) -> dict[str, Any]:
         """Guest cycles and the core's counts, and every exit reason's; host time apart from guest cycles."""
         exits = {reason.name: row.as_json(reason) for reason, row in self.exits.statistics().items()}
-        result = {"guest_cycles": self.cpu.cycles, **self.cpu.counters(), "exits": exits}
+        result = {"seed": self.seed, "guest_cycles": self.cpu.cycles, **self.cpu.counters(), "exits": exits}
         result["hypercalls_by_name"] = self.hypercalls.counts()
         return result
 

@@ -85,6 +85,17 @@ RAISES: list[tuple[int, int, str, int, int | None]] = [
     (32, 0, "mov eax, 0x1b; mov cr0, eax; 9: fwait", NM, None), (32, 0, "9: ldmxcsr [esi]", UD, None),
     (32, 0, "mov eax, 0x19; mov cr0, eax; 9: fxsave [esi]", NM, None), (32, 0, "9: fxsave [esi+4]", GP, 0),
     (64, 0, "mov dword ptr [rsi], -1; 9: ldmxcsr [rsi]", GP, 0),
+    # extended states
+    *((bits, cpl, f"9: {source}", UD, None) for bits in (32, 64) for cpl in (0, 3)
+      for source in ("xsetbv", "xsave [esi]", "xsaveopt [esi]", "xrstor [esi]")),
+    *((bits, 0, f"mov {a}, cr4; or eax, 0x40000; mov cr4, {a}; xor edx, edx; mov eax, 1; {source}", vector, error)
+      for bits, a in ((32, "eax"), (64, "rax")) for source, vector, error in [
+          ("mov ecx, 1; 9: xgetbv", GP, 0), ("9: xsave [esi+16]", GP, 0), ("9: xrstor [esi+32]", GP, 0),
+          (f"mov {a}, cr0; or al, 8; mov cr0, {a}; 9: xsave [esi]", NM, None),
+          (f"mov {a}, cr0; or al, 8; mov cr0, {a}; 9: xrstor [esi+1]", NM, None),
+          ("mov dword ptr [esi+512], 2; 9: xrstor [esi]", GP, 0),  # a component that XCR0 has not enabled
+          ("mov dword ptr [esi+524], 0x80000000; 9: xrstor [esi]", GP, 0),  # the compacted format
+          ("mov dword ptr [esi+532], 1; 9: xrstor [esi]", GP, 0)]),
     # others
     (32, 0, "mov ebx, 5; mov dword ptr [esi], 6; mov dword ptr [esi+4], 9; 9: bound ebx, [esi]", BR, None),
     (32, 0, "mov bx, 10; mov dword ptr [esi], 0x90006; 9: bound bx, [esi]", BR, None),

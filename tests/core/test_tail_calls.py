@@ -25,7 +25,7 @@ decode = pytest.importorskip("hvmx.core.decode", reason="the core is not built")
 INSTRUCTIONS = 1 << 14
 STACK_BYTES = 128 << 10  # at most 8 bytes, the size of a return address, for each of INSTRUCTIONS
 MEMORY, CODE, DATA, STACK, TABLES = 16 << 20, 0x1000, 0x8000, 8 << 20, 0x100000
-SMAP_OSFXSR_PAE = 0x200220
+SMAP_OSXSAVE_OSFXSR_PAE = 0x240220
 CONDITIONAL = b"\x75\x00"  # JNZ to the next instruction: what fuses with a branch is run so, too
 BRANCHES = {
     16: ("e80200ebfbc3", "b80010ffe0", "e80200ebfbc20000"),
@@ -37,7 +37,7 @@ BRANCHES = {
 LEAVING = {
     "call_far", "cpuid", "hlt", "int", "int1", "int3", "iret", "jmp_far", "lds", "lss", "ltr", "monitor", "mov_to_cr",
     "mwait", "rdmsr", "rdpmc", "ret_far", "rsm", "syscall", "sysenter", "sysexit", "sysret", "ud0", "ud1", "ud2", "vmcall",
-    "vmmcall", "wrmsr",
+    "vmmcall", "wrmsr", "xsetbv",
 }  # fmt: skip
 """Families that fault here, exit, or return to the run loop: they go on to no next operation."""
 
@@ -50,7 +50,7 @@ def machine(bits: int) -> Any:
         cpu.write(TABLES + 0x1000, struct.pack("<Q", TABLES + 0x2003))
         cpu.write(TABLES + 0x2000, struct.pack("<8Q", *(page << 21 | 0xE3 for page in range(8))))
         cpu.cr3, cpu.efer = TABLES, 0x500
-    cpu.cr4 = SMAP_OSFXSR_PAE
+    cpu.cr4 = SMAP_OSXSAVE_OSFXSR_PAE
     cpu.cr0 = {16: 0x10, 32: 0x11, 64: 0x80000011}[bits]
     cpu.idtr = 0, 0  # an exception ends the run
     for name in ("cs", "ss", "ds", "es", "fs", "gs"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hvmx.exits import ExitReason
-from hvmx.hvm.cpuid import cpuid
+from hvmx.hvm.cpuid import XCR0_BITS, XCR0_X87, cpuid
 from hvmx.hvm.handlers import io_instruction, mmio
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ CR3_LOAD, CR3_STORE, CR8_LOAD, CR8_STORE = 0x10, 0x20, 0x40, 0x80
 MOV_DR, PAUSE, WBINVD, DESCRIPTOR_TABLE = 0x100, 0x200, 0x400, 0x800
 EXTERNAL_INTERRUPT, CPUID = 0x2000, 0x4000
 SHADOW_PAGING, EPT, TASK_SWITCH = 0x8000, 0x10000, 0x20000
+RDRAND, RDSEED = 0x40000, 0x80000
 
 GENERAL_PROTECTION, PAGE_FAULT = 13, 14
 
@@ -61,6 +62,14 @@ def msr_access(vcpu: Vcpu, exit: Exit) -> None:
     """RDMSR and WRMSR: #GP for an MSR that the processor has not."""
     if not vcpu.has_msr(exit.msr):
         vcpu.inject(GENERAL_PROTECTION, 0)
+
+
+def xsetbv(vcpu: Vcpu, exit: Exit) -> None:
+    """XSETBV: the one extended control register is XCR0, which never lets go of the x87 (SDM vol. 1, 13.3)."""
+    if exit.number != 0 or exit.value & ~XCR0_BITS or not exit.value & XCR0_X87:
+        vcpu.inject(GENERAL_PROTECTION, 0)
+    else:
+        vcpu.xcr0 = exit.value
 
 
 def port_io(user_device: int) -> Handler:
@@ -118,6 +127,9 @@ DEFAULT_HANDLERS = {
     ExitReason.EPT_VIOLATION: complete,
     ExitReason.RDTSCP: complete,
     ExitReason.WBINVD: complete,
+    ExitReason.XSETBV: xsetbv,
+    ExitReason.RDRAND: complete,
+    ExitReason.RDSEED: complete,
 }
 
 

@@ -17,6 +17,14 @@ LINEAR_BITS = 48
 CLFLUSH_QUADWORDS = 8
 SUBLEAVES = (7, 0xD)
 """The leaves that look at ECX."""
+XCR0_X87, XCR0_SSE = 1, 2
+XCR0_BITS = XCR0_X87 | XCR0_SSE
+"""The state components that XCR0 can enable (SDM vol. 1, 13.1)."""
+XSAVE_AREA_BYTES = 512 + 64
+"""The legacy region, in which both components are, and the header."""
+CR4_OSXSAVE = 1 << 18
+LEAF_1_OSXSAVE = 1 << 27
+"""In ECX: CR4.OSXSAVE is set."""
 LEAF_2_ONCE = 1
 """EAX of leaf 2: one call tells all, and there are no descriptors of caches."""
 
@@ -44,6 +52,8 @@ def leaf(level: Level, function: int, subleaf: int) -> tuple[int, int, int, int]
             registers["ebx"] = CLFLUSH_QUADWORDS << 8
     elif function == 2:
         registers["eax"] = LEAF_2_ONCE
+    elif function == 0xD and subleaf == 0:
+        return XCR0_BITS, XSAVE_AREA_BYTES, XSAVE_AREA_BYTES, 0
     elif function == EXTENDED:
         registers["eax"] = level.extended_leaf
     elif EXTENDED + 2 <= function <= EXTENDED + 4:
@@ -60,5 +70,7 @@ def _quadruple(text: bytes) -> tuple[int, int, int, int]:
 
 def cpuid(vcpu: Vcpu, exit: object) -> None:
     """The handler of exit reason 10."""
-    answer = leaf(vcpu.level, vcpu.rax & 0xFFFFFFFF, vcpu.rcx & 0xFFFFFFFF)
-    vcpu.rax, vcpu.rbx, vcpu.rcx, vcpu.rdx = answer
+    function = vcpu.rax & 0xFFFFFFFF
+    vcpu.rax, vcpu.rbx, vcpu.rcx, vcpu.rdx = leaf(vcpu.level, function, vcpu.rcx & 0xFFFFFFFF)
+    if function == 1 and vcpu.cr4 & CR4_OSXSAVE:
+        vcpu.rcx |= LEAF_1_OSXSAVE

@@ -55,10 +55,10 @@ volume 2, NOP: from family 6 on), RDPMC, and MSRs that came with that family."""
 
 CR4_BITS = {
     "tsc": 1 << 2, "de": 1 << 3, "pse": 1 << 4, "pae": 1 << 5, "mce": 1 << 6, "pge": 1 << 7, FAMILY_6: 1 << 8,
-    "fxsr": 1 << 9, "sse": 1 << 10, "umip": 1 << 11, "smep": 1 << 20, "smap": 1 << 21,
+    "fxsr": 1 << 9, "sse": 1 << 10, "umip": 1 << 11, "xsave": 1 << 18, "smep": 1 << 20, "smap": 1 << 21,
 }  # fmt: skip
-"""The bits of CR4 that a feature brings: TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, SMEP, SMAP (SDM
-volume 3, section 2.5). The others are reserved."""
+"""The bits of CR4 that a feature brings: TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, OSXSAVE, SMEP, SMAP
+(SDM volume 3, section 2.5). The others are reserved."""
 
 EFER_BITS = {"syscall": 1 << 0, "lm": 1 << 8 | 1 << 10, "nx": 1 << 11}
 """The same of EFER: SCE, LME and LMA, NXE (SDM volume 3, section 2.2.1)."""
@@ -110,7 +110,7 @@ _V2 = _V1 | {
 }  # fmt: skip
 
 UNFINISHED = frozenset({
-    "mmx", "sse3", "ssse3", "sse4.1", "sse4.2", "aes", "pclmulqdq", "rdrand", "rdseed", "xsave", "xsaveopt",
+    "mmx", "sse3", "ssse3", "sse4.1", "sse4.2",
 })  # fmt: skip
 """Features of which instructions are still missing: what there is of them runs, and CPUID does not report them."""
 
@@ -121,7 +121,7 @@ LEVELS = {
         Level("pentium", _PENTIUM, 0x0000052C, 1, 0, 32),
         Level("pentium2", _PENTIUM2, 0x00000652, 2, 0, 36),
         Level("x86-64-v1", _V1, 0x00000F4A, 2, 0x80000008, 40),
-        Level("x86-64-v2", _V2, 0x000206C2, 7, 0x80000008, 40),
+        Level("x86-64-v2", _V2, 0x000206C2, 0xD, 0x80000008, 40),
     )
 }
 """All levels by name, each with all that the one before has. A DX4, a P54C, a Deschutes, a Prescott, a Westmere."""
