@@ -142,6 +142,7 @@ FEATURE_EXCEPTIONS = {
     "wbinvd": ("base", "WBNOINVD is WBINVD with a prefix that is ignored"),
     "lahf": ("lahf", "the first 64-bit processors had it in other modes only (SDM volume 2, LAHF)"),
     "sahf": ("lahf", "as LAHF"),
+    "paddq": ("sse2", "on MMX registers, too, it came with SSE2 (SDM volume 1, section 5.6.3)"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 
+from . import x87_trials
 from .integers import integer
 from .native import FXSAVE_BYTES
 
@@ -51,3 +52,15 @@ def image(rng: random.Random, computes: bool) -> bytes:
     stack = b"".join(rng.randbytes(10) + bytes(6) for _ in range(8))
     vectors = b"".join(vector(rng) for _ in range(16)) if computes else rng.randbytes(16 * 16)
     return (head + stack + vectors).ljust(FXSAVE_BYTES, b"\0")
+
+
+def mmx_image(rng: random.Random) -> bytes:
+    """The same for an instruction on MMX registers: any x87 state, now and then with an exception pending."""
+    x87, sse = x87_trials.image(rng), image(rng, True)
+    registers = b"".join(mmx_vector(rng) + rng.choice((b"\xff\xff", rng.randbytes(2))) + bytes(6) for _ in range(8))
+    return x87[:24] + sse[24:32] + registers + sse[160:]
+
+
+def mmx_vector(rng: random.Random) -> bytes:
+    """8 bytes: floating-point numbers, or integers, among which are the counts of shifts."""
+    return vector(rng)[:8] if rng.random() < 0.5 else struct.pack("<Q", integer(rng))

@@ -88,6 +88,8 @@ class Trial:
         self.fxsave: bytes | None = None
         if row.is_x87 or row.family == "fwait":
             self.fxsave = x87_trials.image(rng)
+        elif row.is_mmx:
+            self.fxsave = sse_trials.mmx_image(rng)
         elif row.family in SSE_CONTROL or row.is_vector:
             self.fxsave = sse_trials.image(rng, row.is_vector)
         if row.family in xsave_trials.FAMILIES and HOST_IS_AMD:  # others may call in use what is initial (SDM vol. 1, 13.6)
@@ -620,6 +622,11 @@ def _table_lookup(trial: Trial) -> None:
     trial.set_offset(RBX, trial.target(1) - trial.base(segment) - (trial.gpr[RAX] & 0xFF), trial.address_bits)
 
 
+def _masked_store(trial: Trial) -> None:
+    segment = DS if trial.override is None or trial.bits == 64 and trial.override < FS else trial.override
+    trial.set_offset(RDI, trial.target(16) - trial.base(segment), trial.address_bits)
+
+
 def _absolute_move(trial: Trial) -> None:
     if not any(operand[0] == "O" for operand in trial.row.operands):
         return
@@ -735,6 +742,7 @@ _FINISH: dict[str, Callable[[Trial], None]] = (
     | _each("mov_to_sreg lar lsl verr verw arpl lldt ltr", _selector_operand)
     | _each("movs cmps stos lods scas ins outs", _string)
     | _each("xlat", _table_lookup)
+    | _each("maskmovq maskmovdqu", _masked_store)
     | _each("mov", _absolute_move)
     | _each("bt bts btr btc", _bit_string)
     | _each("cmpxchg cmpxchg8b cmpxchg16b", _compare_exchange)

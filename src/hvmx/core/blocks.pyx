@@ -8,10 +8,16 @@ from hvmx.core.decode cimport *
 from hvmx.core.fused cimport fused_loop_end, fused_stack, fused_with_jcc
 from hvmx.core.generated.families cimport *
 from hvmx.core.mmu cimport *
+from hvmx.core.mmx cimport mmx_usable
 from hvmx.core.ops cimport *
+from hvmx.core.sse cimport sse_usable
 from hvmx.core.state cimport *
 from hvmx.core.x87 cimport x87_ready, x87_usable
 from hvmx.isa import families, rows
+
+cdef extern from "insn.h" nogil:
+    enum:
+        REG_MMX
 
 cdef enum:
     BLOCK_INSTRUCTIONS = 64
@@ -25,11 +31,11 @@ cdef set CONTINUING = set("""
     crc32 cwd daa das dec div enter idiv imul inc jcc jcxz lahf lea leave lfence lods loop loopnz loopz mfence mov movbe
     movnti movs movsx movsxd movzx mul neg nop not or pop popa popcnt push push_sreg pusha rcl rcr rol ror sahf salc sar
     sbb scas setcc sfence shl shld shr shrd stc std stos sub test xadd xchg xlat xor""".split())
-# x87 families, and those of them that wait: #NM and #MF come before what is wrong with the address of an operand.
+# x87 families, and those of them that wait for what is pending.
 cdef set X87 = {row.family for row in rows() if row.is_x87}
 cdef set X87_WAITING = X87 - {"fnclex", "fndisi", "fneni", "fninit", "fnsave", "fnsetpm", "fnstcw", "fnstenv", "fnstsw"}
 CONTINUING |= X87 - {"fbld", "fbstp", "fldenv", "fnsave", "fnstenv", "frstor"}
-CONTINUING.update({row.family for row in rows() if row.is_vector})
+CONTINUING.update({row.family for row in rows() if row.is_vector or row.is_mmx})
 # Families whose operand besides the explicit one is the stack: `address` chooses the kind of stack.
 cdef set STACK = set("call enter leave pop popa push push_sreg pusha ret".split())
 # The explicit memory operand is only named, never accessed.
@@ -71,8 +77,9 @@ cdef enum:
     KIND_STRING = 8192
     KIND_ROTATE = 16384
     KIND_IMAGE = 32768
+    KIND_MXCSR = 65536
 
-cdef uint16_t kinds[1024]
+cdef uint32_t kinds[1024]
 for _number, _name in enumerate(families()):
     kinds[_number] = (
         KIND_CONTINUES * (_name in CONTINUING) | KIND_STACK * (_name in STACK) | KIND_UNACCESSED * (_name in UNACCESSED)
@@ -82,7 +89,8 @@ for _number, _name in enumerate(families()):
         | KIND_ACCOUNTS * (_name in ACCOUNTS) | KIND_NUMBERED * (_name in NUMBERED)
         | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING)
         | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES)
-        | KIND_IMAGE * (_name in IMAGES))
+        | KIND_IMAGE * (_name in IMAGES)
+        | KIND_MXCSR * (_name in ("ldmxcsr", "stmxcsr")))
 
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
@@ -114,6 +122,7 @@ cdef void guard(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
+# #UD, #NM and #MF come before what is wrong with the address of an operand.
 cdef void guard_x87(Cpu *cpu, Op *op) noexcept nogil:
     if x87_usable(cpu, op):
         run_next(cpu, op)
@@ -121,6 +130,21 @@ cdef void guard_x87(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef void guard_x87_waiting(Cpu *cpu, Op *op) noexcept nogil:
     if x87_ready(cpu, op):
+        run_next(cpu, op)
+
+
+cdef void guard_mmx(Cpu *cpu, Op *op) noexcept nogil:
+    if mmx_usable(cpu, op):
+        run_next(cpu, op)
+
+
+cdef void guard_sse(Cpu *cpu, Op *op) noexcept nogil:
+    if sse_usable(cpu, op):
+        run_next(cpu, op)
+
+
+cdef void guard_sse_and_mmx(Cpu *cpu, Op *op) noexcept nogil:
+    if sse_usable(cpu, op) and mmx_usable(cpu, op):
         run_next(cpu, op)
 
 
@@ -217,10 +241,20 @@ cdef inline bint in_same_page(Cpu *cpu, uint64_t ip, uint64_t target) noexcept n
     return ((ip + base) ^ (target + base)) >> 12 == 0
 
 
+cdef OpFn guard_of_unit(const InsnRow *row, uint32_t kind) noexcept nogil:
+    """What has to come before a look at the memory operand of an x87, MMX or SSE instruction."""
+    if kind & KIND_X87:
+        return guard_x87_waiting if kind & KIND_X87_WAITING else guard_x87
+    if row.reg_source == REG_MMX:
+        return guard_sse_and_mmx if row.flags & ROW_XMM else guard_mmx
+    return guard_sse
+
+
 cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_before) noexcept nogil:
     """Writes the operations of one instruction at `op`; returns the place after them."""
     cdef const InsnRow *row = row_of(insn)
-    cdef uint32_t family = insn.family, form = insn.form, width = insn.opsize, address = ADDRESS_NONE
+    cdef uint32_t bank = FORM_MMX if row.flags & ROW_MMX else 0
+    cdef uint32_t family = insn.family, form = insn.form + bank, width = insn.opsize, address = ADDRESS_NONE
     cdef uint32_t kind = kinds[family]
     cdef uint32_t bytes
     cdef uint64_t target
@@ -246,10 +280,10 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         op.acct = acct_before
         op += 1
 
-    if form == FORM_R_RM and insn.opsize2 < insn.opsize:
-        form = FORM_R_RM8 if insn.opsize2 == 8 else FORM_R_RM16 if insn.opsize2 == 16 else FORM_R_RM32 if insn.opsize2 == 32 else form
+    if insn.form == FORM_R_RM and insn.opsize2 < insn.opsize and insn.opsize2 <= 32:
+        form = bank + (FORM_R_RM8 if insn.opsize2 == 8 else FORM_R_RM16 if insn.opsize2 == 16 else FORM_R_RM32)
         if handler_of(family, form, width, ADDRESS_NONE) == NULL and handler_of(family, form, width, ADDRESS_EA) == NULL:
-            form = FORM_R_RM
+            form = bank + FORM_R_RM
     bytes = (insn.opsize2 if insn.form == FORM_R_RM or insn.form == FORM_R_RM_I else insn.opsize) // 8
 
     if kind & KIND_STACK:
@@ -285,9 +319,9 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
             address_fn = ea_flat64
         elif flat_segment(cpu, insn.segment) and insn.addrsize == 32:
             address_fn = ea_flat32
-        elif kind & KIND_X87:
+        elif kind & (KIND_X87 | KIND_MXCSR) or row.flags & (ROW_XMM | ROW_MMX):
             memset(op, 0, sizeof(Op))
-            op.fn = guard_x87_waiting if kind & KIND_X87_WAITING else guard_x87
+            op.fn = guard_of_unit(row, kind)
             op.len = insn.length
             op.ip = ip
             op.acct = acct_before

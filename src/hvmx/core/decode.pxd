@@ -76,6 +76,8 @@ cdef extern from "insn.h" nogil:
         ROW_MEM_WRITE
         ROW_ALIGNED
         ROW_NO_REX_W
+        ROW_XMM
+        ROW_MMX
 
     ctypedef struct InsnRow:
         uint32_t flags_read

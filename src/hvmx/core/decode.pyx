@@ -44,12 +44,14 @@ cdef extern from "insn.h" nogil:
         RM_OPCODE
         RM_ACCUMULATOR
         RM_ABSOLUTE
+        RM_MMX
         REG_NONE
         REG_GENERAL
         REG_SEGMENT
         REG_CONTROL
         REG_DEBUG
         REG_FIXED
+        REG_MMX
         MOD_MEMORY
         MOD_REGISTER
         OPCODE_MODRM
@@ -369,6 +371,8 @@ cdef int decode(const uint8_t* code, int available, int mode, uint64_t features,
         if not (read_address_16(&cursor, mod, modrm & 7, out) if out.addrsize == 16
                 else read_address(&cursor, mod, modrm & 7, mode, out)):
             return out_of_bytes(available)
+    elif row.rm_source == RM_MMX:
+        out.rm = <uint8_t> (modrm & 7)
     elif row.rm_source != RM_ACCUMULATOR:
         out.rm = <uint8_t> (((opcode if row.rm_source == RM_OPCODE else modrm) & 7) | (8 if out.rex & REX_B else 0))
 
@@ -389,7 +393,7 @@ cdef int decode(const uint8_t* code, int available, int mode, uint64_t features,
     elif row.reg_source == REG_SEGMENT:
         if out.reg > SEG_GS or out.reg == SEG_CS and row.width == WIDTH_16:
             return DECODE_UNDEFINED
-    elif out.rex & REX_R:
+    elif out.rex & REX_R and row.reg_source != REG_MMX:
         out.reg |= 8
     if row.reg_source == REG_CONTROL and not CONTROL_REGISTERS >> out.reg & 1 \
             or row.reg_source == REG_DEBUG and out.reg >= 8:

@@ -60,8 +60,8 @@ typedef struct {
     uint8_t rex;     /* 0 or 0x40-0x4F */
     uint8_t segment; /* of the memory operand, or of the source of a string instruction */
     uint8_t cc;      /* the opcode's low four bits: the condition of Jcc, SETcc, CMOVcc */
-    uint8_t reg;     /* general or XMM (0-15), segment, control or debug register */
-    uint8_t rm;      /* general or XMM register; meaningless if is_mem */
+    uint8_t reg;     /* general or XMM (0-15), MMX (0-7), segment, control or debug register */
+    uint8_t rm;      /* general, XMM or MMX register; meaningless if is_mem */
     uint8_t reg_offset; /* byte offset in the register file of the register in reg; AH-BH are 1, 9, 17, 25 */
     uint8_t rm_offset;
     uint8_t is_mem;
@@ -85,6 +85,8 @@ enum insn_row_flag {
     ROW_MEM_WRITE = 1024,
     ROW_ALIGNED = 2048, /* #GP where the memory operand is not at a multiple of 16: checked when executed */
     ROW_NO_REX_W = 4096,
+    ROW_XMM = 8192,     /* an operand is an XMM register */
+    ROW_MMX = 16384,    /* an operand is an MMX register, or all of them are (EMMS) */
 };
 
 /* Operand types of the table; v, y and z depend on the operand-size attribute. */
@@ -104,8 +106,8 @@ enum insn_immediate {
 };
 
 /* Where a row finds its rm and reg operands. */
-enum insn_rm_source { RM_NONE, RM_MODRM, RM_OPCODE, RM_ACCUMULATOR, RM_ABSOLUTE };
-enum insn_reg_source { REG_NONE, REG_GENERAL, REG_SEGMENT, REG_CONTROL, REG_DEBUG, REG_FIXED };
+enum insn_rm_source { RM_NONE, RM_MODRM, RM_OPCODE, RM_ACCUMULATOR, RM_ABSOLUTE, RM_MMX };
+enum insn_reg_source { REG_NONE, REG_GENERAL, REG_SEGMENT, REG_CONTROL, REG_DEBUG, REG_FIXED, REG_MMX };
 
 enum { MOD_MEMORY = 1, MOD_REGISTER = 2 };
 

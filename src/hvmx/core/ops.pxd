@@ -254,6 +254,7 @@ cdef enum:
     FORM_R_RM16 = 14
     FORM_R_RM32 = 15
     FORM_STACK_M = 13
+    FORM_MMX = 16          # added to any of these where an operand is an MMX register
 
 # `width` in bits; 0 for every width. Raises KeyError for a family that the instruction table does not have.
 cdef int register_handler(str family, uint32_t form, uint32_t width, uint32_t address, OpFn fn) except -1

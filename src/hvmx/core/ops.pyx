@@ -6,7 +6,7 @@ from hvmx.core.state cimport *
 from hvmx.isa import families
 
 cdef enum:
-    FORMS = 16
+    FORMS = 32
     WIDTHS = 4
     ADDRESSES = 8
 

@@ -142,21 +142,24 @@ SSE_TO_INTEGER(cvttsd2si, 64, uint64_t)
         __asm__("movups %[d], %%xmm0\n\tmovups %[s], %%xmm1\n\t" #name " %%xmm1, %%xmm0\n\tmovups %%xmm0, %[d]"       \
                 : [d] "+m"(*(Xmm *)destination) : [s] "m"(*(const Xmm *)source) : "xmm0", "xmm1");                    \
     }
-#define SSE_PLAIN_EACH(prefix, a, b, c) SSE_PLAIN(prefix##a) SSE_PLAIN(prefix##b) SSE_PLAIN(prefix##c)
+/* Those that MMX has too (mmx_host.h): on lanes that know nothing of each other, and on those that do. */
+#define SIMD_LANES(each)                                                                                              \
+    each(pcmpgtb) each(pcmpgtw) each(pcmpgtd) each(pcmpeqb) each(pcmpeqw) each(pcmpeqd)                               \
+    each(psrlw) each(psrld) each(psrlq) each(psllw) each(pslld) each(psllq) each(psraw) each(psrad)                   \
+    each(paddb) each(paddw) each(paddd) each(paddq) each(psubb) each(psubw) each(psubd) each(psubq)                   \
+    each(psubusb) each(psubusw) each(psubsb) each(psubsw) each(paddusb) each(paddusw) each(paddsb) each(paddsw)       \
+    each(pminub) each(pmaxub) each(pminsw) each(pmaxsw) each(pavgb) each(pavgw)                                       \
+    each(pand) each(pandn) each(por) each(pxor)                                                                       \
+    each(pmullw) each(pmulhw) each(pmulhuw) each(pmuludq) each(pmaddwd) each(psadbw)
+#define SIMD_PACKS(each) each(packsswb) each(packuswb) each(packssdw)
 SSE_PLAIN(andps) SSE_PLAIN(andpd) SSE_PLAIN(andnps) SSE_PLAIN(andnpd)
 SSE_PLAIN(orps) SSE_PLAIN(orpd) SSE_PLAIN(xorps) SSE_PLAIN(xorpd)
 SSE_PLAIN(unpcklps) SSE_PLAIN(unpckhps) SSE_PLAIN(unpcklpd) SSE_PLAIN(unpckhpd)
 SSE_PLAIN(movsldup) SSE_PLAIN(movshdup)
-SSE_PLAIN_EACH(punpckl, bw, wd, dq) SSE_PLAIN_EACH(punpckh, bw, wd, dq) SSE_PLAIN(punpcklqdq) SSE_PLAIN(punpckhqdq)
-SSE_PLAIN(packsswb) SSE_PLAIN(packuswb) SSE_PLAIN(packssdw)
-SSE_PLAIN_EACH(pcmpgt, b, w, d) SSE_PLAIN_EACH(pcmpeq, b, w, d)
-SSE_PLAIN_EACH(psrl, w, d, q) SSE_PLAIN_EACH(psll, w, d, q) SSE_PLAIN(psraw) SSE_PLAIN(psrad)
-SSE_PLAIN_EACH(padd, b, w, d) SSE_PLAIN(paddq) SSE_PLAIN_EACH(psub, b, w, d) SSE_PLAIN(psubq)
-SSE_PLAIN(psubusb) SSE_PLAIN(psubusw) SSE_PLAIN(psubsb) SSE_PLAIN(psubsw)
-SSE_PLAIN(paddusb) SSE_PLAIN(paddusw) SSE_PLAIN(paddsb) SSE_PLAIN(paddsw)
-SSE_PLAIN(pminub) SSE_PLAIN(pmaxub) SSE_PLAIN(pminsw) SSE_PLAIN(pmaxsw) SSE_PLAIN(pavgb) SSE_PLAIN(pavgw)
-SSE_PLAIN(pand) SSE_PLAIN(pandn) SSE_PLAIN(por) SSE_PLAIN(pxor)
-SSE_PLAIN(pmullw) SSE_PLAIN(pmulhw) SSE_PLAIN(pmulhuw) SSE_PLAIN(pmuludq) SSE_PLAIN(pmaddwd) SSE_PLAIN(psadbw)
+SSE_PLAIN(punpcklbw) SSE_PLAIN(punpcklwd) SSE_PLAIN(punpckldq) SSE_PLAIN(punpcklqdq)
+SSE_PLAIN(punpckhbw) SSE_PLAIN(punpckhwd) SSE_PLAIN(punpckhdq) SSE_PLAIN(punpckhqdq)
+SIMD_PACKS(SSE_PLAIN)
+SIMD_LANES(SSE_PLAIN)
 
 #define SSE_MASK(name)                                                                                                \
     static inline uint32_t sse_##name(const void *source)                                                             \

@@ -15,7 +15,8 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
 ``operands``
     As in the SDM, volume 2, section A.2: a letter for the addressing method (``A`` far pointer, ``C`` control
     register, ``D`` debug register, ``E`` register or memory, ``F`` flags register, ``G`` general register,
-    ``I`` immediate, ``J`` relative offset, ``M`` memory only, ``O`` memory at an absolute offset, ``R`` register
+    ``I`` immediate, ``J`` relative offset, ``M`` memory only, ``N`` MMX register, ``O`` memory at an absolute offset,
+    ``P`` MMX register of ModRM's reg field, ``Q`` MMX register or memory, ``R`` register
     only, ``S`` segment register, ``U`` XMM register, ``V`` XMM register of ModRM's reg field, ``W`` XMM register or
     memory, ``X`` DS:rSI, ``Y`` ES:rDI) and one for the type (``b w d q dq`` 1 to 16 bytes, ``ss sd ps pd`` scalar and
     packed floating point,
@@ -78,7 +79,7 @@ X87_OPCODES = range(0xD8, 0xE0)
 
 _ROLES = {
     "A": "far", "C": "reg", "D": "reg", "E": "rm", "F": "implied", "G": "reg", "I": "imm", "J": "rel", "M": "rm",
-    "O": "rm", "R": "rm", "S": "reg", "U": "rm", "V": "reg", "W": "rm", "X": "implied", "Y": "implied", "Z": "rm",
+    "N": "rm", "O": "rm", "P": "reg", "Q": "rm", "R": "rm", "S": "reg", "U": "rm", "V": "reg", "W": "rm", "X": "implied", "Y": "implied", "Z": "rm",
 }  # fmt: skip
 
 _FORMS = {
@@ -152,6 +153,11 @@ class Row:
         return any(operand[0] in "UVW" for operand in self.operands)
 
     @property
+    def is_mmx(self) -> bool:
+        """Whether an operand is an MMX register; EMMS is about all of them."""
+        return any(operand[0] in "NPQ" for operand in self.operands) or self.family == "emms"
+
+    @property
     def mod_ignored(self) -> bool:
         """Whether ModRM names a register whatever its mod field: MOV to and from CR and DR (SDM, volume 2)."""
         return any(operand in ("Cy", "Dy") for operand in self.operands)
@@ -159,7 +165,7 @@ class Row:
     @property
     def roles(self) -> tuple[str, ...]:
         """Where each operand is found: ``rm``, ``reg``, ``imm``, ``cl``, ``rel``, ``far``, or ``implied``."""
-        has_rm = any(operand[0] in "EMORUWZ" or operand == "STi" for operand in self.operands)
+        has_rm = any(operand[0] in "EMNOQRUWZ" or operand == "STi" for operand in self.operands)
         has_string = any(operand[0] in "XY" for operand in self.operands)
         roles = []
         for operand in self.operands:
@@ -228,7 +234,7 @@ def _parse(line: str, map_number: int, index: int) -> Row:
         prefix=prefix,
         rex_w=rex_w,
         modrm=modrm,
-        register_only=register_only or re.search(r"\bR[a-z](?!/)|STi|\bU", operands) is not None,
+        register_only=register_only or re.search(r"\bR[a-z](?!/)|STi|\b[NU]", operands) is not None,
         family=family,
         operands=tuple(operands.split(",")) if operands else (),
         memory=memory,

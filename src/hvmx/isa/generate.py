@@ -34,8 +34,10 @@ _ROW_FLAGS = {
     "lock": "LOCK", "d64": "D64", "f64": "F64", "prot": "PROTECTED", "cpl0": "CPL0", "iopl": "IOPL", "b0": "NO_REX_B",
     "w0": "NO_REX_W", "align": "ALIGNED",
 }  # fmt: skip
-_REG_SOURCES = {"G": "GENERAL", "S": "SEGMENT", "C": "CONTROL", "D": "DEBUG", "V": "GENERAL"}
-_RM_SOURCES = {"E": "MODRM", "M": "MODRM", "R": "MODRM", "U": "MODRM", "W": "MODRM", "Z": "OPCODE", "O": "ABSOLUTE"}
+_REG_SOURCES = {"G": "GENERAL", "S": "SEGMENT", "C": "CONTROL", "D": "DEBUG", "P": "MMX", "V": "GENERAL"}
+_RM_SOURCES = {
+    "E": "MODRM", "M": "MODRM", "N": "MMX", "O": "ABSOLUTE", "Q": "MMX", "R": "MODRM", "U": "MODRM", "W": "MODRM", "Z": "OPCODE",
+}  # fmt: skip
 
 
 def constant(kind: str, name: str) -> str:
@@ -68,6 +70,7 @@ def _row(row: Row) -> str:
     mods = "MOD_MEMORY" if row.memory_only else "MOD_REGISTER" if row.register_only else "MOD_MEMORY | MOD_REGISTER"
     flags = [f"ROW_{name}" for attribute, name in _ROW_FLAGS.items() if attribute in row.attributes]
     flags += ["ROW_REX_W"] * row.rex_w + ["ROW_SIZED_COST"] * (row.cost_class in SIZED_CLASSES)
+    flags += ["ROW_XMM"] * row.is_vector + ["ROW_MMX"] * row.is_mmx
     flags += ["ROW_MEM_READ"] * ("r" in row.memory) + ["ROW_MEM_WRITE"] * ("w" in row.memory)
     if rm is None:
         rm_source = "NONE"

@@ -110,7 +110,7 @@ _V2 = _V1 | {
 }  # fmt: skip
 
 UNFINISHED = frozenset({
-    "mmx", "sse3", "ssse3", "sse4.1", "sse4.2",
+    "sse3", "ssse3", "sse4.1", "sse4.2",
 })  # fmt: skip
 """Features of which instructions are still missing: what there is of them runs, and CPUID does not report them."""
 

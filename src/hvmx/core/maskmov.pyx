@@ -1,0 +1,45 @@
+# cython: language_level=3
+"""MASKMOVQ and MASKMOVDQU: the bytes of a register that a mask chooses, to memory at DS:rDI."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from hvmx.core.decode cimport FORM_R_RM
+from hvmx.core.mmu cimport *
+from hvmx.core.mmx cimport mm, mmx_usable, to_mmx
+from hvmx.core.ops cimport *
+from hvmx.core.sse cimport sse_usable, xmm
+from hvmx.core.state cimport *
+
+
+cdef bint store_chosen(Cpu *cpu, Op *op, const uint8_t *value, const uint8_t *mask, uint32_t size) noexcept nogil:
+    """All bytes have to be writable, whatever the mask. False on a fault."""
+    cdef uint64_t at = cpu.r[REG_RDI]
+    cdef uint32_t index
+    if op.x >> 2 & 3 == 1:
+        at = <uint16_t>at
+    elif op.x >> 2 & 3 == 2:
+        at = <uint32_t>at
+    at = linear(cpu, op, op.seg, at, size, True)
+    if cpu.fault or not probe_write(cpu, op, at, size):
+        return False
+    for index in range(size):
+        if mask[index] & 0x80:
+            store8(cpu, op, at + index, value[index])
+            if cpu.fault:
+                return False
+    return True
+
+
+cdef void maskmovq(Cpu *cpu, Op *op) noexcept nogil:
+    if mmx_usable(cpu, op):
+        to_mmx(cpu)  # before a fault of the store, too
+        if store_chosen(cpu, op, <uint8_t *>mm(cpu, op.d), <uint8_t *>mm(cpu, op.s), 8):
+            run_next(cpu, op)
+
+
+cdef void maskmovdqu(Cpu *cpu, Op *op) noexcept nogil:
+    if sse_usable(cpu, op) and store_chosen(cpu, op, <uint8_t *>xmm(cpu, op.d), <uint8_t *>xmm(cpu, op.s), 16):
+        run_next(cpu, op)
+
+
+register_handler("maskmovq", FORM_MMX + FORM_R_RM, 0, ADDRESS_NONE, maskmovq)
+register_handler("maskmovdqu", FORM_R_RM, 0, ADDRESS_NONE, maskmovdqu)
