@@ -146,6 +146,7 @@ class Machine:
                 on_interrupt=self.cpu.set_interrupt,
                 on_reset=self._reset,
                 on_a20=self._set_a20,
+                on_ignore_error=self.cpu.ignore_numeric_error,
                 on_shutdown=lambda value: self.request_stop(Stop(StopKind.DEBUG_EXIT, value)),
                 debug_exit=debug_exit,
                 debugcon=debugcon,

@@ -93,3 +93,76 @@ def test_guest_leaves_the_control_word_of_the_host_alone() -> None:
     cpu.write(DATA_BASE + 0x210, b"\x7f\x0c")  # single precision, towards zero
     step(cpu, 4)
     assert (np.longdouble(1) / np.longdouble(3)).tobytes()[:10] == third.tobytes()[:10]
+
+
+class ErrorWire:
+    """A board on which FERR# is an interrupt of its own."""
+
+    def __init__(self, cpu: Any) -> None:
+        self.cpu, self.errors = cpu, 0
+
+    def numeric_error(self) -> None:
+        self.errors += 1
+        self.cpu.set_interrupt(True)
+
+    def acknowledge_interrupt(self) -> int:
+        self.cpu.set_interrupt(False)
+        return 0x75
+
+
+INTERRUPT_FLAG, ZERO_DIVIDE, SUMMARY = 1 << 9, 0x04, 0x80
+FNCLEX, IRET, UNMASKED_AT = "dbe2", "cf", "d92e8002"
+
+
+def failing_division(handler: str, rest: str, flags: int = INTERRUPT_FLAG) -> Any:
+    """1.0 divided by 0.0, unmasked, with CR0.NE clear; then WAIT and the rest; the handler of the error's interrupt."""
+    cpu = machine(FNINIT + UNMASKED_AT + FLD_M32 + FDIV_M32 + FWAIT + rest)
+    cpu.write(DATA_BASE + 0x280, struct.pack("<H", 0x37F & ~ZERO_DIVIDE))
+    cpu.write(4 * 0x75, struct.pack("<HH", HANDLER, 0))
+    cpu.write(HANDLER, bytes.fromhex(handler))
+    cpu.cr0 = ET
+    cpu.rflags |= flags
+    cpu.set_handler(7, lambda vcpu, exit: None)
+    cpu.board = ErrorWire(cpu)
+    return cpu
+
+
+WAIT_AT = CODE + 2 + 4 + 4 + 4
+
+
+def test_without_ne_the_next_instruction_waits_for_the_interrupt_that_ferr_brings() -> None:
+    cpu = failing_division(HLT, HLT)
+    cpu.run(cycles=10_000)
+    assert cpu.board.errors == 1
+    assert cpu.rip == HANDLER + 1
+    assert struct.unpack("<H", cpu.read(cpu.rsp, 2)) == (WAIT_AT,), "the interrupt returns to the instruction that waits"
+
+
+def test_a_handler_that_clears_the_error_lets_the_instruction_go_on() -> None:
+    cpu = failing_division(FNCLEX + IRET, HLT)
+    cpu.run(cycles=10_000)
+    assert (cpu.rip, cpu.board.errors, cpu.fsw & SUMMARY) == (WAIT_AT + 2, 1, 0)
+
+
+def test_ignne_lets_x87_instructions_go_on_until_the_next_error() -> None:
+    out_f0 = "e6f0"
+    cpu = failing_division(out_f0 + IRET, FWAIT + FNCLEX + FDIV_M32 + FWAIT + HLT)
+    statuses = []
+
+    def ignore(vcpu: Any, exit: Any) -> None:
+        statuses.append(vcpu.fsw & SUMMARY)
+        vcpu.ignore_numeric_error()
+
+    cpu.io_bitmap[:] = 0xFF
+    cpu.set_handler(30, ignore)
+    cpu.run(cycles=10_000)
+    assert statuses == [SUMMARY] * 2, "once for each division, not for the WAIT after the first"
+    assert cpu.board.errors == 2
+    assert cpu.fsw & SUMMARY and cpu.rip == WAIT_AT + 2 + 2 + 4 + 2
+
+
+def test_with_interrupts_off_it_waits_for_good() -> None:
+    cpu = failing_division(HLT, HLT, flags=0)
+    halted = 2
+    assert cpu.run(cycles=10_000) == halted
+    assert (cpu.rip, cpu.board.errors) == (WAIT_AT, 1)

@@ -49,6 +49,7 @@ class Rig:
         self.a20: list[bool] = []
         self.resets = 0
         self.shutdowns: list[int] = []
+        self.ignored_errors = 0
         console: tuple[int, Sink] | None = None if debugcon is None else (debugcon, self.debugged.extend)
         self.board = Board(
             self.clock,
@@ -58,6 +59,7 @@ class Rig:
             on_reset=self._reset,
             on_a20=self.a20.append,
             on_shutdown=self.shutdowns.append,
+            on_ignore_error=self._ignore_error,
             debug_exit=debug_exit,
             debugcon=console,
             **({} if epoch is None else {"epoch": epoch}),
@@ -65,6 +67,9 @@ class Rig:
 
     def _reset(self) -> None:
         self.resets += 1
+
+    def _ignore_error(self) -> None:
+        self.ignored_errors += 1
 
     def out(self, port: int, *values: int) -> None:
         """Write bytes to a port, one after the other."""

@@ -43,6 +43,20 @@ cdef void no_operation(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
+cdef bint meet_exception(Cpu *cpu, Op *op) noexcept nogil:
+    if cpu.cr0 & CR0_NE:
+        fault(cpu, op, VEC_MF, 0)
+        return True
+    if cpu.ignne:
+        return False
+    # The way of MS-DOS systems (SDM vol. 1, D.2): outside, FERR# becomes IRQ 13.
+    rewind(cpu, op)
+    cpu.halted = 1
+    if cpu.on_ferr(cpu) != 0:
+        cpu.fault = FAULT_ABORT
+    return True
+
+
 cdef void fwait(Cpu *cpu, Op *op) noexcept nogil:
     if cpu.cr0 & (CR0_MP | CR0_TS) == (CR0_MP | CR0_TS):
         fault(cpu, op, VEC_NM, 0)

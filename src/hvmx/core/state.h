@@ -247,6 +247,7 @@ struct Cpu {
     uint32_t window;               /* an interrupt has waited for the interrupt window */
     uint32_t vectoring;            /* IDT-vectoring information: the event whose delivery a handler broke off */
     uint8_t nmi;                   /* NMI_* */
+    uint8_t ignne;                 /* IGNNE#: x87 instructions go on in spite of an unmasked exception */
 
     /* MSRs */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable;
@@ -293,6 +294,7 @@ struct Cpu {
     int (*on_deadline)(Cpu *);     /* devices: do what is due and set Cpu.deadline; nonzero: leave run() */
     int (*acknowledge)(Cpu *);     /* the interrupt controller's vector, or -1 for none (spurious) */
     int (*on_idle)(Cpu *);         /* halted and nothing due: 0 when there may be something to wake it after all */
+    int (*on_ferr)(Cpu *);                 /* an unmasked x87 exception, with CR0.NE clear */
     int (*on_poll)(Cpu *);         /* now and then in host time: signals and limits; nonzero: leave run() */
     int (*vmexit)(Cpu *);          /* takes Cpu.exit to its handler; nonzero: the instruction is to be aborted */
     uint32_t controls;             /* CTL_* */

@@ -301,7 +301,7 @@ cdef extern from "state.h" nogil:
         uint64_t slice_end
         int64_t tsc_offset
         uint32_t stop, stop_request, stepping, window, vectoring
-        uint8_t nmi
+        uint8_t nmi, ignne
         uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable
         uint64_t sysenter_cs, sysenter_esp, sysenter_eip
         uint64_t mtrr_def_type
@@ -341,6 +341,7 @@ cdef extern from "state.h" nogil:
         int (*on_deadline)(Cpu *) noexcept nogil
         int (*acknowledge)(Cpu *) noexcept nogil
         int (*on_idle)(Cpu *) noexcept nogil
+        int (*on_ferr)(Cpu *) noexcept nogil
         int (*on_poll)(Cpu *) noexcept nogil
         int (*vmexit)(Cpu *) noexcept nogil
         uint32_t controls

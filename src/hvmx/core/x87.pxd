@@ -6,6 +6,7 @@ is 3 when it is empty and 0 otherwise; which kind of value it holds is found whe
 """
 from libc.stdint cimport uint16_t, uint32_t
 
+from hvmx.core.fpu cimport meet_exception
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 
@@ -48,11 +49,8 @@ cdef inline bint x87_usable(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef inline bint exception_pending(Cpu *cpu, Op *op) noexcept nogil:
-    """Has an earlier instruction left an unmasked exception, and #MF is raised now?"""
-    if UNLIKELY(cpu.fsw & FSW_ES) and cpu.cr0 & CR0_NE:
-        fault(cpu, op, VEC_MF, 0)
-        return True
-    return False
+    """Has an earlier instruction left an unmasked exception, and this one does not happen for it?"""
+    return UNLIKELY(cpu.fsw & FSW_ES) and meet_exception(cpu, op)
 
 
 cdef inline bint x87_ready(Cpu *cpu, Op *op) noexcept nogil:
@@ -120,6 +118,8 @@ cdef inline uint32_t unmasked(Cpu *cpu, uint32_t status) noexcept nogil:
 cdef inline void update_summary(Cpu *cpu) noexcept nogil:
     """ES, and B with it: whether an exception is unmasked."""
     if UNLIKELY(unmasked(cpu, cpu.fsw)):
+        if not cpu.fsw & FSW_ES:
+            cpu.ignne = 0
         cpu.fsw |= FSW_ES | FSW_B
     else:
         cpu.fsw &= <uint16_t>~(FSW_ES | FSW_B)
@@ -129,6 +129,8 @@ cdef inline void set_status(Cpu *cpu, uint32_t status, uint32_t codes) noexcept 
     """Exceptions and stack fault are added, C1 and the `codes` replaced by those of `status`."""
     cdef uint32_t fsw = cpu.fsw & ~(FSW_C1 | codes) | status & (FSW_FLAGS | FSW_SF | FSW_C1 | codes)
     if UNLIKELY(unmasked(cpu, fsw)):
+        if not fsw & FSW_ES:
+            cpu.ignne = 0
         fsw |= FSW_ES | FSW_B
     cpu.fsw = <uint16_t>fsw
 

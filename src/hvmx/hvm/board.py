@@ -13,6 +13,7 @@ from hvmx.hvm.debug_exit import DebugExit
 from hvmx.hvm.device import Clock, Device, Saved, Sink
 from hvmx.hvm.i8042 import I8042
 from hvmx.hvm.input_log import InputLog
+from hvmx.hvm.numeric_error import NumericError
 from hvmx.hvm.pic import PicPair
 from hvmx.hvm.pit import Pit
 from hvmx.hvm.port61 import Port61
@@ -28,11 +29,11 @@ class Board(Saved):
 
     `on_interrupt` gets the level of the line to the processor, `on_a20` whether address line 20 is let
     through; both are called on change, after a reset and after a load. `on_reset` asks for a machine reset,
-    `on_shutdown` hands over what the guest wrote to the debug-exit port: they are called within the guest's
+    `on_ignore_error` lets the x87 go on in spite of its error, `on_shutdown` hands over what the guest wrote to the debug-exit port: they are called within the guest's
     access, so they should only note it.
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("pic", "pit", "serial", "cmos", "i8042", "port61", "port92")
+    FIELDS: ClassVar[tuple[str, ...]] = ("pic", "pit", "serial", "cmos", "i8042", "port61", "port92", "numeric")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Board(Saved):
         on_reset: Callable[[], None],
         on_a20: Callable[[bool], None],
         on_shutdown: Callable[[int], None],
+        on_ignore_error: Callable[[], None],
         debug_exit: int | None = None,
         debugcon: tuple[int, Sink] | None = None,
         epoch: int = EPOCH,
@@ -60,6 +62,7 @@ class Board(Saved):
         self.i8042 = I8042(self.pic.line(1), self.pic.line(12), self._a20_changed, on_reset)
         self.port61 = Port61(self.pit)
         self.port92 = Port92(self._a20_changed, on_reset)
+        self.numeric = NumericError(self.pic.line(13), on_ignore_error)
         self.input = InputLog(clock, self.serial.receive)
         self._a20 = True
 
@@ -72,6 +75,7 @@ class Board(Saved):
         self.ports.add(0x61, 1, self.port61, "port 0x61")
         self.ports.add(0x70, 2, self.cmos, "real-time clock and CMOS memory")
         self.ports.add(0x92, 1, self.port92, "port 0x92")
+        self.ports.add(0xF0, 1, self.numeric, "x87 error")
         self.ports.add(0x3F8, 8, self.serial, "serial port")
         if debug_exit is not None:
             self.ports.add(debug_exit, debug_exit_port.LENGTH, DebugExit(on_shutdown), "debug-exit port")
@@ -91,7 +95,7 @@ class Board(Saved):
 
     def _devices(self) -> tuple[Device, ...]:
         # The interrupt controllers come last: a reset then finds its inputs at rest.
-        return (self.pit, self.serial, self.cmos, self.i8042, self.port61, self.port92, self.pic)
+        return (self.pit, self.serial, self.cmos, self.i8042, self.port61, self.port92, self.numeric, self.pic)
 
     def next_event(self) -> int | None:
         """The absolute guest cycle at which `advance` next has something to do, or None."""
@@ -107,6 +111,10 @@ class Board(Saved):
             self.input.advance(due)
             for device in (self.pit, self.serial, self.cmos):
                 device.advance(due)
+
+    def numeric_error(self) -> None:
+        """The processor's FERR# wire is active."""
+        self.numeric.error()
 
     def acknowledge_interrupt(self) -> int:
         """The processor takes the interrupt: its vector."""
