@@ -52,6 +52,7 @@ def machine(bits: int) -> Any:
         cpu.cr3, cpu.efer = TABLES, 0x500
     cpu.cr4 = SMAP_OSXSAVE_OSFXSR_PAE
     cpu.cr0 = {16: 0x10, 32: 0x11, 64: 0x80000011}[bits]
+    cpu.fcw = 0x37F  # no x87 exception is met
     cpu.idtr = 0, 0  # an exception ends the run
     for name in ("cs", "ss", "ds", "es", "fs", "gs"):
         code = name == "cs"
