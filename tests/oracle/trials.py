@@ -752,7 +752,7 @@ _FINISH: dict[str, Callable[[Trial], None]] = (
     | _each("enter leave", _frame)
     | _each("int", _interrupt)
     | _each("pcmpestri pcmpestrm pcmpestri64 pcmpestrm64 pcmpistri pcmpistrm", _string_comparison)
-    | _each("ptest pcmpeqq pcmpgtq phminposuw psignb psignw psignd", _alike)
+    | _each("ptest pcmpeqq pcmpgtq phminposuw", _alike)
 )
 _USES_STACK = frozenset(["push", "pop", "call", "call_far", "push_sreg", "pop_sreg"])
 _ALIGNED = frozenset(("cmpxchg16b", "fxsave", "fxrstor")) | xsave_trials.FAMILIES

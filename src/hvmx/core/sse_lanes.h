@@ -85,6 +85,20 @@ LANES_EACH(pabsw, sw, b.sw[i] < 0 ? -b.sw[i] : b.sw[i])
 LANES_EACH(pabsd, sd, b.sd[i] < 0 ? -b.sd[i] : b.sd[i])
 LANES_EACH(pmulhrsw, sw, ((a.sw[i] * b.sw[i] >> 14) + 1) >> 1)
 
+/* The same on MMX registers. */
+#define LANES_MMX(name)                                                                                               \
+    static __attribute__((noinline, unused)) void mmx_##name(void *destination, const void *source)                   \
+    {                                                                                                                 \
+        Lanes a = { { 0 } }, b = { { 0 } };                                                                           \
+        memcpy(&a, destination, 8);                                                                                   \
+        memcpy(&b, source, 8);                                                                                        \
+        a = lanes_##name(a, b, 8);                                                                                    \
+        memcpy(destination, &a, 8);                                                                                   \
+    }
+LANES_MMX(pshufb) LANES_MMX(pmaddubsw) LANES_MMX(pmulhrsw)
+LANES_MMX(phaddw) LANES_MMX(phaddd) LANES_MMX(phaddsw) LANES_MMX(phsubw) LANES_MMX(phsubd) LANES_MMX(phsubsw)
+LANES_MMX(psignb) LANES_MMX(psignw) LANES_MMX(psignd) LANES_MMX(pabsb) LANES_MMX(pabsw) LANES_MMX(pabsd)
+
 /* SSE4.1 and SSE4.2 */
 LANES_EACH(pminsb, sb, LANES_LESSER(sb))
 LANES_EACH(pminsd, sd, LANES_LESSER(sd))
@@ -167,6 +181,13 @@ LANES_ORDERED(palignr)
     memcpy(wide, source, 16);
     memcpy(wide + 16, destination, 16);
     memcpy(destination, wide + (order < 32 ? order : 32), 16);
+}
+
+static inline uint64_t mmx_palignr(uint64_t high, uint64_t low, uint32_t order)
+{
+    if (order >= 8)
+        return order < 16 ? high >> 8 * (order - 8) : 0;
+    return order ? high << 8 * (8 - order) | low >> 8 * order : low;
 }
 
 /* Distances of four bytes of the source from each four adjacent ones of the destination. */
