@@ -7,21 +7,25 @@
 #ifndef HVMX_SSE_LANES_H
 #define HVMX_SSE_LANES_H
 
+#include <emmintrin.h>
 #include <stdint.h>
 #include <string.h>
 
+/* Whole vectors compute as the compiler does that best with SSE2; a comparison gives ones in the lanes where it holds. */
 typedef union {
-    uint8_t ub[16];
-    int8_t sb[16];
-    uint16_t uw[8];
-    int16_t sw[8];
-    uint32_t ud[4];
-    int32_t sd[4];
-    uint64_t uq[2];
-    int64_t sq[2];
+    uint8_t ub __attribute__((vector_size(16)));
+    int8_t sb __attribute__((vector_size(16)));
+    uint16_t uw __attribute__((vector_size(16)));
+    int16_t sw __attribute__((vector_size(16)));
+    uint32_t ud __attribute__((vector_size(16)));
+    int32_t sd __attribute__((vector_size(16)));
+    uint64_t uq __attribute__((vector_size(16)));
+    int64_t sq __attribute__((vector_size(16)));
 } Lanes;
 
 #define LANES_OF(lane, bytes) ((int)((bytes) / sizeof(((Lanes *)0)->lane[0])))
+#define LANES_WHERE(lane, condition, yes, no)                                                                         \
+    (((yes) & (__typeof__(a.lane))(condition)) | ((no) & ~(__typeof__(a.lane))(condition)))
 
 /* A function of the destination `a` and the source `b`, both of `bytes`, to `to`. */
 #define LANES_BODY(name)                                                                                              \
@@ -35,6 +39,14 @@ typedef union {
         a = lanes_##name(a, b, 16);                                                                                   \
         memcpy(destination, &a, 16);                                                                                  \
     }
+
+/* All lanes at once. */
+#define LANES_ALL(name, lane, result)                                                                                 \
+    LANES_BODY(name)                                                                                                  \
+    {                                                                                                                 \
+        return (Lanes){ .lane = (result) };                                                                           \
+    }                                                                                                                 \
+    LANES_XMM(name)
 
 /* Each lane from the lanes at its place. */
 #define LANES_EACH(name, lane, result)                                                                                \
@@ -63,26 +75,45 @@ typedef union {
     LANES_XMM(name)
 
 #define LANES_SATURATED(value) ((value) > 32767 ? 32767 : (value) < -32768 ? -32768 : (value))
-#define LANES_SIGNED(lane) (b.lane[i] < 0 ? -a.lane[i] : b.lane[i] ? a.lane[i] : 0)
-#define LANES_LESSER(lane) (a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i])
-#define LANES_GREATER(lane) (a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i])
+#define LANES_SIGNED(lane) (LANES_WHERE(lane, b.lane < 0, -a.lane, a.lane) & (b.lane != 0))
+#define LANES_ABSOLUTE(lane) LANES_WHERE(lane, b.lane < 0, -b.lane, b.lane)
+#define LANES_LESSER(lane) LANES_WHERE(lane, a.lane < b.lane, a.lane, b.lane)
+#define LANES_GREATER(lane) LANES_WHERE(lane, a.lane > b.lane, a.lane, b.lane)
 
 /* SSSE3 */
-LANES_EACH(pshufb, ub, b.ub[i] & 0x80 ? 0 : a.ub[b.ub[i] & (bytes - 1)])
+
+/* Eight bytes of a shuffle, gathered in a general register: stored one by one they would not forward to a wide load. */
+static inline __attribute__((always_inline)) uint64_t lanes_shuffled(const uint8_t *from, uint64_t order, int bytes)
+{
+    uint64_t to = 0;
+#pragma GCC unroll 8
+    for (int i = 0; i < 64; i += 8)
+        to |= (uint64_t)(order >> i & 0x80 ? 0 : from[order >> i & (bytes - 1)]) << i;
+    return to;
+}
+
+LANES_BODY(pshufb)
+{
+    return (Lanes){ .uq = { lanes_shuffled((const uint8_t *)&a, b.uq[0], bytes),
+                            lanes_shuffled((const uint8_t *)&a, b.uq[1], bytes) } };
+}
+LANES_XMM(pshufb)
+
 LANES_PAIRS(phaddw, uw, x + y)
 LANES_PAIRS(phaddd, ud, x + y)
 LANES_PAIRS(phaddsw, sw, LANES_SATURATED(x + y))
 LANES_PAIRS(phsubw, uw, x - y)
 LANES_PAIRS(phsubd, ud, x - y)
 LANES_PAIRS(phsubsw, sw, LANES_SATURATED(x - y))
-LANES_EACH(pmaddubsw, sw,
-           LANES_SATURATED(a.ub[2 * i] * b.sb[2 * i] + a.ub[2 * i + 1] * b.sb[2 * i + 1]))
-LANES_EACH(psignb, sb, LANES_SIGNED(sb))
-LANES_EACH(psignw, sw, LANES_SIGNED(sw))
-LANES_EACH(psignd, sd, LANES_SIGNED(sd))
-LANES_EACH(pabsb, sb, b.sb[i] < 0 ? -b.sb[i] : b.sb[i])
-LANES_EACH(pabsw, sw, b.sw[i] < 0 ? -b.sw[i] : b.sw[i])
-LANES_EACH(pabsd, sd, b.sd[i] < 0 ? -b.sd[i] : b.sd[i])
+/* Unsigned bytes of the destination times signed ones of the source: a product fits into a word, a sum of two does not. */
+LANES_ALL(pmaddubsw, sw, (__typeof__(a.sw))_mm_adds_epi16((__m128i)((a.sw & 0xff) * (b.sw << 8 >> 8)),
+                                                          (__m128i)((__typeof__(a.sw))(a.uw >> 8) * (b.sw >> 8))))
+LANES_ALL(psignb, sb, LANES_SIGNED(sb))
+LANES_ALL(psignw, sw, LANES_SIGNED(sw))
+LANES_ALL(psignd, sd, LANES_SIGNED(sd))
+LANES_ALL(pabsb, sb, LANES_ABSOLUTE(sb))
+LANES_ALL(pabsw, sw, LANES_ABSOLUTE(sw))
+LANES_ALL(pabsd, sd, LANES_ABSOLUTE(sd))
 LANES_EACH(pmulhrsw, sw, ((a.sw[i] * b.sw[i] >> 14) + 1) >> 1)
 
 /* The same on MMX registers. */
@@ -100,18 +131,18 @@ LANES_MMX(phaddw) LANES_MMX(phaddd) LANES_MMX(phaddsw) LANES_MMX(phsubw) LANES_M
 LANES_MMX(psignb) LANES_MMX(psignw) LANES_MMX(psignd) LANES_MMX(pabsb) LANES_MMX(pabsw) LANES_MMX(pabsd)
 
 /* SSE4.1 and SSE4.2 */
-LANES_EACH(pminsb, sb, LANES_LESSER(sb))
-LANES_EACH(pminsd, sd, LANES_LESSER(sd))
-LANES_EACH(pminuw, uw, LANES_LESSER(uw))
-LANES_EACH(pminud, ud, LANES_LESSER(ud))
-LANES_EACH(pmaxsb, sb, LANES_GREATER(sb))
-LANES_EACH(pmaxsd, sd, LANES_GREATER(sd))
-LANES_EACH(pmaxuw, uw, LANES_GREATER(uw))
-LANES_EACH(pmaxud, ud, LANES_GREATER(ud))
-LANES_EACH(pmulld, ud, a.ud[i] * b.ud[i])
+LANES_ALL(pminsb, sb, LANES_LESSER(sb))
+LANES_ALL(pminsd, sd, LANES_LESSER(sd))
+LANES_ALL(pminuw, uw, LANES_LESSER(uw))
+LANES_ALL(pminud, ud, LANES_LESSER(ud))
+LANES_ALL(pmaxsb, sb, LANES_GREATER(sb))
+LANES_ALL(pmaxsd, sd, LANES_GREATER(sd))
+LANES_ALL(pmaxuw, uw, LANES_GREATER(uw))
+LANES_ALL(pmaxud, ud, LANES_GREATER(ud))
+LANES_ALL(pmulld, ud, a.ud * b.ud)
 LANES_EACH(pmuldq, sq, (int64_t)a.sd[2 * i] * b.sd[2 * i])
-LANES_EACH(pcmpeqq, sq, -(a.sq[i] == b.sq[i]))
-LANES_EACH(pcmpgtq, sq, -(a.sq[i] > b.sq[i]))
+LANES_ALL(pcmpeqq, sq, a.sq == b.sq)
+LANES_ALL(pcmpgtq, sq, a.sq > b.sq)
 
 static inline int32_t lanes_unsigned_word(int32_t value)
 {
@@ -159,35 +190,36 @@ LANES_EXTENDED(pmovzxdq, ud, uq)
 #define LANES_ORDERED(name)                                                                                           \
     static __attribute__((noinline, unused)) void sse_##name(void *destination, const void *source, uint32_t order)
 
-#define LANES_BLENDED(name, lane)                                                                                     \
+#define LANES_BLENDED(name, lane, ...)                                                                                \
     LANES_ORDERED(name)                                                                                               \
     {                                                                                                                 \
         Lanes a, b;                                                                                                   \
+        const __typeof__(a.lane) bits = { __VA_ARGS__ };                                                              \
         memcpy(&a, destination, 16);                                                                                  \
         memcpy(&b, source, 16);                                                                                       \
-        for (int i = 0; i < LANES_OF(lane, 16); i++)                                                                  \
-            if (order >> i & 1)                                                                                       \
-                a.lane[i] = b.lane[i];                                                                                \
+        a.lane = LANES_WHERE(lane, (bits & (__typeof__(a.lane[0]))order) != 0, b.lane, a.lane);                       \
         memcpy(destination, &a, 16);                                                                                  \
     }
-LANES_BLENDED(blendps, ud)
-LANES_BLENDED(blendpd, uq)
-LANES_BLENDED(pblendw, uw)
+LANES_BLENDED(blendps, ud, 1, 2, 4, 8)
+LANES_BLENDED(blendpd, uq, 1, 2)
+LANES_BLENDED(pblendw, uw, 1, 2, 4, 8, 16, 32, 64, 128)
 
-/* Bytes from `order` on of source and destination together, zeros beyond them. */
-LANES_ORDERED(palignr)
-{
-    uint8_t wide[48] = { 0 };
-    memcpy(wide, source, 16);
-    memcpy(wide + 16, destination, 16);
-    memcpy(destination, wide + (order < 32 ? order : 32), 16);
-}
-
+/* Bytes from `order` on of the destination above the source, zeros beyond them. */
 static inline uint64_t mmx_palignr(uint64_t high, uint64_t low, uint32_t order)
 {
     if (order >= 8)
         return order < 16 ? high >> 8 * (order - 8) : 0;
     return order ? high << 8 * (8 - order) | low >> 8 * order : low;
+}
+
+LANES_ORDERED(palignr)
+{
+    uint64_t from[7] = { 0 };
+    memcpy(from, source, 16);
+    memcpy(from + 2, destination, 16);
+    const uint64_t *low = from + (order < 32 ? order / 8 : 4);
+    Lanes to = { .uq = { mmx_palignr(low[1], low[0], order & 7), mmx_palignr(low[2], low[1], order & 7) } };
+    memcpy(destination, &to, 16);
 }
 
 /* Distances of four bytes of the source from each four adjacent ones of the destination. */
@@ -196,7 +228,7 @@ LANES_ORDERED(mpsadbw)
     Lanes a, b, to = { { 0 } };
     memcpy(&a, destination, 16);
     memcpy(&b, source, 16);
-    const uint8_t *from = a.ub + 4 * (order >> 2 & 1), *four = b.ub + 4 * (order & 3);
+    const uint8_t *from = (const uint8_t *)&a + 4 * (order >> 2 & 1), *four = (const uint8_t *)&b + 4 * (order & 3);
     for (int i = 0; i < 8; i++)
         for (int j = 0; j < 4; j++)
             to.uw[i] += from[i + j] < four[j] ? four[j] - from[i + j] : from[i + j] - four[j];
@@ -211,9 +243,7 @@ LANES_ORDERED(mpsadbw)
         memcpy(&a, destination, 16);                                                                                  \
         memcpy(&b, source, 16);                                                                                       \
         memcpy(&chosen, mask, 16);                                                                                    \
-        for (int i = 0; i < LANES_OF(lane, 16); i++)                                                                  \
-            if (chosen.lane[i] < 0)                                                                                   \
-                a.lane[i] = b.lane[i];                                                                                \
+        a.lane = LANES_WHERE(lane, chosen.lane < 0, b.lane, a.lane);                                                  \
         memcpy(destination, &a, 16);                                                                                  \
     }
 LANES_CHOSEN(pblendvb, sb)
