@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -36,6 +37,8 @@ CRASH = bytes.fromhex("bc 00 70 00 00 31 ed 55 55 0f 01 1c 24 e8 00 00 00 00 55 
 CRASH_AT, CRASH_RETURN = ORIGIN + 21, ORIGIN + 18
 # wait for LSR.DR of COM1, read, write, until it was a q; cli; hlt
 ECHO = bytes.fromhex("66 ba fd 03 ec a8 01 74 f7 66 ba f8 03 ec ee 3c 71 75 ed fa f4")
+# mov dx, 0x3f8; mov al, '>'; out dx, al; and on as above
+PROMPT = bytes.fromhex("66 ba f8 03 b0 3e ee") + ECHO
 
 
 def flat(tmp_path: Path, code: bytes) -> list[str]:
@@ -122,6 +125,9 @@ def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> No
         (["--trace", "everything"], "'everything' is neither exits nor instructions"),
         (["--serial", "/nowhere/at/all"], "--serial: /nowhere/at/all: cannot be written"),
         (["--stats", "/nowhere/at/all"], "--stats: /nowhere/at/all: cannot be written"),
+        (["--record", "/nowhere/at/all"], "--record: /nowhere/at/all: cannot be written"),
+        (["--replay", "/nowhere/at/all"], "--replay: [Errno 2] No such file or directory"),
+        (["--pv", "--record", "/dev/null"], "which a PV guest has not"),
         (["--trace", "exits=/nowhere/at/all"], "--trace: /nowhere/at/all: cannot be written"),
         (["--debugcon", "0xe9=/nowhere/at/all"], "--debugcon: /nowhere/at/all: cannot be written"),
         (["--colour"], "No such option"),
@@ -226,6 +232,43 @@ def test_standard_input_reaches_a_pv_guests_console() -> None:
         machine.run(cycles=200_000_000)
     os.close(reader)
     assert console == b"keys"
+
+
+def test_a_prompt_is_out_before_input_is_looked_for(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command([*flat(tmp_path, PROMPT), "--quiet"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], 20)
+        assert ready, "the prompt has no newline, and is not out"
+        assert process.communicate(b"q", timeout=20)[0] == b">q"
+
+
+def test_a_recorded_run_comes_back_the_same(tmp_path: Path) -> None:
+    log, live, again = (tmp_path / name for name in ("log", "live.json", "again.json"))
+    arguments = [*flat(tmp_path, PROMPT), "--hash", "--stats"]
+    with subprocess.Popen(
+        command([*arguments, str(live), "--record", str(log)]), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.read(1) == b">"
+        process.stdin.write(b"keys ")
+        process.stdin.flush()
+        time.sleep(0.1)
+        output, _ = process.communicate(b"and q", timeout=20)
+    result = subprocess.run(
+        command([*arguments, str(again), "--replay", str(log)]), check=True, input=b"other keys", capture_output=True
+    )
+    assert output == b"keys and q" and result.stdout == b">" + output
+    assert len(log.read_text().splitlines()) >= 2
+
+    def without_host_time(figures: dict[str, object]) -> dict[str, object]:
+        return {name: figure for name, figure in figures.items() if not name.startswith("host_")}
+
+    first, second = (
+        json.loads(path.read_text(), object_hook=without_host_time) for path in (live, again)
+    )
+    assert first == second
 
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:

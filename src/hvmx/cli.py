@@ -230,6 +230,8 @@ def commands() -> None:
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="What RDRAND and RDSEED draw their numbers from."
 )
+@click.option("--record", metavar="FILE", help="Write the guest's serial input and when it came.")
+@click.option("--replay", metavar="FILE", help="Give the guest the input that --record wrote, and no other.")
 @click.option("--max-cycles", type=Number(1, (1 << 63) - 1), help="Stop after so many guest cycles.")
 @click.option("--timeout", type=HostSeconds(), help="Stop after so many seconds of host time.")
 @click.option("--stats", metavar="FILE.json", help="Write the counts of the run to a file.")
@@ -274,15 +276,21 @@ class _Run:
         options = self.options
         image, append, pv = bundled_image(options["image"], options["append"], options["pv"], options["bios"])
         with ExitStack() as stack:
+            if pv and (options["record"] or options["replay"]):
+                raise click.UsageError("--record and --replay are for the serial port, which a PV guest has not")
             stats = self._open(stack, options["stats"], "stats") if options["stats"] else None
-            keys = stack.enter_context(KeySource()) if options["serial"] == "stdio" else None
+            record = self._open(stack, options["record"], "record") if options["record"] else None
+            serial = self._serial(stack)
+            keys = None
+            if options["serial"] == "stdio" and not options["replay"]:
+                keys = stack.enter_context(KeySource(flush=sys.stdout.buffer.flush))
             try:
                 machine = Machine(
                     options["memory"],
                     options["profile"],
                     cpu=options["cpu"],
                     paging=options["paging"],
-                    serial=self._serial(stack),
+                    serial=serial,
                     keys=keys,
                     debug_exit=options["debug_exit"],
                     debugcon=self._debugcon(stack),
@@ -307,12 +315,16 @@ class _Run:
                 if isinstance(problem, ImageError):
                     raise
                 raise click.UsageError(str(problem)) from problem
+            if options["replay"]:
+                self._replay(machine, Path(options["replay"]))
             stop: Stop | None = None
             start = time.perf_counter()
             try:
                 stop = self._go(machine, stack)
             finally:
                 self.host_seconds = time.perf_counter() - start
+                if record is not None and machine.board is not None:
+                    machine.board.input.write(record)
                 self._finish(machine, stop, stats)
         return status_of(stop)
 
@@ -359,6 +371,16 @@ class _Run:
             raise _cannot_write("debugcon", path, problem) from problem
         stack.callback(sink.close)
         return port, sink
+
+    @staticmethod
+    def _replay(machine: Machine, path: Path) -> None:
+        from hvmx.hvm.input_log import read_file
+
+        assert machine.board is not None
+        try:
+            machine.board.input.replay(read_file(path))
+        except (OSError, ValueError) as problem:
+            raise click.UsageError(f"--replay: {problem}") from problem
 
     @staticmethod
     def _open(stack: ExitStack, path: str, option: str) -> TextIO:

@@ -306,7 +306,7 @@ class Machine:
         """How many bytes of input the guest has room for."""
         if self.domain is not None:
             return 0 if self._typed else DOMAIN_INPUT
-        return self.board.serial.room if self.board is not None else 0
+        return self.board.input.room if self.board is not None else 0
 
     def _enter_input(self, data: bytes) -> None:
         """Input for the serial port or, of a domain, for its console; what that has no room for waits."""

@@ -28,7 +28,8 @@ def test_a_replay_gives_the_guest_the_same_bytes_at_the_same_cycles(tmp_path: Pa
     got += guest(live, 0.02)
     live.board.input.enter(b"\x00\xff")
     got += guest(live, 0.02)
-    live.board.input.write_file(tmp_path / "keys")
+    with (tmp_path / "keys").open("w") as log:
+        live.board.input.write(log)
 
     again = Rig()
     again.board.input.replay(read_file(tmp_path / "keys"))
@@ -50,7 +51,24 @@ def test_live_input_is_refused_during_a_replay() -> None:
         rig.board.input.enter(b"b")
     rig.wait(1000)
     rig.board.input.enter(b"b")
-    assert rig.board.input.entries == [Entry(1000, b"a"), Entry(1000, b"b")]
+    rig.wait(1)
+    assert rig.board.input.entries == [Entry(1000, b"a"), Entry(1001, b"b")]
+
+
+def test_live_input_enters_at_the_cycle_that_it_is_recorded_with() -> None:
+    rig = Rig()
+    rig.board.input.enter(b"a")
+    assert rig.board.next_event() == 1 and rig.board.input.entries == []
+    rig.wait(1)
+    assert rig.board.input.entries == [Entry(1, b"a")]
+
+
+def test_live_input_beyond_the_room_is_refused() -> None:
+    rig = Rig()
+    rig.board.input.enter(bytes(4000))
+    assert rig.board.input.room == 96
+    with pytest.raises(ValueError, match="input of 97 bytes, room for 96"):
+        rig.board.input.enter(bytes(97))
 
 
 @pytest.mark.parametrize("entries", [[Entry(5, b"a")], [Entry(20, b"a"), Entry(19, b"b")]])

@@ -87,7 +87,7 @@ def test_interrupts_stay_inside_without_out2() -> None:
 
 def test_input_arrives_a_character_at_a_time() -> None:
     machine = rig()
-    machine.board.input.enter(b"ab")
+    machine.board.serial.receive(b"ab")
     assert machine.read(COM1 + 5) & 1 == 0
     machine.wait(CHARACTER)
     assert machine.read(COM1 + 5) & 1
@@ -101,7 +101,7 @@ def test_input_arrives_a_character_at_a_time() -> None:
 def test_a_guest_that_does_not_read_loses_no_input(fifo: int) -> None:
     machine = rig(fifo=fifo)
     text = bytes(range(100))
-    machine.board.input.enter(text)
+    machine.board.serial.receive(text)
     machine.wait(1000 * CHARACTER)
     received = bytearray()
     while machine.read(COM1 + 5) & 1:
@@ -121,7 +121,7 @@ def test_input_beyond_the_room_is_refused() -> None:
 @pytest.mark.parametrize(("bits", "trigger"), [(0x00, 1), (0x40, 4), (0x80, 8), (0xC0, 14)])
 def test_the_receiver_interrupts_at_the_trigger_level(bits: int, trigger: int) -> None:
     machine = rig(ier=0x01, fifo=0x07 | bits)
-    machine.board.input.enter(bytes(trigger))
+    machine.board.serial.receive(bytes(trigger))
     machine.wait((trigger - 1) * CHARACTER)
     assert not requested(machine)
     machine.wait(CHARACTER)
@@ -133,7 +133,7 @@ def test_the_receiver_interrupts_at_the_trigger_level(bits: int, trigger: int) -
 
 def test_a_lone_character_interrupts_after_four_characters_time() -> None:
     machine = rig(ier=0x01, fifo=0xC7)
-    machine.board.input.enter(b"x")
+    machine.board.serial.receive(b"x")
     machine.wait(5 * CHARACTER - 1)
     assert not requested(machine)
     machine.wait(1)
@@ -184,14 +184,14 @@ def test_a_divisor_of_zero_is_slow_and_no_error() -> None:
     machine.out(COM1 + 3, 0x83)
     machine.out(COM1, 0)
     machine.out(COM1 + 3, 0x03)
-    machine.board.input.enter(b"x")
+    machine.board.serial.receive(b"x")
     due = machine.board.next_event()
     assert due is not None and due > machine.clock.cycles
 
 
 def test_a_reset_keeps_what_is_still_on_the_wire() -> None:
     machine = rig(ier=0x01)
-    machine.board.input.enter(b"early")
+    machine.board.serial.receive(b"early")
     machine.board.reset()
     machine.wait_seconds(0.1)
     assert machine.read(COM1) == ord("e")
@@ -224,7 +224,7 @@ def test_linux_finds_a_16550a_with_working_transmitter_interrupts() -> None:
 
 def test_a_saved_port_goes_on_where_it_was() -> None:
     machine, other = rig(ier=0x03), Rig()
-    machine.board.input.enter(b"pending input")
+    machine.board.serial.receive(b"pending input")
     machine.out(COM1, *b"abc")
     machine.wait(3 * CHARACTER // 2)
     other.clock.cycles = machine.clock.cycles

@@ -63,7 +63,7 @@ class Board(Saved):
         self.port61 = Port61(self.pit)
         self.port92 = Port92(self._a20_changed, on_reset)
         self.numeric = NumericError(self.pic.line(13), on_ignore_error)
-        self.input = InputLog(clock, self.serial.receive)
+        self.input = InputLog(clock, self.serial)
         self._a20 = True
 
         self.ports.add(0x20, 2, self.pic, "master interrupt controller")

@@ -7,6 +7,7 @@ import select
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, final
@@ -65,13 +66,15 @@ class KeySource:
     """Input from a file descriptor, standard input by default, polled; a terminal is in raw mode meanwhile.
 
     Ctrl-A x sets `quit`; Ctrl-A Ctrl-A sends one Ctrl-A. On a terminal Ctrl-C goes to the guest. Use it as a
-    context manager: leaving it restores the terminal.
+    context manager: leaving it restores the terminal. `flush` is called before input is looked for: whoever types
+    has then seen all that the guest said.
     """
 
-    def __init__(self, descriptor: int = 0) -> None:
+    def __init__(self, descriptor: int = 0, flush: Callable[[], None] | None = None) -> None:
         self.quit = False
         self.ended = not _is_open(descriptor)
         self._descriptor = descriptor
+        self._flush = flush
         self._escaped = False
         self._saved: list[Any] | None = None
 
@@ -98,7 +101,7 @@ class KeySource:
 
     def poll(self, limit: int) -> bytes:
         """At most `limit` bytes that are there already; empty if there are none, or no more."""
-        if limit <= 0 or self.ended or not select.select([self._descriptor], [], [], 0)[0]:
+        if self.ended or not self._ready(0.0) or limit <= 0:
             return b""
         data = os.read(self._descriptor, limit)
         if not data:
@@ -111,12 +114,17 @@ class KeySource:
         deadline = None if seconds is None else time.monotonic() + seconds
         while limit > 0 and not self.ended and not self.quit:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            if not select.select([self._descriptor], [], [], left)[0]:
+            if not self._ready(left):
                 break
             data = self.poll(limit)
             if data:
                 return data
         return b""
+
+    def _ready(self, seconds: float | None) -> bool:
+        if self._flush is not None:
+            self._flush()
+        return bool(select.select([self._descriptor], [], [], seconds)[0])
 
     def _unescape(self, data: bytes) -> bytes:
         taken = bytearray()

@@ -1,14 +1,17 @@
 """The one door by which serial input enters the machine, so that a run can be recorded and replayed.
 
+Live input is given a guest cycle still to come, and enters when that comes, as recorded input does: what a machine
+does about it cannot depend on which of the two it is.
+
 File format: one line an entry, the guest cycle in decimal, a space, the bytes in hexadecimal.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TextIO
 
 from hvmx.hvm.device import Clock
 
@@ -20,21 +23,40 @@ class Entry(NamedTuple):
     data: bytes
 
 
-class InputLog:
-    """Passes input to `receive` and records it; or passes recorded input at the cycles it was recorded at."""
+class Receiver(Protocol):
+    """What input enters."""
 
-    def __init__(self, clock: Clock, receive: Callable[[bytes], None]) -> None:
+    @property
+    def room(self) -> int:
+        """How many bytes `receive` takes."""
+
+    def receive(self, data: bytes) -> None: ...
+
+
+class InputLog:
+    """Passes input on at its guest cycles, and records it."""
+
+    def __init__(self, clock: Clock, receiver: Receiver) -> None:
         self.entries: list[Entry] = []
         self._clock = clock
-        self._receive = receive
-        self._replay: deque[Entry] = deque()
+        self._receiver = receiver
+        self._due: deque[Entry] = deque()
+        self._recorded = False
+
+    @property
+    def room(self) -> int:
+        """How many bytes `enter` takes before the guest has to read some."""
+        return self._receiver.room - sum(len(entry.data) for entry in self._due)
 
     def enter(self, data: bytes) -> None:
-        """Live input, now; RuntimeError while a recorded run is replayed."""
-        if self._replay:
+        """Live input, for the next guest cycle; ValueError above `room`, RuntimeError while a run is replayed."""
+        if self._recorded and self._due:
             raise RuntimeError("live input during a replay")
+        if len(data) > self.room:
+            raise ValueError(f"input of {len(data)} bytes, room for {self.room}")
+        self._recorded = False
         if data:
-            self._pass(Entry(self._clock.cycles, data))
+            self._due.append(Entry(self._clock.cycles + 1, data))
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Enter `entries` when their cycles come; ValueError if they are out of order or in the past."""
@@ -44,24 +66,23 @@ class InputLog:
             if entry.cycle < earliest:
                 raise ValueError(f"input log: an entry for cycle {entry.cycle} comes after cycle {earliest}")
             earliest = entry.cycle
-        self._replay = deque(entries)
-
-    def _pass(self, entry: Entry) -> None:
-        self._receive(entry.data)
-        self.entries.append(entry)
+        self._due = deque(entries)
+        self._recorded = True
 
     def next_event(self) -> int | None:
-        """The guest cycle of the next recorded input."""
-        return self._replay[0].cycle if self._replay else None
+        """The guest cycle of the next input."""
+        return self._due[0].cycle if self._due else None
 
     def advance(self, now: int) -> None:
-        """Enter what was recorded for cycles up to `now`."""
-        while self._replay and self._replay[0].cycle <= now:
-            self._pass(self._replay.popleft())
+        """Pass on what is due up to guest cycle `now`."""
+        while self._due and self._due[0].cycle <= now:
+            entry = self._due.popleft()
+            self._receiver.receive(entry.data)
+            self.entries.append(entry)
 
-    def write_file(self, path: Path) -> None:
+    def write(self, out: TextIO) -> None:
         """Write all that has entered so far."""
-        path.write_text("".join(f"{entry.cycle} {entry.data.hex()}\n" for entry in self.entries))
+        out.writelines(f"{entry.cycle} {entry.data.hex()}\n" for entry in self.entries)
 
 
 def read_file(path: Path) -> list[Entry]:
