@@ -13,6 +13,7 @@ STORE = Path(os.environ.get("HVMX_GUESTS") or Path(__file__).resolve().parents[1
 FILES = {
     "linux-686": "linux-image-686/boot/vmlinuz-*-686",
     "linux-cloud-amd64": "linux-image-cloud-amd64/boot/vmlinuz-*-cloud-amd64",
+    "linux-amd64": "linux-image-amd64/boot/vmlinuz-*-amd64",
     "busybox": "busybox-static/bin/busybox",
     "busybox-i386": "busybox-static-i386/bin/busybox",
     "seabios": "seabios/usr/share/seabios/bios.bin",

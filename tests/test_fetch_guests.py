@@ -73,6 +73,7 @@ def test_each_guest_is_unpacked_under_its_name_without_version(fetch: Fetch) -> 
     assert contents == {
         "linux-image-686": "real-linux-image-686:i386",
         "linux-image-cloud-amd64": "real-linux-image-cloud-amd64:amd64",
+        "linux-image-amd64": "real-linux-image-amd64:amd64",
         "busybox-static": "busybox-static:amd64",
         "busybox-static-i386": "busybox-static:i386",
         "seabios": "seabios",

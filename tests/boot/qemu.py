@@ -77,6 +77,18 @@ def _trampoline(machine: Prepared, directory: Path) -> Path:
     return rom
 
 
+def qemu_command(machine: Prepared, directory: Path, *, memory_bytes: int) -> list[str | Path]:
+    """QEMU with the prepared guest, its first serial port on standard input and output; files go to ``directory``."""
+    options = "-nodefaults -display none -no-reboot -serial stdio"
+    command: list[str | Path] = ["qemu-system-x86_64", "-m", f"{memory_bytes >> 20}M", *options.split()]
+    command += ["-bios", _trampoline(machine, directory)]
+    for index, segment in enumerate(machine.memory):
+        path = directory / f"segment{index}"
+        path.write_bytes(segment.data)
+        command += ["-device", f"loader,file={path},addr={segment.physical:#x},force-raw=on"]
+    return command
+
+
 def serial_output(
     machine: Prepared,
     directory: Path,
@@ -90,20 +102,7 @@ def serial_output(
     for tool in ("qemu-system-x86_64", "gcc"):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} to run the prepared guest with")
-    command = [
-        "qemu-system-x86_64",
-        "-m",
-        f"{memory_bytes >> 20}M",
-        "-nodefaults",
-        "-display",
-        "none",
-        "-no-reboot",
-    ]
-    command += ["-serial", "stdio", "-bios", str(_trampoline(machine, directory)), *options]
-    for index, segment in enumerate(machine.memory):
-        path = directory / f"segment{index}"
-        path.write_bytes(segment.data)
-        command += ["-device", f"loader,file={path},addr={segment.physical:#x},force-raw=on"]
+    command = [*qemu_command(machine, directory, memory_bytes=memory_bytes), *options]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as qemu:

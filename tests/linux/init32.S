@@ -20,3 +20,5 @@ _start:
         .data
 marker: .ascii "hvmx: init reached\n"
 marker_end:
+
+        .section .note.GNU-stack, "", @progbits

@@ -1,4 +1,4 @@
-"""A tiny initramfs: an /init that prints MARKER and powers off, and /dev/console for it to print to."""
+"""Initial RAM disks for tests: an /init that prints MARKER and powers off, or busybox with a shell on the console."""
 
 from __future__ import annotations
 
@@ -6,8 +6,22 @@ import subprocess
 from pathlib import Path
 
 MARKER = "hvmx: init reached"
+PROMPT = "hvmx$ "
+CONTINUATION = "more$ "
 
 _DIRECTORY, _CHARACTER_DEVICE, _FILE = 0o040755, 0o020600, 0o100755
+
+_CONSOLE = ("dev/console", _CHARACTER_DEVICE, b"", (5, 1))
+
+#: A process group of its own with the serial port as its terminal, so that Ctrl-C reaches what the shell runs.
+_SHELL_INIT = f"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+stty rows 50 cols 200
+echo '{MARKER}'
+cd /tmp
+HOME=/tmp PATH=/bin TERM=dumb PS1='{PROMPT}' PS2='{CONTINUATION}' exec setsid -c ash <>/dev/ttyS0 >&0 2>&0
+"""
 
 
 def _entry(number: int, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
@@ -18,18 +32,35 @@ def _entry(number: int, name: str, mode: int, data: bytes = b"", device: tuple[i
     return head.ljust(-(-len(head) // 4) * 4, b"\0") + data.ljust(-(-len(data) // 4) * 4, b"\0")
 
 
-def build_initramfs(directory: Path) -> Path:
-    """Assemble /init and pack it; returns the archive."""
-    source = Path(__file__).with_name("init32.S")
-    init, archive = directory / "init", directory / "tiny.cpio"
-    subprocess.run(
-        ["gcc", "-m32", "-static", "-nostdlib", "-Wl,--build-id=none", "-o", init, source], check=True
-    )
-    members = [
-        ("dev", _DIRECTORY, b"", (0, 0)),
-        ("dev/console", _CHARACTER_DEVICE, b"", (5, 1)),
-        ("init", _FILE, init.read_bytes(), (0, 0)),
-        ("TRAILER!!!", 0, b"", (0, 0)),
-    ]
-    archive.write_bytes(b"".join(_entry(number + 1, *member) for number, member in enumerate(members)))
+def _write(archive: Path, *members: tuple[str, int, bytes, tuple[int, int]]) -> Path:
+    entries = [*members, ("TRAILER!!!", 0, b"", (0, 0))]
+    archive.write_bytes(b"".join(_entry(number + 1, *member) for number, member in enumerate(entries)))
     return archive
+
+
+def build_initramfs(directory: Path, *, bits: int) -> Path:
+    """Assemble /init for a kernel of 32 or 64 bits and pack it; returns the archive."""
+    source = Path(__file__).with_name(f"init{bits}.S")
+    init = directory / "init"
+    subprocess.run(
+        ["gcc", f"-m{bits}", "-static", "-nostdlib", "-Wl,--build-id=none", "-o", init, source], check=True
+    )
+    return _write(
+        directory / f"tiny{bits}.cpio",
+        ("dev", _DIRECTORY, b"", (0, 0)),
+        _CONSOLE,
+        ("init", _FILE, init.read_bytes(), (0, 0)),
+    )
+
+
+def build_shell_initramfs(directory: Path, busybox: Path) -> Path:
+    """Pack busybox and an /init that ends in its shell; returns the archive."""
+    devices = {"null": (1, 3), "zero": (1, 5), "urandom": (1, 9), "tty": (5, 0), "ttyS0": (4, 64)}
+    return _write(
+        directory / "shell.cpio",
+        *((name, _DIRECTORY, b"", (0, 0)) for name in ("bin", "dev", "proc", "tmp")),
+        _CONSOLE,
+        *((f"dev/{name}", _CHARACTER_DEVICE, b"", numbers) for name, numbers in devices.items()),
+        ("bin/busybox", _FILE, busybox.read_bytes(), (0, 0)),
+        ("init", _FILE, _SHELL_INIT.encode(), (0, 0)),
+    )

@@ -1,0 +1,73 @@
+"""A shell on the serial console of Debian's kernels answers as it does on QEMU's machine, command by command.
+
+`HVMX_NIGHTLY=1` asks all three kernels, otherwise it is the 32-bit one and one with 64 bits.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from guests import guest
+from linux.console import CONTROL_C, Console
+from linux.initramfs import MARKER
+from linux.kernels import (
+    KERNELS,
+    LIMIT_SECONDS,
+    QUIET_COMMAND_LINE,
+    assert_same,
+    qemu_run_command,
+    run_command,
+    shell_initramfs,
+)
+
+ASKED = list(KERNELS) if os.environ.get("HVMX_NIGHTLY") else ["linux-686", "linux-cloud-amd64"]
+COMMANDS = Path(__file__).with_name("shell_commands.txt").read_text().splitlines()
+
+#: Programs that never end by themselves: one waits for input, one for time, one for nothing.
+ENDLESS = ("cat", "sleep 1000000", "while :; do :; done")
+
+
+def converse(console: Console) -> list[tuple[str, str]]:
+    """Types everything that the tests ask: each line with the answer to it."""
+    answers = [(line, console.command(line)) for line in COMMANDS]
+    for line in ENDLESS:
+        console.send(f"echo begun; {line}\n")
+        begin = console.read_to("\r\nbegun\r\n")
+        console.send(CONTROL_C)
+        answers.append((f"{line}, Ctrl-C", begin + console.read_to_prompt()))
+        answers.append(("its status", console.command("echo $?")))
+    return answers
+
+
+@pytest.mark.parametrize("kernel", ASKED)
+def test_a_shell_answers_as_under_qemu_and_the_recorded_run_comes_back_the_same(
+    kernel: str, tmp_path: Path
+) -> None:
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("no qemu-system-x86_64 to compare with")
+    initrd = shell_initramfs(kernel, tmp_path)
+    with Console(qemu_run_command(kernel, initrd, QUIET_COMMAND_LINE, tmp_path), seconds=LIMIT_SECONDS) as console:
+        assert MARKER in console.read_to_prompt()
+        expected = converse(console)
+
+    log, live, again = (tmp_path / name for name in ("input", "live.json", "again.json"))
+    command = run_command(guest(kernel), initrd, QUIET_COMMAND_LINE, "--hash")
+    with Console([*command, "--record", log, "--stats", live], seconds=LIMIT_SECONDS) as console:
+        begin = console.read_to_prompt()
+        answers = converse(console)
+        console.send("poweroff -f\n")
+        status, errors = console.wait()
+    assert status == 0, f"exit status {status}: {errors}"
+    assert len(answers) == len(expected)
+    wrong = [(asked, got, wanted) for (asked, got), (_, wanted) in zip(answers, expected) if got != wanted]
+    assert not wrong, f"{len(wrong)} answers differ; the first: {wrong[0]}"
+
+    command += ["--replay", str(log), "--stats", str(again)]
+    done = subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    said = done.stdout.decode().replace("\r\n", "\n")
+    assert said.startswith(begin + "".join(answer for _, answer in answers))
+    assert_same(live, again)
