@@ -29,6 +29,7 @@ HALT = bytes.fromhex("fa f4")  # cli; hlt
 SPIN = bytes.fromhex("eb fe")
 SPIN_ON_PORTS = bytes.fromhex("e4 80 eb fc")  # in al, 0x80; jmp
 IDLE = bytes.fromhex("fb f4 eb fc")  # sti; hlt; jmp
+ANNOUNCE = bytes.fromhex("66 ba f8 03 b0 21 ee")  # mov dx, 0x3f8; mov al, '!'; out dx, al
 WRITE_DEBUG_EXIT = bytes.fromhex("b0 03 e6 f4 eb fe")  # mov al, 3; out 0xf4, al
 WRITE_DEBUG_CONSOLE = bytes.fromhex("b0 41 e6 e9 fa f4")  # mov al, 'A'; out 0xe9, al
 RESET = bytes.fromhex("b0 fe e6 64 eb fe")  # mov al, 0xfe; out 0x64, al
@@ -91,9 +92,14 @@ def test_a_cycle_limit_is_kept_to_within_an_instruction(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", [SPIN, SPIN_ON_PORTS, IDLE], ids=["spin", "ports", "idle"])
 def test_ctrl_c_stops_any_guest(tmp_path: Path, code: bytes) -> None:
     process = subprocess.Popen(
-        command(flat(tmp_path, code)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(flat(tmp_path, ANNOUNCE + code)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    time.sleep(1.5)
+    assert process.stdout is not None
+    assert process.stdout.read(1) == b"!", "the guest runs"
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == Status.INTERRUPTED
