@@ -39,15 +39,11 @@ CODE, FEATURE, MNEMONIC = _names(Code), _names(CpuidFeature), _names(Mnemonic)
 REGISTER = {value: name.lower() for value, name in _names(Register).items()}
 OP_KIND = _names(OpKind)
 
-# Extensions of which iced-x86 knows encodings that hvmx refuses: those outside of all levels, and
-# what is still missing.
+# Extensions of which iced-x86 knows encodings that hvmx refuses: those outside of all levels.
 NOT_IMPLEMENTED = frozenset(coverage.OUTSIDE)
 
 # Where hvmx refuses what iced-x86 accepts for another reason: the code's name, and why.
 REFUSED = {
-    "FISTTP_M16INT": "SSE3 is not complete, nor does CPUID say so",
-    "FISTTP_M32INT": "as FISTTP_M16INT",
-    "FISTTP_M64INT": "as FISTTP_M16INT",
     "SYSCALL": "outside 64-bit mode it is #UD (SDM volume 2, SYSCALL)",
     "SYSRETD": "outside 64-bit mode it is #UD (SDM volume 2, SYSRET)",
 }

@@ -45,11 +45,16 @@ def build_initramfs(directory: Path, *, bits: int) -> Path:
     subprocess.run(
         ["gcc", f"-m{bits}", "-static", "-nostdlib", "-Wl,--build-id=none", "-o", init, source], check=True
     )
+    return build_program_initramfs(directory / f"tiny{bits}.cpio", init)
+
+
+def build_program_initramfs(archive: Path, program: Path) -> Path:
+    """Pack a static program as /init; returns the archive."""
     return _write(
-        directory / f"tiny{bits}.cpio",
+        archive,
         ("dev", _DIRECTORY, b"", (0, 0)),
         _CONSOLE,
-        ("init", _FILE, init.read_bytes(), (0, 0)),
+        ("init", _FILE, program.read_bytes(), (0, 0)),
     )
 
 
