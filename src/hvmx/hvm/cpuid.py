@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hvmx.isa.levels import CPUID_BITS, UNFINISHED, Level
+from hvmx.isa.levels import CPUID_BITS, Level
 
 if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
@@ -39,7 +39,7 @@ def leaf(level: Level, function: int, subleaf: int) -> tuple[int, int, int, int]
     if not (function <= level.basic_leaf or EXTENDED <= function <= level.extended_leaf):
         function = level.basic_leaf
     registers = {"eax": 0, "ebx": 0, "ecx": 0, "edx": 0}
-    for feature in level.features - UNFINISHED:
+    for feature in level.features:
         place = CPUID_BITS.get(feature)
         if place is not None and place[:2] == (function, subleaf if function in SUBLEAVES else 0):
             registers[place.register] |= 1 << place.bit

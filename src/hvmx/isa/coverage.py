@@ -72,6 +72,9 @@ ONLY_IN_64_BIT_MODE = (Code.SYSCALL, Code.SYSRETD)
 LATER_IN_64_BIT_MODE: dict[int, str] = {Code.LAHF: "lahf", Code.SAHF: "lahf"}
 """Encodings that need a feature more in it, which iced-x86 does not say either (SDM volume 2, LAHF)."""
 
+OTHER_FEATURE: dict[int, str] = {Code.PADDQ_MM_MMM64: "SSE2"}
+"""Encodings that came with another feature than the one that iced-x86 has (SDM volume 1, section 5.6.3)."""
+
 _NAMES: dict[int, str] = {v: name for name, v in vars(CpuidFeature).items() if isinstance(v, int)}
 _PREFIXES = {MandatoryPrefix.P66: b"\x66", MandatoryPrefix.PF3: b"\xf3", MandatoryPrefix.PF2: b"\xf2"}
 _ESCAPES = {
@@ -157,6 +160,8 @@ def encodings() -> tuple[Encoding, ...]:
         instruction = Instruction()
         instruction.code = code
         features = frozenset(_NAMES[feature] for feature in instruction.cpuid_features())
+        if code in OTHER_FEATURE:
+            features = frozenset({OTHER_FEATURE[code]})
         examples = _examples(code)
         if examples:
             found.append(Encoding(code, features, info.op_code_string, info.instruction_string, examples))

@@ -109,9 +109,6 @@ _V2 = _V1 | {
     "xsaveopt", "rdtscp", "smep", "smap", "umip",
 }  # fmt: skip
 
-UNFINISHED = frozenset({"ssse3"})
-"""Features of which instructions are still missing: what there is of them runs, and CPUID does not report them."""
-
 LEVELS = {
     level.name: level
     for level in (
