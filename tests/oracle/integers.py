@@ -28,3 +28,9 @@ def integer(rng: random.Random) -> int:
     if kind < 0.8:
         return rng.choice((0, 1, 2, _MASK64, _MASK64 - 1))
     return rng.getrandbits(rng.choice((4, 8, 16, 31, 32, 33, 63)))
+
+
+def signed(value: int, bits: int) -> int:
+    """The low `bits` of a number, as a signed one."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value

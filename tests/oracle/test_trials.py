@@ -53,7 +53,7 @@ def test_every_operand_size_address_size_and_operand_form_occurs() -> None:
     row = next(row for row in rows() if row.text == "01 /r")
     for bits, sizes in ((16, {16, 32}), (32, {16, 32}), (64, {16, 32, 64})):
         made = Counter(
-            (trial.operand_bits, trial.address_bits, trial._memory is not None)
+            (trial.operand_bits, trial.address_bits, trial.memory_form is not None)
             for trial in trials(row, bits, 400, 1)
         )
         address_sizes = {16: (16, 32), 32: (16, 32), 64: (32, 64)}[bits]

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from hvmx.isa import FLAG_BITS, Row
 
-from . import sse_trials, string_trials, x87_trials, xsave_trials
-from .integers import integer
+from . import sse_trials, x87_trials, xsave_trials
+from .family_trials import FINISH
+from .integers import integer, signed
 from .native import (
     BY_BREAKPOINT,
     BY_TRAP,
@@ -38,11 +39,10 @@ from .native import (
     ldt_selector,
     segment_base,
 )  # fmt: skip
+from .registers import CS, DS, ES, FS, GS, RAX, RBP, RBX, RDI, RDX, RSI, RSP, SS
 
 HOST_IS_AMD = "AuthenticAMD" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
 
-RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
-ES, CS, SS, DS, FS, GS = range(6)
 SEGMENT_PREFIXES = (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65)
 CODE_END, DATA_END = CODE + CODE_BYTES, DATA + DATA_BYTES
 
@@ -61,17 +61,19 @@ SEGMENT_LOADS = frozenset(["lds", "les", "lfs", "lgs", "lss"])
 WITHOUT_REX_W_ON_AMD = SEGMENT_LOADS | {"jmp_far", "call_far"}
 """Far pointers with a 64-bit offset: the SDM has them, AMD's manual (volume 3) does not."""
 
+_USES_STACK = frozenset(["push", "pop", "call", "call_far", "push_sreg", "pop_sreg"])
+_ALIGNED = frozenset(("cmpxchg16b", "fxsave", "fxrstor")) | xsave_trials.FAMILIES
+_CHANGED_BY_REPEAT = frozenset(("nop", "xchg", "pause", "loopz", "loopnz"))
+"""F3 90 is PAUSE; AMD's processors let REPE and REPNE choose the condition of LOOPE and LOOPNE."""
+_CHANGED_BY_LOCK = frozenset(("mov_from_cr", "mov_to_cr"))
+"""LOCK MOV CR0 is MOV CR8 on AMD's processors."""
+
 _MASK64 = (1 << 64) - 1
 _XMM = 160
 """Where FXSAVE's image has XMM0."""
 _PACK = struct.Struct("<21Q 6H 3B 15s 2x" + "QI48s4x" * 2)
 _ADDRESSING_16 = ((RBX, RSI), (RBX, RDI), (RBP, RSI), (RBP, RDI), (RSI,), (RDI,), (RBP,), (RBX,))
 assert _PACK.size == CASE.itemsize
-
-
-def _signed(value: int, bits: int) -> int:
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
 
 
 class Trial:
@@ -101,12 +103,12 @@ class Trial:
         self._choose_stack()
         self._encode()
         self._place()
-        if self._memory is not None:
-            self._aim(self._memory)
+        if self.memory_form is not None:
+            self._aim(self.memory_form)
             if row.is_x87 and "r" in row.memory:
                 self.patches.clear()
                 self.patch(self.address, x87_trials.operand(rng, row.family, self.size(self.rm_operand)))
-        finish = _FINISH.get(row.family)
+        finish = FINISH.get(row.family)
         if finish:
             finish(self)
         self.code = self.code[: CODE_END - self.at]
@@ -267,7 +269,7 @@ class Trial:
             opcode = opcode + 1 if self.bits != 64 else opcode
             self.rex |= 0x41 if self.bits == 64 else 0
         self.opcode_register = opcode & 7 | (self.rex & 1) << 3
-        self._memory: tuple[int, int, int, int, int] | None = None
+        self.memory_form: tuple[int, int, int, int, int] | None = None
         self.locked = False
         self.rm_operand = next(
             (operand for operand, role in zip(row.operands, row.roles, strict=True) if role == "rm"), ""
@@ -278,10 +280,10 @@ class Trial:
             body.append(int(row.modrm, 16))
         elif row.modrm:
             body += self._modrm()
-            while row.family in xsave_trials.FAMILIES and self._memory and {RAX, RDX} & set(self._memory[:2]):
+            while row.family in xsave_trials.FAMILIES and self.memory_form and {RAX, RDX} & set(self.memory_form[:2]):
                 body[2:] = self._modrm()
         mandatory = {"66": [0x66], "F3": [0xF3], "F2": [0xF2]}.get(row.prefix, [])
-        lockable = "lock" in row.attributes and self._memory is not None
+        lockable = "lock" in row.attributes and self.memory_form is not None
         chance = 0.3 if lockable else 0.02 if row.family not in _CHANGED_BY_LOCK else 0
         if rng.random() < chance:
             self.prefixes.append(0xF0)
@@ -304,7 +306,7 @@ class Trial:
             yield (value & (1 << 8 * size) - 1).to_bytes(size, "little")
 
     def _modrm(self) -> bytes:
-        """ModRM, SIB and displacement. For memory, `_memory` says where in them what `_aim` needs is."""
+        """ModRM, SIB and displacement. For memory, `memory_form` says where in them what `_aim` needs is."""
         row, rng = self.row, self.rng
         reg = int(row.modrm) if row.modrm.isdigit() else rng.randrange(8)
         if row.family == "mov_to_sreg":
@@ -343,7 +345,7 @@ class Trial:
                 base, displacement = no_register, 32
                 index = -2 if self.bits == 64 else no_register
             segment = SS if base in (RSP, RBP) else DS
-        self._memory = (base, index, scale, displacement, segment)
+        self.memory_form = (base, index, scale, displacement, segment)
         self.displacement_offset = len(made)
         made += bytes(displacement // 8)
         self.displacement_offset -= len(made)
@@ -395,7 +397,7 @@ class Trial:
             # What would wrap at 64 KiB faults as the processor likes.
             offset = min(offset % (1 << 16), (1 << 16) - size)
             self.address = self.base(segment) + offset
-        disp = _signed(self.value(), displacement) if displacement else 0
+        disp = signed(self.value(), displacement) if displacement else 0
         if index == -2:
             disp = offset - (self.at + len(self.code))
         elif base < 0:
@@ -414,7 +416,7 @@ class Trial:
             content = sse_trials.vector(rng) if self.row.is_vector else (low | high << 64).to_bytes(16, "little")
             self.patch(self.address, content[:size])
 
-    # What single families need
+    # What `family_trials` is made of
 
     def selector(self) -> int:
         """A selector: of each kind of segment, null, not present, or beyond the table."""
@@ -452,7 +454,7 @@ class Trial:
     def set_operand(self, value: int) -> None:
         """Give the r/m operand a value, where that can be done."""
         size = self.size(self.rm_operand)
-        if self._memory is None:
+        if self.memory_form is None:
             register = self.rm if self.row.modrm else self.opcode_register
             self.set_offset(register, value, min(8 * (size or 8), 64))
         else:
@@ -463,7 +465,7 @@ class Trial:
         """Give the XMM register of ModRM's reg field, and the r/m operand, a value."""
         assert self.fxsave is not None
         registers = bytearray(self.fxsave)
-        if self._memory is None:
+        if self.memory_form is None:
             registers[_XMM + 16 * self.rm : _XMM + 16 * (self.rm + 1)] = second
         else:
             self.patches.clear()
@@ -489,274 +491,3 @@ def trials(row: Row, bits: int, count: int, seed: int) -> list[Trial]:
 def pack(chosen: list[Trial]) -> Cases:
     """The trials as the native oracle's input."""
     return np.frombuffer(b"".join(trial.pack() for trial in chosen), CASE)
-
-
-def _relative_branch(trial: Trial) -> None:
-    size = len(trial.code) - trial.immediate_at
-    if trial.rm_operand:
-        through_stack_pointer = trial._memory is None and trial.rm == RSP
-        if not through_stack_pointer:
-            trial.set_operand(trial.branch_target())
-        return
-    if size > 1:
-        end = trial.at - segment_base(trial.selectors[CS]) + len(trial.code)
-        trial.set_code(trial.immediate_at, trial.branch_target() - end, size)
-    if trial.row.family.startswith(("loop", "jcxz")) and trial.rng.random() < 0.6:
-        trial.set_offset(RCX, trial.rng.choice((0, 1, 2)), trial.address_bits)
-
-
-def _near_return(trial: Trial) -> None:
-    trial.push_frame((trial.branch_target(), trial.code_operand_bits() // 8))
-
-
-def _far_branch(trial: Trial) -> None:
-    selector, size = trial.code_selector(), trial.operand_bits // 8
-    offset = trial.branch_target(selector)
-    if trial.row.family == "call_far" and segment_base(selector):
-        # AMD's processors push before they check the offset, which the SDM (volume 2, CALL) has first: JMP tests that.
-        offset %= CODE_BYTES
-    if trial.row.modrm:
-        trial.patches.clear()
-        content = (offset & (1 << 8 * size) - 1).to_bytes(size, "little") + selector.to_bytes(2, "little")
-        trial.patch(trial.address, content)
-    else:
-        trial.set_code(trial.immediate_at, offset, size)
-        trial.set_code(trial.immediate_at + size, selector, 2)
-
-
-def _far_return(trial: Trial) -> None:
-    selector, size = trial.code_selector(), trial.operand_bits // 8
-    released = 2 * ("Iw" in trial.row.operands)
-    inner = trial.rng.random() < 0.1 and trial.stack < CONSTANT - 64
-    if not inner:
-        selector |= 3
-    if inner or not DATA <= trial.stack < CONSTANT - 64:
-        # AMD's processors read the outer stack pointer before they see that the selector is an inner one's; Intel's do
-        # not (SDM, volume 2, RET): let it be there.
-        trial.set_code(trial.immediate_at, 0, released)
-    trial.push_frame((trial.branch_target(selector), size), (selector, size))
-
-
-def _interrupt_return(trial: Trial) -> None:
-    selector, size = trial.code_selector() | 3, trial.operand_bits // 8
-    if size == 2 and selector in (CODE32_SELECTOR, CODE64_SELECTOR):  # from which 16 bits do not reach the breakpoint
-        selector = ldt_selector("code16")
-    if trial.stack < 1 << 47 < trial.stack + 5 * size:
-        # At the end of the canonical addresses AMD's processors have the page fault of what is below before the #SS.
-        trial.set_offset(RSP, 1 << 47, 64)
-    flags = trial.value() & ~0x4_0100
-    offset = trial.rng.randrange(CODE + 16, CODE_END - 16) - segment_base(selector)
-    rest = ((trial.target(8), size), (trial.selector() | 3, size)) if trial.bits == 64 else ()
-    trial.push_frame((offset, size), (selector, size), (flags, size), *rest)
-
-
-def _pop_flags(trial: Trial) -> None:
-    trial.push_frame((trial.value() & ~0x4_0100, trial.operand_bits // 8))
-
-
-def _pop_segment(trial: Trial) -> None:
-    trial.push_frame((trial.selector() | trial.rng.getrandbits(32) << 16, trial.operand_bits // 8))
-
-
-def _control_word(trial: Trial) -> None:
-    """MXCSR: mostly without its reserved bits; an FXSAVE image's reserved bits are free."""
-    size = trial.size(trial.rm_operand)
-    mxcsr = trial.value() & (0xFFFF if trial.rng.random() < 0.8 else 0xFFFF_FFFF)
-    trial.patches.clear()
-    trial.patch(trial.address + (24 if size == 512 else 0), mxcsr.to_bytes(4, "little"))
-
-
-def _xsave_area(trial: Trial) -> None:
-    trial.gpr[RAX], trial.gpr[RDX] = xsave_trials.request(trial.rng)
-    trial.patches.clear()
-    trial.patch(trial.address + xsave_trials.HEADER_AT, xsave_trials.header(trial.rng))
-    if trial.row.family == "xrstor":
-        trial.patch(trial.address + xsave_trials.MXCSR_AT, xsave_trials.mxcsr(trial.rng))
-    else:
-        _store_image(trial)
-
-
-def _store_image(trial: Trial) -> None:
-    """MXCSR_MASK is the processor's own."""
-    trial.unspecified.append((trial.address + 28, 4))
-
-
-def _push_segment(trial: Trial) -> None:
-    """Of a 32-bit slot AMD's processors clear the upper half, which Intel's leave (SDM, volume 2, PUSH)."""
-    if trial.operand_bits == 32:
-        pointer = (trial.gpr[RSP] - 4) % (1 << trial.stack_bits)
-        trial.unspecified.append((trial.base(SS) + pointer + 2, 2))
-
-
-def _load_pointer(trial: Trial) -> None:
-    size = trial.operand_bits // 8
-    trial.patches.clear()
-    content = trial.rng.randbytes(size) + trial.selector().to_bytes(2, "little")
-    trial.patch(trial.address, content)
-
-
-def _selector_operand(trial: Trial) -> None:
-    trial.set_operand(trial.selector())
-    if trial.row.family == "arpl":
-        trial.set_offset(trial.reg, trial.selector(), 16)
-
-
-def _string(trial: Trial) -> None:
-    rng, bits = trial.rng, trial.address_bits
-    source = DS if trial.override is None or trial.bits == 64 and trial.override < FS else trial.override
-    trial.set_offset(RSI, trial.target(8) - trial.base(source), bits)
-    trial.set_offset(RDI, trial.target(8) - trial.base(ES), bits)
-    if trial.repeat:
-        count = rng.choice((0, 1, 2, 3, rng.randrange(40), rng.randrange(40), rng.randrange(4000)))
-        trial.set_offset(RCX, count, bits)
-    if trial.row.family == "cmps" and trial.repeat and rng.random() < 0.5:
-        trial.set_offset(RDI, trial.gpr[RSI] + trial.base(source) - trial.base(ES), bits)
-    if trial.row.family == "scas" and trial.repeat and rng.random() < 0.5:
-        trial.gpr[RAX] = 0x0101_0101_0101_0101 * rng.randrange(256)
-        address = trial.gpr[RDI] % (1 << bits) + trial.base(ES)
-        trial.patch(address, trial.gpr[RAX].to_bytes(8, "little") * 5)
-
-
-def _table_lookup(trial: Trial) -> None:
-    segment = DS if trial.override is None or trial.bits == 64 and trial.override < FS else trial.override
-    trial.set_offset(RBX, trial.target(1) - trial.base(segment) - (trial.gpr[RAX] & 0xFF), trial.address_bits)
-
-
-def _masked_store(trial: Trial) -> None:
-    segment = DS if trial.override is None or trial.bits == 64 and trial.override < FS else trial.override
-    trial.set_offset(RDI, trial.target(16) - trial.base(segment), trial.address_bits)
-
-
-def _absolute_move(trial: Trial) -> None:
-    if not any(operand[0] == "O" for operand in trial.row.operands):
-        return
-    segment = DS if trial.override is None or trial.bits == 64 and trial.override < FS else trial.override
-    trial.set_code(trial.immediate_at, trial.target(8) - trial.base(segment), trial.address_bits // 8)
-
-
-def _bit_string(trial: Trial) -> None:
-    if trial.row.modrm.isdigit() or trial._memory is None:
-        return
-    distance = trial.rng.randrange(-2000, 2000) if not trial.locked else trial.rng.randrange(8 * 8)
-    trial.set_offset(trial.reg, distance, trial.operand_bits)
-
-
-def _compare_exchange(trial: Trial) -> None:
-    if trial.rng.random() < 0.5:
-        return
-    pair = trial.row.family != "cmpxchg"
-    width = {"cmpxchg8b": 32, "cmpxchg16b": 64}.get(trial.row.family, 64)
-    mask = (1 << width) - 1
-    trial.set_operand(trial.gpr[RAX] & mask | (trial.gpr[RDX] & mask) << width if pair else trial.gpr[RAX])
-
-
-def _divide(trial: Trial) -> None:
-    rng, size = trial.rng, trial.size(trial.rm_operand)
-    uses_result_as_address = trial._memory is not None and {RAX, RDX} & set(trial._memory[:2])
-    if rng.random() < 0.3 or uses_result_as_address:
-        return
-    if size == 1:
-        trial.set_offset(RAX, rng.randrange(1 << rng.randrange(1, 15)), 16)
-    else:
-        sign = -(trial.gpr[RAX] >> (8 * size - 1) & 1) if trial.row.family == "idiv" else 0
-        trial.set_offset(RDX, rng.choice((0, sign, sign, rng.randrange(16))), 8 * size)
-    trial.set_operand(trial.value() | 1)
-
-
-def _count(trial: Trial) -> None:
-    """Shift counts: about the operand's width often. SHLD and SHRD by more than it are undefined (SDM, volume 2)."""
-    double = trial.row.family in ("shld", "shrd")
-    limit = 16 if double and trial.operand_bits == 16 else 255
-    count = trial.rng.choice((0, 1, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, trial.rng.randrange(256)))
-    count = min(count, limit)
-    if "CL" in trial.row.operands:
-        clobbers_address = trial._memory is not None and RCX in trial._memory[:2]
-        if not clobbers_address or double:
-            trial.set_offset(RCX, count, 8)
-    elif "Ib" in trial.row.operands:
-        trial.set_code(trial.immediate_at, count, 1)
-
-
-def _bounds(trial: Trial) -> None:
-    bits = trial.operand_bits
-    value = _signed(trial.gpr[trial.reg], bits)
-    low, high = value - trial.rng.randrange(-1, 3), value + trial.rng.randrange(-1, 3)
-    trial.patches.clear()
-    mask = (1 << bits) - 1
-    trial.patch(trial.address, (low & mask | (high & mask) << bits).to_bytes(bits // 4, "little"))
-
-
-def _frame(trial: Trial) -> None:
-    rng = trial.rng
-    if rng.random() < 0.85:
-        trial.set_offset(RBP, DATA + rng.randrange(600, DATA_BYTES - 64) - trial.base(SS), trial.stack_bits)
-    elif trial.bits != 64:  # an access that wraps at 4 GiB faults or does not, as the processor likes
-        trial.gpr[RBP] = trial.gpr[RBP] & 0xCFFF_FFFF | 0x1000_0000
-    if trial.row.family == "enter":
-        size = rng.choice((0, 8, 16, rng.randrange(256), rng.randrange(1 << 16)))
-        level = rng.choice((0, 0, 1, 1, 2, 3, 8, 31, 32, rng.randrange(256)))
-        trial.set_code(trial.immediate_at, size, 2)
-        trial.set_code(trial.immediate_at + 2, level, 1)
-
-
-def _interrupt(trial: Trial) -> None:
-    """Any gate but the system call's, which enters the kernel."""
-    number = trial.rng.choice((3, 4, 0, 1, 13, 14, 32, 255, trial.rng.randrange(256)))
-    trial.set_code(trial.immediate_at, 3 if number == 0x80 else number, 1)
-
-
-def _string_comparison(trial: Trial) -> None:
-    trial.set_vectors(*string_trials.pair(trial.rng, trial.control))
-    for register in (RAX, RDX):
-        if trial._memory is None or register not in trial._memory[:2]:
-            trial.gpr[register] = string_trials.length(trial.rng)
-
-
-def _alike(trial: Trial) -> None:
-    """Vectors that agree in some lanes, or have no bit in common, or all of the other's."""
-    first, second = (int.from_bytes(sse_trials.vector(trial.rng), "little") for _ in range(2))
-    size = trial.rng.choice((8, 16, 32, 64, 128))
-    lanes = sum(((1 << size) - 1) << place for place in range(0, 128, size) if trial.rng.random() < 0.6)
-    alike = (first & lanes | second & ~lanes, first & second, ~first & second, ~first & second | 1 << size - 1)
-    second = trial.rng.choice(alike) & (1 << 128) - 1
-    trial.set_vectors(first.to_bytes(16, "little"), second.to_bytes(16, "little"))
-
-
-def _each(families: str, finish: Callable[[Trial], None]) -> dict[str, Callable[[Trial], None]]:
-    return dict.fromkeys(families.split(), finish)
-
-
-_FINISH: dict[str, Callable[[Trial], None]] = (
-    _each("jcc loop loopz loopnz jcxz jmp call", _relative_branch)
-    | _each("ret", _near_return)
-    | _each("jmp_far call_far", _far_branch)
-    | _each("ret_far", _far_return)
-    | _each("iret", _interrupt_return)
-    | _each("popf", _pop_flags)
-    | _each("push_sreg", _push_segment)
-    | _each("pop_sreg", _pop_segment)
-    | _each("ldmxcsr fxrstor", _control_word)
-    | _each("fxsave", _store_image)
-    | _each("xsave xsaveopt xrstor", _xsave_area)
-    | _each("lds les lfs lgs lss", _load_pointer)
-    | _each("mov_to_sreg lar lsl verr verw arpl lldt ltr", _selector_operand)
-    | _each("movs cmps stos lods scas ins outs", _string)
-    | _each("xlat", _table_lookup)
-    | _each("maskmovq maskmovdqu", _masked_store)
-    | _each("mov", _absolute_move)
-    | _each("bt bts btr btc", _bit_string)
-    | _each("cmpxchg cmpxchg8b cmpxchg16b", _compare_exchange)
-    | _each("div idiv", _divide)
-    | _each("rol ror rcl rcr shl shr sar shld shrd", _count)
-    | _each("bound", _bounds)
-    | _each("enter leave", _frame)
-    | _each("int", _interrupt)
-    | _each("pcmpestri pcmpestrm pcmpestri64 pcmpestrm64 pcmpistri pcmpistrm", _string_comparison)
-    | _each("ptest pcmpeqq pcmpgtq phminposuw", _alike)
-)
-_USES_STACK = frozenset(["push", "pop", "call", "call_far", "push_sreg", "pop_sreg"])
-_ALIGNED = frozenset(("cmpxchg16b", "fxsave", "fxrstor")) | xsave_trials.FAMILIES
-_CHANGED_BY_REPEAT = frozenset(("nop", "xchg", "pause", "loopz", "loopnz"))
-"""F3 90 is PAUSE; AMD's processors let REPE and REPNE choose the condition of LOOPE and LOOPNE."""
-_CHANGED_BY_LOCK = frozenset(("mov_from_cr", "mov_to_cr"))
-"""LOCK MOV CR0 is MOV CR8 on AMD's processors."""
