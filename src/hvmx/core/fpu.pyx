@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.decode cimport FORM_NONE, FORM_RM
 from hvmx.core.mmu cimport *
+from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 from hvmx.core.x87 cimport *
@@ -111,6 +112,7 @@ cdef void ldmxcsr(Cpu *cpu, Op *op) noexcept nogil:
     if value & ~cpu.mxcsr_mask:
         fault(cpu, op, VEC_GP, 0)
         return
+    settle_mxcsr(cpu)
     cpu.mxcsr = value
     leave(cpu, op)
 
@@ -118,6 +120,7 @@ cdef void ldmxcsr(Cpu *cpu, Op *op) noexcept nogil:
 cdef void stmxcsr(Cpu *cpu, Op *op) noexcept nogil:
     if sse_unavailable(cpu, op):
         return
+    settle_mxcsr(cpu)
     store32(cpu, op, cpu.ea, cpu.mxcsr)
     if cpu.fault == 0:
         leave(cpu, op)

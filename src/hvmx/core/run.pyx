@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from hvmx.core.blocks cimport block_at_rip
 from hvmx.core.codecache cimport flush_code
 from hvmx.core.interrupt cimport debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
+from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 
@@ -156,6 +157,7 @@ cdef void run(Cpu *cpu) noexcept nogil:
             cpu.stepping = 2
         grant(cpu)
         run_blocks(cpu)
+        settle_mxcsr(cpu)
         settle(cpu)
         if cpu.fault:
             answer_fault(cpu)

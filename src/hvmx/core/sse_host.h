@@ -1,7 +1,8 @@
 /* SSE arithmetic by the host's own unit, so that NaNs, denormals, rounding and flags are those of a processor.
  *
  * Functions that take `control` run under it as MXCSR, with all exceptions masked, and return the exception flags that
- * the operation raised; the host's MXCSR is put back. Register operands are the guest's, in memory. Operands in the
+ * the operation raised; the host's MXCSR is put back. With a `control` of 0 they run under MXCSR as it is, return 0 and
+ * leave the flags there. Register operands are the guest's, in memory. Operands in the
  * guest's memory need not be aligned, and no more of one is read than the instruction reads.
  */
 #ifndef HVMX_SSE_HOST_H
@@ -9,6 +10,8 @@
 
 #include <stdint.h>
 #include <string.h>
+
+#include "state.h"
 
 #if !defined(__x86_64__)
 #error "hvmx leaves SSE arithmetic to the host's own SSE unit: it can only be built for x86-64"
@@ -21,11 +24,14 @@ typedef struct { uint16_t w[8]; } XmmWords;
 /* Out of line: a handler whose locals have their address taken could not jump on. */
 #define SSE_FUNCTION static __attribute__((noinline, unused)) uint32_t
 #define SSE_RUN(operation, outputs, inputs, ...)                                                                      \
-    uint32_t saved, status;                                                                                           \
-    __asm__ volatile("stmxcsr %[saved]\n\tldmxcsr %[control]\n\t" operation                                           \
-                     "\n\tstmxcsr %[status]\n\tldmxcsr %[saved]"                                                      \
-                     : [saved] "=m"(saved), [status] "=m"(status), outputs                                            \
-                     : [control] "m"(control), inputs : "xmm0", "xmm1", ##__VA_ARGS__)
+    uint32_t saved, status = 0;                                                                                       \
+    if (LIKELY(!control))                                                                                             \
+        __asm__ volatile(operation : outputs : inputs : "xmm0", "xmm1", ##__VA_ARGS__);                               \
+    else                                                                                                              \
+        __asm__ volatile("stmxcsr %[saved]\n\tldmxcsr %[control]\n\t" operation                                       \
+                         "\n\tstmxcsr %[status]\n\tldmxcsr %[saved]"                                                  \
+                         : [saved] "=m"(saved), [status] "=m"(status), outputs                                        \
+                         : [control] "m"(control), inputs : "xmm0", "xmm1", ##__VA_ARGS__)
 #define SSE_BOTH(first, second) first, second
 
 /* Packed: destination and source make the result. */
@@ -70,6 +76,34 @@ SSE_PACKED(hsubps)
 SSE_PACKED(hsubpd)
 SSE_PACKED(addsubps)
 SSE_PACKED(addsubpd)
+
+/* The basic operations under MXCSR as it is, on the destination itself. A scalar one leaves the rest of it alone. */
+#define SSE_LENT(name, move, type)                                                                                    \
+    static inline void sse_lent_##name(void *destination, const void *source)                                         \
+    {                                                                                                                 \
+        __asm__ volatile(move " %[d], %%xmm0\n\t" move " %[s], %%xmm1\n\t" #name " %%xmm1, %%xmm0\n\t"                 \
+                         move " %%xmm0, %[d]"                                                                         \
+                         : [d] "+m"(*(type *)destination) : [s] "m"(*(const type *)source) : "xmm0", "xmm1");         \
+    }
+#define SSE_LENT_BASIC(name)                                                                                          \
+    SSE_LENT(name##ps, "movups", Xmm)                                                                                 \
+    SSE_LENT(name##pd, "movups", Xmm)                                                                                 \
+    SSE_LENT(name##ss, "movss", uint32_t)                                                                             \
+    SSE_LENT(name##sd, "movsd", uint64_t)
+SSE_LENT_BASIC(add)
+SSE_LENT_BASIC(sub)
+SSE_LENT_BASIC(mul)
+SSE_LENT_BASIC(div)
+
+/* A part of a register from memory, the rest zero: stored in one piece, which a load of any part is forwarded from. */
+#define SSE_EXTEND(bits, move)                                                                                        \
+    static inline void sse_extend##bits(void *destination, const void *source)                                        \
+    {                                                                                                                 \
+        __asm__(move " %[s], %%xmm0\n\tmovups %%xmm0, %[d]"                                                           \
+                : [d] "=m"(*(Xmm *)destination) : [s] "m"(*(const uint##bits##_t *)source) : "xmm0");                 \
+    }
+SSE_EXTEND(32, "movss")
+SSE_EXTEND(64, "movsd")
 
 /* One for each predicate, 0 to 7. */
 #define SSE_COMPARISON(number, predicate)                                                                             \

@@ -259,6 +259,8 @@ struct Cpu {
     uint64_t fip, fdp;             /* offsets of the last instruction and its operand, in ... */
     uint16_t fcs, fds;             /* ... these segments */
     uint32_t mxcsr, mxcsr_mask;
+    uint32_t mxcsr_lent;           /* the host's MXCSR gathers the guest's flags: see mxcsr_host.h */
+    uint32_t host_mxcsr, gathered_mxcsr;
     uint64_t xcr0;                 /* state components that XSAVE and XRSTOR handle */
     uint8_t fpr[8][16];
     uint8_t xmm[16][16];

@@ -311,7 +311,7 @@ cdef extern from "state.h" nogil:
         uint16_t fcw, fsw, ftw, fop
         uint64_t fip, fdp
         uint16_t fcs, fds
-        uint32_t mxcsr, mxcsr_mask
+        uint32_t mxcsr, mxcsr_mask, mxcsr_lent
         uint64_t xcr0
         uint8_t fpr[8][16]
         uint8_t xmm[16][16]

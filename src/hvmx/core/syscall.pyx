@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.decode cimport FORM_NONE
 from hvmx.core.mmu cimport *
+from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
 from hvmx.core.segment cimport canonical
 from hvmx.core.state cimport *
@@ -35,6 +36,7 @@ cdef void syscall(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t flags
     cdef uint32_t selector
     if cpu.pv != NULL:
+        settle_mxcsr(cpu)
         if cpu.pv_hypercall(cpu, op) == 0 and cpu.acct < 0:
             enter(cpu, cpu.rip)
         return

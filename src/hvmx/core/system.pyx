@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from hvmx.core.decode cimport FORM_NONE, FORM_R_RM, FORM_RM, FORM_RM_R
 from hvmx.core.exits cimport *
 from hvmx.core.mmu cimport *
+from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
 from hvmx.core.paging cimport load_pdptes
 from hvmx.core.state cimport *
@@ -338,6 +339,7 @@ cdef void cpuid(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
+    settle_mxcsr(cpu)
     if cpu.vmcall != NULL and cpu.vmcall(cpu) == 0:
         if cpu.pending:
             leave(cpu, op)

@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memset
 from hvmx.core.decode cimport FORM_NONE, FORM_RM
 from hvmx.core.exits cimport EXIT_XSETBV, describe_exit, take_exit
 from hvmx.core.mmu cimport *
+from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 from hvmx.core.x87 cimport *
@@ -57,6 +58,7 @@ cdef void fill_image(Cpu *cpu, Op *op, uint64_t *image) noexcept nogil:
     cdef uint8_t *bytes = <uint8_t *>image
     cdef uint32_t index
     cdef bint wide = op.x & 3 == 3
+    settle_mxcsr(cpu)
     memset(image, 0, LEGACY_BYTES)
     image[0] = <uint64_t>cpu.fcw | <uint64_t>cpu.fsw << 16 | <uint64_t>abridged_tags(cpu.ftw) << 32 | <uint64_t>cpu.fop << 48
     image[1] = cpu.fip if wide else <uint32_t>cpu.fip | <uint64_t>cpu.fcs << 32
@@ -172,6 +174,7 @@ cdef void fxrstor(Cpu *cpu, Op *op) noexcept nogil:
         fault(cpu, op, VEC_GP, 0)
         return
     take_x87(cpu, op, image)
+    settle_mxcsr(cpu)
     cpu.mxcsr = <uint32_t>image[MXCSR_AND_MASK]
     take_xmm(cpu, image)
     leave(cpu, op)
@@ -273,6 +276,7 @@ cdef void xrstor(Cpu *cpu, Op *op) noexcept nogil:
         if <uint32_t>image[MXCSR_AND_MASK] & ~cpu.mxcsr_mask:
             fault(cpu, op, VEC_GP, 0)
             return
+        settle_mxcsr(cpu)
         cpu.mxcsr = <uint32_t>image[MXCSR_AND_MASK]
         if not image[XSTATE_BV] & COMPONENT_SSE:
             memset(image + XMM_REGISTERS, 0, 16 * xmm_saved(cpu))

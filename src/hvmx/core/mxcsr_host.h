@@ -1,0 +1,40 @@
+/* The host's MXCSR, lent to the guest.
+ *
+ * Loading MXCSR takes longer than most of the arithmetic that it controls. So where the guest's MXCSR is as it comes
+ * up (all exceptions masked, rounding to nearest, denormals honoured), the guest's operations run under the host's own
+ * MXCSR, set the same way, and the flags that they raise gather there until they are settled: before anything reads or
+ * writes the guest's MXCSR, and before code of the host that has a use for its own.
+ */
+#ifndef HVMX_MXCSR_HOST_H
+#define HVMX_MXCSR_HOST_H
+
+#include "state.h"
+
+enum { MXCSR_FLAG_BITS = 0x3f, MXCSR_POWER_UP = 0x1f80 };
+
+static const uint32_t mxcsr_power_up = MXCSR_POWER_UP;
+
+/* False: the guest's MXCSR is another. */
+static inline int lend_mxcsr(Cpu *cpu)
+{
+    if ((cpu->mxcsr & ~(uint32_t)MXCSR_FLAG_BITS) != MXCSR_POWER_UP)
+        return 0;
+    __asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(cpu->host_mxcsr) : "m"(mxcsr_power_up));
+    cpu->mxcsr_lent = 1;
+    return 1;
+}
+
+static __attribute__((noinline, unused)) void take_mxcsr_back(Cpu *cpu)
+{
+    __asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(cpu->gathered_mxcsr) : "m"(cpu->host_mxcsr));
+    cpu->mxcsr |= cpu->gathered_mxcsr & MXCSR_FLAG_BITS;
+    cpu->mxcsr_lent = 0;
+}
+
+static inline void settle_mxcsr(Cpu *cpu)
+{
+    if (UNLIKELY(cpu->mxcsr_lent))
+        take_mxcsr_back(cpu);
+}
+
+#endif
