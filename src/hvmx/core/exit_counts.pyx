@@ -1,0 +1,103 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from hvmx.core.state cimport *
+
+cdef enum:
+    EXIT_EXCEPTION = 0
+    EXIT_CR = 28
+    EXIT_WRMSR = 32
+    EXIT_EPT_VIOLATION = 48
+    EXIT_EPT_MISCONFIG = 49
+    # Ports, MSRs and pages that are counted one by one: a bound on what a guest makes us hold.
+    DETAILS = 1 << 15
+
+# Keys of details: the number in the upper 56 bits, which hold every guest-physical address, and the reason.
+cdef uint64_t NO_DETAIL = ~<uint64_t>0
+cdef uint64_t OTHERS = ~<uint64_t>0 >> 8
+
+
+cdef class Detail:
+    """The exits of one reason that concern one port, MSR, register, vector or page."""
+
+    cdef Tally tally
+
+
+cdef void add_to(Tally *tally, uint64_t cycles, uint64_t host_ns) noexcept:
+    if tally.count == 0 or cycles < tally.least:
+        tally.least = cycles
+    if cycles > tally.most:
+        tally.most = cycles
+    if tally.count == 0 or host_ns < tally.host_least:
+        tally.host_least = host_ns
+    if host_ns > tally.host_most:
+        tally.host_most = host_ns
+    tally.count += 1
+    tally.cycles += cycles
+    tally.host_ns += host_ns
+
+
+cdef tuple figures(Tally *tally):
+    return (tally.count, tally.cycles, tally.least, tally.most, tally.host_ns, tally.host_least, tally.host_most)
+
+
+cdef inline int64_t number_of(uint64_t key) noexcept:
+    return -1 if key >> 8 == OTHERS else <int64_t>(key >> 8)
+
+
+cdef inline uint64_t detail_of(Cpu *cpu) noexcept:
+    """What the exit concerns, as far as that is counted."""
+    cdef uint32_t reason = cpu.exit.reason
+    if EXIT_CR <= reason <= EXIT_WRMSR or reason == EXIT_EXCEPTION:
+        return cpu.exit.number
+    if reason == EXIT_EPT_VIOLATION or reason == EXIT_EPT_MISCONFIG:
+        return cpu.exit.physical & ~<uint64_t>0xfff
+    return NO_DETAIL
+
+
+cdef class ExitCounts:
+    def __cinit__(self):
+        self.details = {}
+
+    cdef uint64_t began(self, Cpu *cpu) noexcept:
+        cdef uint64_t number = detail_of(cpu)
+        cdef PastExit *past = &self.past[self.past_count % PAST_EXITS]
+        self.past_count += 1
+        past.reason = cpu.exit.reason
+        past.number = 0 if number == NO_DETAIL else number
+        past.rip = cpu.rip
+        past.cycle = (cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start) >> ACCT_SHIFT)) // CYCLE_FRACTION
+        return number
+
+    cdef int ended(self, uint32_t reason, uint64_t number, uint64_t units, uint64_t host_ns) except -1:
+        cdef uint64_t cycles = units // CYCLE_FRACTION
+        cdef Detail detail
+        add_to(&self.tallies[reason], cycles, host_ns)
+        if number != NO_DETAIL:
+            key = (number << 8) | reason
+            detail = self.details.get(key)
+            if detail is None:
+                if len(self.details) >= DETAILS:
+                    key = (OTHERS << 8) | reason
+                detail = self.details.setdefault(key, Detail())
+            add_to(&detail.tally, cycles, host_ns)
+        return 0
+
+    cdef dict by_reason(self):
+        return {reason: figures(&self.tallies[reason]) for reason in range(REASONS) if self.tallies[reason].count}
+
+    cdef dict by_number(self):
+        return {
+            (key & 0xff, <int64_t>number_of(key)): figures(&(<Detail>detail).tally)
+            for key, detail in self.details.items()
+        }
+
+    cdef list last(self):
+        cdef uint64_t index = self.past_count - PAST_EXITS if self.past_count > PAST_EXITS else 0
+        cdef PastExit *past
+        exits = []
+        while index < self.past_count:
+            past = &self.past[index % PAST_EXITS]
+            exits.append((past.reason, past.number, past.rip, past.cycle))
+            index += 1
+        return exits
