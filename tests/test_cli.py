@@ -122,6 +122,7 @@ def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> No
         (["--memory", "lots"], "'lots' is not a number"),
         (["--profile", "nowhere"], "profile nowhere: cannot be read"),
         (["--paging", "none"], "'none' is not one of"),
+        (["--pv", "--paging", "ept"], "--paging is for HVM"),
         (["--debug-exit", "0x10000"], "0x10000 is not within 0x0 and 0xffff"),
         (["--debug-exit", "0x3f8"], "overlaps"),
         (["--debugcon", "x=f"], "'x' is not a number"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from click.core import ParameterSource
 
 from hvmx.boot import ImageError
 from hvmx.cost import BUNDLED, Profile, ProfileError, load_profile
@@ -236,7 +237,10 @@ def commands() -> None:
 @click.option("--timeout", type=HostSeconds(), help="Stop after so many seconds of host time.")
 @click.option("--stats", metavar="FILE.json", help="Write the counts of the run to a file.")
 @click.option(
-    "--hash", "with_hash", is_flag=True, help="With --stats: a hash of the final memory and registers."
+    "--hash",
+    "with_hash",
+    is_flag=True,
+    help="A hash of the final memory and registers, in --stats and at the end.",
 )
 @click.option(
     "--trace", type=Trace(), help="A line for each exit or instruction, to FILE (standard error without)."
@@ -275,6 +279,9 @@ class _Run:
 
         options = self.options
         image, append, pv = bundled_image(options["image"], options["append"], options["pv"], options["bios"])
+        given = click.get_current_context().get_parameter_source("paging")
+        if pv and given is not ParameterSource.DEFAULT:
+            raise click.UsageError("--paging is for HVM: a PV guest's page tables are the processor's own")
         with ExitStack() as stack:
             if pv and (options["record"] or options["replay"]):
                 raise click.UsageError("--record and --replay are for the serial port, which a PV guest has not")
