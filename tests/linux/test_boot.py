@@ -39,6 +39,7 @@ def test_linux_reaches_init_and_stops_the_same_way_twice(tmp_path: Path, name: s
         assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-2000:]}"
         consoles.append(done.stdout)
     assert consoles[0] == consoles[1]
+    assert "isolation: enabled" not in consoles[0], "nothing leaks from a processor that does not speculate"
     run = assert_same(*statistics)
     assert run["stop"] == "halted", "with no ACPI to power off by, the kernel halts"
     assert run["exits"]["IO_INSTRUCTION"]["count"] > 10_000, "the console alone makes more exits than that"

@@ -16,6 +16,7 @@ cdef enum:
     MSR_APIC_BASE = 0x1b
     MSR_BIOS_SIGN_ID = 0x8b     # microcode revision: none is loaded
     MSR_MTRR_CAP = 0xfe
+    MSR_ARCH_CAPABILITIES = 0x10a
     MSR_SYSENTER_CS = 0x174
     MSR_SYSENTER_ESP = 0x175
     MSR_SYSENTER_EIP = 0x176
@@ -30,6 +31,10 @@ cdef enum:
     MSR_PAT = 0x277
     MSR_MTRR_DEF_TYPE = 0x2ff
     MTRR_CAPABILITIES = 0x508   # 8 variable ranges, fixed ranges, write combining
+    # IA32_ARCH_CAPABILITIES (SDM vol. 4, table 2-2), all bits that say that a way to leak by speculation is not there:
+    # RDCL, SSB, MDS, IF_PSCHANGE_MC, TAA, SBDR_SSDP, FBSDP, PSDP, BHI, PBRSB, GDS, RFDS
+    NOT_SUSCEPTIBLE = (1 << 0 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26
+                       | 1 << 27)
     MSR_RANGE = 0x400
 cdef uint32_t MSR_EFER = <uint32_t>0xc0000080
 cdef uint32_t MSR_STAR = <uint32_t>0xc0000081
@@ -120,6 +125,8 @@ cdef bint read_msr(Cpu *cpu, Op *op, uint32_t number, uint64_t *value) noexcept 
         value[0] = time_stamp(cpu, op) + <uint64_t>cpu.tsc_offset
     elif number == MSR_MTRR_CAP:
         value[0] = MTRR_CAPABILITIES
+    elif number == MSR_ARCH_CAPABILITIES:
+        value[0] = NOT_SUSCEPTIBLE
     elif number == MSR_MCG_CAP or number == MSR_BIOS_SIGN_ID or number <= MSR_P5_MC_TYPE:
         value[0] = 0
     else:
@@ -147,7 +154,7 @@ cdef bint valid_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
         return canonical(value)
     if number == MSR_TSC_AUX:
         return value >> 32 == 0
-    if number == MSR_MTRR_CAP or number == MSR_MCG_CAP:
+    if number == MSR_MTRR_CAP or number == MSR_MCG_CAP or number == MSR_ARCH_CAPABILITIES:
         return False
     if number == MSR_MCG_STATUS:
         return value == 0

@@ -8,7 +8,9 @@ the encoding is #UD, or what the next row that matches makes of it. The levels a
 - ``pentium2``: the Pentium II "Deschutes" (family 6, model 5), the first with FXSAVE.
 - ``x86-64-v1``: the baseline of the x86-64 psABI (table 3.1), with what all processors of 2005 had besides.
 - ``x86-64-v2``: the psABI's second level, with what a Westmere and its next successors have besides: AES-NI,
-  PCLMULQDQ, XSAVE, RDRAND, RDSEED, MOVBE, SMEP, SMAP and UMIP.
+  PCLMULQDQ, XSAVE, RDRAND, RDSEED, MOVBE, SMEP, SMAP and UMIP; and the MSR by which a processor says that it does not
+  leak what it should not have executed, as hvmx, which executes nothing ahead of time, may: kernels then leave out
+  their mitigations.
 
 No level has an APIC, virtual-8086 extensions (VME) or MONITOR, which real processors of its name had: hvmx has them not.
 """
@@ -41,6 +43,7 @@ CPUID_BITS = {
         }),
         (7, 0, "ebx", {"smep": 7, "rdseed": 18, "smap": 20}),
         (7, 0, "ecx", {"umip": 2}),
+        (7, 0, "edx", {"arch_capabilities": 29}),
         (0xD, 1, "eax", {"xsaveopt": 0}),
         (0x80000001, 0, "ecx", {"lahf": 0, "prefetchw": 8}),
         (0x80000001, 0, "edx", {"syscall": 11, "nx": 20, "rdtscp": 27, "lm": 29}),
@@ -66,6 +69,7 @@ EFER_BITS = {"syscall": 1 << 0, "lm": 1 << 8 | 1 << 10, "nx": 1 << 11}
 MSRS = {
     "mce": (0x0, 0x1),
     "tsc": (0x10,),
+    "arch_capabilities": (0x10A,),
     FAMILY_6: (0x1B, 0x8B, 0x1D9),
     "mtrr": (0xFE, *range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270), 0x2FF),
     "sep": (0x174, 0x175, 0x176),
@@ -106,7 +110,7 @@ _PENTIUM2 = _PENTIUM | {FAMILY_6, "pae", "sep", "mtrr", "pge", "mca", "cmov", "p
 _V1 = _PENTIUM2 | {"clflush", "sse", "sse2", "syscall", "nx", "lm", "prefetchw"}
 _V2 = _V1 | {
     "cx16", "lahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2", "aes", "pclmulqdq", "movbe", "rdrand", "rdseed", "xsave",
-    "xsaveopt", "rdtscp", "smep", "smap", "umip",
+    "xsaveopt", "rdtscp", "smep", "smap", "umip", "arch_capabilities",
 }  # fmt: skip
 
 LEVELS = {
