@@ -50,7 +50,7 @@ SSE_FUNCTION sse_cvtpi2ps(uint32_t control, void *result, const void *destinatio
 {
     SSE_RUN("movups %[d], %%xmm0\n\tmovq %[s], %%xmm1\n\tcvtdq2ps %%xmm1, %%xmm1\n\tmovsd %%xmm1, %%xmm0\n\tmovups %%xmm0, %[r]",
             [r] "=m"(*(Xmm *)result), SSE_BOTH([d] "m"(*(const Xmm *)destination), [s] "m"(*(const uint64_t *)source)));
-    return status & 0x3f;
+    return SSE_RAISED;
 }
 
 #define MMX_TO_INTEGERS(name, load, type, instruction)                                                                \
@@ -58,7 +58,7 @@ SSE_FUNCTION sse_cvtpi2ps(uint32_t control, void *result, const void *destinatio
     {                                                                                                                 \
         SSE_RUN(load " %[s], %%xmm0\n\t" instruction " %%xmm0, %%xmm0\n\tmovq %%xmm0, %[r]",                          \
                 [r] "=m"(*(uint64_t *)result), [s] "m"(*(const type *)source));                                       \
-        return status & 0x3f;                                                                                         \
+        return SSE_RAISED;                                                                                         \
     }
 MMX_TO_INTEGERS(cvtps2pi, "movq", uint64_t, "cvtps2dq")
 MMX_TO_INTEGERS(cvttps2pi, "movq", uint64_t, "cvttps2dq")

@@ -1,9 +1,9 @@
 /* SSE arithmetic by the host's own unit, so that NaNs, denormals, rounding and flags are those of a processor.
  *
  * Functions that take `control` run under it as MXCSR, with all exceptions masked, and return the exception flags that
- * the operation raised; the host's MXCSR is put back. With a `control` of 0 they run under MXCSR as it is, return 0 and
- * leave the flags there. Register operands are the guest's, in memory. Operands in the
- * guest's memory need not be aligned, and no more of one is read than the instruction reads.
+ * the operation raises, by `control` an unmasked overflow or underflow too; the host's MXCSR is put back. With a
+ * `control` of 0 they run under MXCSR as it is, return 0 and leave the flags there. Register operands are the guest's,
+ * in memory. Operands in the guest's memory need not be aligned, and no more of one is read than the instruction reads.
  */
 #ifndef HVMX_SSE_HOST_H
 #define HVMX_SSE_HOST_H
@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "sse_range.h"
 #include "state.h"
 
 #if !defined(__x86_64__)
@@ -24,58 +25,71 @@ typedef struct { uint16_t w[8]; } XmmWords;
 /* Out of line: a handler whose locals have their address taken could not jump on. */
 #define SSE_FUNCTION static __attribute__((noinline, unused)) uint32_t
 #define SSE_RUN(operation, outputs, inputs, ...)                                                                      \
-    uint32_t saved, status = 0;                                                                                       \
+    uint32_t saved, status = 0, masked = control | MXCSR_MASKS;                                                       \
     if (LIKELY(!control))                                                                                             \
         __asm__ volatile(operation : outputs : inputs : "xmm0", "xmm1", ##__VA_ARGS__);                               \
     else                                                                                                              \
-        __asm__ volatile("stmxcsr %[saved]\n\tldmxcsr %[control]\n\t" operation                                       \
+        __asm__ volatile("stmxcsr %[saved]\n\tldmxcsr %[masked]\n\t" operation                                        \
                          "\n\tstmxcsr %[status]\n\tldmxcsr %[saved]"                                                  \
                          : [saved] "=m"(saved), [status] "=m"(status), outputs                                        \
-                         : [control] "m"(control), inputs : "xmm0", "xmm1", ##__VA_ARGS__)
+                         : [masked] "m"(masked), inputs : "xmm0", "xmm1", ##__VA_ARGS__)
 #define SSE_BOTH(first, second) first, second
 
+/* What is raised: by what cannot overflow or underflow, and by what can. */
+#define SSE_RAISED (status & MXCSR_FLAGS)
+#define SSE_RAISED_IN(...)                                                                                            \
+    (!control || (control & (MXCSR_OM | MXCSR_UM)) == (MXCSR_OM | MXCSR_UM)                                           \
+         ? SSE_RAISED : sse_range(control, status, destination, source, &(const SseRange){ __VA_ARGS__ }))
+
 /* Packed: destination and source make the result. */
-#define SSE_PACKED_BY(name, instruction)                                                                              \
+#define SSE_PACKED_BY(name, instruction, raised)                                                                      \
     SSE_FUNCTION sse_##name(uint32_t control, void *result, const void *destination, const void *source)              \
     {                                                                                                                 \
         SSE_RUN("movups %[d], %%xmm0\n\tmovups %[s], %%xmm1\n\t" instruction " %%xmm1, %%xmm0\n\tmovups %%xmm0, %[r]", \
                 [r] "=m"(*(Xmm *)result),                                                                             \
                 SSE_BOTH([d] "m"(*(const Xmm *)destination), [s] "m"(*(const Xmm *)source)));                         \
-        return status & 0x3f;                                                                                         \
+        return raised;                                                                                                \
     }
 
 /* Scalar, or with a source of half a register: the source is read where it is. */
-#define SSE_NARROW_BY(name, instruction, type)                                                                        \
+#define SSE_NARROW_BY(name, instruction, type, raised)                                                                \
     SSE_FUNCTION sse_##name(uint32_t control, void *result, const void *destination, const void *source)              \
     {                                                                                                                 \
         SSE_RUN("movups %[d], %%xmm0\n\t" instruction " %[s], %%xmm0\n\tmovups %%xmm0, %[r]",                         \
                 [r] "=m"(*(Xmm *)result),                                                                             \
                 SSE_BOTH([d] "m"(*(const Xmm *)destination), [s] "m"(*(const type *)source)));                        \
-        return status & 0x3f;                                                                                         \
+        return raised;                                                                                                \
     }
 
-#define SSE_PACKED(name) SSE_PACKED_BY(name, #name)
-#define SSE_SINGLE(name) SSE_NARROW_BY(name, #name, uint32_t)
-#define SSE_DOUBLE(name) SSE_NARROW_BY(name, #name, uint64_t)
+#define SSE_PACKED(name) SSE_PACKED_BY(name, #name, SSE_RAISED)
+#define SSE_SINGLE(name) SSE_NARROW_BY(name, #name, uint32_t, SSE_RAISED)
+#define SSE_DOUBLE(name) SSE_NARROW_BY(name, #name, uint64_t, SSE_RAISED)
 
 #define SSE_ARITHMETIC(name) SSE_PACKED(name##ps) SSE_PACKED(name##pd) SSE_SINGLE(name##ss) SSE_DOUBLE(name##sd)
 SSE_ARITHMETIC(sqrt)
-SSE_ARITHMETIC(add)
-SSE_ARITHMETIC(mul)
-SSE_ARITHMETIC(sub)
 SSE_ARITHMETIC(min)
-SSE_ARITHMETIC(div)
 SSE_ARITHMETIC(max)
 SSE_PACKED(rsqrtps)
 SSE_SINGLE(rsqrtss)
 SSE_PACKED(rcpps)
 SSE_SINGLE(rcpss)
-SSE_PACKED(haddps)
-SSE_PACKED(haddpd)
-SSE_PACKED(hsubps)
-SSE_PACKED(hsubpd)
-SSE_PACKED(addsubps)
-SSE_PACKED(addsubpd)
+
+#define SSE_RANGED_ARITHMETIC(name)                                                                                   \
+    SSE_PACKED_BY(name##ps, #name "ps", SSE_RAISED_IN(SSE_VERTICAL, 4, 32, 32, x87_f##name##32, x87_f##name##32))     \
+    SSE_PACKED_BY(name##pd, #name "pd", SSE_RAISED_IN(SSE_VERTICAL, 2, 64, 64, x87_f##name##64, x87_f##name##64))     \
+    SSE_NARROW_BY(name##ss, #name "ss", uint32_t, SSE_RAISED_IN(SSE_VERTICAL, 1, 32, 32, x87_f##name##32))            \
+    SSE_NARROW_BY(name##sd, #name "sd", uint64_t, SSE_RAISED_IN(SSE_VERTICAL, 1, 64, 64, x87_f##name##64))
+SSE_RANGED_ARITHMETIC(add)
+SSE_RANGED_ARITHMETIC(mul)
+SSE_RANGED_ARITHMETIC(sub)
+SSE_RANGED_ARITHMETIC(div)
+
+#define SSE_SUMS(name, pairing, even, odd)                                                                            \
+    SSE_PACKED_BY(name##ps, #name "ps", SSE_RAISED_IN(pairing, 4, 32, 32, even##32, odd##32))                         \
+    SSE_PACKED_BY(name##pd, #name "pd", SSE_RAISED_IN(pairing, 2, 64, 64, even##64, odd##64))
+SSE_SUMS(hadd, SSE_HORIZONTAL, x87_fadd, x87_fadd)
+SSE_SUMS(hsub, SSE_HORIZONTAL, x87_fsub, x87_fsub)
+SSE_SUMS(addsub, SSE_VERTICAL, x87_fsub, x87_fadd)
 
 /* The basic operations under MXCSR as it is, on the destination itself. A scalar one leaves the rest of it alone. */
 #define SSE_LENT(name, move, type)                                                                                    \
@@ -107,10 +121,10 @@ SSE_EXTEND(64, "movsd")
 
 /* One for each predicate, 0 to 7. */
 #define SSE_COMPARISON(number, predicate)                                                                             \
-    SSE_PACKED_BY(cmpps##number, "cmp" predicate "ps")                                                                \
-    SSE_PACKED_BY(cmppd##number, "cmp" predicate "pd")                                                                \
-    SSE_NARROW_BY(cmpss##number, "cmp" predicate "ss", uint32_t)                                                      \
-    SSE_NARROW_BY(cmpsd##number, "cmp" predicate "sd", uint64_t)
+    SSE_PACKED_BY(cmpps##number, "cmp" predicate "ps", SSE_RAISED)                                                                \
+    SSE_PACKED_BY(cmppd##number, "cmp" predicate "pd", SSE_RAISED)                                                                \
+    SSE_NARROW_BY(cmpss##number, "cmp" predicate "ss", uint32_t, SSE_RAISED)                                                      \
+    SSE_NARROW_BY(cmpsd##number, "cmp" predicate "sd", uint64_t, SSE_RAISED)
 SSE_COMPARISON(0, "eq")
 SSE_COMPARISON(1, "lt")
 SSE_COMPARISON(2, "le")
@@ -129,7 +143,7 @@ SSE_COMPARISON(7, "ord")
                 SSE_BOTH([z] "=&q"(zero), SSE_BOTH([p] "=&q"(parity), [c] "=&q"(carry))),                             \
                 SSE_BOTH([d] "m"(*(const Xmm *)destination), [s] "m"(*(const type *)source)), "cc");                  \
         *(uint64_t *)result = zero << 6 | parity << 2 | carry;                                                        \
-        return status & 0x3f;                                                                                         \
+        return SSE_RAISED;                                                                                            \
     }
 SSE_FLAGS(ucomiss, uint32_t)
 SSE_FLAGS(comiss, uint32_t)
@@ -137,19 +151,19 @@ SSE_FLAGS(ucomisd, uint64_t)
 SSE_FLAGS(comisd, uint64_t)
 
 SSE_DOUBLE(cvtps2pd)
-SSE_PACKED(cvtpd2ps)
+SSE_PACKED_BY(cvtpd2ps, "cvtpd2ps", SSE_RAISED_IN(SSE_CONVERTED, 2, 64, 32, x87_fmul64, x87_fmul64))
 SSE_SINGLE(cvtss2sd)
-SSE_DOUBLE(cvtsd2ss)
+SSE_NARROW_BY(cvtsd2ss, "cvtsd2ss", uint64_t, SSE_RAISED_IN(SSE_CONVERTED, 1, 64, 32, x87_fmul64))
 SSE_PACKED(cvtdq2ps)
 SSE_PACKED(cvtps2dq)
 SSE_PACKED(cvttps2dq)
 SSE_PACKED(cvttpd2dq)
 SSE_DOUBLE(cvtdq2pd)
 SSE_PACKED(cvtpd2dq)
-SSE_NARROW_BY(cvtsi2ss32, "cvtsi2ssl", uint32_t)
-SSE_NARROW_BY(cvtsi2ss64, "cvtsi2ssq", uint64_t)
-SSE_NARROW_BY(cvtsi2sd32, "cvtsi2sdl", uint32_t)
-SSE_NARROW_BY(cvtsi2sd64, "cvtsi2sdq", uint64_t)
+SSE_NARROW_BY(cvtsi2ss32, "cvtsi2ssl", uint32_t, SSE_RAISED)
+SSE_NARROW_BY(cvtsi2ss64, "cvtsi2ssq", uint64_t, SSE_RAISED)
+SSE_NARROW_BY(cvtsi2sd32, "cvtsi2sdl", uint32_t, SSE_RAISED)
+SSE_NARROW_BY(cvtsi2sd64, "cvtsi2sdq", uint64_t, SSE_RAISED)
 
 /* To an integer, left in `result`, of 32 bits zero-extended. */
 #define SSE_TO_INTEGER(name, bits, type)                                                                              \
@@ -158,7 +172,7 @@ SSE_NARROW_BY(cvtsi2sd64, "cvtsi2sdq", uint64_t)
         uint##bits##_t value;                                                                                         \
         SSE_RUN(#name " %[s], %[v]", [v] "=&r"(value), [s] "m"(*(const type *)source));                               \
         *(uint64_t *)result = value;                                                                                  \
-        return status & 0x3f;                                                                                         \
+        return SSE_RAISED;                                                                                            \
     }
 SSE_TO_INTEGER(cvtss2si, 32, uint32_t)
 SSE_TO_INTEGER(cvtss2si, 64, uint32_t)

@@ -7,7 +7,7 @@
 
 #include "sse_host.h"
 
-enum { MXCSR_IE_BIT = 0x01, MXCSR_PE_BIT = 0x20, MXCSR_DAZ_BIT = 0x40, MXCSR_RC_SHIFT = 13 };
+enum { MXCSR_IE = 0x01, MXCSR_RC_SHIFT = 13 };
 enum { RC_NEAREST, RC_DOWN, RC_UP, RC_TOWARD_ZERO };
 enum { ROUND_BY_MXCSR = 4, ROUND_QUIETLY = 8 }; /* of the immediate, whose low bits are an RC of its own */
 
@@ -26,10 +26,10 @@ static inline uint64_t sse_rounded(uint32_t control, uint64_t number, uint32_t o
 
     if (size > infinity) {
         if (!(size & quiet))
-            *status |= MXCSR_IE_BIT;
+            *status |= MXCSR_IE;
         return number | quiet;
     }
-    if (size < implicit && control & MXCSR_DAZ_BIT)
+    if (size < implicit && control & MXCSR_DAZ)
         return sign;
     if (!size || exponent >= fraction_bits)
         return number;
@@ -47,7 +47,7 @@ static inline uint64_t sse_rounded(uint32_t control, uint64_t number, uint32_t o
     if (!rest)
         return number;
     if (!(order & ROUND_QUIETLY))
-        *status |= MXCSR_PE_BIT;
+        *status |= MXCSR_PE;
     if (away || (rounding == RC_NEAREST && (rest > half || (rest == half && floor & unit))))
         floor += unit;
     return sign | floor;
