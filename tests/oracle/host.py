@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hvmx.isa import features
+from hvmx.isa import rows
 
 IN_EVERY_64_BIT_PROCESSOR = frozenset(
     ["base", "p6", "fpu", "tsc", "msr", "cx8", "sep", "cmov", "mmx", "fxsr", "clflush", "sse", "sse2", "syscall"]
@@ -21,7 +21,7 @@ def _flags() -> frozenset[str]:
 
 LACKING = frozenset(
     feature
-    for feature in features()
+    for feature in {row.feature for row in rows()}
     if feature not in IN_EVERY_64_BIT_PROCESSOR and _LINUX_NAMES.get(feature, feature) not in _flags()
 )
-"""The features that it lacks, or that its kernel has switched off."""
+"""The features with instructions that it lacks, or that its kernel has switched off."""
