@@ -3,7 +3,7 @@
 `tests/programs/everyday.c` is the guest's /init. It is built with the host's C library, which chooses among variants of
 its functions by CPUID: the guest's choice is the level's, the host's is restricted to processors without AVX and FMA,
 whose fused multiplications give other last bits (GLIBC_TUNABLES). The 32-bit kernel and C library of Debian need CMOV:
-what runs on a 486 and a Pentium is in tests/programs.
+tests/programs/test_plain.py has what runs on a 486 and a Pentium, too.
 """
 
 from __future__ import annotations

@@ -77,20 +77,21 @@ static void aes_encrypt_c(const uint8_t key[16], const uint8_t in[16], uint8_t o
         out[i] = state[i];
 }
 
-#ifdef AES_NI
-#include <wmmintrin.h>
+typedef long long AesVector __attribute__((vector_size(16)));
 
 __attribute__((target("aes,sse2"))) static void aes_encrypt_ni(const uint8_t key[16], const uint8_t in[16],
                                                                uint8_t out[16])
 {
     uint8_t keys[176];
+    AesVector state, round_key[11];
     aes_round_keys(key, keys);
-    __m128i state = _mm_xor_si128(_mm_loadu_si128((const __m128i *)in), _mm_loadu_si128((const __m128i *)keys));
+    __builtin_memcpy(round_key, keys, sizeof keys);
+    __builtin_memcpy(&state, in, 16);
+    state ^= round_key[0];
     for (int round = 1; round < 10; round++)
-        state = _mm_aesenc_si128(state, _mm_loadu_si128((const __m128i *)(keys + 16 * round)));
-    state = _mm_aesenclast_si128(state, _mm_loadu_si128((const __m128i *)(keys + 160)));
-    _mm_storeu_si128((__m128i *)out, state);
+        state = __builtin_ia32_aesenc128(state, round_key[round]);
+    state = __builtin_ia32_aesenclast128(state, round_key[10]);
+    __builtin_memcpy(out, &state, 16);
 }
-#endif
 
 #endif

@@ -11,7 +11,6 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
-#define AES_NI
 #include "aes.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
