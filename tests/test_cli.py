@@ -253,7 +253,7 @@ def test_a_prompt_is_out_before_input_is_looked_for(tmp_path: Path) -> None:
 
 def test_a_recorded_run_comes_back_the_same(tmp_path: Path) -> None:
     log, live, again = (tmp_path / name for name in ("log", "live.json", "again.json"))
-    arguments = [*flat(tmp_path, PROMPT), "--hash", "--stats"]
+    arguments = [*flat(tmp_path, PROMPT), "--seed", "5", "--hash", "--stats"]
     with subprocess.Popen(
         command([*arguments, str(live), "--record", str(log)]), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -267,7 +267,7 @@ def test_a_recorded_run_comes_back_the_same(tmp_path: Path) -> None:
         command([*arguments, str(again), "--replay", str(log)]), check=True, input=b"other keys", capture_output=True
     )
     assert output == b"keys and q" and result.stdout == b">" + output
-    assert len(log.read_text().splitlines()) >= 2
+    assert len(log.read_text().splitlines()) >= 3
 
     def without_host_time(figures: dict[str, object]) -> dict[str, object]:
         return {name: figure for name, figure in figures.items() if not name.startswith("host_")}
@@ -276,6 +276,15 @@ def test_a_recorded_run_comes_back_the_same(tmp_path: Path) -> None:
         json.loads(path.read_text(), object_hook=without_host_time) for path in (live, again)
     )
     assert first == second
+
+
+def test_a_replay_with_another_seed_is_refused(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("seed 5\n")
+    arguments = command([*flat(tmp_path, PROMPT), "--replay", str(log)])
+    result = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "log: was recorded with --seed 0x5" in result.stderr
 
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:

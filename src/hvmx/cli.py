@@ -331,7 +331,7 @@ class _Run:
             finally:
                 self.host_seconds = time.perf_counter() - start
                 if record is not None and machine.board is not None:
-                    machine.board.input.write(record)
+                    machine.board.input.write(record, machine.seed)
                 self._finish(machine, stop, stats)
         return status_of(stop)
 
@@ -385,7 +385,10 @@ class _Run:
 
         assert machine.board is not None
         try:
-            machine.board.input.replay(read_file(path))
+            log = read_file(path)
+            if log.seed != machine.seed:
+                raise ValueError(f"{path}: was recorded with --seed {log.seed:#x}")
+            machine.board.input.replay(log.entries)
         except (OSError, ValueError) as problem:
             raise click.UsageError(f"--replay: {problem}") from problem
 

@@ -29,10 +29,12 @@ def test_a_replay_gives_the_guest_the_same_bytes_at_the_same_cycles(tmp_path: Pa
     live.board.input.enter(b"\x00\xff")
     got += guest(live, 0.02)
     with (tmp_path / "keys").open("w") as log:
-        live.board.input.write(log)
+        live.board.input.write(log, seed=7)
 
     again = Rig()
-    again.board.input.replay(read_file(tmp_path / "keys"))
+    recorded = read_file(tmp_path / "keys")
+    assert recorded.seed == 7
+    again.board.input.replay(recorded.entries)
     assert guest(again, 0.041) == got[: len(got)]
     assert [byte for _, byte in got] == [*b"root\n", 0, 0xFF]
     assert again.board.input.entries == live.board.input.entries
@@ -83,6 +85,13 @@ def test_entries_of_the_past_are_refused(entries: list[Entry]) -> None:
 @pytest.mark.parametrize("line", ["12", "x 00", "12 0g", "12 00 00", ""])
 def test_a_damaged_log_names_its_file_and_line(tmp_path: Path, line: str) -> None:
     log = tmp_path / "keys"
-    log.write_text(f"10 61\n{line}\n")
-    with pytest.raises(ValueError, match="keys:2: not an entry of an input log"):
+    log.write_text(f"seed 0\n10 61\n{line}\n")
+    with pytest.raises(ValueError, match="keys:3: not an entry of an input log"):
         read_file(log)
+
+
+@pytest.mark.parametrize("text", ["", "10 61\n", "seed\n", "seed -1\n", "seed 0x5\n"])
+def test_a_log_without_a_seed_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "keys").write_text(text)
+    with pytest.raises(ValueError, match="keys:1: not the seed"):
+        read_file(tmp_path / "keys")

@@ -3,7 +3,8 @@
 Live input is given a guest cycle still to come, and enters when that comes, as recorded input does: what a machine
 does about it cannot depend on which of the two it is.
 
-File format: one line an entry, the guest cycle in decimal, a space, the bytes in hexadecimal.
+File format: a line with the word seed, a space, and the seed of the machine's random numbers in decimal; then one line an
+entry, the guest cycle in decimal, a space, the bytes in hexadecimal.
 """
 
 from __future__ import annotations
@@ -15,12 +16,21 @@ from typing import NamedTuple, Protocol, TextIO
 
 from hvmx.hvm.device import Clock
 
+_SEED = "seed"
+
 
 class Entry(NamedTuple):
     """Bytes that entered at a guest cycle."""
 
     cycle: int
     data: bytes
+
+
+class Log(NamedTuple):
+    """What a run took from outside: the seed that it was given, and its input."""
+
+    seed: int
+    entries: list[Entry]
 
 
 class Receiver(Protocol):
@@ -80,18 +90,23 @@ class InputLog:
             self._receiver.receive(entry.data)
             self.entries.append(entry)
 
-    def write(self, out: TextIO) -> None:
-        """Write all that has entered so far."""
+    def write(self, out: TextIO, seed: int) -> None:
+        """Write all that has entered so far, with the machine's seed."""
+        out.write(f"{_SEED} {seed}\n")
         out.writelines(f"{entry.cycle} {entry.data.hex()}\n" for entry in self.entries)
 
 
-def read_file(path: Path) -> list[Entry]:
-    """The entries of a log; ValueError names the file and the line that is none."""
+def read_file(path: Path) -> Log:
+    """A log; ValueError names the file and the line that is not of one."""
+    lines = path.read_text().splitlines()
+    word, _, seed = lines[0].partition(" ") if lines else ("", "", "")
+    if word != _SEED or not seed.isdecimal():
+        raise ValueError(f"{path}:1: not the seed that an input log begins with: {word[:60]!r}")
     entries = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(lines[1:], 2):
         try:
             cycle, data = line.split(" ")
             entries.append(Entry(int(cycle), bytes.fromhex(data)))
         except ValueError:
             raise ValueError(f"{path}:{number}: not an entry of an input log: {line[:60]!r}") from None
-    return entries
+    return Log(int(seed), entries)
