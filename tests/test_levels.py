@@ -21,7 +21,8 @@ MSR_EFER = 0xC0000080
 # Features without a row of their own: what shows that the processor has them.
 WITHOUT_ROWS = {
     "base": "every level has it",
-    "pse36": "large pages above 4 GiB (tests/core)",
+    "pse36": "large pages above 4 GiB (tests/core/test_large_pages.py)",
+    "page1gb": "pages of 1 GiB (tests/core/test_large_pages.py)",
     "prefetchw": "0F 0D, which is a NOP on all of family 6",
     **dict.fromkeys([*CR4_BITS, *EFER_BITS, *MSRS], "bits of CR4 or EFER, or MSRs: tested below"),
 }

@@ -1,6 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport uint32_t, uint64_t
 
+from hvmx.core.generated.families cimport FEATURE_PAGE1GB
 from hvmx.core.mmu cimport physical_load, physical_store
 from hvmx.core.state cimport *
 
@@ -47,9 +48,19 @@ cdef inline uint64_t reserved_bits(Cpu *cpu, uint32_t level, bint large) noexcep
         bits |= <uint64_t>0x7ff0000000000000  # PAE: bits 62:52 are reserved too (SDM vol. 3, table 4-9)
     if large:
         bits |= 0x1fe000 if level == 2 else 0x3fffe000
-    elif level == 4:
+    if level == 4 or level == 3 and not cpu.features >> FEATURE_PAGE1GB & 1:
         bits |= PTE_PS
     return bits
+
+
+cdef inline uint64_t large_page_2(uint64_t entry) noexcept nogil:
+    """The address in a 4 MiB entry, by PSE-36."""
+    return (entry & <uint64_t>0xffc00000) | ((entry & 0x1fe000) << 19)
+
+
+cdef inline uint64_t pse36_reserved(Cpu *cpu) noexcept nogil:
+    """Bits 20:13 of a 4 MiB entry are bits 39:32 of the address, of which a processor may have fewer (4.3)."""
+    return 0x3fe000 & ~(((<uint64_t>1 << cpu.phys_bits) - 1) >> 19)
 
 
 cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, Translation *out) noexcept nogil:
@@ -100,8 +111,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
             break
         large = entry & PTE_PS and (level == 2 or level == 3 and depth == 4) and (depth != 2 or cpu.cr4 & CR4_PSE)
         if depth == 2:
-            # PSE-36: bits 20:13 of a 4 MiB entry are bits 39:32 of the address; bit 21 is reserved (4.3).
-            if large and entry & 0x200000:
+            if large and entry & pse36_reserved(cpu):
                 out.error |= PF_RESERVED
         elif entry & reserved_bits(cpu, level, large):
             out.error |= PF_RESERVED
@@ -166,7 +176,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
         out.rights |= TLB_LARGE
         page = (<uint64_t>1 << (12 + bits * (level - 1))) - 1
         if depth == 2:
-            out.physical = (entry & <uint64_t>0xffc00000) | ((entry & 0x1fe000) << 19)
+            out.physical = large_page_2(entry)
         else:
             out.physical = entry & <uint64_t>0xffffffffff000 & ~page
         out.physical |= address & page & ~<uint64_t>0xfff
@@ -216,7 +226,7 @@ cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept 
         table = entry & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
         level -= 1
     if depth == 2:
-        table = entry & (<uint64_t>0xfffff000 if level == 1 else <uint64_t>0xffc00000)
+        table = entry & <uint64_t>0xfffff000 if level == 1 else large_page_2(entry)
     else:
         table = entry & <uint64_t>0xffffffffff000 & ~page
     physical_address[0] = table | (address & page)

@@ -46,7 +46,7 @@ CPUID_BITS = {
         (7, 0, "edx", {"arch_capabilities": 29}),
         (0xD, 1, "eax", {"xsaveopt": 0}),
         (0x80000001, 0, "ecx", {"lahf": 0, "prefetchw": 8}),
-        (0x80000001, 0, "edx", {"syscall": 11, "nx": 20, "rdtscp": 27, "lm": 29}),
+        (0x80000001, 0, "edx", {"syscall": 11, "nx": 20, "page1gb": 26, "rdtscp": 27, "lm": 29}),
     )
     for name, bit in names.items()
 }  # fmt: skip
@@ -110,7 +110,7 @@ _PENTIUM2 = _PENTIUM | {FAMILY_6, "pae", "sep", "mtrr", "pge", "mca", "cmov", "p
 _V1 = _PENTIUM2 | {"clflush", "sse", "sse2", "syscall", "nx", "lm", "prefetchw"}
 _V2 = _V1 | {
     "cx16", "lahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2", "aes", "pclmulqdq", "movbe", "rdrand", "rdseed", "xsave",
-    "xsaveopt", "rdtscp", "smep", "smap", "umip", "arch_capabilities",
+    "xsaveopt", "rdtscp", "page1gb", "smep", "smap", "umip", "arch_capabilities",
 }  # fmt: skip
 
 LEVELS = {
