@@ -12,7 +12,7 @@ import pytest
 
 from .machine import CODE, STACK0, STACK_IST, STUBS, State, assemble, run_hvmx, world
 
-DE, DB, BP, OF, BR, UD, NM, DF, TS, NP, SS, GP, PF = 0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14
+DE, DB, BP, OF, BR, UD, NM, DF, TS, NP, SS, GP, PF, XM = 0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 19
 
 # Width, ring, source, vector, error code (None where the vector has none). The faulting instruction starts at label 9.
 RAISES: list[tuple[int, int, str, int, int | None]] = [
@@ -85,6 +85,11 @@ RAISES: list[tuple[int, int, str, int, int | None]] = [
     (32, 0, "mov eax, 0x1b; mov cr0, eax; 9: fwait", NM, None), (32, 0, "9: ldmxcsr [esi]", UD, None),
     (32, 0, "mov eax, 0x19; mov cr0, eax; 9: fxsave [esi]", NM, None), (32, 0, "9: fxsave [esi+4]", GP, 0),
     (64, 0, "mov dword ptr [rsi], -1; 9: ldmxcsr [rsi]", GP, 0),
+    # an SSE exception that is not masked: zero is divided by zero
+    *((bits, cpl, f"{osxmmexcpt}mov dword ptr [esi], 0x1f00; ldmxcsr [esi]; xorps xmm0, xmm0; 9: divps xmm0, xmm0", vector, None)
+      for bits, cpl, osxmmexcpt, vector in (
+          (64, 0, "", UD), (64, 3, "", UD), (64, 0, "mov rax, cr4; or eax, 0x400; mov cr4, rax; ", XM),
+          (32, 0, "mov eax, 0x200; mov cr4, eax; ", UD), (32, 0, "mov eax, 0x600; mov cr4, eax; ", XM))),
     # extended states
     *((bits, cpl, f"9: {source}", UD, None) for bits in (32, 64) for cpl in (0, 3)
       for source in ("xsetbv", "xsave [esi]", "xsaveopt [esi]", "xrstor [esi]")),
