@@ -105,8 +105,10 @@ def differences(trial: Trial, expected: dict[str, Any], got: dict[str, Any]) -> 
     if trial.size(trial.rm_operand) in AREA_BYTES:
         # Which byte is looked at first, and whether an operand wraps at 4 GiB, is the processor's own choice.
         distance = (expected["cr2"] - got["cr2"] + max(AREA_BYTES)) & 0xFFFFFFFF
-        if distance < 2 * max(AREA_BYTES):
+        if got["cr2"] != expected["cr2"] and distance < 2 * max(AREA_BYTES):
             got["cr2"] = expected["cr2"]
+            for side in (expected, got):
+                side["error_code"] |= PRESENT  # one page of the operand may be missing, and another be read-only
     # AMD's processors refuse offsets that are not canonical if the linear address is in the upper half, even where the
     # base makes that canonical; Intel's look at the linear address alone (SDM vol. 1, 3.3.7.1).
     refused = (expected["vector"], got["vector"]) == (GENERAL_PROTECTION, PAGE_FAULT)
