@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import hvmx
+from hvmx import guests
 from hvmx.boot import ImageError
 from hvmx.cli import commands
 from hvmx.core.decode import decode_py
@@ -239,6 +240,25 @@ def test_efer_takes_the_bits_of_the_level_only(processor: Level) -> None:
             assert vector(machine) == INVALID_OPCODE
         else:
             assert vector(machine) == (None if allowed else GENERAL_PROTECTION), f"bit {bit}"
+
+
+# --- guests -----------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "cpu"),
+    [
+        ("hvm32", "pentium"),  # a 486 has not the large pages that it asks for
+        ("hvm32", "pentium2"),
+        ("hvm64", "x86-64-v1"),
+        ("hvm64", "x86-64-v2"),
+        ("pv64", "x86-64-v1"),
+    ],
+)
+def test_bundled_guest_passes_its_checks(name: str, cpu: str) -> None:
+    console = bytearray()
+    machine = hvmx.Machine(cpu=cpu, serial=console.extend)
+    machine.load(guests.image(name), pv=name == "pv64", append="workloads=syscall")
+    machine.run(timeout=60)
+    assert f"guest {name} done, 0 checks failed" in console.decode(), console[-1000:]
 
 
 # --- choosing a level ---------------------------------------------------------------------------------------------------
