@@ -285,6 +285,8 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         if handler_of(family, form, width, ADDRESS_NONE) == NULL and handler_of(family, form, width, ADDRESS_EA) == NULL:
             form = bank + FORM_R_RM
     bytes = (insn.opsize2 if insn.form == FORM_R_RM or insn.form == FORM_R_RM_I else insn.opsize) // 8
+    if bytes == 10:
+        bytes = 8  # the handler looks at the other two
 
     if kind & KIND_STACK:
         address = stack_kind(cpu)

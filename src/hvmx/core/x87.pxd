@@ -4,9 +4,10 @@
 `Cpu.fpr` holds the registers in their physical order: ST(i) is register (TOP + i) mod 8. In `Cpu.ftw` a register's tag
 is 3 when it is empty and 0 otherwise; which kind of value it holds is found when FNSTENV or FNSAVE asks.
 """
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from hvmx.core.fpu cimport meet_exception
+from hvmx.core.mmu cimport linear
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 
@@ -146,6 +147,12 @@ cdef inline void set_last_operand(Cpu *cpu, Op *op) noexcept nogil:
     set_last(cpu, op)
     cpu.fdp = cpu.ea_offset
     cpu.fds = cpu.seg[op.seg].selector
+
+
+cdef inline uint64_t last_two_bytes(Cpu *cpu, Op *op, bint write) noexcept nogil:
+    """The linear address of the end of an 80-bit operand: processors look at it, its limit and its page, after the other
+    eight bytes. Sets cpu.fault."""
+    return linear(cpu, op, op.seg, cpu.ea_offset + 8, 2, write)
 
 
 cdef inline bint underflow(Cpu *cpu, uint32_t destination) noexcept nogil:
