@@ -113,3 +113,12 @@ def test_xsetbv_exits_from_ring_0_and_faults_above(cpl: int, exits: int) -> None
     assert seen == [(0, 5 << 32 | 7, 3, True)] * exits
     assert (cpu.rip < CODE) == (cpl == 3), "the handler of #GP is below"
     assert cpu.xcr0 == X87 | SSE, "only the handler writes XCR0"
+
+
+@pytest.mark.parametrize("pair", [("fxsave64", "fxrstor64"), ("xsave64", "xrstor64")])
+def test_pointers_of_the_x87_are_cut_to_linear_addresses(pair: tuple[str, str]) -> None:
+    save, restore = pair
+    cpu = processor(f"fld1; {EVERYTHING} {save} [rsi]; mov rcx, 0x123456789abcdef0; mov [rsi+8], rcx; "
+                    f"mov rcx, 0x7fff800000000001; mov [rsi+16], rcx; {restore} [rsi]; {save} [rsi]")  # fmt: skip
+    cpu.run(100_000)
+    assert cpu.read(AREA + 8, 16) == (0x56789ABCDEF0).to_bytes(8, "little") + (0xFFFF800000000001).to_bytes(8, "little")

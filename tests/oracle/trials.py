@@ -381,8 +381,6 @@ class Trial:
         rng, bits = self.rng, self.address_bits
         size = self.size(self.rm_operand)
         self.address = self.target(size, self.locked)
-        if size in AREA_BYTES and (segment if self.override is None else self.override) == SS:
-            self.address &= -self.alignment  # the SDM has no order of #SS for the limit and #GP for the alignment
         if self.row.family in xsave_trials.FAMILIES:
             # Of a missing page at the beginning and a limit, or the canonical addresses', end further on, the piece that
             # the processor accesses first decides.

@@ -69,6 +69,11 @@ cdef void fill_image(Cpu *cpu, Op *op, uint64_t *image) noexcept nogil:
     memcpy(bytes + 8 * XMM_REGISTERS, cpu.xmm, 16 * xmm_saved(cpu))
 
 
+cdef inline uint64_t linear_bits(uint64_t pointer) noexcept nogil:
+    """What the unit keeps of a pointer: as many bits as linear addresses have, sign-extended."""
+    return <uint64_t>(<int64_t>(pointer << 16) >> 16)
+
+
 cdef void take_x87(Cpu *cpu, Op *op, const uint64_t *image) noexcept nogil:
     cdef const uint8_t *bytes = <const uint8_t *>image
     cdef uint32_t index
@@ -80,8 +85,8 @@ cdef void take_x87(Cpu *cpu, Op *op, const uint64_t *image) noexcept nogil:
             cpu.ftw |= <uint16_t>(<uint32_t>3 << (2 * index))
     cpu.fop = (image[0] >> 48) & 0x7ff
     if op.x & 3 == 3:
-        cpu.fip = image[1]
-        cpu.fdp = image[2]
+        cpu.fip = linear_bits(image[1])
+        cpu.fdp = linear_bits(image[2])
         cpu.fcs = cpu.fds = 0
     else:
         cpu.fip = <uint32_t>image[1]
@@ -124,14 +129,21 @@ cdef bint unit_taken(Cpu *cpu, Op *op) noexcept nogil:
     return False
 
 
-cdef uint64_t area(Cpu *cpu, Op *op, uint32_t size, uint32_t alignment, bint write) noexcept nogil:
-    """The linear address of the operand: aligned, within its segment and mapped; its last byte is looked at first."""
-    cdef uint64_t offset = cpu.ea_offset, address
+cdef uint64_t area(Cpu *cpu, Op *op, uint32_t size, uint32_t alignment, uint32_t first, bint write) noexcept nogil:
+    """The linear address of the operand: its `first` bytes within their segment, aligned, the rest of it within its
+    segment, and mapped, of which its last byte is looked at first."""
+    cdef uint64_t offset = cpu.ea_offset, address, base = cpu.seg[op.seg].base
+    if cpu.mode & MODE_WIDTH == MODE_64 and op.seg < SEG_FS:
+        base = 0
     if op.x >> 2 & 3 == ADDRESS_16_BITS:
         offset = <uint16_t>offset
     elif op.x >> 2 & 3 == ADDRESS_32_BITS:
         offset = <uint32_t>offset
-    if (offset + cpu.seg[op.seg].base) & (alignment - 1):
+    if first:
+        linear(cpu, op, op.seg, offset, first, write)
+        if cpu.fault:
+            return 0
+    if (offset + base) & (alignment - 1):
         fault(cpu, op, VEC_GP, 0)
         return 0
     address = linear(cpu, op, op.seg, offset, size, write)
@@ -152,7 +164,7 @@ cdef uint64_t fx_area(Cpu *cpu, Op *op, bint write) noexcept nogil:
         return 0
     if unit_taken(cpu, op):
         return 0
-    return area(cpu, op, LEGACY_BYTES, 16, write)
+    return area(cpu, op, LEGACY_BYTES, 16, 4, write)
 
 
 cdef void fxsave(Cpu *cpu, Op *op) noexcept nogil:
@@ -225,7 +237,7 @@ cdef bint xsave_enabled(Cpu *cpu, Op *op) noexcept nogil:
 cdef uint64_t xsave_area(Cpu *cpu, Op *op, bint write) noexcept nogil:
     if not xsave_enabled(cpu, op) or unit_taken(cpu, op):
         return 0
-    return area(cpu, op, XSAVE_BYTES, 64, write)
+    return area(cpu, op, XSAVE_BYTES, 64, 0, write)
 
 
 cdef void save(Cpu *cpu, Op *op, uint64_t saved, uint64_t used) noexcept nogil:
