@@ -471,6 +471,7 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     cdef uint32_t mode = cpu.mode | (MODE_STEP if cpu.stepping else 0)
     cdef Block *block
     cdef JumpEntry *jump = jump_entry(cpu, ip)
+    cdef uint32_t number
     cdef Op *first
     if jump.key == ip ^ cpu.mode_key and not cpu.stepping:
         # As code that branches here finds it: when a budget ends makes no difference, not to the TLB either.
@@ -508,6 +509,8 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     if block.physical2 == NO_PAGE and not cpu.stepping:
         jump.key = ip ^ cpu.mode_key
         jump.op = first
+        number = <uint32_t>(jump - cpu.jcache)
+        cpu.jumps_used[number >> 6] |= <uint64_t>1 << (number & 63)
     return first
 
 

@@ -5,6 +5,9 @@ from libc.string cimport memset
 
 from hvmx.core.state cimport *
 
+cdef extern from *:
+    int __builtin_ctzll(uint64_t) nogil
+
 # No instruction pointer and mode give this key: bit 63 says "upper half", bit 47 says "lower half".
 cdef uint64_t NO_JUMP = <uint64_t>1 << 63
 
@@ -187,7 +190,12 @@ cdef void flush_code(Cpu *cpu) noexcept nogil:
 
 
 cdef void flush_jumps(Cpu *cpu) noexcept nogil:
-    cdef uint32_t index
+    cdef uint32_t word
+    cdef uint64_t used
     cpu.resume = NULL
-    for index in range(<uint32_t>JCACHE_ENTRIES):
-        cpu.jcache[index].key = NO_JUMP
+    for word in range(<uint32_t>(JCACHE_ENTRIES // 64)):
+        used = cpu.jumps_used[word]
+        cpu.jumps_used[word] = 0
+        while used:
+            cpu.jcache[64 * word + <uint32_t>__builtin_ctzll(used)].key = NO_JUMP
+            used &= used - 1

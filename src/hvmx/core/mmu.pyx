@@ -8,6 +8,9 @@ from hvmx.core.paging cimport Translation, translate
 from hvmx.core.shadow cimport shadow_fill, shadow_write
 from hvmx.core.state cimport *
 
+cdef extern from *:
+    int __builtin_ctzll(uint64_t) nogil
+
 cdef enum:
     READ = 0
     WRITE = 1
@@ -164,6 +167,8 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
             cpu.page_flags[found.physical >> 12] |= PAGE_BACKED
         else:
             cpu.page_flags[(found.physical - FOUR_GIB + cpu.ram_low) >> 12] |= PAGE_BACKED
+    cdef uint32_t number = <uint32_t>(entry - cpu.tlbs[kind])
+    cpu.tlb_used[kind][number >> 6] |= <uint64_t>1 << (number & 63)
     entry.tag = page
     entry.phys = found.physical
     entry.rights = found.rights
@@ -187,33 +192,43 @@ cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nog
 
 
 cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
-    cdef uint32_t kind, index
+    cdef uint32_t kind, word
+    cdef uint64_t used, bit
     cdef TlbEntry *entry
     for kind in range(<uint32_t>TLB_KINDS):
-        entry = cpu.tlbs[kind]
-        for index in range(<uint32_t>TLB_ENTRIES):
-            if all or not entry.rights & TLB_GLOBAL:
-                entry.tag = NO_PAGE
-                entry.r = NO_PAGE
-                entry.w = NO_PAGE
-            entry += 1
+        for word in range(<uint32_t>(TLB_ENTRIES // 64)):
+            used = cpu.tlb_used[kind][word]
+            while used:
+                bit = used & -used
+                used ^= bit
+                entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(bit)]
+                if all or not entry.rights & TLB_GLOBAL:
+                    drop(entry)
+                    cpu.tlb_used[kind][word] ^= bit
     flush_jumps(cpu)
 
 
 cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
-    cdef uint32_t kind, index
+    cdef uint32_t kind, word
+    cdef uint64_t used
     cdef TlbEntry *entry
     for kind in range(<uint32_t>TLB_KINDS):
-        entry = cpu.tlbs[kind]
-        for index in range(<uint32_t>TLB_ENTRIES):
-            # An entry may stand for a part of a large page, of which INVLPG of any part invalidates all (SDM vol. 3,
-            # 4.10.4.1). What is beside a page of 2 MiB goes with it.
-            if entry.tag == address & PAGE_MASK or entry.rights & TLB_LARGE and (entry.tag ^ address) >> 22 == 0:
-                entry.tag = NO_PAGE
-                entry.r = NO_PAGE
-                entry.w = NO_PAGE
-            entry += 1
+        for word in range(<uint32_t>(TLB_ENTRIES // 64)):
+            used = cpu.tlb_used[kind][word]
+            while used:
+                entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)]
+                used &= used - 1
+                # An entry may stand for a part of a large page, of which INVLPG of any part invalidates all (SDM
+                # vol. 3, 4.10.4.1). What is beside a page of 2 MiB goes with it.
+                if entry.tag == address & PAGE_MASK or entry.rights & TLB_LARGE and (entry.tag ^ address) >> 22 == 0:
+                    drop(entry)
     flush_jumps(cpu)
+
+
+cdef inline void drop(TlbEntry *entry) noexcept nogil:
+    entry.tag = NO_PAGE
+    entry.r = NO_PAGE
+    entry.w = NO_PAGE
 
 
 # --- data breakpoints (SDM vol. 3, 17.2) --------------------------------------------------------------------------------

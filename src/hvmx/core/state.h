@@ -324,6 +324,8 @@ struct Cpu {
 
     void *machine;                 /* the Python object, for vmexit */
     Op *next_op;                   /* HVMX_RETURNING: what go_on was given */
+    /* A bit for each entry below that may hold something, so that a flush looks at no others. */
+    uint64_t jumps_used[JCACHE_ENTRIES / 64], tlb_used[TLB_KINDS][TLB_ENTRIES / 64];
     JumpEntry jcache[JCACHE_ENTRIES];
     TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES];
 };

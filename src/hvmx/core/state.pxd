@@ -363,6 +363,8 @@ cdef extern from "state.h" nogil:
         uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, code_flushes
         uint64_t shadow_faults
         void *machine
+        uint64_t jumps_used[JCACHE_ENTRIES // 64]
+        uint64_t tlb_used[TLB_KINDS][TLB_ENTRIES // 64]
         JumpEntry jcache[JCACHE_ENTRIES]
         TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]
 
