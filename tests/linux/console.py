@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import select
 import subprocess
 import time
+import tty
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +15,7 @@ from typing import final
 
 from linux.initramfs import CONTINUATION, PROMPT
 
-CONTROL_C = "\x03"
+CONTROL_A, CONTROL_C = "\x01", "\x03"
 
 #: The shell's line editor asks the terminal where its cursor is, unless something has been typed ahead. Nobody needs
 #: to answer, but only now does it read.
@@ -26,14 +28,23 @@ class ConsoleError(Exception):
 
 @final
 class Console:
-    """A guest's console on the pipes of an emulator's process, which ends with this context."""
+    """A guest's console on the pipes of an emulator's process, or on its terminal; the process ends with this context."""
 
-    def __init__(self, command: Sequence[str | Path], *, seconds: float) -> None:
+    def __init__(self, command: Sequence[str | Path], *, seconds: float, terminal: bool = False) -> None:
         """`seconds` of host time are the most that one command may take."""
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-        )
         self._seconds = seconds
+        if terminal:
+            self._keys, ours = pty.openpty()
+            tty.setraw(ours)
+            self._screen = self._keys
+            self._process = subprocess.Popen(command, stdin=ours, stdout=ours, stderr=subprocess.PIPE)
+            os.close(ours)
+        else:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            )
+            assert self._process.stdin is not None and self._process.stdout is not None
+            self._keys, self._screen = self._process.stdin.fileno(), self._process.stdout.fileno()
 
     def __enter__(self) -> Console:
         return self
@@ -43,6 +54,8 @@ class Console:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+        if self._process.stdin is None:
+            os.close(self._keys)
 
     def wait(self) -> tuple[int, str]:
         """The exit status of the process, once the guest has ended, and its standard error."""
@@ -51,12 +64,11 @@ class Console:
 
     def read_to(self, *ends: str) -> str:
         """What the guest writes up to the first of `ends`, which must be the last that it writes."""
-        assert self._process.stdout is not None
         output, deadline = b"", time.monotonic() + self._seconds
         while not output.endswith(tuple(end.encode() for end in ends)):
             left = max(deadline - time.monotonic(), 0)
-            ready, _, _ = select.select([self._process.stdout], [], [], left)
-            octets = os.read(self._process.stdout.fileno(), 0x10000) if ready else b""
+            ready, _, _ = select.select([self._screen], [], [], left)
+            octets = os.read(self._screen, 0x10000) if ready else b""
             if not octets:
                 why = "it ended" if ready else f"{self._seconds} s passed"
                 raise ConsoleError(f"no {ends} from the guest: {why} after {output[-2000:]!r}")
@@ -65,8 +77,7 @@ class Console:
 
     def send(self, text: str) -> None:
         """Type `text`."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(text.encode())
+        os.write(self._keys, text.encode())
 
     def command(self, line: str) -> str:
         """What the guest answers to a line: its echo, the output and the next prompt."""

@@ -1,18 +1,15 @@
-"""A shell on the serial console of Debian's kernels answers as it does on QEMU's machine, command by command.
-
-`HVMX_NIGHTLY=1` asks all three kernels, otherwise it is the 32-bit one and one with 64 bits.
-"""
+"""A shell on the serial console of Debian's kernels answers as it does on QEMU's machine, command by command."""
 
 from __future__ import annotations
 
-import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from guests import guest
-from linux.console import CONTROL_C, Console
+from linux.console import CONTROL_A, CONTROL_C, Console
 from linux.initramfs import MARKER
 from linux.kernels import (
     KERNELS,
@@ -24,7 +21,8 @@ from linux.kernels import (
     shell_initramfs,
 )
 
-ASKED = list(KERNELS) if os.environ.get("HVMX_NIGHTLY") else ["linux-686", "linux-cloud-amd64"]
+from hvmx.cli import Status
+
 COMMANDS = Path(__file__).with_name("shell_commands.txt").read_text().splitlines()
 
 #: Programs that never end by themselves: one waits for input, one for time, one for nothing.
@@ -43,7 +41,7 @@ def converse(console: Console) -> list[tuple[str, str]]:
     return answers
 
 
-@pytest.mark.parametrize("kernel", ASKED)
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_a_shell_answers_as_under_qemu_and_the_recorded_run_comes_back_the_same(
     kernel: str, tmp_path: Path
 ) -> None:
@@ -71,3 +69,18 @@ def test_a_shell_answers_as_under_qemu_and_the_recorded_run_comes_back_the_same(
     said = done.stdout.decode().replace("\r\n", "\n")
     assert said.startswith(begin + "".join(answer for _, answer in answers))
     assert_same(live, again)
+
+
+def test_on_a_terminal_ctrl_c_goes_to_the_guest_and_ctrl_a_x_ends_the_run(tmp_path: Path) -> None:
+    kernel = "linux-cloud-amd64"
+    command = run_command(guest(kernel), shell_initramfs(kernel, tmp_path), QUIET_COMMAND_LINE)
+    with Console(command, seconds=LIMIT_SECONDS, terminal=True) as console:
+        console.read_to_prompt()
+        console.send("echo begun; sleep 1000000\n")
+        console.read_to("\r\nbegun\r\n")
+        console.send(CONTROL_C)
+        console.read_to_prompt()
+        assert console.command("echo $?") .startswith(f"echo $?\n{128 + signal.SIGINT}\n")
+        console.send(f"{CONTROL_A}x")
+        status, errors = console.wait()
+    assert status == Status.STOPPED, errors
