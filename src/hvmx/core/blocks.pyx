@@ -184,6 +184,28 @@ cdef void ea_segment(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
+# The same with the full address size, no alignment asked for, for a segment that is nothing but a base.
+cdef void ea_based32(Cpu *cpu, Op *op) noexcept nogil:
+    cdef Segment *segment = &cpu.seg[op.seg]
+    if LIKELY(segment.limit == <uint32_t>0xffffffff) and LIKELY(segment.access & (AR_UNUSABLE | 0xe) == 2):
+        cpu.ea_offset = address32(cpu, op)
+        cpu.ea = <uint32_t>(segment.base + cpu.ea_offset)
+        run_next(cpu, op)
+        return
+    ea_segment(cpu, op)
+
+
+cdef void ea_based64(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t offset = address64(cpu, op)
+    cdef uint64_t at = cpu.seg[op.seg].base + offset
+    if LIKELY(not ((at + (<uint64_t>1 << 47)) | (at + (op.imm & 0xff) + (<uint64_t>1 << 47))) >> 48):
+        cpu.ea_offset = offset
+        cpu.ea = at
+        run_next(cpu, op)
+        return
+    ea_segment(cpu, op)
+
+
 # --- translation --------------------------------------------------------------------------------------------------------
 cdef inline uint32_t size_index(uint32_t bits) noexcept nogil:
     return 0 if bits == 8 else 1 if bits == 16 else 2 if bits == 32 else 3
@@ -328,6 +350,11 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
             op.ip = ip
             op.acct = acct_before
             op += 1
+        if address_fn == ea_segment and not row.flags & ROW_ALIGNED:
+            if cpu.mode & MODE_WIDTH == MODE_64 and insn.addrsize == 64 and insn.segment >= SEG_FS:
+                address_fn = ea_based64
+            elif cpu.mode & MODE_WIDTH == MODE_32 and insn.addrsize == 32:
+                address_fn = ea_based32
         memset(op, 0, sizeof(Op))
         op.fn = address_fn
         place_memory(op, insn, ip)
