@@ -222,6 +222,7 @@ int64_t xen_sched_op(struct hvmx_hypercall *call);
 /* xen_console.c, xen_version.c */
 int64_t xen_console_io(struct hvmx_hypercall *call);
 void console_ring(struct domain *d);
+uint32_t xen_console_room(const struct domain *d);
 uint32_t xen_console_input(struct domain *d, const uint8_t *text, uint32_t size);
 int64_t xen_version(struct hvmx_hypercall *call);
 

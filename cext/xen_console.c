@@ -71,10 +71,15 @@ void console_ring(struct domain *d)
         raise_port(d, d->console_port);
 }
 
+uint32_t xen_console_room(const struct domain *d)
+{
+    return (uint32_t)sizeof d->console_in - d->console_in_count;
+}
+
 /* Input from outside; answers how much of it there was room for. */
 uint32_t xen_console_input(struct domain *d, const uint8_t *text, uint32_t size)
 {
-    uint32_t room = (uint32_t)sizeof d->console_in - d->console_in_count;
+    uint32_t room = xen_console_room(d);
     if (size > room)
         size = room;
     memcpy(d->console_in + d->console_in_count, text, size);

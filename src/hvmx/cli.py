@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from enum import IntEnum
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -161,15 +160,28 @@ PROFILE_OPTION = click.option(
 )
 
 
-def _version() -> str:
+def _print_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
     try:
-        return version("hvmx")
+        number = version("hvmx")
     except PackageNotFoundError:  # run from a source tree
-        return "of a source tree"
+        number = "of a source tree"
+    click.echo(f"hvmx, version {number}")
+    context.exit()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(_version(), prog_name="hvmx")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def commands() -> None:
     """One deterministic x86 machine, and two ways to virtualise it.
 
@@ -231,7 +243,7 @@ def commands() -> None:
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="What RDRAND and RDSEED draw their numbers from."
 )
-@click.option("--record", metavar="FILE", help="Write the guest's serial input and when it came.")
+@click.option("--record", metavar="FILE", help="Write the guest's input and when it came.")
 @click.option("--replay", metavar="FILE", help="Give the guest the input that --record wrote, and no other.")
 @click.option("--max-cycles", type=Number(1, (1 << 63) - 1), help="Stop after so many guest cycles.")
 @click.option("--timeout", type=HostSeconds(), help="Stop after so many seconds of host time.")
@@ -283,8 +295,6 @@ class _Run:
         if pv and given is not ParameterSource.DEFAULT:
             raise click.UsageError("--paging is for HVM: a PV guest's page tables are the processor's own")
         with ExitStack() as stack:
-            if pv and (options["record"] or options["replay"]):
-                raise click.UsageError("--record and --replay are for the serial port, which a PV guest has not")
             stats = self._open(stack, options["stats"], "stats") if options["stats"] else None
             record = self._open(stack, options["record"], "record") if options["record"] else None
             serial = self._serial(stack)

@@ -31,9 +31,6 @@ from hvmx.pv.xen import Hypercalls, VmcallTable
 INTERRUPT_FLAG = 1 << 9
 """IF of RFLAGS."""
 
-DOMAIN_INPUT = 256
-"""Bytes of input that are taken from the host at once for a domain's console."""
-
 VGA_HOLE = (0xA0000, 0x20000)
 """Where a PC has display memory: this board has no display, so nothing answers there."""
 
@@ -132,7 +129,6 @@ class Machine:
         self._vmcall = VmcallTable(self.cpu, self.profile.hz, EPOCH, KVM_HYPERCALLS)
         self._serial = serial
         self._keys = keys
-        self._typed = b""
         self._stop: Stop | None = None
         self._limit: float | None = None
         self._last_cycle: int | None = None
@@ -223,6 +219,8 @@ class Machine:
             entry_cost=costs.entry.units,
         )
         self.profile.apply(self.cpu, pv=True)
+        if self.board is not None:
+            self.board.input.connect(self.domain)
         # A dom0's ports are the machine's own: nothing stands between.
         controls.install_devices(self.exits, user_device=0)
         return image.description
@@ -304,16 +302,11 @@ class Machine:
     @property
     def _input_room(self) -> int:
         """How many bytes of input the guest has room for."""
-        if self.domain is not None:
-            return 0 if self._typed else DOMAIN_INPUT
         return self.board.input.room if self.board is not None else 0
 
     def _enter_input(self, data: bytes) -> None:
-        """Input for the serial port or, of a domain, for its console; what that has no room for waits."""
-        if self.domain is not None:
-            self._typed += data
-            self._typed = self._typed[self.domain.input(self._typed) :]
-        elif self.board is not None:
+        """Input for the serial port or, of a domain, for its console."""
+        if self.board is not None:
             self.board.input.enter(data)
             self._schedule()
 
@@ -333,7 +326,7 @@ class Machine:
     def _poll(self) -> None:
         if not self._over() and self._keys is not None:
             data = self._keys.poll(self._input_room)
-            if data or self._typed:
+            if data:
                 self._enter_input(data)
 
     def _reset(self) -> None:

@@ -1,4 +1,4 @@
-"""The one door by which serial input enters the machine, so that a run can be recorded and replayed.
+"""The one door by which console input enters the machine, so that a run can be recorded and replayed.
 
 Live input is given a guest cycle still to come, and enters when that comes, as recorded input does: what a machine
 does about it cannot depend on which of the two it is.
@@ -52,6 +52,10 @@ class InputLog:
         self._receiver = receiver
         self._due: deque[Entry] = deque()
         self._recorded = False
+
+    def connect(self, receiver: Receiver) -> None:
+        """From now on input goes to another receiver."""
+        self._receiver = receiver
 
     @property
     def room(self) -> int:

@@ -72,6 +72,11 @@ class Domain:
         """The board has set the processor's deadline: the domain's own comes beside it."""
         self.xen.board_scheduled()
 
-    def input(self, text: bytes) -> int:
-        """Bytes typed at the domain's console; returns how many there was room for."""
-        return self.xen.input(text)
+    @property
+    def room(self) -> int:
+        """How many bytes of input the domain's console takes before the guest has to read some."""
+        return self.xen.input_room
+
+    def receive(self, data: bytes) -> None:
+        """Input for the domain's console, of `room` bytes at most; what is more is lost."""
+        self.xen.input(data)

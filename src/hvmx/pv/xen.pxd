@@ -58,6 +58,7 @@ cdef extern from "xen.h" nogil:
     domain *xen_create(Cpu *, const domain_config *)
     void xen_destroy(domain *)
     int xen_start(domain *, const domain_start *)
+    uint32_t xen_console_room(domain *)
     uint32_t xen_console_input(domain *, const uint8_t *, uint32_t)
     uint64_t system_time(const domain *)
     void board_scheduled(domain *)

@@ -328,6 +328,11 @@ cdef class XenDomain:
         """SHUTDOWN_* that the domain gave; None while it runs."""
         return None if self.state.state == DOMAIN_RUNNING else self.state.shutdown_code
 
+    @property
+    def input_room(self):
+        """How many bytes of input the domain's console takes before the guest has to read some."""
+        return xen_console_room(self.state)
+
     def input(self, const uint8_t[::1] text):
         """Bytes for the domain's console; returns how many there was room for."""
         return xen_console_input(self.state, &text[0], <uint32_t>text.shape[0]) if text.shape[0] else 0
