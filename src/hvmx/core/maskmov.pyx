@@ -11,19 +11,26 @@ from hvmx.core.state cimport *
 
 
 cdef bint store_chosen(Cpu *cpu, Op *op, const uint8_t *value, const uint8_t *mask, uint32_t size) noexcept nogil:
-    """All bytes have to be writable, whatever the mask. False on a fault."""
-    cdef uint64_t at = cpu.r[REG_RDI]
+    """All bytes have to be writable, whatever the mask, eight looked at after the other eight. False on a fault."""
+    cdef uint64_t offset = cpu.r[REG_RDI]
+    cdef uint64_t at = 0, first = 0
     cdef uint32_t index
     if op.x >> 2 & 3 == 1:
-        at = <uint16_t>at
+        offset = <uint16_t>offset
     elif op.x >> 2 & 3 == 2:
-        at = <uint32_t>at
-    at = linear(cpu, op, op.seg, at, size, True)
-    if cpu.fault or not probe_write(cpu, op, at, size):
-        return False
+        offset = <uint32_t>offset
+    for index in range(0, size, 8):
+        at = linear(cpu, op, op.seg, offset + index, 8, True)
+        if cpu.fault or not probe_write(cpu, op, at, 8):
+            return False
+        if index == 0:
+            first = at
     for index in range(size):
         if mask[index] & 0x80:
-            store8(cpu, op, at + index, value[index])
+            at = first + index
+            if cpu.mode & MODE_WIDTH != MODE_64:
+                at = <uint32_t>at
+            store8(cpu, op, at, value[index])
             if cpu.fault:
                 return False
     return True
