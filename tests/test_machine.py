@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from core.machine import CODE, assemble
 
 import hvmx
 from hvmx import ExitReason, Machine, StopKind, guests
@@ -176,3 +178,45 @@ def test_machines_in_threads_come_to_the_same_end_as_alone() -> None:
 def test_the_public_names_are_there() -> None:
     for name in hvmx.__all__:
         assert getattr(hvmx, name).__name__ == name
+
+
+class Person:
+    """Somebody at a terminal, or a file, that says nothing; and for how long it was waited for."""
+
+    ended = quit = False
+
+    def __init__(self, interactive: bool) -> None:
+        self.interactive = interactive
+        self.waited = 0.0
+
+    def poll(self, limit: int) -> bytes:
+        return b""
+
+    def wait(self, limit: int, seconds: float | None = None) -> bytes:
+        assert seconds is not None, "a guest whose timer ticks is never waited for without end"
+        self.waited += seconds
+        return b""
+
+
+# Controllers: vectors from 0x20, all but input 0 masked; the timer every 1193 ticks, about a millisecond; then HLT for ever.
+TICKING = """
+    mov al, 0x11; out 0x20, al; mov al, 0x20; out 0x21, al; mov al, 4; out 0x21, al; mov al, 1; out 0x21, al
+    mov al, 0xfe; out 0x21, al
+    mov al, 0x34; out 0x43, al; mov al, 0xa9; out 0x40, al; mov al, 4; out 0x40, al
+    xor ax, ax; mov ds, ax; mov word ptr [0x80], offset tick; mov word ptr [0x82], ax; sti
+1:  hlt; jmp 1b
+tick: push ax; mov al, 0x20; out 0x20, al; pop ax; iret
+"""
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_before_a_person_an_idle_guest_waits_as_long_on_the_wall(tmp_path: Path, interactive: bool) -> None:
+    person = Person(interactive)
+    machine = Machine("2M", keys=person)
+    image = tmp_path / "ticking"
+    image.write_bytes(assemble(16, [TICKING])[0])
+    machine.load(image, load_address=CODE, bits=16)
+    hundred_milliseconds = machine.clock.hz // 10
+    assert machine.run(cycles=hundred_milliseconds).kind is StopKind.CYCLES
+    assert machine.cpu.halted_cycles > 0.95 * hundred_milliseconds
+    assert person.waited == pytest.approx(0.1 if interactive else 0.0, abs=0.05)

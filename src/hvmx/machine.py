@@ -129,6 +129,7 @@ class Machine:
         self._vmcall = VmcallTable(self.cpu, self.profile.hz, EPOCH, KVM_HYPERCALLS)
         self._serial = serial
         self._keys = keys
+        self._waited = 0
         self._stop: Stop | None = None
         self._limit: float | None = None
         self._last_cycle: int | None = None
@@ -324,10 +325,24 @@ class Machine:
         return True
 
     def _poll(self) -> None:
-        if not self._over() and self._keys is not None:
+        if self._over() or self._keys is None:
+            return
+        if self._keys.interactive:
+            data = self._keys.wait(self._input_room, self._idle_seconds())
+        else:
             data = self._keys.poll(self._input_room)
-            if data:
-                self._enter_input(data)
+        if data:
+            self._enter_input(data)
+
+    def _idle_seconds(self) -> float:
+        """How long the guest's processor has waited since this was asked last, in guest seconds.
+
+        Before a person a guest that waits is let wait as long on the wall: it then costs its host nothing, and a
+        second that it sleeps is one. The guest cannot tell.
+        """
+        waited, self._waited = self.cpu.halted_cycles - self._waited, self.cpu.halted_cycles
+        seconds, left = waited / self.profile.hz, self._seconds_left()
+        return seconds if left is None else min(seconds, left)
 
     def _reset(self) -> None:
         self.request_stop(Stop(StopKind.RESET))

@@ -87,6 +87,7 @@ cdef void idle(Cpu *cpu) noexcept nogil:
             cpu.stop = STOP_HALTED
         return
     if until * CYCLE_FRACTION > cpu.time:
+        cpu.halted_time += until * CYCLE_FRACTION - cpu.time
         cpu.time = until * CYCLE_FRACTION
 
 

@@ -99,6 +99,11 @@ class KeySource:
             termios.tcsetattr(self._descriptor, termios.TCSANOW, self._saved)
             self._saved = None
 
+    @property
+    def interactive(self) -> bool:
+        """Whether a person types: at a terminal."""
+        return self._saved is not None
+
     def poll(self, limit: int) -> bytes:
         """At most `limit` bytes that are there already; empty if there are none, or no more."""
         if self.ended or not self._ready(0.0) or limit <= 0:
@@ -107,7 +112,7 @@ class KeySource:
         if not data:
             self.ended = True
         # A pipe may carry any byte: only a terminal has an escape.
-        return self._unescape(data) if self._saved is not None else data
+        return self._unescape(data) if self.interactive else data
 
     def wait(self, limit: int, seconds: float | None = None) -> bytes:
         """Like `poll`, but waits; empty at the end of input, on Ctrl-A x, or after `seconds` of host time."""
