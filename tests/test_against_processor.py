@@ -73,6 +73,8 @@ RF, PRESENT, GENERAL_PROTECTION, PAGE_FAULT = 1 << 16, 1, 13, 14
 FS, GS = SEGMENTS.index("fs"), SEGMENTS.index("gs")
 X87_CONTROL_AND_TAGS, X87_POINTERS, MXCSR, REGISTER_AREAS = slice(0, 5), slice(6, 24), slice(24, 28), slice(32, 416)
 X87_STATUS, EXCEPTION_SUMMARY = 2, 0x80
+AMD_MISALIGNED_MASK = 1 << 17
+"""MXCSR.MM, which only AMD's processors have (APM volume 1, section 4.2.2)."""
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +182,9 @@ def test_encoding_does_what_it_does_on_the_processor(
     assert outcome.fxsave is not None
     wrong = []
     for index, trial in enumerate(chosen):
+        mxcsr = int.from_bytes(outcome.fxsave[index].tobytes()[MXCSR], "little")
+        if mxcsr & AMD_MISALIGNED_MASK:
+            continue  # loaded, where Intel's processors give #GP
         got = simulated.run(cases[index], *([trial.fxsave] if trial.fxsave else []))
         found = differences(trial, state(outcome.states[index]), got)
         if trial.row.family not in NOT_RESTORED_BY_FAULTS or got["vector"] == NO_VECTOR:
@@ -203,10 +208,12 @@ def test_unprivileged_encodings_do_their_work_in_some_trial(native: Native, bits
     """A generator whose states only fault would compare nothing but faults."""
     always_fault = {"ud0", "ud1", "ud2", "rsm", "int", "int3", "monitor", "mwait", "clac", "stac", "xsetbv"}
     always_fault |= {row.family for row in rows() if row.feature in LACKING}
-    idle = []
-    for row, width in COMPARED:
-        if width == bits and not row.attributes & {"cpl0", "iopl"} and row.family not in always_fault:
-            outcome = native.run(pack(trials(row, bits, 50, SEED)))
-            if (outcome.states["vector"] == NO_VECTOR).sum() < 5:
-                idle.append(f"{row.text} {row.family}")
-    assert not idle
+    idle = [
+        row
+        for row, width in COMPARED
+        if width == bits and not row.attributes & {"cpl0", "iopl"} and row.family not in always_fault
+    ]
+    for states, least in ((50, 5), (1000, 25)):  # most rows show it at once
+        outcomes = [(row, native.run(pack(trials(row, bits, states, SEED)))) for row in idle]
+        idle = [row for row, outcome in outcomes if (outcome.states["vector"] == NO_VECTOR).sum() < least]
+    assert not [f"{row.text} {row.family}" for row in idle]
