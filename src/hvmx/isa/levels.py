@@ -83,9 +83,9 @@ MSRS = {
 """The MSRs that a feature brings (SDM volume 4, table 2-2). IA32_MISC_ENABLE is there for its XD-disable bit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Level:
-    """One level."""
+    """One level. It equals itself alone, so that it is a cheap key: every CPUID exit looks one up."""
 
     name: str
     features: frozenset[str]
