@@ -102,7 +102,7 @@ class InputLog:
 
 def read_file(path: Path) -> Log:
     """A log; ValueError names the file and the line that is not of one."""
-    lines = path.read_text().splitlines()
+    lines = path.read_text("ascii", "replace").splitlines()
     word, _, seed = lines[0].partition(" ") if lines else ("", "", "")
     if word != _SEED or not seed.isdecimal():
         raise ValueError(f"{path}:1: not the seed that an input log begins with: {word[:60]!r}")
