@@ -100,16 +100,12 @@ class ExitStatistic:
 
     def as_json(self, reason: int) -> dict[str, Any]:
         """The figures by name, and below ``detail`` the same of each of its ports, MSRs, ..."""
-        figures: dict[str, Any] = {name: getattr(self, name) for name in _FIGURES}
+        figures = dict(vars(self))
+        del figures["detail"]
         if self.detail:
             rows = sorted(self.detail.items())
             figures["detail"] = {detail_name(reason, number): row.as_json(reason) for number, row in rows}
         return figures
-
-
-_FIGURES = (
-    "count", "guest_cycles", "guest_cycles_min", "guest_cycles_max", "host_ns", "host_ns_min", "host_ns_max",
-)  # fmt: skip
 
 
 class _Ranges:
