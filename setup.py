@@ -63,7 +63,8 @@ def generate_tables() -> None:
 def extensions() -> list[Extension]:
     modules = []
     c_sources = [str(source.relative_to(ROOT)) for source in sorted(CEXT.glob("*.c"))]
-    headers = [str(header.relative_to(ROOT)) for header in sorted([*CORE.glob("*.h"), *GENERATED.glob("*.h"), *CEXT.glob("*.h")])]
+    found = sorted(header for folder in (CORE, GENERATED, CEXT) for header in folder.glob("*.h"))
+    headers = [str(header.relative_to(ROOT)) for header in found]
     for source in [*sorted(CORE.glob("*.pyx")), PV / "xen.pyx"]:
         modules.append(
             Extension(

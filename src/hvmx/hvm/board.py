@@ -29,8 +29,8 @@ class Board(Saved):
 
     `on_interrupt` gets the level of the line to the processor, `on_a20` whether address line 20 is let
     through; both are called on change, after a reset and after a load. `on_reset` asks for a machine reset,
-    `on_ignore_error` lets the x87 go on in spite of its error, `on_shutdown` hands over what the guest wrote to the debug-exit port: they are called within the guest's
-    access, so they should only note it.
+    `on_ignore_error` lets the x87 go on in spite of its error, `on_shutdown` hands over what the guest wrote to the
+    debug-exit port: they are called within the guest's access, so they should only note it.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = ("pic", "pit", "serial", "cmos", "i8042", "port61", "port92", "numeric")

@@ -15,23 +15,24 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
 ``operands``
     As in the SDM, volume 2, section A.2: a letter for the addressing method (``A`` far pointer, ``C`` control
     register, ``D`` debug register, ``E`` register or memory, ``F`` flags register, ``G`` general register,
-    ``I`` immediate, ``J`` relative offset, ``M`` memory only, ``N`` MMX register, ``O`` memory at an absolute offset,
-    ``P`` MMX register of ModRM's reg field, ``Q`` MMX register or memory, ``R`` register
-    only, ``S`` segment register, ``U`` XMM register, ``V`` XMM register of ModRM's reg field, ``W`` XMM register or
-    memory, ``X`` DS:rSI, ``Y`` ES:rDI) and one for the type (``b w d q dq`` 1 to 16 bytes, ``ss sd ps pd`` scalar and
-    packed floating point,
-    ``v`` operand size, ``y`` the same but not under 32 bits, ``z`` the same but not over 32 bits, ``a`` bounds
-    pair, ``p`` far pointer, ``s`` pseudo-descriptor, ``t`` 80 bits, ``e`` x87 environment, ``f`` x87 state as of
-    FSAVE, ``x`` FXSAVE image, ``xs`` XSAVE area). ``ST0`` is the top of the x87 stack, ``STi`` the register of it that ModRM names.
-    ``Z`` is the register in the opcode, ``sIb`` a sign-extended byte, ``Rv/Mw`` a register of operand size or a word
-    of memory, ``Ry/Mw`` the same with type ``y``; ``1``, ``CL``, ``DX``, ``AL``, ``AX``, ``eAX`` (z), ``rAX`` (v), ``ES`` ... name themselves.
+    ``I`` immediate, ``J`` relative offset, ``M`` memory only, ``N`` MMX register, ``O`` memory at an absolute
+    offset, ``P`` MMX register of ModRM's reg field, ``Q`` MMX register or memory, ``R`` register only,
+    ``S`` segment register, ``U`` XMM register, ``V`` XMM register of ModRM's reg field, ``W`` XMM register or
+    memory, ``X`` DS:rSI, ``Y`` ES:rDI) and one for the type (``b w d q dq`` 1 to 16 bytes, ``ss sd ps pd`` scalar
+    and packed floating point, ``v`` operand size, ``y`` the same but not under 32 bits, ``z`` the same but not over
+    32 bits, ``a`` bounds pair, ``p`` far pointer, ``s`` pseudo-descriptor, ``t`` 80 bits, ``e`` x87 environment,
+    ``f`` x87 state as of FSAVE, ``x`` FXSAVE image, ``xs`` XSAVE area). ``ST0`` is the top of the x87 stack,
+    ``STi`` the register of it that ModRM names. ``Z`` is the register in the opcode, ``sIb`` a sign-extended byte,
+    ``Rv/Mw`` a register of operand size or a word of memory, ``Ry/Mw`` the same with type ``y``; ``1``, ``CL``,
+    ``DX``, ``AL``, ``AX``, ``eAX`` (z), ``rAX`` (v), ``ES`` ... name themselves.
 ``memory``
     What happens to an explicit memory operand: ``r``, ``w``, ``rw``; ``.`` if there is none or it is not accessed.
 ``attributes``
     ``lock``: LOCK is allowed with a memory destination. ``i64``, ``o64``, ``d64``, ``f64``: invalid in, only in,
     operand size 64 by default in, and forced in 64-bit mode (SDM, volume 2, table A-1). ``prot``: #UD in real-address
     and virtual-8086 mode. ``cpl0``: #GP outside ring 0. ``iopl``: subject to IOPL or the I/O permission map.
-    ``b0`` and ``w0``: only without REX.B, without REX.W. ``align``: #GP where the memory operand is not at a multiple of 16.
+    ``b0`` and ``w0``: only without REX.B, without REX.W. ``align``: #GP where the memory operand is not at a
+    multiple of 16.
 ``reads``, ``writes``, ``undefined``
     Flags as letters: ``O S Z A P C D I T N R V K L`` for OF SF ZF AF PF CF DF IF TF NT RF VM AC IOPL. A flag that
     only some operand values leave undefined (SHL by more than one: OF) counts as undefined.
@@ -79,7 +80,8 @@ X87_OPCODES = range(0xD8, 0xE0)
 
 _ROLES = {
     "A": "far", "C": "reg", "D": "reg", "E": "rm", "F": "implied", "G": "reg", "I": "imm", "J": "rel", "M": "rm",
-    "N": "rm", "O": "rm", "P": "reg", "Q": "rm", "R": "rm", "S": "reg", "U": "rm", "V": "reg", "W": "rm", "X": "implied", "Y": "implied", "Z": "rm",
+    "N": "rm", "O": "rm", "P": "reg", "Q": "rm", "R": "rm", "S": "reg", "U": "rm", "V": "reg", "W": "rm",
+    "X": "implied", "Y": "implied", "Z": "rm",
 }  # fmt: skip
 
 _FORMS = {
