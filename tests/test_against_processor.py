@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracle.amd import differs_on_amd, other_nans
 from oracle.host import LACKING
 from oracle.native import (
     BATCH,
@@ -63,6 +64,8 @@ NOT_COMPARED = {
 COMPARED = [(row, bits) for row in rows() if row.family not in NOT_COMPARED for bits in row.modes]
 NOT_RESTORED_BY_FAULTS = frozenset(("pusha", "popa", "enter"))
 """A fault on the way may leave the pushes, or register loads, of before it: only RSP is put back for certain."""
+MEMORY_NOT_RESTORED_BY_FAULTS = NOT_RESTORED_BY_FAULTS | {"call", "fstp80", "fbstp"}
+"""CALL may have pushed before it sees that its target is bad; of ten bytes the first eight may have been stored."""
 DATA_SEGMENTS = ("es", "ds", "fs", "gs")
 """The kernel's IRET, through which the native state comes, makes null selectors 0 (SDM, volume 2, IRET)."""
 STORED_PIECEMEAL = frozenset(("fnstenv", "fnsave"))
@@ -186,11 +189,15 @@ def test_encoding_does_what_it_does_on_the_processor(
         if mxcsr & AMD_MISALIGNED_MASK:
             continue  # loaded, where Intel's processors give #GP
         got = simulated.run(cases[index], *([trial.fxsave] if trial.fxsave else []))
-        found = differences(trial, state(outcome.states[index]), got)
-        if trial.row.family not in NOT_RESTORED_BY_FAULTS or got["vector"] == NO_VECTOR:
+        expected = state(outcome.states[index])
+        if differs_on_amd(trial, expected, got):
+            continue
+        found = differences(trial, expected, got)
+        if trial.row.family not in MEMORY_NOT_RESTORED_BY_FAULTS or got["vector"] == NO_VECTOR:
             found += memory_differences(trial, outcome.changed(index), got["data"])
-        if trial.fxsave:
-            found += floating_point_differences(row, outcome.fxsave[index].tobytes(), got["fxsave"])
+        image = outcome.fxsave[index].tobytes()
+        if trial.fxsave and not other_nans(trial, image, got["fxsave"]):
+            found += floating_point_differences(row, image, got["fxsave"])
         if found:
             wrong.append(f"{trial.code.hex(' ')} (state {index}): " + "; ".join(found))
     assert not wrong, f"{len(wrong)} of {STATES} states differ\n" + "\n".join(wrong[:10])

@@ -121,3 +121,18 @@ def test_a_store_into_its_own_block_ends_the_repetition_in_time() -> None:
     cpu.run(cycles=1000)
     assert cpu.rbx == 0, f"{cpu.rbx} of the overwritten instructions ran all the same"
     assert cpu.rip == CODE + 6
+
+
+@pytest.mark.parametrize(("name", "ended_by"), [("cmps", "count"), ("cmps", "difference"), ("scas", "count")])
+def test_a_comparison_shows_no_flags_before_its_repetition_ends(name: str, ended_by: str) -> None:
+    cpu = machine(32, bytes([0xF3, STRING[name]]))
+    cpu.write(DATA, b"\x55" * 4)
+    cpu.write(END, b"\x55" * 3 + (b"\x66" if ended_by == "difference" else b"\x55"))
+    cpu.rax, cpu.rcx, cpu.rsi, cpu.rdi = 0x55, 4, DATA, END
+    cpu.rflags = before = 0x2 | 0x8D5 & ~0x44  # all but ZF and PF, which an equal pair sets
+    for left in (3, 2, 1):
+        cpu.step()
+        assert (cpu.rcx, cpu.rip, cpu.rflags) == (left, CODE, before)
+    cpu.step()
+    last = 0x91 if ended_by == "difference" else 0x44  # 55h - 66h: SF, AF and CF; 0: ZF and PF
+    assert (cpu.rcx, cpu.rip, cpu.rflags) == (0, CODE + 2, 0x2 | last)

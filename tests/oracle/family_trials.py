@@ -103,6 +103,9 @@ def _control_word(trial: Trial) -> None:
 
 def _xsave_area(trial: Trial) -> None:
     trial.gpr[RAX], trial.gpr[RDX] = xsave_trials.request(trial.rng)
+    if trial.bits > trial.address_bits == 32:
+        # Asked for nothing, an Intel processor cuts the linear address to 32 bits, the base of FS or GS with it.
+        trial.gpr[RAX] |= 1
     trial.patches.clear()
     trial.patch(trial.address + xsave_trials.HEADER_AT, xsave_trials.header(trial.rng))
     if trial.row.family == "xrstor":

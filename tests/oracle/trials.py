@@ -12,13 +12,13 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from hvmx.isa import FLAG_BITS, Row
 
 from . import sse_trials, x87_trials, xsave_trials
+from .amd import HOST_IS_AMD, STRINGS
 from .family_trials import FINISH
 from .integers import integer, signed
 from .native import (
@@ -41,8 +41,6 @@ from .native import (
 )  # fmt: skip
 from .registers import CS, DS, ES, FS, GS, RAX, RBP, RBX, RDI, RDX, RSI, RSP, SS
 
-HOST_IS_AMD = "AuthenticAMD" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
-
 SEGMENT_PREFIXES = (0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65)
 CODE_END, DATA_END = CODE + CODE_BYTES, DATA + DATA_BYTES
 
@@ -55,7 +53,6 @@ CONTROLLED_MAP = 3
 """0F 3A, where an immediate is a byte of which each bit means something: all its values come up."""
 X87_IMAGES = frozenset(["fldenv", "fnstenv", "frstor", "fnsave"])
 """Accessed in pieces: which of them meets the limit of its segment, or a missing page, first is the processor's choice."""
-STRINGS = frozenset(["movs", "cmps", "stos", "lods", "scas"])
 IO_STRINGS = frozenset(("ins", "outs"))
 SEGMENT_LOADS = frozenset(["lds", "les", "lfs", "lgs", "lss"])
 WITHOUT_REX_W_ON_AMD = SEGMENT_LOADS | {"jmp_far", "call_far"}

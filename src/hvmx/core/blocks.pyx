@@ -49,8 +49,9 @@ cdef set SHIFTS = {"shl", "shr", "sar"}            # set all flags, unless the c
 cdef set ROTATES = {"rol", "ror"}                  # set CF and OF, unless the count is 0
 cdef set READS_CF = {"adc", "sbb"}
 cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop not".split())
-# Images of the processor's state, whose handlers check the address after other things.
-cdef set IMAGES = set("fxsave fxrstor xsave xsaveopt xrstor".split())
+# Families whose handlers check the address after other things: images of the processor's state, and what an unmasked x87
+# exception keeps from memory. (And stores of MMX registers.)
+cdef set CHECKS_ADDRESS = set("fxsave fxrstor xsave xsaveopt xrstor fst fstp fist fistp fisttp fstp80 fbstp".split())
 # Families whose handler uses the accounting of its own operation.
 cdef set ACCOUNTS = set("cmps jcc jcxz lods loop loopnz loopz movs scas stos".split())
 
@@ -76,7 +77,7 @@ cdef enum:
     KIND_X87_WAITING = 4096
     KIND_STRING = 8192
     KIND_ROTATE = 16384
-    KIND_IMAGE = 32768
+    KIND_CHECKS_ADDRESS = 32768
     KIND_MXCSR = 65536
 
 cdef uint32_t kinds[1024]
@@ -89,7 +90,7 @@ for _number, _name in enumerate(families()):
         | KIND_ACCOUNTS * (_name in ACCOUNTS) | KIND_NUMBERED * (_name in NUMBERED)
         | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING)
         | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES)
-        | KIND_IMAGE * (_name in IMAGES)
+        | KIND_CHECKS_ADDRESS * (_name in CHECKS_ADDRESS)
         | KIND_MXCSR * (_name in ("ldmxcsr", "stmxcsr")))
 
 
@@ -161,19 +162,21 @@ cdef void ea_flat64(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
-# The offset alone; its user cuts it to the address size.
+# op.x: address size (1: 16, 2: 32, 3: 64).
+cdef inline uint64_t offset_of(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t offset = address64(cpu, op)
+    return <uint16_t>offset if op.x == 1 else <uint32_t>offset if op.x == 2 else offset
+
+
+# The offset alone: the handler checks it.
 cdef void ea_offset(Cpu *cpu, Op *op) noexcept nogil:
-    cpu.ea_offset = address64(cpu, op)
+    cpu.ea_offset = offset_of(cpu, op)
     run_next(cpu, op)
 
 
-# op.x: address size (1: 16, 2: 32, 3: 64); op.imm: bytes accessed | write << 8 | aligned << 9. Alignment comes first.
+# op.imm: bytes accessed | write << 8 | aligned << 9. Alignment comes first.
 cdef void ea_segment(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint64_t offset = address64(cpu, op)
-    if op.x == 1:
-        offset = <uint16_t>offset
-    elif op.x == 2:
-        offset = <uint32_t>offset
+    cdef uint64_t offset = offset_of(cpu, op)
     cpu.ea_offset = offset
     if op.imm & 0x200 and (offset + cpu.seg[op.seg].base) & 15:
         fault(cpu, op, VEC_GP, 0)
@@ -337,7 +340,8 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
 
     if insn.is_mem and fn != NULL and (kind & KIND_STACK or address == ADDRESS_EA and not kind & KIND_UNACCESSED):
         address_fn = ea_segment
-        if kind & KIND_BIT_STRING and form == FORM_RM_R or family == FAM_POP or kind & KIND_IMAGE:
+        if (kind & KIND_BIT_STRING and form == FORM_RM_R or family == FAM_POP or kind & KIND_CHECKS_ADDRESS
+                or row.flags & ROW_MMX and row.flags & ROW_MEM_WRITE):
             address_fn = ea_offset
         elif flat_segment(cpu, insn.segment) and insn.addrsize == 64:
             address_fn = ea_flat64

@@ -11,26 +11,22 @@ from hvmx.core.state cimport *
 
 
 cdef bint store_chosen(Cpu *cpu, Op *op, const uint8_t *value, const uint8_t *mask, uint32_t size) noexcept nogil:
-    """All bytes have to be writable, whatever the mask, eight looked at after the other eight. False on a fault."""
+    """All bytes have to be writable, whatever the mask; of sixteen the last eight are looked at first, as Intel's
+    processors do. False on a fault."""
     cdef uint64_t offset = cpu.r[REG_RDI]
-    cdef uint64_t at = 0, first = 0
+    cdef uint64_t at = 0
     cdef uint32_t index
     if op.x >> 2 & 3 == 1:
         offset = <uint16_t>offset
     elif op.x >> 2 & 3 == 2:
         offset = <uint32_t>offset
-    for index in range(0, size, 8):
-        at = linear(cpu, op, op.seg, offset + index, 8, True)
+    for index in range(size, 0, -8):
+        at = linear(cpu, op, op.seg, offset + index - 8, 8, True)
         if cpu.fault or not probe_write(cpu, op, at, 8):
             return False
-        if index == 0:
-            first = at
     for index in range(size):
         if mask[index] & 0x80:
-            at = first + index
-            if cpu.mode & MODE_WIDTH != MODE_64:
-                at = <uint32_t>at
-            store8(cpu, op, at, value[index])
+            store8(cpu, op, at + index if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>(at + index), value[index])
             if cpu.fault:
                 return False
     return True

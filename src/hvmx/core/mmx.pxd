@@ -22,9 +22,13 @@ cdef inline uint64_t *mm(Cpu *cpu, uint32_t offset) noexcept nogil:
     return <uint64_t *>(<uint8_t *>cpu.fpr + 2 * offset)
 
 
+cdef inline void reset_top(Cpu *cpu) noexcept nogil:
+    cpu.fsw &= 0xc7ff
+
+
 cdef inline void to_mmx(Cpu *cpu) noexcept nogil:
     """Every MMX instruction but EMMS leaves TOP 0 and all registers full (SDM vol. 1, 9.5.1)."""
-    cpu.fsw &= 0xc7ff
+    reset_top(cpu)
     cpu.ftw = 0
 
 

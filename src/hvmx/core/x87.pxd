@@ -7,7 +7,7 @@ is 3 when it is empty and 0 otherwise; which kind of value it holds is found whe
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from hvmx.core.fpu cimport meet_exception
-from hvmx.core.mmu cimport linear
+from hvmx.core.mmu cimport linear, probe_write, store16, store64
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 
@@ -153,6 +153,27 @@ cdef inline uint64_t last_two_bytes(Cpu *cpu, Op *op, bint write) noexcept nogil
     """The linear address of the end of an 80-bit operand: processors look at it, its limit and its page, after the other
     eight bytes. Sets cpu.fault."""
     return linear(cpu, op, op.seg, cpu.ea_offset + 8, 2, write)
+
+
+cdef inline uint64_t store_address(Cpu *cpu, Op *op, uint32_t size) noexcept nogil:
+    """The linear address to store to, checked; sets cpu.fault. An unmasked exception keeps a store from memory, and from
+    what is wrong with its address: so it is looked at only here."""
+    return linear(cpu, op, op.seg, cpu.ea_offset, size, True)
+
+
+cdef inline bint store80(Cpu *cpu, Op *op, uint64_t low, uint16_t high) noexcept nogil:
+    """All ten bytes are looked at before the first is written. False on a fault."""
+    cdef uint64_t end, at = store_address(cpu, op, 8)
+    if cpu.fault or not probe_write(cpu, op, at, 8):
+        return False
+    end = last_two_bytes(cpu, op, True)
+    if cpu.fault or not probe_write(cpu, op, end, 2):
+        return False
+    store64(cpu, op, at, low)
+    if cpu.fault:
+        return False
+    store16(cpu, op, end, high)
+    return not cpu.fault
 
 
 cdef inline bint underflow(Cpu *cpu, uint32_t destination) noexcept nogil:

@@ -31,8 +31,6 @@ cdef enum:
     XSTATE_BV = 64
     XCOMP_BV = 65
     HEADER_RESERVED = 66      # the first 8 of the bytes that must be 0
-    ADDRESS_16_BITS = 1       # of Op.x, bits 2 and 3
-    ADDRESS_32_BITS = 2
 
 
 # --- the image ------------------------------------------------------------------------------------------------------------
@@ -129,24 +127,19 @@ cdef bint unit_taken(Cpu *cpu, Op *op) noexcept nogil:
     return False
 
 
-cdef uint64_t area(Cpu *cpu, Op *op, uint32_t size, uint32_t alignment, uint32_t first, bint write) noexcept nogil:
-    """The linear address of the operand: its `first` bytes within their segment, aligned, the rest of it within its
-    segment, and mapped, of which its last byte is looked at first."""
-    cdef uint64_t offset = cpu.ea_offset, address, base = cpu.seg[op.seg].base
-    if cpu.mode & MODE_WIDTH == MODE_64 and op.seg < SEG_FS:
-        base = 0
-    if op.x >> 2 & 3 == ADDRESS_16_BITS:
-        offset = <uint16_t>offset
-    elif op.x >> 2 & 3 == ADDRESS_32_BITS:
-        offset = <uint32_t>offset
-    if first:
-        linear(cpu, op, op.seg, offset, first, write)
-        if cpu.fault:
-            return 0
-    if (offset + base) & (alignment - 1):
+cdef uint64_t area(Cpu *cpu, Op *op, uint32_t size, uint32_t alignment, bint write) noexcept nogil:
+    """The linear address of the operand: its start within its segment, aligned, the rest of it within its segment, and
+    mapped, of which its last byte is looked at first."""
+    cdef bint long_mode = cpu.mode & MODE_WIDTH == MODE_64
+    cdef uint64_t base = 0 if long_mode and op.seg < SEG_FS else cpu.seg[op.seg].base
+    cdef uint64_t address
+    linear(cpu, op, op.seg, cpu.ea_offset, 1 if long_mode else 4, write)
+    if cpu.fault:
+        return 0
+    if (cpu.ea_offset + base) & (alignment - 1):
         fault(cpu, op, VEC_GP, 0)
         return 0
-    address = linear(cpu, op, op.seg, offset, size, write)
+    address = linear(cpu, op, op.seg, cpu.ea_offset, size, write)
     if cpu.fault:
         return 0
     if write:
@@ -164,7 +157,7 @@ cdef uint64_t fx_area(Cpu *cpu, Op *op, bint write) noexcept nogil:
         return 0
     if unit_taken(cpu, op):
         return 0
-    return area(cpu, op, LEGACY_BYTES, 16, 4, write)
+    return area(cpu, op, LEGACY_BYTES, 16, write)
 
 
 cdef void fxsave(Cpu *cpu, Op *op) noexcept nogil:
@@ -237,7 +230,7 @@ cdef bint xsave_enabled(Cpu *cpu, Op *op) noexcept nogil:
 cdef uint64_t xsave_area(Cpu *cpu, Op *op, bint write) noexcept nogil:
     if not xsave_enabled(cpu, op) or unit_taken(cpu, op):
         return 0
-    return area(cpu, op, XSAVE_BYTES, 64, 0, write)
+    return area(cpu, op, XSAVE_BYTES, 64, write)
 
 
 cdef void save(Cpu *cpu, Op *op, uint64_t saved, uint64_t used) noexcept nogil:
