@@ -69,10 +69,6 @@ typedef struct { uint16_t w[8]; } XmmWords;
 SSE_ARITHMETIC(sqrt)
 SSE_ARITHMETIC(min)
 SSE_ARITHMETIC(max)
-SSE_PACKED(rsqrtps)
-SSE_SINGLE(rsqrtss)
-SSE_PACKED(rcpps)
-SSE_SINGLE(rcpss)
 
 #define SSE_RANGED_ARITHMETIC(name)                                                                                   \
     SSE_PACKED_BY(name##ps, #name "ps", SSE_RAISED_IN(SSE_VERTICAL, 4, 32, 32, x87_f##name##32, x87_f##name##32))     \
