@@ -381,6 +381,7 @@ cdef void int1(Cpu *cpu, Op *op) noexcept nogil:
     software_exception(cpu, op, VEC_DB, SOURCE_EXTERNAL)
 
 
+# Intel's processors compare with the lower bound before they read the upper one.
 cdef void bound(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t size = 1 << (op.x & 3)
     cdef int64_t index, lower, upper
@@ -393,6 +394,9 @@ cdef void bound(Cpu *cpu, Op *op) noexcept nogil:
         lower = <int32_t>load32(cpu, op, cpu.ea)
     if cpu.fault:
         return
+    if index < lower:
+        fault(cpu, op, VEC_BR, 0)
+        return
     at = linear(cpu, op, op.seg, cpu.ea_offset + size, size, False)
     if cpu.fault:
         return
@@ -402,7 +406,7 @@ cdef void bound(Cpu *cpu, Op *op) noexcept nogil:
         upper = <int32_t>load32(cpu, op, at)
     if cpu.fault:
         return
-    if index < lower or index > upper:
+    if index > upper:
         fault(cpu, op, VEC_BR, 0)
         return
     leave(cpu, op)

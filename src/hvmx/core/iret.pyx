@@ -97,7 +97,7 @@ cdef void iret_protected(Cpu *cpu, Op *op, uint32_t size) noexcept nogil:
             return
         frame.pointer = cpu.r[REG_RSP]
         frame_move(&frame, <int64_t>(pointer - frame.pointer))
-    if not check_target(cpu, op, raw, target):
+    if not check_target(cpu, op, raw, &target):
         return
     if size > 2:
         mask |= FL_RF | FL_AC | FL_ID

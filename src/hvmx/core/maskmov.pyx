@@ -10,25 +10,30 @@ from hvmx.core.sse cimport sse_usable, xmm
 from hvmx.core.state cimport *
 
 
+cdef uint64_t chosen_address(Cpu *cpu, Op *op, uint32_t index) noexcept nogil:
+    """The linear address of eight bytes of the operand, checked: sets cpu.fault."""
+    cdef uint64_t offset = cpu.r[REG_RDI] + index
+    cdef uint32_t size = op.x >> 2 & 3
+    offset = <uint16_t>offset if size == 1 else <uint32_t>offset if size == 2 else offset
+    return linear(cpu, op, op.seg, offset, 8, True)
+
+
 cdef bint store_chosen(Cpu *cpu, Op *op, const uint8_t *value, const uint8_t *mask, uint32_t size) noexcept nogil:
     """All bytes have to be writable, whatever the mask; of sixteen the last eight are looked at first, as Intel's
     processors do. False on a fault."""
-    cdef uint64_t offset = cpu.r[REG_RDI]
-    cdef uint64_t at = 0
-    cdef uint32_t index
-    if op.x >> 2 & 3 == 1:
-        offset = <uint16_t>offset
-    elif op.x >> 2 & 3 == 2:
-        offset = <uint32_t>offset
+    cdef uint64_t at
+    cdef uint32_t index, byte
     for index in range(size, 0, -8):
-        at = linear(cpu, op, op.seg, offset + index - 8, 8, True)
+        at = chosen_address(cpu, op, index - 8)
         if cpu.fault or not probe_write(cpu, op, at, 8):
             return False
-    for index in range(size):
-        if mask[index] & 0x80:
-            store8(cpu, op, at + index if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>(at + index), value[index])
-            if cpu.fault:
-                return False
+    for index in range(0, size, 8):
+        at = chosen_address(cpu, op, index)
+        for byte in range(8):
+            if mask[index + byte] & 0x80:
+                store8(cpu, op, at + byte if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>(at + byte), value[index + byte])
+                if cpu.fault:
+                    return False
     return True
 
 

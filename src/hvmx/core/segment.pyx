@@ -218,9 +218,10 @@ cdef inline void store_selector(Cpu *cpu, Op *op, uint16_t selector) noexcept no
         set64(cpu, op.d, selector)
 
 
+# However wide the slot is, two bytes of it are read.
 cdef void pop_sreg(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t width = 8 << (op.x & 3)
-    cdef uint32_t selector = <uint16_t>peek_stack(cpu, op, width)
+    cdef uint32_t selector = <uint16_t>peek_stack(cpu, op, 16)
     cdef uint32_t stack32 = cpu.mode & MODE_STACK32  # POP SS moves the pointer by the width of the stack of before
     if cpu.fault:
         return

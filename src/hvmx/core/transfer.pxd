@@ -10,7 +10,7 @@ cdef bint fetch_return_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t *raw) 
 # The stack segment returned to with level `cpl`, into `frame`; null is allowed for 64-bit code below CPL 3.
 cdef bint fetch_return_stack(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, bint to_64, Frame *frame) noexcept nogil
 # Is the instruction pointer within the code segment that `raw` describes? Else #GP(0).
-cdef bint check_target(Cpu *cpu, Op *op, uint64_t raw, uint64_t target) noexcept nogil
+cdef bint check_target(Cpu *cpu, Op *op, uint64_t raw, uint64_t *target) noexcept nogil
 # Is this a 64-bit code segment (in long mode)?
 cdef bint is_64_bit(Cpu *cpu, uint64_t raw) noexcept nogil
 # The far return address at the top of the stack: CS first, then rIP. False on a fault.

@@ -23,14 +23,17 @@ cdef bint is_64_bit(Cpu *cpu, uint64_t raw) noexcept nogil:
     return cpu.efer & EFER_LMA and descriptor_access(raw) & AR_L
 
 
-cdef bint check_target(Cpu *cpu, Op *op, uint64_t raw, uint64_t target) noexcept nogil:
+# Of a 64-bit target in a segment that is not 64-bit, Intel's processors take the low half.
+cdef bint check_target(Cpu *cpu, Op *op, uint64_t raw, uint64_t *target) noexcept nogil:
     cdef Segment code
     set_from_descriptor(&code, 0, raw)
     if is_64_bit(cpu, raw):
-        if canonical(target):
+        if canonical(target[0]):
             return True
-    elif target <= code.limit:
-        return True
+    else:
+        target[0] = <uint32_t>target[0]
+        if target[0] <= code.limit:
+            return True
     fault(cpu, op, VEC_GP, 0)
     return False
 
@@ -98,7 +101,7 @@ cdef void far_transfer(Cpu *cpu, Op *op, uint32_t selector, uint64_t target, bin
     if not is_code(descriptor_access(raw)):
         fault(cpu, op, VEC_GP, selector & 0xfffc)
         return
-    if (not check_direct_code(cpu, op, selector, raw) or not check_target(cpu, op, raw, target)
+    if (not check_direct_code(cpu, op, selector, raw) or not check_target(cpu, op, raw, &target)
             or not mark_accessed(cpu, op, selector, &raw)):
         return
     if is_call:
@@ -158,14 +161,14 @@ cdef void through_call_gate(Cpu *cpu, Op *op, uint32_t gate_at, uint64_t gate, b
         return
     level = cpu.cpl if is_conforming(access) else dpl
     if not is_call:
-        if check_target(cpu, op, raw, target) and mark_accessed(cpu, op, selector, &raw):
+        if check_target(cpu, op, raw, &target) and mark_accessed(cpu, op, selector, &raw):
             go_to_code(cpu, op, selector, raw, level, target)
         return
     if level == cpu.cpl:
         current_frame(cpu, &frame)
     elif not to_inner_stack(cpu, op, level, size, <uint32_t>(gate >> 32) & 0x1f, &frame):
         return
-    if (not check_target(cpu, op, raw, target) or not mark_accessed(cpu, op, selector, &raw)
+    if (not check_target(cpu, op, raw, &target) or not mark_accessed(cpu, op, selector, &raw)
             or not push_return(cpu, op, &frame, size)):
         return
     cpu.r[REG_RSP] = frame.pointer
@@ -283,7 +286,7 @@ cdef void ret_far(Cpu *cpu, Op *op) noexcept nogil:
         update_mode(cpu)
         leave_to(cpu, op, target)
         return
-    if not fetch_return_code(cpu, op, <uint32_t>selector, &raw) or not check_target(cpu, op, raw, target):
+    if not fetch_return_code(cpu, op, <uint32_t>selector, &raw) or not check_target(cpu, op, raw, &target):
         return
     level = selector & 3
     frame_move(&frame, released)
