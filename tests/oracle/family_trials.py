@@ -80,7 +80,10 @@ def _interrupt_return(trial: Trial) -> None:
         # At the end of the canonical addresses AMD's processors have the page fault of what is below before the #SS.
         trial.set_offset(RSP, 1 << 47, 64)
     flags = trial.value() & ~0x4_0100
-    offset = trial.rng.randrange(CODE + 16, CODE_END - 16) - segment_base(selector)
+    target = trial.rng.randrange(CODE + 16, CODE_END - 16)
+    if trial.at <= target < trial.at + len(trial.code):  # what its bytes are from there on would run
+        target = trial.at + len(trial.code)
+    offset = target - segment_base(selector)
     rest = ((trial.target(8), size), (trial.selector() | 3, size)) if trial.bits == 64 else ()
     trial.push_frame((offset, size), (selector, size), (flags, size), *rest)
 

@@ -437,9 +437,7 @@ class Trial:
         base = segment_base(self.selectors[CS] if selector is None else selector)
         kind = self.rng.random()
         if kind < 0.75:
-            target = self.rng.randrange(CODE + 16, CODE_END - 16)
-            # Not into the instruction itself: the processor goes on there with what its bytes are from there on.
-            return (target if target not in range(self.at, self.at + len(self.code)) else self.at + len(self.code)) - base
+            return self.rng.randrange(CODE + 16, CODE_END - 16) - base
         if kind < 0.9:
             return self.rng.randrange(0x2000_0000, 0x7000_0000)
         return self.value() & 0x7FFF_FFFF_FFFF if self.bits == 64 else self.value()
