@@ -177,6 +177,7 @@ class Bochs(_Process):
                 f"memory: guest={MEMORY_MB}, host={MEMORY_MB}\n"
                 "display_library: term\n"
                 "port_e9_hack: enabled=1\n"
+                "plugin_ctrl: speaker=0\n"  # without a sound card Bochs 2.7 dies of its ALSA driver
                 "clock: sync=none\n"
                 "panic: action=fatal\n"
                 f"log: {directory}/log\n"

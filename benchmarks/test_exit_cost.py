@@ -18,6 +18,8 @@ import hvmx
 
 EXIT_LIMIT_SECONDS: Final = 150e-9
 HYPERCALL_LIMIT_SECONDS: Final = 15e-9
+UNICORN_HOOK_SECONDS: Final = 370e-9
+"""Unicorn's hook where the limits were set: on a machine on which it takes longer, so may hvmx in proportion."""
 EXITS: Final = 300_000
 HYPERCALLS: Final = 5_000_000
 LAPS: Final = 5
@@ -58,28 +60,38 @@ def test_every_cpuid_exit_reaches_its_handler_once() -> None:
     assert calls == kernel.rounds
 
 
-def test_an_exit_to_a_handler_that_does_nothing(benchmark: BenchmarkFixture, report: list[str]) -> None:
-    """Three more instructions a loop are in the time. Unicorn's hook is timed in turn with it."""
-    kernel = Kernel("cpuid", EXITS)
-    hooks: list[float] = []
-    laps: list[float] = []
-    unicorn_missing = Unicorn().missing()
+class Hooks:
+    """Unicorn's hook on the same machine, timed in turn with what is held against it."""
 
-    def lap_of_hooks() -> None:
-        if unicorn_missing is None:
-            hooks.append(seconds_of_unicorn_hooks(kernel))
+    def __init__(self) -> None:
+        self.missing = Unicorn().missing()
+        self._kernel = Kernel("cpuid", EXITS)
+        self._laps: list[float] = []
+
+    def lap(self) -> None:
+        if self.missing is None:
+            self._laps.append(seconds_of_unicorn_hooks(self._kernel) / EXITS)
+
+    def limit(self, seconds: float) -> float:
+        """What `seconds` come to on this machine; never less."""
+        return seconds * max(1.0, min(self._laps, default=0.0) / UNICORN_HOOK_SECONDS)
+
+    def __str__(self) -> str:
+        return f"Unicorn's hook {min(self._laps) * 1e9:.0f} ns" if self._laps else f"Unicorn: {self.missing}"
+
+
+def test_an_exit_to_a_handler_that_does_nothing(benchmark: BenchmarkFixture, report: list[str]) -> None:
+    """Three more instructions a loop are in the time."""
+    kernel, hooks = Kernel("cpuid", EXITS), Hooks()
+    laps: list[float] = []
 
     def lap() -> None:
         machine = start(images.multiboot(kernel))
         machine.exits.on(hvmx.ExitReason.CPUID, ignore)
         laps.append(run_to_halt(machine, kernel))
 
-    benchmark.pedantic(lap, setup=lap_of_hooks, rounds=LAPS)
-    cost = min(laps) / EXITS
-    beside = f"Unicorn's hook {min(hooks) / EXITS * 1e9:.0f} ns" if hooks else f"Unicorn: {unicorn_missing}"
-    report.append(f"exit to a Python handler: {cost * 1e9:.0f} ns ({beside})")
-    benchmark.extra_info["host ns per exit"] = cost * 1e9
-    assert cost <= EXIT_LIMIT_SECONDS
+    benchmark.pedantic(lap, setup=hooks.lap, rounds=LAPS)
+    assert_cost("exit to a Python handler", min(laps) / EXITS, EXIT_LIMIT_SECONDS, hooks, benchmark, report)
 
 
 def seconds_of_unicorn_hooks(kernel: Kernel) -> float:
@@ -97,7 +109,7 @@ def seconds_of_unicorn_hooks(kernel: Kernel) -> float:
 
 
 def test_a_vmcall_through_the_table(benchmark: BenchmarkFixture, report: list[str]) -> None:
-    kernel = Kernel("vmcall", HYPERCALLS)
+    kernel, hooks = Kernel("vmcall", HYPERCALLS), Hooks()
     laps: list[float] = []
 
     def lap() -> None:
@@ -105,12 +117,13 @@ def test_a_vmcall_through_the_table(benchmark: BenchmarkFixture, report: list[st
         laps.append(run_to_halt(machine, kernel))
         assert machine.cpu.rbx == 0, f"the hypercall answered {machine.cpu.rbx:#x}"
 
-    benchmark.pedantic(lap, rounds=LAPS)
-    _assert_hypercall_cost("VMCALL from HVM", min(laps), benchmark, report)
+    benchmark.pedantic(lap, setup=hooks.lap, rounds=LAPS)
+    name = "hypercall, VMCALL from HVM"
+    assert_cost(name, min(laps) / HYPERCALLS, HYPERCALL_LIMIT_SECONDS, hooks, benchmark, report)
 
 
 def test_a_syscall_hypercall_through_the_table(benchmark: BenchmarkFixture, report: list[str]) -> None:
-    kernel = Kernel("hypercall", HYPERCALLS)
+    kernel, hooks = Kernel("hypercall", HYPERCALLS), Hooks()
     laps: list[float] = []
     cycles: set[int] = set()
 
@@ -123,14 +136,17 @@ def test_a_syscall_hypercall_through_the_table(benchmark: BenchmarkFixture, repo
         assert machine.cpu.rbx == 0, f"{machine.cpu.rbx} hypercalls were left when the guest stopped"
         assert machine.cpu.rbp >> 16 >= OLDEST_XEN, f"version {machine.cpu.rbp:#x} is no Xen"
 
-    benchmark.pedantic(lap, rounds=LAPS)
+    benchmark.pedantic(lap, setup=hooks.lap, rounds=LAPS)
     assert len(cycles) == 1, f"guest cycles differ between runs: {cycles}"
-    _assert_hypercall_cost("SYSCALL from PV", min(laps), benchmark, report)
+    name = "hypercall, SYSCALL from PV"
+    assert_cost(name, min(laps) / HYPERCALLS, HYPERCALL_LIMIT_SECONDS, hooks, benchmark, report)
 
 
-def _assert_hypercall_cost(way: str, seconds: float, benchmark: BenchmarkFixture, report: list[str]) -> None:
-    """The loop around the hypercall is in the time."""
-    cost = seconds / HYPERCALLS
-    report.append(f"hypercall, {way}: {cost * 1e9:.1f} ns")
-    benchmark.extra_info["host ns per hypercall"] = cost * 1e9
-    assert cost <= HYPERCALL_LIMIT_SECONDS
+def assert_cost(
+    name: str, seconds: float, limit: float, hooks: Hooks, benchmark: BenchmarkFixture, report: list[str]
+) -> None:
+    """The loop around the exit or hypercall is in the time."""
+    here = hooks.limit(limit)
+    report.append(f"{name}: {seconds * 1e9:.1f} ns (at most {here * 1e9:.1f}; {hooks})")
+    benchmark.extra_info["host ns"] = seconds * 1e9
+    assert seconds <= here
