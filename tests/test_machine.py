@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,14 +131,112 @@ def test_a_machine_that_runs_cannot_be_run_again_below_its_handler() -> None:
     assert machine.run().kind is StopKind.HALTED
 
 
-def test_every_register_reads_back_what_was_written() -> None:
+def stub_of(module: str) -> dict[str, ast.ClassDef]:
+    """The classes that a compiled module's stub promises."""
+    path = Path(hvmx.__file__).parent / f"{module.replace('.', '/')}.pyi"
+    return {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)}
+
+
+REGISTERS = [
+    node.target.id
+    for node in stub_of("core.registers")["Registers"].body
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+]
+NUMBERS = [name for name in REGISTERS if name not in ("gdtr", "idtr")]
+ONLY_SOME_VALUES = {"pat": 0x0606_0606_0606_0606, "xcr0": 3, "cr0": 0x8000_0011, "cr4": 0x20, "efer": 0x901}
+"""Of registers that do not hold any bits."""
+
+
+@pytest.mark.parametrize("module", ["core.exit", "core.registers", "core.vcpu", "pv.xen"])
+def test_the_stub_of_a_compiled_module_has_its_public_names_and_no_others(module: str) -> None:
+    compiled = importlib.import_module(f"hvmx.{module}")
+    for name, stub in stub_of(module).items():
+        promised = set()
+        for node in stub.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                promised.add(node.target.id)
+            elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                promised.add(node.name)
+        there = {attribute for attribute in vars(getattr(compiled, name)) if not attribute.startswith("_")}
+        assert there == promised, f"{module}.{name}"
+
+
+def test_every_register_that_the_manual_names_has_its_attribute() -> None:
+    general = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16))]
+    vectors = [*(f"xmm{n}" for n in range(16)), *(f"{kind}{n}" for kind in ("st", "mm") for n in range(8))]
+    system = ["cr0", "cr2", "cr3", "cr4", "cr8", "efer", "xcr0", "gdtr", "idtr", "ldtr", "tr"]
+    debug = [f"dr{n}" for n in (0, 1, 2, 3, 6, 7)]
+    others = ["rip", "rflags", "es", "cs", "ss", "ds", "fs", "gs", "fcw", "fsw", "ftw", "mxcsr"]
+    assert {*general, *vectors, *system, *debug, *others} <= {*REGISTERS}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_register_reads_back_what_was_written(name: str) -> None:
     cpu = Machine("1M", board=False).cpu
-    for number, name in enumerate(("rax", "rsp", "r8", "r15", "rip", "cr2", "fs_base", "gs_base", "lstar", "dr0")):
-        value = 0x1234_5678_0000 + number
+    for value in (ONLY_SOME_VALUES.get(name, 1), getattr(cpu, name)):
         setattr(cpu, name, value)
-        assert getattr(cpu, name) == value, name
-    cpu.fs = 0x2B
-    assert cpu.fs == 0x2B and cpu.segment("fs")[:2] == (0x2B, cpu.fs_base)
+        assert getattr(cpu, name) == (value | 2 if name == "rflags" else value)
+    if name in ("fs", "gs"):
+        assert cpu.segment(name)[:2] == (getattr(cpu, name), getattr(cpu, f"{name}_base"))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_value_that_a_register_cannot_hold_is_refused_by_its_name(name: str) -> None:
+    cpu = Machine("1M", board=False).cpu
+    before = cpu.registers()
+    narrow = name in ("fcw", "cs", "dr7", "cr0", "cr4", "cr8", "rflags", "mxcsr", "tsc_aux")
+    for value in (-1, 1 << 128, *([1 << 32] if narrow else [])):
+        with pytest.raises(ValueError, match=f"{name} = {value:#x}"):
+            setattr(cpu, name, value)
+    for value in (1.5, "1", None):
+        with pytest.raises(TypeError):
+            setattr(cpu, name, value)
+    assert cpu.registers() == before
+
+
+def test_states_that_no_processor_is_in_are_refused() -> None:
+    cpu = Machine("1M", board=False).cpu
+    for name, value in (("cr0", 1 << 31), ("xcr0", 2), ("pat", 2), ("gdtr", (0, 1 << 16)), ("idtr", (-1, 0))):
+        with pytest.raises(ValueError):
+            setattr(cpu, name, value)
+    with pytest.raises(ValueError, match="no segment register 'xs'"):
+        cpu.segment("xs")
+    for fields in ((1 << 16, 0, 0, 0x93), (0, -1, 0, 0x93), (0, 0, 1 << 32, 0x93), (0, 0, 0, 1 << 17)):
+        with pytest.raises(ValueError, match="ds "):
+            cpu.set_segment("ds", *fields)
+    assert cpu.segment("ds") == (0, 0, 0xFFFF, 0x93)
+
+
+def test_vector_and_floating_point_registers_are_those_of_the_guest() -> None:
+    # movq rax, xmm9 follows as its 32-bit form: movd eax, xmm1; fstp tbyte [0x2000]; movd ecx, mm7; movd xmm2, eax
+    machine = bare("660f7ec8 db3d00200000 0f7ef9 660f6ed0")
+    cpu = machine.cpu
+    cpu.cr0, cpu.cr4, cpu.fcw = 0x11, 0x200, 0x37F
+    cpu.xmm1, cpu.st0 = 0x1_2345_6789_ABCD_EF01_2345_6789, 0x4000_C90F_DAA2_2168_C235
+    for _ in range(2):
+        machine.step()
+    assert cpu.rax == 0x2345_6789
+    assert cpu.read(0x2000, 10) == 0x4000_C90F_DAA2_2168_C235.to_bytes(10, "little")
+    cpu.mm7 = 0xFEED_FACE_DEAD_BEEF
+    for _ in range(2):
+        machine.step()
+    assert cpu.rcx == 0xDEAD_BEEF and cpu.xmm2 == 0x2345_6789
+
+
+def test_model_specific_registers_are_there_by_number() -> None:
+    machine = Machine("1M", board=False)
+    cpu = machine.cpu
+    cpu.lstar = 0x1000
+    assert cpu.msr(0xC000_0082) == 0x1000
+    cpu.set_msr(0x10, 1 << 40)
+    assert cpu.msr(0x10) == 1 << 40, "the time-stamp counter"
+    cpu.set_msr(0x200, 6)
+    assert cpu.registers()["mtrr"][2][0] == 6
+    with pytest.raises(ValueError, match="no MSR 0xc0001234"):
+        cpu.msr(0xC000_1234)
+    for number, value in ((0xC000_0082, 1 << 62), (0x277, 2), (0xFE, 0), (0x10, -1)):
+        with pytest.raises(ValueError, match=f"MSR {number:#x} = "):
+            cpu.set_msr(number, value)
 
 
 def test_memory_is_the_guests_own_without_a_copy() -> None:
