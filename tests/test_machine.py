@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from core.machine import CODE, assemble
 
 import hvmx
 from hvmx import ExitReason, Machine, StopKind, guests
+from hvmx.boot import ImageError
 
 if TYPE_CHECKING:
     from hvmx.core.exit import Exit
@@ -117,9 +120,66 @@ def test_a_range_that_is_taken_or_no_range_is_refused(first: int, count: int) ->
         machine.exits.on_ports(first, count, lambda vcpu, exit: None)
 
 
-def test_an_exit_reason_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="0x3e7"):
-        bare("f4").exits.on(0x3E7, lambda vcpu, exit: None)
+@pytest.mark.parametrize("kind", ["ports", "mmio"])
+def test_a_range_that_is_given_back_is_the_others_again(kind: str) -> None:
+    seen: list[int] = []
+    for given_back in (False, True):
+        machine = bare("e480 a10000d4fe f4")  # in al, 0x80; mov eax, [0xfed40000]; hlt
+        exits, where = machine.exits, (0x80, 1) if kind == "ports" else (0xFED4_0000, 4)
+        getattr(exits, f"on_{kind}")(*where, lambda vcpu, exit: seen.append(exit.reason))
+        if given_back:
+            getattr(exits, f"off_{kind}")(*where)
+        assert machine.run().kind is StopKind.HALTED
+    assert seen == [ExitReason.IO_INSTRUCTION if kind == "ports" else ExitReason.EPT_MISCONFIG]
+
+
+def test_only_what_was_given_a_handler_is_given_back() -> None:
+    machine = bare("f4")
+    machine.exits.on_ports(0x80, 2, lambda vcpu, exit: None)
+    for first, count in ((0x80, 1), (0x81, 1), (0x7F, 3), (0x60, 1)):
+        with pytest.raises(ValueError, match=f"{first:#x}"):
+            machine.exits.off_ports(first, count)
+
+
+def test_ram_gives_way_to_a_range_of_addresses() -> None:
+    machine = bare("a100200000 a300200000 f4")  # mov eax, [0x2000]; mov [0x2000], eax; hlt
+    seen: list[tuple[int, bool]] = []
+
+    def register(vcpu: Vcpu, exit: Exit) -> None:
+        seen.append((exit.guest_physical, exit.is_write))
+        exit.value = 0x5A
+
+    machine.cpu.write(0x2000, b"RAM!")
+    machine.exits.on_mmio(0x2000, 0x10, register)
+    assert machine.run().kind is StopKind.HALTED
+    assert seen == [(0x2000, False), (0x2000, True)] and machine.cpu.rax == 0x5A
+    assert machine.cpu.read(0x2000, 4) == b"RAM!"
+
+
+def test_ram_above_4_gib_does_not_give_way() -> None:
+    exits = Machine("4G", board=False).exits
+    for address, length in ((1 << 32, 0x1000), ((1 << 32) - 4, 8), ((5 << 30) - 1, 1)):
+        with pytest.raises(ValueError, match="RAM above 4 GiB"):
+            exits.on_mmio(address, length, lambda vcpu, exit: None)
+    exits.on_mmio(5 << 30, 0x1000, lambda vcpu, exit: None)
+
+
+@pytest.mark.parametrize("reason", [0x3E7, 3, 70, -1])
+def test_an_exit_reason_that_does_not_exist_is_refused(reason: int) -> None:
+    with pytest.raises(ValueError, match=f"{reason:#x}"):
+        bare("f4").exits.on(reason, lambda vcpu, exit: None)
+
+
+def test_what_cannot_be_called_is_refused_as_a_handler_at_once() -> None:
+    exits: Any = bare("f4").exits
+    for register in (
+        lambda handler: exits.on(ExitReason.CPUID, handler),
+        lambda handler: exits.on_ports(0x80, 1, handler),
+        lambda handler: exits.on_mmio(0xFED4_0000, 4, handler),
+    ):
+        for handler in (None, 5, "cpuid"):
+            with pytest.raises(TypeError, match="called with"):
+                register(handler)
 
 
 def test_a_machine_that_runs_cannot_be_run_again_below_its_handler() -> None:
@@ -129,6 +189,67 @@ def test_a_machine_that_runs_cannot_be_run_again_below_its_handler() -> None:
         machine.run()
     machine.exits.on(ExitReason.CPUID, lambda vcpu, exit: None)
     assert machine.run().kind is StopKind.HALTED
+
+
+@pytest.mark.parametrize(
+    "again",
+    [lambda m: m.run(), lambda m: m.run(timeout=0), lambda m: m.step(), lambda m: m.load(b"\xf4", bits=32)],
+    ids=["run", "run with a limit", "step", "load"],
+)
+def test_a_machine_that_runs_is_left_alone(again: Callable[[Machine], object]) -> None:
+    machine = bare("ebfe")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(machine.run, timeout=0.5)
+        time.sleep(0.1)
+        with pytest.raises(RuntimeError, match="running already"):
+            again(machine)
+        assert running.result(timeout=20).kind is StopKind.TIMEOUT, "the first run has lost its limit"
+    machine = bare("0fa2 f4")
+    machine.exits.on(ExitReason.CPUID, lambda vcpu, exit: again(machine) and None)
+    with pytest.raises(RuntimeError, match="running already"):
+        machine.run()
+    assert machine.cpu.rip == START
+
+
+def test_a_machine_is_loaded_once() -> None:
+    machine = Machine("2M")
+    with pytest.raises(ImageError):
+        machine.load(b"no image")
+    assert machine.load(b"\xf4", bits=32).startswith("flat binary")
+    with pytest.raises(RuntimeError, match="loaded already: flat binary"):
+        machine.load(b"\xf4", bits=32)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"cycles": -1}, {"cycles": 1 << 63}, {"timeout": -1}, {"timeout": float("nan")}, {"timeout": float("inf")}],
+)
+def test_a_limit_that_is_none_is_refused_by_its_value(limits: dict[str, Any]) -> None:
+    machine = bare("ebfe")
+    ((name, value),) = limits.items()
+    with pytest.raises(ValueError, match=f"{name} = {value if name == 'timeout' else hex(value)}"):
+        machine.run(**limits)
+    with pytest.raises(TypeError):
+        machine.run(cycles=1.5)  # type: ignore[arg-type]
+    assert machine.cpu.cycles == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"memory": 3.5}, TypeError, "float"),
+        ({"memory": "²M"}, ValueError, "is not a number"),
+        ({"memory": 1 << 80}, ValueError, "more than this host has addresses for"),
+        ({"serial": None}, TypeError, "serial"),
+        ({"debug_exit": 0xFFFE}, ValueError, "0xfffe is no range of the port bus"),
+        ({"debugcon": (1 << 16, bytearray().extend)}, ValueError, "0x10000 is no range of the port bus"),
+        ({"debug_exit": 0xF4, "board": False}, ValueError, "without a board"),
+        ({"debugcon": (0xE9, bytearray().extend), "board": False}, ValueError, "without a board"),
+    ],
+)
+def test_what_no_machine_has_is_refused(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        Machine(**{"memory": "2M", **options})
 
 
 def stub_of(module: str) -> dict[str, ast.ClassDef]:
@@ -255,7 +376,7 @@ def test_a_step_is_exactly_one_instruction() -> None:
     machine = bare("40 40 ebfc")  # inc eax; inc eax; jmp back
     addresses = []
     for count in range(1, 7):
-        machine.step()
+        assert machine.step().kind is StopKind.STEP
         addresses.append(machine.cpu.rip - START)
         assert machine.cpu.instructions == count
     assert addresses == [1, 2, 0, 1, 2, 0]
