@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -471,9 +472,49 @@ def test_statistics_hold_what_the_run_counted(tmp_path: Path) -> None:
         assert isinstance(counts[name], int), name
     assert counts["host_seconds"] > 0
     assert counts["stop"] == "debug_exit"
+    made = {"profile": "skylake", "cpu": "x86-64-v2", "paging": "ept", "memory_bytes": 2 << 20, "seed": 0}
+    assert made.items() <= counts.items()
     assert counts["exits"]["IO_INSTRUCTION"]["count"] == 1
     assert counts["exits"]["IO_INSTRUCTION"]["detail"]["port 0xf4"]["count"] == 1
     assert "hash" not in counts
+
+
+def names_in(data: object) -> Iterator[str]:
+    """All names of a JSON object, to any depth."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            yield name
+            yield from names_in(value)
+
+
+def test_statistics_name_guest_cycles_and_host_time_apart(tmp_path: Path) -> None:
+    stats = tmp_path / "stats.json"
+    main([*flat(tmp_path, WRITE_DEBUG_EXIT), "--debug-exit", hex(DEBUG_EXIT), "--quiet", "--stats", str(stats)])
+    for name in names_in(json.loads(stats.read_text())):
+        assert "cycles" not in name or "guest_cycles" in name, name
+        assert not re.search(r"(_|^)(ns|seconds|time)(_|$)", name) or name.startswith("host_"), name
+        assert not ("guest" in name and "host" in name), name
+
+
+def test_the_summary_says_guest_cycles_and_host_time_in_lines_of_their_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main([*flat(tmp_path, WRITE_DEBUG_EXIT), "--debug-exit", hex(DEBUG_EXIT)])
+    said = capfd.readouterr().err
+    assert "hvmx: the guest wrote 0x3 to the debug-exit port\n" in said
+    *_, cycles, host = said.splitlines()
+    assert "guest cycles" in cycles and "host time" not in cycles
+    assert "host time" in host and "cycles" not in host
+
+
+def test_the_readme_names_every_figure_of_the_statistics(tmp_path: Path) -> None:
+    stats = tmp_path / "stats.json"
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    main(["run", "--quiet", "--serial", "null", "--hash", "--stats", str(stats), "test-pv64-console"])
+    counts = json.loads(stats.read_text())
+    assert counts["exits"] and counts["hypercalls_by_name"]
+    for name in (*counts, *next(iter(counts["exits"].values()))):
+        assert f"`{name}`" in readme, name
 
 
 def test_two_runs_have_the_same_cycles_exits_and_hash(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ class Machine:
                 on_reset=self._reset,
                 on_a20=self._set_a20,
                 on_ignore_error=self.cpu.ignore_numeric_error,
-                on_shutdown=lambda value: self.request_stop(Stop(StopKind.DEBUG_EXIT, value)),
+                on_shutdown=self._debug_exit,
                 debug_exit=debug_exit,
                 debugcon=debugcon,
             )
@@ -399,6 +399,10 @@ class Machine:
         seconds, left = waited / self.profile.hz, self._seconds_left()
         return seconds if left is None else min(seconds, left)
 
+    def _debug_exit(self, value: int) -> None:
+        reason = f"the guest wrote {value:#x} to the debug-exit port"
+        self.request_stop(Stop(StopKind.DEBUG_EXIT, value, reason))
+
     def _reset(self) -> None:
         self.request_stop(Stop(StopKind.RESET))
 
@@ -422,11 +426,24 @@ class Machine:
         return self.cpu.memory
 
     def statistics(self) -> dict[str, Any]:
-        """Guest cycles and the core's counts, and every exit reason's; host time apart from guest cycles."""
-        exits = {reason.name: row.as_json(reason) for reason, row in self.exits.statistics().items()}
-        result = {"seed": self.seed, "guest_cycles": self.cpu.cycles, **self.cpu.counters(), "exits": exits}
-        result["hypercalls_by_name"] = self.hypercalls.counts()
-        return result
+        """What the machine is and what its run came to, under the names that README.md explains.
+
+        Host time is under names that begin with ``host_``, and guest cycles are called so.
+        """
+        return {
+            "profile": self.profile.name,
+            "cpu": self.cpu.level.name,
+            "paging": self.paging if self.domain is None else "pv",
+            "memory_bytes": self.cpu.memory_bytes,
+            "seed": self.seed,
+            "guest_cycles": self.cpu.cycles,
+            "halted_guest_cycles": self.cpu.halted_cycles,
+            **self.cpu.counters(),
+            "hypercalls_by_name": self.hypercalls.counts(),
+            "hypercalls_in_python": self.hypercalls.slow,
+            "hypercalls_unanswered": self.hypercalls.unanswered,
+            "exits": {reason.name: row.as_json(reason) for reason, row in self.exits.statistics().items()},
+        }
 
     def state_hash(self) -> str:
         """SHA-256 of guest memory and the processor's registers."""
