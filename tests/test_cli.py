@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import select
 import signal
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -106,6 +109,50 @@ def test_ctrl_c_stops_any_guest(tmp_path: Path, code: bytes) -> None:
     assert b"hvmx: interrupted" in errors
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "says"),
+    [
+        (signal.SIGINT, Status.INTERRUPTED, "interrupted"),
+        (signal.SIGTERM, Status.STOPPED, "terminated"),
+        (signal.SIGHUP, Status.STOPPED, "terminated"),
+    ],
+)
+@pytest.mark.parametrize("code", [SPIN, SPIN_ON_PORTS, IDLE], ids=["spin", "ports", "idle"])
+def test_a_signal_leaves_the_terminal_as_it_was_and_the_reports_written(
+    tmp_path: Path, code: bytes, number: int, status: Status, says: str
+) -> None:
+    stats = tmp_path / "stats.json"
+    person, terminal = pty.openpty()
+    before = termios.tcgetattr(terminal)
+    with subprocess.Popen(
+        command([*flat(tmp_path, ANNOUNCE + code), "--stats", str(stats)]),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert os.read(person, 1) == b"!", "the guest runs"
+        assert termios.tcgetattr(terminal) != before
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == status
+    assert f"hvmx: {says}" in errors.decode()
+    assert termios.tcgetattr(terminal) == before
+    counts = json.loads(stats.read_text())
+    assert counts["stop"] is None and counts["guest_cycles"] > 0
+    os.close(person)
+    os.close(terminal)
+
+
+def test_sigterm_ends_what_waits_for_its_image(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "image")
+    with subprocess.Popen(command(["run", "--stats", str(tmp_path / "stats"), str(tmp_path / "image")])) as process:
+        while not (tmp_path / "stats").exists():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == Status.STOPPED
+
+
 def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> None:
     with subprocess.Popen(
         command([*flat(tmp_path, IDLE), "--timeout", "0.3"]), stdin=subprocess.PIPE
@@ -119,6 +166,7 @@ def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> No
     [
         (["--memory", "12"], "memory of 0xc bytes"),
         (["--memory", "999999999G"], "no room for guest memory of"),
+        (["--memory", "99999999999999999999G"], "more than this host has addresses for"),
         (["--memory", "lots"], "'lots' is not a number"),
         (["--profile", "nowhere"], "profile nowhere: cannot be read"),
         (["--paging", "none"], "'none' is not one of"),
@@ -129,6 +177,9 @@ def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> No
         (["--max-cycles", "0"], "0x0 is not within"),
         (["--timeout", "-1"], "-1 is not a positive number of seconds"),
         (["--timeout", "nan"], "nan is not a positive number of seconds"),
+        (["--timeout", "1e300"], "1e300 is not a positive number of seconds up to 1e+09"),
+        (["--debug-exit", "0xffff"], "0xffff is no range of the port bus"),
+        (["--stats", ""], "--stats: : cannot be written"),
         (["--trace", "everything"], "'everything' is neither exits nor instructions"),
         (["--serial", "/nowhere/at/all"], "--serial: /nowhere/at/all: cannot be written"),
         (["--stats", "/nowhere/at/all"], "--stats: /nowhere/at/all: cannot be written"),
@@ -170,6 +221,27 @@ def test_a_bad_image_is_named_with_what_is_wrong(
 def test_an_image_that_is_not_there_is_a_bad_image(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "/nowhere/kernel"]) == Status.BAD_IMAGE
     assert "/nowhere/kernel: cannot be read" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_name_too_long_for_a_file_is_a_bad_image(capfd: pytest.CaptureFixture[str], length: int) -> None:
+    assert main(["run", "x" * length]) == Status.BAD_IMAGE
+    assert "xxx: cannot be read: File name too long" in capfd.readouterr().err
+
+
+def test_an_initrd_is_read_whatever_memory_the_guest_has(tmp_path: Path) -> None:
+    (tmp_path / "initrd").write_bytes(b"little")
+    image = Path(flat(tmp_path, HALT)[-1])
+    header = (0x1BADB002, 0x10000, -0x1BADB002 - 0x10000 & 0xFFFFFFFF, 1 << 20, 1 << 20, 0, 0, (1 << 20) + 32)
+    image.write_bytes(b"".join(word.to_bytes(4, "little") for word in header) + HALT)  # Multiboot
+    arguments = ["run", "--quiet", "--memory", "1000G", "--initrd", str(tmp_path / "initrd"), str(image)]
+    assert main(arguments) == Status.GOOD
+
+
+def test_a_64_bit_image_for_a_32_bit_processor_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = [*flat(tmp_path, HALT), "--bits", "64", "--cpu", "pentium"]
+    assert main(arguments) == Status.BAD_IMAGE
+    assert f"hvmx: {arguments[5]}: flat binary" in capfd.readouterr().err
 
 
 def test_the_version_and_the_help_are_there(capfd: pytest.CaptureFixture[str]) -> None:
@@ -272,6 +344,14 @@ def test_a_recorded_run_comes_back_the_same(tmp_path: Path) -> None:
     assert first == second
 
 
+def test_a_replay_may_be_recorded_over_its_own_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("seed 0\n5000000 71\n")
+    arguments = command([*flat(tmp_path, PROMPT), "--quiet", "--replay", str(log), "--record", str(log)])
+    assert subprocess.run(arguments, check=True, capture_output=True).stdout == b">q"
+    assert log.read_text() == "seed 0\n5000000 71\n"
+
+
 def test_a_replay_with_another_seed_is_refused(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("seed 5\n")
@@ -314,6 +394,63 @@ def test_a_reader_that_goes_away_stops_the_run(tmp_path: Path) -> None:
     assert result.stderr == b"hvmx: nobody reads standard output any more\n"
 
 
+@pytest.mark.parametrize("arguments", [["isa"], ["compare", "--json"]], ids=" ".join)
+def test_a_reader_that_has_read_enough_ends_the_command(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    with subprocess.Popen(command(arguments), stdout=writer, stderr=subprocess.PIPE) as process:
+        os.close(writer)
+        os.close(reader)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == Status.STOPPED
+    assert errors == b"hvmx: nobody reads standard output any more\n"
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full to write to")
+@pytest.mark.parametrize("option", ["--stats", "--record", "--serial", "exits", "instructions", "debugcon"])
+def test_a_file_that_cannot_be_written_to_the_end_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], option: str
+) -> None:
+    options = {
+        "exits": ["--trace", f"exits={FULL}"],
+        "instructions": ["--trace", f"instructions={FULL}"],
+        "debugcon": ["--debugcon", f"0xe9={FULL}"],
+    }.get(option, [option, str(FULL)])
+    assert main([*flat(tmp_path, ANNOUNCE + WRITE_DEBUG_CONSOLE), *options]) == Status.UNWRITABLE
+    errors = capfd.readouterr().err
+    assert errors.endswith("hvmx: /dev/full: cannot be written: No space left on device\n")
+    assert "Traceback" not in errors and "interrupted" not in errors
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full to write to")
+@pytest.mark.parametrize("arguments", [["run", "test-hvm64-cpuid"], ["compare", "cpuid"], ["isa"]], ids=" ".join)
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_standard_output_or_error_that_is_full_is_no_good_end(arguments: list[str], stream: str) -> None:
+    with FULL.open("wb") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        result = subprocess.run(command(arguments), check=False, stdin=subprocess.DEVNULL, **streams)
+    if stream == "stderr" and arguments[0] != "run":
+        assert result.returncode == Status.GOOD, "nothing is said there"
+        return
+    assert result.returncode == Status.UNWRITABLE
+    if stream == "stdout":
+        assert b"hvmx: standard output or error: cannot be written: No space left on device\n" in result.stderr
+        assert b"Traceback" not in result.stderr and b"Exception ignored" not in result.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_that_is_closed_is_done_without(tmp_path: Path, closed: str) -> None:
+    stats = tmp_path / "stats.json"
+    guest = flat(tmp_path, ANNOUNCE + WRITE_DEBUG_CONSOLE[:-2] + IDLE)
+    arguments = command([*guest, "--stats", str(stats), "--debugcon", "0xe9"])
+    process = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *arguments], check=False, capture_output=True)
+    assert process.returncode == Status.GOOD, process.stderr
+    assert json.loads(stats.read_text())["stop"] == "halted"
+    assert process.stdout == (b"" if ">&-" in closed.split() else b"!")
+
+
 # --- reports ------------------------------------------------------------------------------------------------------------
 def test_a_crash_is_explained(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([*flat(tmp_path, CRASH), "--quiet"]) == Status.CRASH
@@ -335,9 +472,49 @@ def test_statistics_hold_what_the_run_counted(tmp_path: Path) -> None:
         assert isinstance(counts[name], int), name
     assert counts["host_seconds"] > 0
     assert counts["stop"] == "debug_exit"
+    made = {"profile": "skylake", "cpu": "x86-64-v2", "paging": "ept", "memory_bytes": 2 << 20, "seed": 0}
+    assert made.items() <= counts.items()
     assert counts["exits"]["IO_INSTRUCTION"]["count"] == 1
     assert counts["exits"]["IO_INSTRUCTION"]["detail"]["port 0xf4"]["count"] == 1
     assert "hash" not in counts
+
+
+def names_in(data: object) -> Iterator[str]:
+    """All names of a JSON object, to any depth."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            yield name
+            yield from names_in(value)
+
+
+def test_statistics_name_guest_cycles_and_host_time_apart(tmp_path: Path) -> None:
+    stats = tmp_path / "stats.json"
+    main([*flat(tmp_path, WRITE_DEBUG_EXIT), "--debug-exit", hex(DEBUG_EXIT), "--quiet", "--stats", str(stats)])
+    for name in names_in(json.loads(stats.read_text())):
+        assert "cycles" not in name or "guest_cycles" in name, name
+        assert not re.search(r"(_|^)(ns|seconds|time)(_|$)", name) or name.startswith("host_"), name
+        assert not ("guest" in name and "host" in name), name
+
+
+def test_the_summary_says_guest_cycles_and_host_time_in_lines_of_their_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main([*flat(tmp_path, WRITE_DEBUG_EXIT), "--debug-exit", hex(DEBUG_EXIT)])
+    said = capfd.readouterr().err
+    assert "hvmx: the guest wrote 0x3 to the debug-exit port\n" in said
+    *_, cycles, host = said.splitlines()
+    assert "guest cycles" in cycles and "host time" not in cycles
+    assert "host time" in host and "cycles" not in host
+
+
+def test_the_readme_names_every_figure_of_the_statistics(tmp_path: Path) -> None:
+    stats = tmp_path / "stats.json"
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    main(["run", "--quiet", "--serial", "null", "--hash", "--stats", str(stats), "test-pv64-console"])
+    counts = json.loads(stats.read_text())
+    assert counts["exits"] and counts["hypercalls_by_name"]
+    for name in (*counts, *next(iter(counts["exits"].values()))):
+        assert f"`{name}`" in readme, name
 
 
 def test_two_runs_have_the_same_cycles_exits_and_hash(tmp_path: Path) -> None:
@@ -423,6 +600,16 @@ def test_compare_prints_the_same_numbers_as_table_and_as_json(capfd: pytest.Capt
             if line.startswith(f"{total.replace('_', ' ')}, whole run")
         )
         assert row[-3:] == [f"{totals[total]:,}" for totals in data["totals"].values()]
+
+
+def test_compare_names_memory_that_the_host_does_not_have(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--memory", "900000G", "cpuid"]) == Status.BAD_OPTION
+    assert "no room for guest memory of 0x36ee800000000 bytes" in capfd.readouterr().err
+
+
+def test_isa_answers_one_question_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["isa", "--missing", "--outside"]) == Status.BAD_OPTION
+    assert "--missing and --outside" in capfd.readouterr().err
 
 
 def test_compare_names_an_operation_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:

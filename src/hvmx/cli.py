@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -22,6 +24,7 @@ from hvmx.isa.levels import DEFAULT_LEVEL, LEVELS
 
 if TYPE_CHECKING:
     from hvmx.hvm.device import Sink
+    from hvmx.hvm.input_log import Log
     from hvmx.machine import Machine, Stop
 
 
@@ -36,6 +39,7 @@ class Status(IntEnum):
     INTERNAL = 10
     RESET = 12
     STOPPED = 14
+    UNWRITABLE = 16
     INTERRUPTED = 130
 
 
@@ -48,9 +52,14 @@ Exit status:
     8  --max-cycles or --timeout was reached
    10  an error of hvmx's own
    12  the guest reset the machine
-   14  stopped by Ctrl-A x, or nobody reads standard output any more
+   14  stopped by Ctrl-A x, SIGTERM or SIGHUP, or nobody reads standard output any more
+   16  what it had to say could not be written: standard output, --stats, --serial, ...
   130  stopped by Ctrl-C
 """
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP: the run ends as by Ctrl-C, with its reports and the terminal as it was."""
 
 
 # --- kinds of option values ---------------------------------------------------------------------------------------------
@@ -135,12 +144,14 @@ class HostSeconds(click.ParamType[float]):
     name = "SECONDS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from hvmx.machine import LONGEST_TIMEOUT
+
         try:
             seconds = float(value)
         except ValueError:
             self.fail(f"{value!r} is not a number of seconds", param, ctx)
-        if not 0 < seconds < float("inf"):
-            self.fail(f"{value} is not a positive number of seconds", param, ctx)
+        if not 0 < seconds <= LONGEST_TIMEOUT:
+            self.fail(f"{value} is not a positive number of seconds up to {LONGEST_TIMEOUT:g}", param, ctx)
         return seconds
 
 
@@ -173,7 +184,20 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
     context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """The commands, whose output may have nowhere to go."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return result
+        except OSError as problem:
+            return _unwritable(problem)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
     "--version",
     is_flag=True,
@@ -269,13 +293,7 @@ def run(**options: Any) -> int:
 
     The guest's console is standard output, everything else standard error.
     """
-    try:
-        return _Run(options).run()
-    except BrokenPipeError:
-        # What is still to be flushed goes nowhere, and silently.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo("hvmx: nobody reads standard output any more", err=True)
-        return Status.STOPPED
+    return _Run(options).run()
 
 
 class _Run:
@@ -294,13 +312,15 @@ class _Run:
         given = click.get_current_context().get_parameter_source("paging")
         if pv and given is not ParameterSource.DEFAULT:
             raise click.UsageError("--paging is for HVM: a PV guest's page tables are the processor's own")
+        log = self._input_log()
         with ExitStack() as stack:
-            stats = self._open(stack, options["stats"], "stats") if options["stats"] else None
-            record = self._open(stack, options["record"], "record") if options["record"] else None
+            stats = self._open(stack, options["stats"], "stats")
+            record = self._open(stack, options["record"], "record")
             serial = self._serial(stack)
             keys = None
-            if options["serial"] == "stdio" and not options["replay"]:
-                keys = stack.enter_context(KeySource(flush=sys.stdout.buffer.flush))
+            if options["serial"] == "stdio" and log is None and sys.stdin is not None:
+                flush = None if sys.stdout is None else sys.stdout.buffer.flush
+                keys = stack.enter_context(KeySource(flush=flush))
             try:
                 machine = Machine(
                     options["memory"],
@@ -332,17 +352,23 @@ class _Run:
                 if isinstance(problem, ImageError):
                     raise
                 raise click.UsageError(str(problem)) from problem
-            if options["replay"]:
-                self._replay(machine, Path(options["replay"]))
+            assert machine.board is not None
+            if log is not None:
+                machine.board.input.replay(log.entries)
             stop: Stop | None = None
+            ended = ""
             start = time.perf_counter()
             try:
                 stop = self._go(machine, stack)
+                ended = stop.reason or stop.kind.value
+            except BaseException as problem:
+                ended = _INTERRUPTIONS.get(type(problem)) or f"{type(problem).__name__}: {problem}"
+                raise
             finally:
                 self.host_seconds = time.perf_counter() - start
-                if record is not None and machine.board is not None:
+                if record is not None:
                     machine.board.input.write(record, machine.seed)
-                self._finish(machine, stop, stats)
+                self._finish(machine, stop, ended, stats)
         return status_of(stop)
 
     def _go(self, machine: Machine, stack: ExitStack) -> Stop:
@@ -352,7 +378,7 @@ class _Run:
         if self.options["trace"] is None:
             return machine.run(*limits)
         kind, path = self.options["trace"]
-        out = self._open(stack, path, "trace") if path else sys.stderr
+        out = self._open(stack, path, "trace") or sys.stderr
         if kind == "instructions":
             return run_traced(machine, out, *limits)
         trace_exits(machine, out)
@@ -362,7 +388,7 @@ class _Run:
         from hvmx.hvm.console import file_sink, null_sink, stdout_sink
 
         where = self.options["serial"]
-        if where == "null":
+        if where == "null" or where == "stdio" and sys.stdout is None:
             return null_sink
         if where == "stdio":
             sink = stdout_sink()
@@ -375,13 +401,13 @@ class _Run:
         return sink
 
     def _debugcon(self, stack: ExitStack) -> tuple[int, Sink] | None:
-        from hvmx.hvm.console import StreamSink, file_sink
+        from hvmx.hvm.console import StreamSink, file_sink, null_sink
 
         if self.options["debugcon"] is None:
             return None
         port, path = self.options["debugcon"]
         if path is None:
-            return port, StreamSink(sys.stderr.buffer)
+            return port, null_sink if sys.stderr is None else StreamSink(sys.stderr.buffer)
         try:
             sink = file_sink(Path(path))
         except OSError as problem:
@@ -389,34 +415,41 @@ class _Run:
         stack.callback(sink.close)
         return port, sink
 
-    @staticmethod
-    def _replay(machine: Machine, path: Path) -> None:
+    def _input_log(self) -> Log | None:
+        """What --replay gives: read before anything is written, as --record may name the same file."""
         from hvmx.hvm.input_log import read_file
 
-        assert machine.board is not None
+        if self.options["replay"] is None:
+            return None
+        path, seed = Path(self.options["replay"]), self.options["seed"]
         try:
             log = read_file(path)
-            if log.seed != machine.seed:
-                raise ValueError(f"{path}: was recorded with --seed {log.seed:#x}")
-            machine.board.input.replay(log.entries)
         except (OSError, ValueError) as problem:
             raise click.UsageError(f"--replay: {problem}") from problem
+        if log.seed != seed:
+            raise click.UsageError(f"--replay: {path}: was recorded with --seed {log.seed:#x}")
+        return log
 
     @staticmethod
-    def _open(stack: ExitStack, path: str, option: str) -> TextIO:
+    def _open(stack: ExitStack, path: str | None, option: str) -> TextIO | None:
+        from hvmx.hvm.console import text_file
+
+        if path is None:
+            return None
         try:
-            return stack.enter_context(open(path, "w"))
+            return stack.enter_context(text_file(Path(path)))
         except OSError as problem:
             raise _cannot_write(option, path, problem) from problem
 
-    def _finish(self, machine: Machine, stop: Stop | None, stats: TextIO | None) -> None:
+    def _finish(self, machine: Machine, stop: Stop | None, ended: str, stats: TextIO | None) -> None:
         """Say what there is to say, however the run ended."""
         from hvmx.debug.crash import crash_report
         from hvmx.machine import StopKind
 
-        sys.stdout.flush()
+        if stop is not None and sys.stdout is not None:
+            sys.stdout.flush()
         if stop is not None and stop.kind in (StopKind.TRIPLE_FAULT, StopKind.CRASHED):
-            click.echo(crash_report(machine.cpu, stop.reason or stop.kind.value), err=True)
+            click.echo(crash_report(machine.cpu, ended), err=True)
         counts = {**machine.statistics(), "host_seconds": self.host_seconds}
         counts["stop"] = None if stop is None else stop.kind.name.lower()
         if self.options["with_hash"]:
@@ -425,20 +458,23 @@ class _Run:
             json.dump(counts, stats, indent=2)
             stats.write("\n")
         if not self.options["quiet"]:
-            self._summary(machine, stop, counts)
+            self._summary(machine, ended, counts)
 
-    def _summary(self, machine: Machine, stop: Stop | None, counts: dict[str, Any]) -> None:
+    def _summary(self, machine: Machine, ended: str, counts: dict[str, Any]) -> None:
         from hvmx.report.exit_table import exit_table
 
-        ended = "interrupted" if stop is None else stop.reason or stop.kind.value
         click.echo(f"\nhvmx: {ended}", err=True)
         if statistics := machine.exits.statistics():
             _print_table(exit_table(statistics), err=True)
         names = ("guest_cycles", "instructions", "hypercalls", "tlb_misses", "walk_references")
         figures = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
-        click.echo(f"{figures}; {self.host_seconds:.2f} s of host time", err=True)
+        click.echo(f"{figures}\n{self.host_seconds:.2f} s of host time", err=True)
         if "hash" in counts:
             click.echo(f"state {counts['hash']}", err=True)
+
+
+_INTERRUPTIONS = {KeyboardInterrupt: "interrupted", Terminated: "terminated"}
+"""How a run is said to have ended that nothing in the machine ended."""
 
 
 def bundled_image(
@@ -453,7 +489,7 @@ def bundled_image(
         image = "hvmx-pv64" if pv else "hvmx-hvm64"
     path = Path(image)
     kind, _, name = image.partition("-")
-    if path.exists() or kind not in ("hvmx", "test"):
+    if os.path.exists(path) or kind not in ("hvmx", "test"):
         return path, append, pv
     name, _, workload = name.partition("-")
     if name not in guests.NAMES or (kind == "hvmx") == bool(workload):
@@ -511,6 +547,8 @@ def compare_command(memory: int, profile: Profile, as_json: bool, workloads: Seq
         results = compare(profile, memory, workloads)
     except FileNotFoundError as problem:
         raise ImageError(str(problem)) from problem
+    except MemoryError as problem:
+        raise click.UsageError(str(problem)) from problem
     except GuestFailed as problem:
         click.echo(f"hvmx: {problem}", err=True)
         return Status.CRASH
@@ -550,6 +588,8 @@ def isa_command(cpu: str, missing: bool, outside: bool) -> int:
     """
     from hvmx.isa import coverage, rows
 
+    if missing and outside:
+        raise click.UsageError("--missing and --outside are two questions")
     level = LEVELS[cpu]
     if outside:
         for reason in dict.fromkeys(coverage.OUTSIDE.values()):
@@ -584,10 +624,49 @@ def _print_table(table: Any, err: bool = False) -> None:
     console.print(table)
 
 
+def _unwritable(problem: OSError) -> int:
+    """Where output could not go; what is still to be flushed there goes nowhere, and silently."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if isinstance(problem, BrokenPipeError) and problem.filename is None:
+        status, why = Status.STOPPED, "nobody reads standard output any more"
+    else:
+        where = problem.filename or "standard output or error"
+        status, why = Status.UNWRITABLE, f"{where}: cannot be written: {problem.strerror}"
+    with suppress(OSError):
+        click.echo(f"hvmx: {why}", err=True)
+    return status
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """Signals that end a program raise ``Terminated``, unless they are ignored or somebody else's already."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:
+        raise Terminated
+
+    taken = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, terminate)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status, of ``Status`` or from the guest's debug-exit port."""
     try:
-        result = commands.main(arguments, prog_name="hvmx", standalone_mode=False)
+        with _termination():
+            result = commands.main(arguments, prog_name="hvmx", standalone_mode=False)
     except click.ClickException as problem:
         problem.show()
         return Status.BAD_OPTION
@@ -596,6 +675,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Status.BAD_IMAGE
     except (KeyboardInterrupt, click.Abort):
         return Status.INTERRUPTED
+    except (Terminated, SystemExit):  # the latter is click's, where nobody reads its help
+        return Status.STOPPED
     except Exception:  # noqa: BLE001 - the last stop before the user
         traceback.print_exc()
         click.echo("hvmx: this is an error of hvmx's own, not of the guest's", err=True)

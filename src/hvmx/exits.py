@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,11 @@ _DETAILS = {
     ExitReason.EPT_VIOLATION: "page",
     ExitReason.EPT_MISCONFIG: "page",
 }
+
+_REASONS = frozenset(ExitReason)
+
+THREE_GIB, FOUR_GIB = 3 << 30, 1 << 32
+"""RAM goes up to the first, and on from the second."""
 
 OTHERS = -1
 """The number under which exits are counted when too many numbers have been seen."""
@@ -118,6 +124,7 @@ class _Ranges:
         self._ranges: list[tuple[int, Handler]] = []  # where each ends, exclusive
 
     def add(self, first: int, length: int, handler: Handler, space: int) -> None:
+        _check(handler)
         if first < 0 or length <= 0 or first + length > space:
             raise ValueError(f"{length:#x} from {first:#x} on is no range within 0x0 to {space - 1:#x}")
         index = bisect_right(self._firsts, first)
@@ -128,6 +135,12 @@ class _Ranges:
         self._firsts.insert(index, first)
         self._ranges.insert(index, (first + length, handler))
 
+    def remove(self, first: int, length: int) -> None:
+        index = bisect_right(self._firsts, first) - 1
+        if index < 0 or (self._firsts[index], self._ranges[index][0]) != (first, first + length):
+            raise ValueError(f"{first:#x} to {first + length - 1:#x}: no range that was given a handler")
+        del self._firsts[index], self._ranges[index]
+
     def __call__(self, vcpu: Vcpu, exit: Exit) -> None:
         place = self._place(exit)
         index = bisect_right(self._firsts, place) - 1
@@ -137,8 +150,17 @@ class _Ranges:
             self.rest(vcpu, exit)
 
 
+def _check(handler: Handler) -> None:
+    if not callable(handler):
+        raise TypeError(f"a handler is called with (vcpu, exit), and {handler!r} cannot be")
+
+
 class Exits:
-    """The table of handlers: a Python callable `handler(vcpu, exit)` per exit reason, port range and address range."""
+    """The table of handlers: a Python callable `handler(vcpu, exit)` per exit reason, port range and address range.
+
+    Which operations exit is up to the processor's controls, as in a VMCS: `vcpu.controls` (bits in
+    `hvmx.hvm.controls`), `exception_bitmap`, `io_bitmap`, `msr_bitmap`, `cr0_mask` and `cr4_mask`.
+    """
 
     def __init__(self, vcpu: Vcpu) -> None:
         self._vcpu = vcpu
@@ -149,8 +171,11 @@ class Exits:
 
         When it returns, the instruction is complete, unless it moved `vcpu.rip` or injected an exception. What it
         raises comes out of `run()`, with the guest as it was before the instruction. Ranges of ports and addresses
-        keep their handlers.
+        keep their handlers. ValueError for a reason that is no `ExitReason`, TypeError for what cannot be called.
         """
+        _check(handler)
+        if operator.index(reason) not in _REASONS:
+            raise ValueError(f"no exit reason {reason:#x}: they are those of ExitReason")
         ranges = self._ranges.get(reason)
         if ranges is not None:
             before, ranges.rest = ranges.rest, handler
@@ -170,11 +195,24 @@ class Exits:
     def on_mmio(self, address: int, length: int, handler: Handler) -> None:
         """Let `handler(vcpu, exit)` take accesses that start in `length` bytes from a guest-physical address on.
 
-        As `on_ports`, with `exit.guest_physical` and `exit.is_write`. Only accesses to what is no RAM exit:
-        `cpu.add_hole` takes RAM away.
+        As `on_ports`, with `exit.guest_physical` and `exit.is_write`. RAM there gives way, in whole pages, for good;
+        ValueError for RAM above 4 GiB, which does not.
         """
+        low = min(self._vcpu.memory_bytes, THREE_GIB)
+        if FOUR_GIB - length < address < FOUR_GIB + self._vcpu.memory_bytes - low:
+            raise ValueError(f"{length:#x} bytes at {address:#x}: there is RAM above 4 GiB")
         ranges = self._in_front(ExitReason.EPT_MISCONFIG, lambda exit: exit.guest_physical)
         ranges.add(address, length, handler, 1 << 52)
+        if address < low:
+            self._vcpu.add_hole(address, min(length, low - address))
+
+    def off_ports(self, first: int, count: int) -> None:
+        """Let the ports that `on_ports` took with these numbers go back to the handler of the rest."""
+        self._in_front(ExitReason.IO_INSTRUCTION, lambda exit: exit.port).remove(first, count)
+
+    def off_mmio(self, address: int, length: int) -> None:
+        """Let the addresses that `on_mmio` took with these numbers go back to the handler of the rest."""
+        self._in_front(ExitReason.EPT_MISCONFIG, lambda exit: exit.guest_physical).remove(address, length)
 
     def _in_front(self, reason: ExitReason, place: Callable[[Exit], int]) -> _Ranges:
         ranges = self._ranges.get(reason)

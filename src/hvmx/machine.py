@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import operator
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from os import PathLike
@@ -34,22 +37,29 @@ INTERRUPT_FLAG = 1 << 9
 VGA_HOLE = (0xA0000, 0x20000)
 """Where a PC has display memory: this board has no display, so nothing answers there."""
 
+LONGEST_TIMEOUT = 1e9
+"""Seconds of host time: some thirty years, which every way of waiting takes."""
+
 _SUFFIXES = {"K": 10, "M": 20, "G": 30}
 
 
 def memory_size(text: int | str) -> int:
     """Bytes from a number or a string such as ``64M``; ValueError for anything that no machine has."""
-    if isinstance(text, int):
-        size = text
+    if not isinstance(text, str):
+        size = operator.index(text)
     else:
         digits, shift = text.strip().upper().removesuffix("B").removesuffix("I"), 0
         if digits[-1:] in _SUFFIXES:
             digits, shift = digits[:-1], _SUFFIXES[digits[-1]]
-        if not digits.isdigit():
+        if not digits.isdecimal():
             raise ValueError(f"memory size {text!r} is not a number with an optional K, M or G")
         size = int(digits) << shift
     if size < 1 << 20 or size % PAGE:
-        raise ValueError(f"memory of {size:#x} bytes: it must be at least 1M and whole pages of {PAGE:#x} bytes")
+        raise ValueError(
+            f"memory of {size:#x} bytes: it must be at least 1M and whole pages of {PAGE:#x} bytes"
+        )
+    if size >> 63:
+        raise ValueError(f"memory of {size:#x} bytes is more than this host has addresses for")
     return size
 
 
@@ -57,6 +67,7 @@ class StopKind(Enum):
     """Why ``run`` returned."""
 
     CYCLES = "the requested guest cycles have passed"
+    STEP = "one instruction was executed, or one interrupt or exception taken"
     TIMEOUT = "the host-time limit is reached"
     REQUESTED = "stop() was called"
     HALTED = "the guest halted with nothing to wake it"
@@ -95,7 +106,7 @@ class Machine:
     ``cpu`` names a level (``hvmx.isa.levels.LEVELS``), which is the profile's unless given; ``paging`` is ``"ept"``
     or ``"shadow"``. With ``board=False`` it is a bare processor with memory.
     ``serial`` receives what the guest's serial port (or PV console) sends; ``keys`` is polled for what it receives.
-    ``debug_exit`` is a port as QEMU's isa-debug-exit; ``debugcon`` a port and a sink.
+    ``debug_exit`` is a port as QEMU's isa-debug-exit; ``debugcon`` a port and a sink. These three need the board.
     ``seed`` (64 bits) is all that RDRAND and RDSEED draw from: the same seed, the same numbers, on every host.
     """
 
@@ -117,6 +128,10 @@ class Machine:
         self.paging = paging
         self.cpu = Vcpu(memory_size(memory), level(cpu or self.profile.cpu))
         self.cpu.machine = self
+        if not callable(serial):
+            raise TypeError(f"serial is called with bytes, and {serial!r} cannot be")
+        if not board and (keys is not None or debug_exit is not None or debugcon is not None):
+            raise ValueError("without a board there are no ports: no keys, debug_exit or debugcon")
         if not 0 <= seed < 1 << 64:
             raise ValueError(f"seed {seed:#x} has more than 64 bits or is negative")
         self.seed = seed
@@ -133,6 +148,8 @@ class Machine:
         self._stop: Stop | None = None
         self._limit: float | None = None
         self._last_cycle: int | None = None
+        self._loaded: str | None = None
+        self._busy = threading.Lock()
         controls.install_defaults(self.cpu, self.exits, paging, round(self.profile.user_device.cycles))
         self.cpu.poll = self._poll
         if board:
@@ -144,7 +161,7 @@ class Machine:
                 on_reset=self._reset,
                 on_a20=self._set_a20,
                 on_ignore_error=self.cpu.ignore_numeric_error,
-                on_shutdown=lambda value: self.request_stop(Stop(StopKind.DEBUG_EXIT, value)),
+                on_shutdown=self._debug_exit,
                 debug_exit=debug_exit,
                 debugcon=debugcon,
             )
@@ -166,27 +183,45 @@ class Machine:
         bits: int | None = None,
         decompress: bool = True,
     ) -> str:
-        """Prepare the machine to run an image; returns what it was recognised as. Raises ``hvmx.boot.ImageError``."""
-        prepared = boot.prepare(
-            image,
-            memory_bytes=self.cpu.memory_bytes,
-            command_line=append,
-            initrd=initrd,
-            modules=modules,
-            pv=pv,
-            bios=bios,
-            load_address=load_address,
-            entry=entry,
-            bits=bits,
-            decompress=decompress,
-        )
+        """Prepare the machine to run an image; returns what it was recognised as.
+
+        Raises ``hvmx.boot.ImageError`` for an image that cannot be booted, the machine then being as before, and
+        RuntimeError for a second one: a machine is loaded once.
+        """
+        with self._alone():
+            if self._loaded is not None:
+                raise RuntimeError(f"this machine has been loaded already: {self._loaded}")
+            prepared = self._prepare(
+                image,
+                pv=pv,
+                bios=bios,
+                command_line=append,
+                initrd=initrd,
+                modules=modules,
+                load_address=load_address,
+                entry=entry,
+                bits=bits,
+                decompress=decompress,
+            )
+            self._loaded = prepared.description
+            if isinstance(prepared, boot.XenImage):
+                self._load_xen(prepared)
+            else:
+                self._load_hvm(prepared)
+            return self._loaded
+
+    def _prepare(self, image: boot.Source | None, **options: Any) -> boot.Prepared | boot.XenImage:
+        prepared = boot.prepare(image, memory_bytes=self.cpu.memory_bytes, **options)
         is_64_bit = isinstance(prepared, boot.XenImage) or prepared.cpu.registers.get("efer", 0) != 0
         if is_64_bit and "lm" not in self.cpu.level.features:
+            assert image is not None, "firmware starts with 16 bits"
             raise boot.ImageError(
-                f"{prepared.description}: starts in 64-bit mode, which a {self.cpu.level.name} does not have"
+                f"{boot.source_name(image)}: {prepared.description}: starts in 64-bit mode, "
+                f"which a {self.cpu.level.name} does not have"
             )
-        if isinstance(prepared, boot.XenImage):
-            return self._load_xen(prepared)
+        return prepared
+
+    def _load_hvm(self, prepared: boot.Prepared) -> None:
         for rom in prepared.roms:
             self.cpu.add_rom(rom.physical, rom.data)
         for segment in prepared.memory:
@@ -194,7 +229,6 @@ class Machine:
             if segment.zero_fill:
                 self.cpu.write(segment.physical + len(segment.data), bytes(segment.zero_fill))
         self._enter(prepared.cpu)
-        return prepared.description
 
     def _enter(self, state: boot.CpuState) -> None:
         cpu = self.cpu
@@ -208,7 +242,7 @@ class Machine:
         for name, value in registers.items():
             setattr(cpu, name, value)
 
-    def _load_xen(self, image: boot.XenImage) -> str:
+    def _load_xen(self, image: boot.XenImage) -> None:
         costs = self.profile.paravirtual
         self.domain = start_of_day(
             self.cpu,
@@ -224,30 +258,51 @@ class Machine:
             self.board.input.connect(self.domain)
         # A dom0's ports are the machine's own: nothing stands between.
         controls.install_devices(self.exits, user_device=0)
-        return image.description
 
     # --- running --------------------------------------------------------------------------------------------------
     def run(self, cycles: int | None = None, timeout: float | None = None) -> Stop:
         """Run for at most ``cycles`` guest cycles and ``timeout`` seconds of host time; says why it stopped.
 
         What a handler or a device raises comes out of here, as does KeyboardInterrupt; the machine can go on.
+        RuntimeError while it runs: in another thread, or below a handler that calls this.
         """
-        self._stop = None
-        self._limit = None if timeout is None else time.monotonic() + timeout
-        self._last_cycle = None if cycles is None else self.cpu.cycles + cycles
-        self._schedule()
-        return self._result(self.cpu.run(cycles))
+        with self._limits(cycles, timeout):
+            return self._result(self.cpu.run(cycles))
 
     def step(self, timeout: float | None = None) -> Stop:
         """Execute exactly one instruction, or take one interrupt or exception.
 
         ``timeout`` is in seconds of host time, for a guest that waits for input.
         """
-        self._stop = None
-        self._limit = None if timeout is None else time.monotonic() + timeout
-        self._last_cycle = None
-        self._schedule()
-        return self._result(self.cpu.step())
+        with self._limits(None, timeout):
+            stop = self._result(self.cpu.step())
+            return Stop(StopKind.STEP) if stop.kind is StopKind.CYCLES else stop
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else runs or loads the machine meanwhile."""
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError("this machine is running already: in another thread, or below this handler")
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+    @contextmanager
+    def _limits(self, cycles: int | None, timeout: float | None) -> Iterator[None]:
+        """What a run keeps to."""
+        if cycles is not None and not 0 <= operator.index(cycles) < 1 << 63:
+            raise ValueError(
+                f"cycles = {cycles:#x}: not a number of guest cycles from 0 to {(1 << 63) - 1:#x}"
+            )
+        if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT:
+            raise ValueError(f"timeout = {timeout}: not a number of seconds from 0 to {LONGEST_TIMEOUT:g}")
+        with self._alone():
+            self._stop = None
+            self._limit = None if timeout is None else time.monotonic() + timeout
+            self._last_cycle = None if cycles is None else self.cpu.cycles + cycles
+            self._schedule()
+            yield
 
     def _schedule(self) -> None:
         """The next thing that the board, and beside it a domain, has to do."""
@@ -261,7 +316,7 @@ class Machine:
         self.cpu.stop()
 
     def request_stop(self, stop: Stop) -> None:
-        """Let ``run`` return ``stop`` after the present instruction."""
+        """Let ``run`` return ``stop`` soon: called by a port's handler, after the present instruction."""
         self._stop = stop
         self.cpu.stop()
 
@@ -344,6 +399,10 @@ class Machine:
         seconds, left = waited / self.profile.hz, self._seconds_left()
         return seconds if left is None else min(seconds, left)
 
+    def _debug_exit(self, value: int) -> None:
+        reason = f"the guest wrote {value:#x} to the debug-exit port"
+        self.request_stop(Stop(StopKind.DEBUG_EXIT, value, reason))
+
     def _reset(self) -> None:
         self.request_stop(Stop(StopKind.RESET))
 
@@ -367,11 +426,24 @@ class Machine:
         return self.cpu.memory
 
     def statistics(self) -> dict[str, Any]:
-        """Guest cycles and the core's counts, and every exit reason's; host time apart from guest cycles."""
-        exits = {reason.name: row.as_json(reason) for reason, row in self.exits.statistics().items()}
-        result = {"seed": self.seed, "guest_cycles": self.cpu.cycles, **self.cpu.counters(), "exits": exits}
-        result["hypercalls_by_name"] = self.hypercalls.counts()
-        return result
+        """What the machine is and what its run came to, under the names that README.md explains.
+
+        Host time is under names that begin with ``host_``, and guest cycles are called so.
+        """
+        return {
+            "profile": self.profile.name,
+            "cpu": self.cpu.level.name,
+            "paging": self.paging if self.domain is None else "pv",
+            "memory_bytes": self.cpu.memory_bytes,
+            "seed": self.seed,
+            "guest_cycles": self.cpu.cycles,
+            "halted_guest_cycles": self.cpu.halted_cycles,
+            **self.cpu.counters(),
+            "hypercalls_by_name": self.hypercalls.counts(),
+            "hypercalls_in_python": self.hypercalls.slow,
+            "hypercalls_unanswered": self.hypercalls.unanswered,
+            "exits": {reason.name: row.as_json(reason) for reason, row in self.exits.statistics().items()},
+        }
 
     def state_hash(self) -> str:
         """SHA-256 of guest memory and the processor's registers."""

@@ -161,6 +161,7 @@ def test_the_boot_gdt_holds_the_segments_that_are_loaded() -> None:
         (images.bzimage(b"", loadflags=(0x211, 1, 0)), "zImage"),
         (images.bzimage(b"", setup_sects=(0x1F1, 1, 255)), "setup code of 0x20000 bytes, the file has 0x440"),
         (images.xz_bzimage()[:0x240], "header is cut off at 0x240"),
+        (images.bzimage(b"", syssize=(0x1F4, 4, 0x6)), "ends at 0x460 is cut off at 0x440"),
         (images.bzimage(b"\xfd7", payload_length=(0x24C, 4, 0xFFFFFFFF)), "0x440 to 0x10000043f lies behind"),
         (images.bzimage(b"\xfd7zXZ\0" + bytes(8)), "the xz payload of 0xe bytes is damaged"),
         (images.bzimage(images.sized(lzma.compress(b"x" * 99), b"x" * 98)), "trailer says 0x62"),

@@ -112,6 +112,12 @@ def test_a_figure_without_provenance_is_refused(tmp_path: Path, old: str, new: s
         load_profile(changed(tmp_path, line_of("bcd"), line_of("bcd").replace(old, new)))
 
 
+def test_a_guest_second_is_of_whole_cycles(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"clock\.second\.cycles = 2200000000\.5: not a whole number"):
+        load_profile(changed(tmp_path, "cycles = 2_200_000_000,", "cycles = 2_200_000_000.5,"))
+    assert load_profile(changed(tmp_path, "cycles = 2_200_000_000,", "cycles = 2.5e9,")).hz == 2_500_000_000
+
+
 def test_a_profile_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(
         ProfileError, match=r"profile skylke: cannot be read: .*; the bundled ones are skylake, p4-672"

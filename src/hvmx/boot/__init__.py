@@ -1,7 +1,7 @@
 """Image formats: each one a function from an image to a prepared machine, which is pure data."""
 
 from .cpu import CpuState, SegmentState, TableRegister
-from .prepare import prepare
+from .prepare import Source, prepare, source_name
 from .prepared import ImageError, Module, Prepared, Rom, Segment
 from .xen import XenImage
 
@@ -13,7 +13,9 @@ __all__ = [
     "Rom",
     "Segment",
     "SegmentState",
+    "Source",
     "TableRegister",
     "XenImage",
     "prepare",
+    "source_name",
 ]

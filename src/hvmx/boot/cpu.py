@@ -45,7 +45,7 @@ class TableRegister(NamedTuple):
 class CpuState:
     """Registers by lower-case name (``rax`` ... ``rip``, ``rflags``, ``cr0``, ``cr3``, ``cr4``, ``efer``).
 
-    A general register that is not named is zero. ``segments`` has ``cs``, ``ds``, ``es``, ``fs``, ``gs``,
+    A general register that is not named is as RESET leaves it. ``segments`` has ``cs``, ``ds``, ``es``, ``fs``, ``gs``,
     ``ss``, ``ldtr`` and ``tr``.
     """
 

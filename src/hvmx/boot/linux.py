@@ -12,7 +12,7 @@ from .prepared import Octets, Prepared
 HEADER, HEADER_MAGIC, BOOT_FLAG = 0x1F1, b"HdrS", b"\x55\xaa"
 #: The header ends where the jump at 0x200 leads to, and boot_params has room for it up to 0x290.
 HEADER_END, HEADER_ROOM = 0x202, 0x290
-SECTOR = 512
+SECTOR, PARAGRAPH = 512, 16
 
 LOADED_HIGH = 1 << 0
 XLF_KERNEL_64 = 1 << 0
@@ -87,6 +87,10 @@ def parse_header(image: memoryview, placement: Placement) -> SetupHeader:
         raise placement.error(
             f"Linux setup code of {header.setup_bytes:#x} bytes, the file has {len(image):#x}"
         )
+    # In whole paragraphs, of which the last need not be there whole.
+    end = header.setup_bytes + read(0x1F4, 4, 0x0204) * PARAGRAPH
+    if end - PARAGRAPH >= len(image):
+        raise placement.error(f"a Linux kernel that ends at {end:#x} is cut off at {len(image):#x}")
     return header
 
 

@@ -15,10 +15,10 @@ from .xen import XenImage
 
 Source = str | PathLike[str] | Octets
 
-#: The largest image that is read. Modules and the initrd are bounded by the guest's memory, an image by this,
-#: as what
+#: The largest image that is read. Modules and the initrd are bounded by the guest's memory, an image by this, as what
 #: is loaded of it (of an executable with debugging information, say) may be far less than the whole.
 LARGEST_IMAGE = 1 << 30
+_PIECE = 1 << 20
 
 
 def prepare(
@@ -60,7 +60,7 @@ def prepare(
     source = bios if image is None else image
     if source is None:
         raise ValueError("neither an image nor a BIOS was given")
-    placement = Placement(regions, name or _name(source))
+    placement = Placement(regions, name or source_name(source))
     if image is None or bios is not None:
         if image is not None or pv or initrd is not None or modules or command_line:
             raise placement.error(
@@ -119,7 +119,8 @@ def _pv_executable(image: memoryview, placement: Placement, memory_bytes: int) -
     return elf.parse(image, placement.name)
 
 
-def _name(source: Source) -> str:
+def source_name(source: Source) -> str:
+    """What messages call an image."""
     return "<bytes>" if isinstance(source, bytes | bytearray | memoryview) else str(Path(source))
 
 
@@ -130,13 +131,17 @@ def _module(source: Source, memory_bytes: int) -> Module:
 
 def _read(source: Source, limit: int, name: str | None = None) -> memoryview:
     """The octets of ``source``, of at most ``limit`` bytes."""
-    name = name or _name(source)
+    name = name or source_name(source)
     if isinstance(source, bytes | bytearray | memoryview):
         octets = memoryview(source).cast("B")
     else:
         try:
             with open(source, "rb") as file:
-                octets = memoryview(file.read(limit + 1))
+                # By pieces: the limit may be more than the host has, what is read seldom is.
+                read = bytearray()
+                while len(read) <= limit and (piece := file.read(_PIECE)):
+                    read += piece
+                octets = memoryview(read)
         except OSError as problem:
             raise ImageError(f"{name}: cannot be read: {problem.strerror}") from problem
     if len(octets) > limit:

@@ -63,8 +63,42 @@ class Registers:
     def segment(self, name: str) -> tuple[int, int, int, int]: ...
     def set_segment(self, name: str, selector: int, base: int, limit: int, access: int) -> None: ...
     def has_msr(self, number: int) -> bool: ...
+    def msr(self, number: int) -> int: ...
+    def set_msr(self, number: int, value: int) -> None: ...
     def registers(self) -> dict[str, Any]: ...
     fcw: int
     fsw: int
     ftw: int
     mxcsr: int
+    xmm0: int
+    xmm1: int
+    xmm2: int
+    xmm3: int
+    xmm4: int
+    xmm5: int
+    xmm6: int
+    xmm7: int
+    xmm8: int
+    xmm9: int
+    xmm10: int
+    xmm11: int
+    xmm12: int
+    xmm13: int
+    xmm14: int
+    xmm15: int
+    st0: int
+    st1: int
+    st2: int
+    st3: int
+    st4: int
+    st5: int
+    st6: int
+    st7: int
+    mm0: int
+    mm1: int
+    mm2: int
+    mm3: int
+    mm4: int
+    mm5: int
+    mm6: int
+    mm7: int

@@ -74,11 +74,14 @@ class _Reader:
         classes = self._figures("classes", cost_classes())
         reasons = [reason.name for reason in ExitReason]
         exits = self._figures("exits", ("default", "user_device"), optional=reasons)
+        second = self._figures("clock", ("second",), SLOWEST, FASTEST)["second"]
+        if second.cycles != int(second.cycles):
+            raise self._error("clock.second.cycles", second.cycles, "not a whole number of guest cycles")
         return Profile(
             name=self._name,
             processor=self._text("processor", self._content["processor"]),
             cpu=self._level(self._content["cpu"]),
-            second=self._figures("clock", ("second",), SLOWEST, FASTEST)["second"],
+            second=second,
             classes=classes,
             page_reference=self._figures("paging", ("reference",))["reference"],
             exception=self._figures("events", ("exception",))["exception"],

@@ -65,5 +65,5 @@ def run_traced(machine: Machine, out: TextIO, cycles: int | None, timeout: float
         stop = machine.step(None if limit is None else max(0.0, limit - time.monotonic()))
         if cpu.instructions == before and not cpu.halted:
             out.write(f"{cpu.cycles:>12}  did not complete: goes on at {linear_ip(cpu):#x}\n")
-        if stop.kind is not StopKind.CYCLES:
+        if stop.kind is not StopKind.STEP:
             return stop

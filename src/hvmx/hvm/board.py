@@ -53,7 +53,7 @@ class Board(Saved):
         """`debug_exit` is a first port, `debugcon` a port and its sink; ValueError where they are taken."""
         self._on_interrupt = on_interrupt
         self._on_a20 = on_a20
-        self.ports = Bus("port")
+        self.ports = Bus("port", 1 << 16)
         self.mmio = Bus("MMIO")
         self.pic = PicPair(on_interrupt)
         self.pit = Pit(clock, self.pic.line(0))

@@ -43,8 +43,10 @@ class Bus:
     `unmapped_writes` (address to count).
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, size: int = 1 << 64) -> None:
+        """`size` is how many addresses it has."""
         self.name = name
+        self._size = size
         self.regions: list[Region] = []
         self.unmapped_reads: dict[int, int] = {}
         self.unmapped_writes: dict[int, int] = {}
@@ -53,7 +55,7 @@ class Bus:
 
     def add(self, base: int, length: int, device: Device, name: str, offset: int = 0) -> None:
         """Place `device` at `base`, where it sees `offset`; ValueError if a byte of it is taken."""
-        if base < 0 or length <= 0:
+        if base < 0 or length <= 0 or base + length > self._size:
             raise ValueError(f"{name}: {length} bytes at {base:#x} is no range of the {self.name} bus")
         region = Region(base, length, device, name, offset)
         for other in self.regions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, final
+from typing import Any, BinaryIO, TextIO, final
 
 _ESCAPE = 0x01  # Ctrl-A
 _QUIT = ord("x")
@@ -38,8 +39,9 @@ class StreamSink:
 
     def close(self) -> None:
         """Flush, and close the stream unless it is standard output."""
-        self._stream.flush()
-        if self._stream is not sys.stdout.buffer:
+        if self._stream is sys.stdout.buffer:
+            self._stream.flush()
+        else:
             self._stream.close()
 
 
@@ -48,9 +50,28 @@ def stdout_sink() -> StreamSink:
     return StreamSink(sys.stdout.buffer)
 
 
+class _NamedFile(io.FileIO):
+    """A file, written anew, whose errors say which it is."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w")
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as problem:
+            problem.filename = str(self.name)
+            raise
+
+
 def file_sink(path: Path) -> StreamSink:
-    """A file, written anew; OSError where that cannot be."""
-    return StreamSink(path.open("wb"))
+    """A file, written anew; OSError, with its name, where that cannot be."""
+    return StreamSink(io.BufferedWriter(_NamedFile(path)))
+
+
+def text_file(path: Path) -> TextIO:
+    """The same for text."""
+    return io.TextIOWrapper(io.BufferedWriter(_NamedFile(path)), encoding="utf-8")
 
 
 def _is_open(descriptor: int) -> bool:
@@ -108,7 +129,10 @@ class KeySource:
         """At most `limit` bytes that are there already; empty if there are none, or no more."""
         if self.ended or not self._ready(0.0) or limit <= 0:
             return b""
-        data = os.read(self._descriptor, limit)
+        try:
+            data = os.read(self._descriptor, limit)
+        except OSError:  # a terminal that has hung up, a directory: there is no more to come
+            data = b""
         if not data:
             self.ended = True
         # A pipe may carry any byte: only a terminal has an escape.
