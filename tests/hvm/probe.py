@@ -101,6 +101,7 @@ def on_qemu(rom: bytes, script: Script, folder: Path) -> list[int]:
     image.write_bytes(rom[:_SCRIPT_OFFSET] + code + rom[_SCRIPT_OFFSET + len(code) :])
     command: list[str | Path] = [
         tool("qemu-system-i386"), "-M", "isapc", "-accel", "tcg", "-m", "1M", "-bios", image,
+        "-icount", "shift=0,sleep=off",  # its clock counts instructions: what is read does not hang on the host's load
         "-display", "none", "-nodefaults", "-serial", "null", "-monitor", "none", "-debugcon", f"file:{told}",
         "-device", f"isa-debug-exit,iobase={_DEBUG_EXIT:#x},iosize=4",
     ]  # fmt: skip
