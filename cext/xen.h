@@ -7,15 +7,16 @@
 
 /* --- frames: who owns each page of memory, and what it is used as --------------------------------------------------- */
 enum frame_type { FRAME_NONE, FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEGDESC, FRAME_WRITABLE };
-enum frame_owner { OWNER_XEN, OWNER_DOMAIN, OWNER_NOBODY };
+enum frame_owner { OWNER_DOMAIN, OWNER_XEN, OWNER_NOBODY };
 
+/* All zero: the domain's own, in no other use. So the table of frames costs its host what the domain makes use of. */
 struct frame {
-    uint64_t refs;        /* 1 for being allocated to the domain, 1 for each mapping and each use as `type` */
+    uint64_t refs;        /* 1 for each mapping and each use as `type`; a reservation that is not released is one more */
     uint64_t type_refs;   /* uses as `type`; another type is possible only at 0 */
     uint32_t flush_clock; /* domain.flush_clock when type_refs fell to 0 */
     uint8_t type, owner;
     uint8_t pinned;       /* the guest holds one of the type_refs by MMUEXT_PIN */
-    uint8_t allocated;    /* the domain holds one of the refs by its reservation */
+    uint8_t released;     /* the domain does not hold it by its reservation (any more) */
 };
 
 enum { PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_PWT = 8, PTE_PCD = 0x10, PTE_A = 0x20, PTE_D = 0x40, PTE_PSE = 0x80,

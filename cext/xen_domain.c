@@ -73,7 +73,7 @@ static uint64_t take_reserved(struct domain *d, uint64_t *next, uint64_t count)
 static void share(struct domain *d, uint64_t first, uint64_t count)
 {
     for (uint64_t mfn = first; mfn < first + count; mfn++)
-        d->frames[mfn] = (struct frame){ .refs = 1, .type_refs = 1, .type = FRAME_WRITABLE, .owner = OWNER_DOMAIN };
+        d->frames[mfn] = (struct frame){ .refs = 1, .type_refs = 1, .type = FRAME_WRITABLE, .released = 1 };
 }
 
 static void build_m2p(struct domain *d, uint64_t *next)
@@ -118,7 +118,8 @@ static int build_memory(struct domain *d)
     cpu->ram_low += cpu->ram_high;
     cpu->ram_high = 0;
     for (uint64_t page = 0; page < cpu->ram_low >> 12; page++)
-        cpu->page_flags[page] &= (uint8_t)~(PAGE_HOLE | PAGE_ROM);
+        if (cpu->page_flags[page] & (PAGE_HOLE | PAGE_ROM)) /* a page that is not written is not touched */
+            cpu->page_flags[page] &= (uint8_t)~(PAGE_HOLE | PAGE_ROM);
     d->frame_count = cpu->ram_low >> 12;
     d->m2p_frames = (d->frame_count + 511) / 512;
     uint64_t own = d->m2p_frames + (d->m2p_frames + 511) / 512 + GRANT_FRAMES + 8;
@@ -131,6 +132,9 @@ static int build_memory(struct domain *d)
     if (d->frames == NULL || d->free_frames == NULL)
         return -1;
     uint64_t next = d->reserved;
+    d->frames[0].owner = OWNER_XEN;
+    for (uint64_t mfn = d->reserved; mfn < d->frame_count; mfn++)
+        d->frames[mfn].owner = OWNER_XEN;
     build_m2p(d, &next);
     build_descriptor_tables(d, &next);
     d->grant_frame = take_reserved(d, &next, GRANT_FRAMES);
@@ -138,10 +142,8 @@ static int build_memory(struct domain *d)
     d->shared_info = frame_memory(d, d->shared_info_frame);
     share(d, d->grant_frame, GRANT_FRAMES);
     share(d, d->shared_info_frame, 1);
-    for (uint64_t mfn = 1; mfn < d->reserved; mfn++) {
-        d->frames[mfn] = (struct frame){ .refs = 1, .owner = OWNER_DOMAIN, .allocated = 1 };
+    for (uint64_t mfn = 1; mfn < d->reserved; mfn++)
         d->m2p[mfn] = d->reserved - 1 - mfn;
-    }
     return 0;
 }
 

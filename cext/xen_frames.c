@@ -40,7 +40,7 @@ struct frame *get_frame(struct domain *d, uint64_t mfn)
 void put_frame(struct domain *d, uint64_t mfn)
 {
     struct frame *frame = &d->frames[mfn];
-    if (--frame->refs)
+    if (--frame->refs || !frame->released)
         return;
     page_changes(d->cpu, mfn);
     memset(frame_memory(d, mfn), 0, 0x1000);
@@ -55,7 +55,7 @@ uint64_t take_free_frame(struct domain *d)
     uint64_t mfn = d->free_frames[--d->free_count];
     struct frame *frame = &d->frames[mfn];
     flush_stale(d, frame);
-    *frame = (struct frame){ .refs = 1, .owner = OWNER_DOMAIN, .allocated = 1 };
+    *frame = (struct frame){ .owner = OWNER_DOMAIN };
     d->nr_pages++;
     return mfn;
 }

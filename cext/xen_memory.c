@@ -11,12 +11,10 @@ static int release(struct domain *d, uint64_t mfn)
     struct frame *frame = get_frame(d, mfn);
     if (frame == NULL)
         return 0;
-    int released = frame->allocated;
-    frame->allocated = 0;
-    if (released)
-        put_frame(d, mfn);
+    int held = !frame->released;
+    frame->released = 1;
     put_frame(d, mfn);
-    return released;
+    return held;
 }
 
 static int decrease(struct domain *d, const struct xen_memory_reservation *r, uint64_t index)

@@ -150,7 +150,6 @@ const char *harness_audit(Cpu *cpu)
         const struct frame *frame = &d->frames[mfn];
         if (frame->owner != OWNER_DOMAIN)
             continue;
-        refs[mfn] += frame->allocated;
         if (frame->pinned)
             HOLD(mfn, 1);
         if (mfn >= d->reserved)
