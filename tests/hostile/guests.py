@@ -16,6 +16,7 @@ from functools import cache
 import hvmx
 from hvmx import ExitReason
 from hvmx.isa import rows
+from hvmx.isa.levels import CR4_BITS, EFER_BITS
 
 MEMORY = 1 << 20
 PAGE = 4096
@@ -283,7 +284,9 @@ class HostileGuest:
                 cr4 |= CR4_PAE
         if mode.paging == "four-level":
             efer |= EFER_LME | EFER_LMA
-        cpu.cr4, cpu.efer, cpu.cr0 = cr4, efer, cr0
+        level = cpu.level  # what it has no bit for, no guest can set either
+        cpu.cr4, cpu.efer = cr4 & level.bits(CR4_BITS), efer & (level.bits(EFER_BITS) | EFER_LMA)
+        cpu.cr0 = cr0
         cpu.gdtr = (GDT, rng.choice((0x1FF, 0x1FF, rng.getrandbits(16))))
         cpu.idtr = (IDT, rng.choice((0xFFF, 0xFFF, 0x3FF, rng.getrandbits(16))))
 
