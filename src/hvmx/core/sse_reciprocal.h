@@ -35,7 +35,7 @@ static inline uint32_t reciprocal_root(uint32_t x)
     if (exponent == 0xff && x & SINGLE_FRACTION)
         return x | SINGLE_QUIET;
     if (exponent == 0)
-        return x & SINGLE_SIGN | SINGLE_INFINITY;
+        return (x & SINGLE_SIGN) | SINGLE_INFINITY;
     if (x & SINGLE_SIGN)
         return SINGLE_INDEFINITE;
     if (exponent == 0xff)
