@@ -41,6 +41,8 @@ CRASH = bytes.fromhex("bc 00 70 00 00 31 ed 55 55 0f 01 1c 24 e8 00 00 00 00 55 
 CRASH_AT, CRASH_RETURN = ORIGIN + 21, ORIGIN + 18
 # wait for LSR.DR of COM1, read, write, until it was a q; cli; hlt
 ECHO = bytes.fromhex("66 ba fd 03 ec a8 01 74 f7 66 ba f8 03 ec ee 3c 71 75 ed fa f4")
+FLOOD = bytes.fromhex("66 ba f8 03 b0 0a ee eb fd")  # mov dx, 0x3f8; mov al, 10; and for ever out dx, al
+FLOOD_DEBUG_CONSOLE = bytes.fromhex("b0 0a e6 e9 eb fc")  # mov al, 10; and for ever out 0xe9, al
 # mov dx, 0x3f8; mov al, '>'; out dx, al; and on as above
 PROMPT = bytes.fromhex("66 ba f8 03 b0 3e ee") + ECHO
 
@@ -392,6 +394,26 @@ def test_a_reader_that_goes_away_stops_the_run(tmp_path: Path) -> None:
     os.close(writer)
     assert result.returncode == Status.STOPPED
     assert result.stderr == b"hvmx: nobody reads standard output any more\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "stalled"),
+    [(FLOOD, [], "stdout"), (FLOOD_DEBUG_CONSOLE, ["--debugcon", "0xe9"], "stderr")],
+    ids=["stdout", "stderr"],
+)
+def test_the_timeout_stops_a_guest_whose_output_nobody_takes(
+    tmp_path: Path, code: bytes, options: list[str], stalled: str
+) -> None:
+    arguments = command([*flat(tmp_path, code), *options, "--timeout", "1", "--quiet"])
+    read, write = os.pipe()
+    try:
+        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, **{stalled: write})
+        assert process.wait(timeout=20) == Status.LIMIT
+        os.close(write)
+        with open(read, "rb", closefd=False) as pipe:
+            assert set(pipe.read()) == {ord("\n")}, "something else than the guest's output"
+    finally:
+        os.close(read)
 
 
 @pytest.mark.parametrize("arguments", [["isa"], ["compare", "--json"]], ids=" ".join)

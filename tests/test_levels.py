@@ -246,7 +246,7 @@ def test_efer_takes_the_bits_of_the_level_only(processor: Level) -> None:
 @pytest.mark.parametrize(
     ("name", "cpu"),
     [
-        ("hvm32", "pentium"),  # a 486 has not the large pages that it asks for
+        ("hvm32", "pentium"),
         ("hvm32", "pentium2"),
         ("hvm64", "x86-64-v1"),
         ("hvm64", "x86-64-v2"),
@@ -259,6 +259,14 @@ def test_bundled_guest_passes_its_checks(name: str, cpu: str) -> None:
     machine.load(guests.image(name), pv=name == "pv64", append="workloads=syscall")
     machine.run(timeout=60)
     assert f"guest {name} done, 0 checks failed" in console.decode(), console[-1000:]
+
+
+def test_bundled_guest_says_what_a_processor_lacks() -> None:
+    console = bytearray()
+    machine = hvmx.Machine(cpu="486", serial=console.extend)
+    machine.load(guests.image("hvm32"))
+    assert machine.run(timeout=60).kind is hvmx.StopKind.HALTED
+    assert "panic: this processor lacks large pages" in console.decode()
 
 
 # --- choosing a level ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -23,6 +24,7 @@ from hvmx.cost import BUNDLED, Profile, ProfileError, load_profile
 from hvmx.isa.levels import DEFAULT_LEVEL, LEVELS
 
 if TYPE_CHECKING:
+    from hvmx.hvm.console import StreamSink
     from hvmx.hvm.device import Sink
     from hvmx.hvm.input_log import Log
     from hvmx.machine import Machine, Stop
@@ -49,7 +51,7 @@ Exit status:
     (VALUE << 1) | 1  it wrote VALUE to the debug-exit port (modulo 256)
     2  a bad option        4  a bad image
     6  the guest crashed (triple fault, or Xen would have killed it)
-    8  --max-cycles or --timeout was reached
+    8  --max-cycles or --timeout was reached, also while the guest's output waited for a reader
    10  an error of hvmx's own
    12  the guest reset the machine
    14  stopped by Ctrl-A x, SIGTERM or SIGHUP, or nobody reads standard output any more
@@ -302,9 +304,10 @@ class _Run:
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
         self.host_seconds = 0.0
+        self._sinks: list[StreamSink] = []
 
     def run(self) -> int:
-        from hvmx.hvm.console import KeySource
+        from hvmx.hvm.console import KeySource, null_sink
         from hvmx.machine import Machine
 
         options = self.options
@@ -319,15 +322,14 @@ class _Run:
             serial = self._serial(stack)
             keys = None
             if options["serial"] == "stdio" and log is None and sys.stdin is not None:
-                flush = None if sys.stdout is None else sys.stdout.buffer.flush
-                keys = stack.enter_context(KeySource(flush=flush))
+                keys = stack.enter_context(KeySource(flush=None if serial is None else serial.flush))
             try:
                 machine = Machine(
                     options["memory"],
                     options["profile"],
                     cpu=options["cpu"],
                     paging=options["paging"],
-                    serial=serial,
+                    serial=serial or null_sink,
                     keys=keys,
                     debug_exit=options["debug_exit"],
                     debugcon=self._debugcon(stack),
@@ -373,47 +375,53 @@ class _Run:
 
     def _go(self, machine: Machine, stack: ExitStack) -> Stop:
         from hvmx.debug.trace import run_traced, trace_exits
+        from hvmx.machine import Stop, StopKind
 
         limits = (self.options["max_cycles"], self.options["timeout"])
-        if self.options["trace"] is None:
-            return machine.run(*limits)
-        kind, path = self.options["trace"]
-        out = self._open(stack, path, "trace") or sys.stderr
-        if kind == "instructions":
-            return run_traced(machine, out, *limits)
-        trace_exits(machine, out)
-        return machine.run(*limits)
+        run = machine.run
+        if self.options["trace"] is not None:
+            kind, path = self.options["trace"]
+            out = self._open(stack, path, "trace") or sys.stderr
+            if kind == "instructions":
+                run = partial(run_traced, machine, out)
+            else:
+                trace_exits(machine, out)
+        if self.options["timeout"] is not None:
+            for sink in self._sinks:
+                sink.wait_until(time.monotonic() + self.options["timeout"])
+        try:
+            return run(*limits)
+        except TimeoutError as problem:
+            where = problem.filename or "standard output or error"
+            return Stop(StopKind.TIMEOUT, reason=f"timeout: {where}: {problem.strerror}")
 
-    def _serial(self, stack: ExitStack) -> Sink:
-        from hvmx.hvm.console import file_sink, null_sink, stdout_sink
-
+    def _serial(self, stack: ExitStack) -> StreamSink | None:
         where = self.options["serial"]
-        if where == "null" or where == "stdio" and sys.stdout is None:
-            return null_sink
-        if where == "stdio":
-            sink = stdout_sink()
-        else:
-            try:
-                sink = file_sink(Path(where))
-            except OSError as problem:
-                raise _cannot_write("serial", where, problem) from problem
-        stack.callback(sink.close)
-        return sink
+        if where == "null":
+            return None
+        return self._sink(stack, "serial", sys.stdout if where == "stdio" else where)
 
     def _debugcon(self, stack: ExitStack) -> tuple[int, Sink] | None:
-        from hvmx.hvm.console import StreamSink, file_sink, null_sink
+        from hvmx.hvm.console import null_sink
 
         if self.options["debugcon"] is None:
             return None
         port, path = self.options["debugcon"]
-        if path is None:
-            return port, null_sink if sys.stderr is None else StreamSink(sys.stderr.buffer)
+        return port, self._sink(stack, "debugcon", path or sys.stderr) or null_sink
+
+    def _sink(self, stack: ExitStack, option: str, where: TextIO | str | None) -> StreamSink | None:
+        """One to a file, or to a standard stream, if there is that."""
+        from hvmx.hvm.console import StreamSink
+
+        if where is None:
+            return None
         try:
-            sink = file_sink(Path(path))
+            sink = StreamSink(Path(where) if isinstance(where, str) else where.fileno())
         except OSError as problem:
-            raise _cannot_write("debugcon", path, problem) from problem
+            raise _cannot_write(option, str(where), problem) from problem
         stack.callback(sink.close)
-        return port, sink
+        self._sinks.append(sink)
+        return sink
 
     def _input_log(self) -> Log | None:
         """What --replay gives: read before anything is written, as --record may name the same file."""
@@ -446,8 +454,10 @@ class _Run:
         from hvmx.debug.crash import crash_report
         from hvmx.machine import StopKind
 
-        if stop is not None and sys.stdout is not None:
-            sys.stdout.flush()
+        if stop is not None:
+            for sink in self._sinks:
+                with suppress(TimeoutError):  # which it has ended by
+                    sink.flush()
         if stop is not None and stop.kind in (StopKind.TRIPLE_FAULT, StopKind.CRASHED):
             click.echo(crash_report(machine.cpu, ended), err=True)
         counts = {**machine.statistics(), "host_seconds": self.host_seconds}

@@ -134,6 +134,13 @@ def test_without_decompression_the_protected_mode_code_is_at_1_mib(xloadflags: i
     assert machine.cpu.registers["rip"] == entry
 
 
+@pytest.mark.parametrize("pv", [False, True])
+def test_only_a_bzimage_run_as_hvm_may_be_left_to_decompress_itself(pv: bool) -> None:
+    image = images.bzimage(b"\xfd7zXZ" + bytes(0x200)) if pv else images.multiboot_elf()
+    with pytest.raises(ImageError, match="left to decompress itself"):
+        prepare(image, memory_bytes=64 * MiB, pv=pv, decompress=False)
+
+
 def test_64_bit_mode_maps_the_first_4_gib_to_themselves() -> None:
     machine = prepared(images.xz_bzimage(bits=64))
     for linear in (0, 0x123456, 0x3FFFFFFF, 0x40000000, 0xFEE00000, 0xFFFFFFFF):

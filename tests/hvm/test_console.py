@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hvmx.hvm.console import KeySource, file_sink, null_sink
+from hvmx.hvm.console import KeySource, StreamSink, null_sink
 
 
 def test_a_file_gets_every_byte(tmp_path: Path) -> None:
-    sink = file_sink(tmp_path / "console")
+    sink = StreamSink(tmp_path / "console")
     for byte in b"no newline\x00\xff":
         sink(bytes((byte,)))
     sink.flush()
@@ -22,7 +22,7 @@ def test_a_file_gets_every_byte(tmp_path: Path) -> None:
 
 
 def test_a_line_is_out_when_it_ends(tmp_path: Path) -> None:
-    sink = file_sink(tmp_path / "console")
+    sink = StreamSink(tmp_path / "console")
     sink(b"login")
     sink(b"\n")
     assert (tmp_path / "console").read_bytes() == b"login\n"
@@ -31,7 +31,7 @@ def test_a_line_is_out_when_it_ends(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
-        file_sink(tmp_path / "nowhere" / "console")
+        StreamSink(tmp_path / "nowhere" / "console")
 
 
 def test_the_null_sink_takes_anything() -> None:

@@ -44,7 +44,7 @@ def prepare(
     vector, and stands alone.
 
     ``initrd`` and ``modules`` go where the format takes them (``initrd`` as the first module, but for Linux).
-    Without ``decompress`` a bzImage runs its own decompressor. ``name`` is what messages call ``image``, by
+    Without ``decompress`` a bzImage runs its own decompressor, and anything else is refused. ``name`` is what messages call ``image``, by
     default its path.
 
     Raises ``ImageError`` for an image that cannot be booted, and ``ValueError`` for sizes that no machine
@@ -69,6 +69,8 @@ def prepare(
         return prepare_rom(_read(source, LARGEST_IMAGE, placement.name), placement, memory_bytes)
 
     octets = _read(image, LARGEST_IMAGE, placement.name)
+    if not decompress and (pv or not linux.is_linux(octets)):
+        raise placement.error("only a bzImage run as HVM can be left to decompress itself")
     initial = None if initrd is None else _module(initrd, memory_bytes)
     others = [_module(module, memory_bytes) for module in modules]
     with_initial = others if initial is None else [initial, *others]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
-import sys
 import termios
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, TextIO, final
+from typing import Any, TextIO, final
 
 _ESCAPE = 0x01  # Ctrl-A
 _QUIT = ord("x")
@@ -21,57 +22,57 @@ def null_sink(data: bytes) -> None:
     """Drops what it gets."""
 
 
-class StreamSink:
-    """Writes to a binary stream: at once to a terminal, else a line at a time, and the rest at `flush`."""
+class _Output(io.FileIO):
+    """A file written anew, whose errors say which it is, or an open descriptor, which stays open."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._interactive = stream.isatty()
+    def __init__(self, place: Path | int) -> None:
+        super().__init__(place, "w", closefd=isinstance(place, Path))
+        self.until: float | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            if self.until is None:
+                return super().write(data)
+            if not select.select([], [self], [], max(self.until - time.monotonic(), 0.0))[1]:
+                raise TimeoutError(errno.ETIMEDOUT, "nobody takes what is written")
+            # As much as a pipe that is ready takes without waiting.
+            return super().write(memoryview(data)[: select.PIPE_BUF])
+        except OSError as problem:
+            if isinstance(self.name, Path):
+                problem.filename = str(self.name)
+            raise
+
+
+class StreamSink:
+    """Writes to a file or an open descriptor: at once to a terminal, else a line at a time, and the rest at `flush`."""
+
+    def __init__(self, place: Path | int) -> None:
+        self._output = _Output(place)
+        self._stream = io.BufferedWriter(self._output)
+        self._interactive = self._output.isatty()
 
     def __call__(self, data: bytes) -> None:
         self._stream.write(data)
         if self._interactive or b"\n" in data:
             self._stream.flush()
 
+    def wait_until(self, until: float) -> None:
+        """From then on, in seconds of time.monotonic(), to write where nobody reads is a TimeoutError."""
+        self._output.until = until
+
     def flush(self) -> None:
         """Bring everything out."""
         self._stream.flush()
 
     def close(self) -> None:
-        """Flush, and close the stream unless it is standard output."""
-        if self._stream is sys.stdout.buffer:
-            self._stream.flush()
-        else:
+        """Flush, but for what nobody has taken in time, and close a file."""
+        with suppress(TimeoutError):
             self._stream.close()
 
 
-def stdout_sink() -> StreamSink:
-    """Standard output."""
-    return StreamSink(sys.stdout.buffer)
-
-
-class _NamedFile(io.FileIO):
-    """A file, written anew, whose errors say which it is."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w")
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except OSError as problem:
-            problem.filename = str(self.name)
-            raise
-
-
-def file_sink(path: Path) -> StreamSink:
-    """A file, written anew; OSError, with its name, where that cannot be."""
-    return StreamSink(io.BufferedWriter(_NamedFile(path)))
-
-
 def text_file(path: Path) -> TextIO:
-    """The same for text."""
-    return io.TextIOWrapper(io.BufferedWriter(_NamedFile(path)), encoding="utf-8")
+    """A text file, written anew; OSError, with its name, where that cannot be."""
+    return io.TextIOWrapper(io.BufferedWriter(_Output(path)), encoding="utf-8")
 
 
 def _is_open(descriptor: int) -> bool:

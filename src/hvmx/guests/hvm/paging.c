@@ -1,6 +1,8 @@
 #include "paging.h"
 
+#include "../common/env.h"
 #include "../common/pages.h"
+#include "../common/panic.h"
 #include "../common/space.h"
 
 #define TABLE_FLAGS (ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_USER)
@@ -36,6 +38,8 @@ void space_build_tables(struct space *space)
 #define KERNEL_ENTRIES (USER_BASE >> 22)
 #define CR0_PG_WP      0x80010000
 #define CR4_PSE        0x10
+#define CPUID_PSE      (1u << 3) /* leaf 1, EDX */
+#define CPUID_TSC      (1u << 4)
 
 static entry_t kernel_directory[1024] __attribute__((aligned(PAGE_SIZE)));
 
@@ -45,6 +49,10 @@ void paging_init(void)
 {
     for (unsigned i = 0; i < KERNEL_ENTRIES; i++)
         kernel_directory[i] = i << 22 | ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_LARGE;
+    uint32_t registers[4];
+    env_cpuid(1, registers);
+    if (~registers[3] & (CPUID_PSE | CPUID_TSC))
+        panic("this processor lacks large pages or RDTSC: a Pentium has them");
     uintptr_t register_value;
     asm volatile("mov %%cr4, %0; or %1, %0; mov %0, %%cr4" : "=&r"(register_value) : "i"(CR4_PSE));
     space_load(&kernel_space);
