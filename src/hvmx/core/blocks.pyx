@@ -10,6 +10,7 @@ from hvmx.core.generated.families cimport *
 from hvmx.core.mmu cimport *
 from hvmx.core.mmx cimport mmx_usable
 from hvmx.core.ops cimport *
+from hvmx.core.pairs cimport pair_of
 from hvmx.core.sse cimport sse_usable
 from hvmx.core.state cimport *
 from hvmx.core.x87 cimport x87_ready, x87_usable
@@ -285,6 +286,7 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
     cdef uint64_t target
     cdef bint same_page, bad
     cdef OpFn fn = NULL
+    cdef OpFn base_fn
     cdef OpFn address_fn
     cdef uint64_t cost = cpu.op_cost[insn.cost]
     if insn.is_mem:
@@ -329,6 +331,10 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
         else:
             address = ADDRESS_EA
         fn = handler_of(family, form, width, address)
+        if insn.index == REG_ZERO and (address == ADDRESS_32 or address == ADDRESS_64):
+            base_fn = handler_of(family, form, width, ADDRESS_BASE_32 if address == ADDRESS_32 else ADDRESS_BASE_64)
+            if base_fn != NULL:
+                fn = base_fn
         if fn == NULL and not kind & KIND_UNACCESSED:
             address = ADDRESS_EA
             fn = handler_of(family, form, width, address)
@@ -444,16 +450,16 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
 cdef void leave_out_flags(Op *op, Insn *insn, uint32_t live, uint32_t needed) noexcept nogil:
     """`live` flags are read after the instruction, `needed` of them are its own."""
     cdef OpFn shorter = NULL
+    cdef uint32_t address
     if not insn.is_mem:
         if not needed:
             shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET)
         elif live == FL_CF:
             shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_CARRY)
     elif not needed:
-        if op.fn == handler_of(insn.family, insn.form, insn.opsize, ADDRESS_32):
-            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET_32)
-        elif op.fn == handler_of(insn.family, insn.form, insn.opsize, ADDRESS_64):
-            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET_64)
+        for address in range(ADDRESS_32, ADDRESS_BASE_64 + 1):
+            if op.fn == handler_of(insn.family, insn.form, insn.opsize, address):
+                shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET + address)
     if shorter != NULL:
         op.fn = shorter
 
@@ -466,6 +472,7 @@ cdef inline bint neighbours(Op **places, Insn *insns, uint32_t index) noexcept n
 cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogil:
     """Let neighbouring instructions run as one operation, where there is a handler for them."""
     cdef uint32_t index = 1
+    cdef uint64_t fused = 0     # the instructions that are part of one
     cdef OpFn fn
     cdef Insn *first
     cdef Insn *before
@@ -478,16 +485,27 @@ cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogi
             fn = fused_with_jcc(first.family, first.form, first.opsize, insns[index].cc)
             if fn != NULL:
                 places[index - 1].fn = fn
+                fused |= <uint64_t>3 << (index - 1)
             if first.family == FAM_CMP and index > 1 and neighbours(places, insns, index - 1):
                 before = &insns[index - 2]
                 fn = fused_loop_end(before.family, before.form, before.opsize, first.form, insns[index].cc)
                 if (fn != NULL and before.opsize == first.opsize and places[index - 2].fn
                         == handler_of(before.family, before.form, before.opsize, ADDRESS_QUIET)):
                     places[index - 2].fn = fn
+                    fused |= <uint64_t>7 << (index - 2)
         elif (first.family == insns[index].family and (first.family == FAM_PUSH or first.family == FAM_POP)
                 and first.form == FORM_RM and insns[index].form == FORM_RM and first.opsize == insns[index].opsize
                 and first.rm != REG_RSP and insns[index].rm != REG_RSP):
             fn = fused_stack(first.family, first.opsize, stack_kind(cpu))
+            if fn != NULL:
+                places[index - 1].fn = fn
+                fused |= <uint64_t>3 << (index - 1)
+                index += 1
+        index += 1
+    index = 1
+    while index < count:
+        if not fused >> (index - 1) & 3 and places[index] == places[index - 1] + 1:
+            fn = pair_of(places[index - 1].fn, places[index].fn)
             if fn != NULL:
                 places[index - 1].fn = fn
                 index += 1

@@ -208,6 +208,15 @@ cdef inline uint64_t address64(Cpu *cpu, Op *op) noexcept nogil:
     return reg64(cpu, op.b)[0] + (reg64(cpu, op.i)[0] << op.scale) + <uint64_t>op.disp
 
 
+# Where there is no index register: the scale's shift would cost more than all the rest.
+cdef inline uint64_t address_base_32(Cpu *cpu, Op *op) noexcept nogil:
+    return <uint32_t>(reg64(cpu, op.b)[0] + <uint64_t>op.disp)
+
+
+cdef inline uint64_t address_base_64(Cpu *cpu, Op *op) noexcept nogil:
+    return reg64(cpu, op.b)[0] + <uint64_t>op.disp
+
+
 cdef inline uint64_t address_ea(Cpu *cpu, Op *op) noexcept nogil:
     return cpu.ea
 
@@ -241,11 +250,11 @@ cdef enum:
     ADDRESS_32 = 1         # flat: base + index * scale + disp, modulo 2^32
     ADDRESS_64 = 2         # the same, modulo 2^64
     ADDRESS_EA = 3         # linear address already in cpu.ea, left by an address Op
+    ADDRESS_BASE_32 = 4    # ADDRESS_32 and ADDRESS_64 without an index
+    ADDRESS_BASE_64 = 5
     # Variants for when later instructions overwrite flags that nobody has read:
-    ADDRESS_QUIET = 4      # register operands only, no flag
-    ADDRESS_CARRY = 5      # register operands only, no flag but CF
-    ADDRESS_QUIET_32 = 6   # ADDRESS_32 and ADDRESS_64, no flag
-    ADDRESS_QUIET_64 = 7
+    ADDRESS_CARRY = 6      # register operands only, no flag but CF
+    ADDRESS_QUIET = 8      # added to any of these but ADDRESS_CARRY: no flag
 
 # Forms beyond those of the decoder: R_RM whose source is narrower than its destination, by the width of the source;
 # and stack operations whose explicit operand is in memory.

@@ -8,7 +8,7 @@ from hvmx.isa import families
 cdef enum:
     FORMS = 32
     WIDTHS = 4
-    ADDRESSES = 8
+    ADDRESSES = 16
 
 cdef dict family_numbers = {name: number for number, name in enumerate(families())}
 cdef OpFn *handlers = <OpFn *>calloc(len(family_numbers) * FORMS * WIDTHS * ADDRESSES, sizeof(OpFn))

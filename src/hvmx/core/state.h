@@ -344,7 +344,12 @@ static inline void run_chain(Cpu *cpu, Op *op)
     }
 }
 #else
-#define go_on(cpu, op) ((op)->fn((cpu), (op)))
+/* The compiler is kept from folding `op + 1` into the load of its handler: it would compute it once more beside. */
+static inline __attribute__((always_inline)) void go_on(Cpu *cpu, Op *op)
+{
+    __asm__("" : "+r"(op));
+    op->fn(cpu, op);
+}
 #define run_chain(cpu, op) go_on((cpu), (op))
 #endif
 
