@@ -287,8 +287,33 @@ def test_every_register_that_the_manual_names_has_its_attribute() -> None:
     vectors = [*(f"xmm{n}" for n in range(16)), *(f"{kind}{n}" for kind in ("st", "mm") for n in range(8))]
     system = ["cr0", "cr2", "cr3", "cr4", "cr8", "efer", "xcr0", "gdtr", "idtr", "ldtr", "tr"]
     debug = [f"dr{n}" for n in (0, 1, 2, 3, 6, 7)]
-    others = ["rip", "rflags", "es", "cs", "ss", "ds", "fs", "gs", "fcw", "fsw", "ftw", "mxcsr"]
+    parts = ["eax", "r15d", "di", "r15w", "al", "dil", "r15b", "bh", "eip", "eflags"]
+    others = [*parts, "rip", "rflags", "es", "cs", "ss", "ds", "fs", "gs", "fcw", "fsw", "ftw", "mxcsr"]
     assert {*general, *vectors, *system, *debug, *others} <= {*REGISTERS}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "whole"),
+    [
+        ("eax", 0xFEDCBA98, 0xFEDCBA98),
+        ("r15d", 0xFEDCBA98, 0xFEDCBA98),
+        ("si", 0xFEDC, 0x112233445566FEDC),
+        ("r8w", 0xFEDC, 0x112233445566FEDC),
+        ("bl", 0xFE, 0x11223344556677FE),
+        ("dil", 0xFE, 0x11223344556677FE),
+        ("r9b", 0xFE, 0x11223344556677FE),
+        ("ch", 0xFE, 0x112233445566FE88),
+        ("eip", 0xFEDCBA98, 0xFEDCBA98),
+    ],
+)
+def test_a_part_of_a_register_is_written_as_an_instruction_does(name: str, value: int, whole: int) -> None:
+    cpu = Machine("1M", board=False).cpu
+    holder = {"eax": "rax", "r15d": "r15", "si": "rsi", "r8w": "r8", "bl": "rbx", "dil": "rdi", "r9b": "r9",
+              "ch": "rcx", "eip": "rip"}[name]  # fmt: skip
+    setattr(cpu, holder, 0x1122334455667788)
+    assert getattr(cpu, name) == {"ch": 0x77}.get(name, 0x1122334455667788 & (1 << value.bit_length()) - 1)
+    setattr(cpu, name, value)
+    assert (getattr(cpu, name), getattr(cpu, holder)) == (value, whole)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -296,7 +321,7 @@ def test_a_register_reads_back_what_was_written(name: str) -> None:
     cpu = Machine("1M", board=False).cpu
     for value in (ONLY_SOME_VALUES.get(name, 1), getattr(cpu, name)):
         setattr(cpu, name, value)
-        assert getattr(cpu, name) == (value | 2 if name == "rflags" else value)
+        assert getattr(cpu, name) == (value | 2 if name in ("rflags", "eflags") else value)
     if name in ("fs", "gs"):
         assert cpu.segment(name)[:2] == (getattr(cpu, name), getattr(cpu, f"{name}_base"))
 

@@ -19,8 +19,62 @@ class Registers:
     r13: int
     r14: int
     r15: int
+    eax: int
+    ecx: int
+    edx: int
+    ebx: int
+    esp: int
+    ebp: int
+    esi: int
+    edi: int
+    r8d: int
+    r9d: int
+    r10d: int
+    r11d: int
+    r12d: int
+    r13d: int
+    r14d: int
+    r15d: int
+    ax: int
+    cx: int
+    dx: int
+    bx: int
+    sp: int
+    bp: int
+    si: int
+    di: int
+    r8w: int
+    r9w: int
+    r10w: int
+    r11w: int
+    r12w: int
+    r13w: int
+    r14w: int
+    r15w: int
+    al: int
+    cl: int
+    dl: int
+    bl: int
+    spl: int
+    bpl: int
+    sil: int
+    dil: int
+    r8b: int
+    r9b: int
+    r10b: int
+    r11b: int
+    r12b: int
+    r13b: int
+    r14b: int
+    r15b: int
+    ah: int
+    ch: int
+    dh: int
+    bh: int
     rip: int
+    eip: int
     rflags: int
+    eflags: int
     es: int
     cs: int
     ss: int
