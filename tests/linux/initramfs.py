@@ -13,14 +13,16 @@ _DIRECTORY, _CHARACTER_DEVICE, _FILE = 0o040755, 0o020600, 0o100755
 
 _CONSOLE = ("dev/console", _CHARACTER_DEVICE, b"", (5, 1))
 
-#: A process group of its own with the serial port as its terminal, so that Ctrl-C reaches what the shell runs.
 _SHELL_INIT = f"""#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 stty rows 50 cols 200
 echo '{MARKER}'
 cd /tmp
-HOME=/tmp PATH=/bin TERM=dumb PS1='{PROMPT}' PS2='{CONTINUATION}' exec setsid -c ash <>/dev/ttyS0 >&0 2>&0
+"""
+#: A process group of its own with the serial port as its terminal, so that Ctrl-C reaches what the shell runs.
+_INTERACTIVE = f"""HOME=/tmp PATH=/bin TERM=dumb PS1='{PROMPT}' PS2='{CONTINUATION}' \\
+exec setsid -c ash <>/dev/ttyS0 >&0 2>&0
 """
 
 
@@ -58,8 +60,8 @@ def build_program_initramfs(archive: Path, program: Path) -> Path:
     )
 
 
-def build_shell_initramfs(directory: Path, busybox: Path) -> Path:
-    """Pack busybox and an /init that ends in its shell; returns the archive."""
+def build_shell_initramfs(directory: Path, busybox: Path, script: str = _INTERACTIVE) -> Path:
+    """Pack busybox and an /init that runs a script, or is its shell; returns the archive."""
     devices = {"null": (1, 3), "zero": (1, 5), "urandom": (1, 9), "tty": (5, 0), "ttyS0": (4, 64)}
     return _write(
         directory / "shell.cpio",
@@ -67,5 +69,5 @@ def build_shell_initramfs(directory: Path, busybox: Path) -> Path:
         _CONSOLE,
         *((f"dev/{name}", _CHARACTER_DEVICE, b"", numbers) for name, numbers in devices.items()),
         ("bin/busybox", _FILE, busybox.read_bytes(), (0, 0)),
-        ("init", _FILE, _SHELL_INIT.encode(), (0, 0)),
+        ("init", _FILE, (_SHELL_INIT + script).encode(), (0, 0)),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import reprlib
 import sys
 from collections.abc import Collection, Mapping
+from functools import cache
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hvmx.exits import ExitReason
@@ -40,7 +42,15 @@ class ProfileError(ValueError):
 def load_profile(name_or_path: str | PathLike[str]) -> Profile:
     """A bundled profile by its name, or one of your own by its path. ``ProfileError`` if it cannot be used."""
     name = str(name_or_path)
-    path = Path(__file__).with_name(f"{name}.toml") if name in BUNDLED else Path(name_or_path)
+    return _bundled(name) if name in BUNDLED else _read(name, Path(name_or_path))
+
+
+@cache
+def _bundled(name: str) -> Profile:
+    return _read(name, Path(__file__).with_name(f"{name}.toml"))
+
+
+def _read(name: str, path: Path) -> Profile:
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE + 1)
@@ -82,10 +92,10 @@ class _Reader:
             processor=self._text("processor", self._content["processor"]),
             cpu=self._level(self._content["cpu"]),
             second=second,
-            classes=classes,
+            classes=MappingProxyType(classes),  # machines share a bundled profile
             page_reference=self._figures("paging", ("reference",))["reference"],
             exception=self._figures("events", ("exception",))["exception"],
-            exits={reason: exits.get(reason.name, exits["default"]) for reason in ExitReason},
+            exits=MappingProxyType({reason: exits.get(reason.name, exits["default"]) for reason in ExitReason}),
             user_device=exits["user_device"],
             paravirtual=Paravirtual(
                 **self._figures("paravirtual", ("hypercall", "bounce", "update", "entry", "emulation"))

@@ -1,0 +1,95 @@
+"""Host time of user programs under Debian's kernels, beside QEMU's translator in the same run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+import pytest
+from peers import Hvmx, Qemu
+from pytest_benchmark.fixture import BenchmarkFixture
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from guests import guest
+from linux.initramfs import build_shell_initramfs
+from linux.kernels import KERNELS, QUIET_COMMAND_LINE, qemu_run_command, run_command
+
+LAPS: Final = 2
+
+#: What busybox does for a second or so, by name; all output goes to /dev/null.
+JOBS: Final = {
+    "shell loop": "i=0; while [ $i -lt 30000 ]; do i=$((i + 1)); case $i in *7) j=$i;; esac; done",
+    "awk": "awk 'BEGIN { for (i = 0; i < 150000; i++) s += i * 1.5 % 7; print s }'",
+    "sort": "seq 30000 | sort -rn",
+    "fork": "for i in $(seq 300); do (true); done",
+    "exec": "for i in $(seq 100); do /bin/true; done",
+    "gzip": "seq 100000 | gzip | gunzip",
+    "sed and grep": "seq 20000 | sed 's/7/seven/g' | grep -c 'seven.*3'",
+    "sha256sum": "dd if=/dev/zero bs=64k count=64 2>/dev/null | sha256sum",
+}
+
+
+def script() -> str:
+    """Each job between two lines on the console, then the end."""
+    lines = [f"echo 'begin: {name}'\n{{ {job}; }} > /dev/null\necho 'end: {name}'\n" for name, job in JOBS.items()]
+    return "".join(lines) + "poweroff -f\n"
+
+
+def seconds_by_job(command: list[str]) -> dict[str, float]:
+    """Host seconds between the two lines of each job, as they come out of the process."""
+    begun, taken = 0.0, {}
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        try:
+            rest = b""
+            while len(taken) < len(JOBS):
+                octets = os.read(process.stdout.fileno(), 0x10000)
+                assert octets, f"{command[0]} ended after {list(taken)}"
+                now = time.perf_counter()
+                *lines, rest = (rest + octets).split(b"\n")
+                for line in lines:
+                    mark, _, name = line.decode(errors="replace").strip().partition(": ")
+                    if mark == "begin":
+                        begun = now
+                    elif mark == "end":
+                        taken[name] = now - begun
+        finally:
+            process.kill()
+    return taken
+
+
+@pytest.mark.parametrize("kernel", ["linux-686", "linux-cloud-amd64"])
+def test_user_programs_beside_qemu(
+    kernel: str, benchmark: BenchmarkFixture, report: list[str], tmp_path: Path
+) -> None:
+    if reason := Hvmx().missing() or Qemu().missing():
+        pytest.skip(reason)
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("qemu-system-x86_64 is not installed")
+    initrd = build_shell_initramfs(tmp_path, guest(KERNELS[kernel][1]), script())
+    commands = (
+        run_command(guest(kernel), initrd, QUIET_COMMAND_LINE),
+        [str(word) for word in qemu_run_command(kernel, initrd, QUIET_COMMAND_LINE, tmp_path)],
+    )
+    seconds: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+
+    def lap() -> None:
+        for side, command in enumerate(commands):
+            for name, taken in seconds_by_job(command).items():
+                seconds[name][side].append(taken)
+
+    benchmark.pedantic(lap, rounds=LAPS)
+    ratios = {}
+    for name, (hvmx, qemu) in seconds.items():
+        ratios[name] = min(hvmx) / min(qemu)
+        benchmark.extra_info[name] = ratios[name]
+        report.append(f"{kernel}, {name}: {min(hvmx):.2f} s, QEMU TCG {min(qemu):.2f} s: {ratios[name]:.2f}x")
+    report.append(f"{kernel}, geometric mean of user work: {statistics.geometric_mean(ratios.values()):.2f}x QEMU TCG's time")
