@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
 from hvmx.core.codecache cimport allocate_block, chunk_mask, find_block, insert_block
 from hvmx.core.decode cimport *
-from hvmx.core.fused cimport fused_loop_end, fused_stack, fused_with_jcc
+from hvmx.core.fused cimport fused_loop_end, fused_memory_with_jcc, fused_stack, fused_with_jcc
 from hvmx.core.generated.families cimport *
 from hvmx.core.mmu cimport *
 from hvmx.core.mmx cimport mmx_usable
@@ -465,8 +465,8 @@ cdef void leave_out_flags(Op *op, Insn *insn, uint32_t live, uint32_t needed) no
 
 
 cdef inline bint neighbours(Op **places, Insn *insns, uint32_t index) noexcept nogil:
-    """Instruction `index` and the one before are one Op each, on registers."""
-    return (not insns[index].is_mem and not insns[index - 1].is_mem and places[index] == places[index - 1] + 1)
+    """Instruction `index` is one Op on registers, right behind that of the one before."""
+    return not insns[index].is_mem and places[index] == places[index - 1] + 1
 
 
 cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogil:
@@ -482,11 +482,15 @@ cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogi
         if not neighbours(places, insns, index):
             pass
         elif insns[index].family == FAM_JCC and places[index].fn == jcc_handler(insns[index].cc, True, False):
-            fn = fused_with_jcc(first.family, first.form, first.opsize, insns[index].cc)
+            if first.is_mem:
+                fn = fused_memory_with_jcc(places[index - 1].fn, insns[index].cc)
+            else:
+                fn = fused_with_jcc(first.family, first.form, first.opsize, insns[index].cc)
             if fn != NULL:
                 places[index - 1].fn = fn
                 fused |= <uint64_t>3 << (index - 1)
-            if first.family == FAM_CMP and index > 1 and neighbours(places, insns, index - 1):
+            if (first.family == FAM_CMP and index > 1 and not first.is_mem and not insns[index - 2].is_mem
+                    and neighbours(places, insns, index - 1)):
                 before = &insns[index - 2]
                 fn = fused_loop_end(before.family, before.form, before.opsize, first.form, insns[index].cc)
                 if (fn != NULL and before.opsize == first.opsize and places[index - 2].fn
@@ -494,7 +498,7 @@ cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogi
                     places[index - 2].fn = fn
                     fused |= <uint64_t>7 << (index - 2)
         elif (first.family == insns[index].family and (first.family == FAM_PUSH or first.family == FAM_POP)
-                and first.form == FORM_RM and insns[index].form == FORM_RM and first.opsize == insns[index].opsize
+                and not first.is_mem and first.form == FORM_RM and insns[index].form == FORM_RM and first.opsize == insns[index].opsize
                 and first.rm != REG_RSP and insns[index].rm != REG_RSP):
             fn = fused_stack(first.family, first.opsize, stack_kind(cpu))
             if fn != NULL:
