@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import subprocess
@@ -85,9 +84,5 @@ def test_linux_boots_in_at_most_half_as_much_time_again_as_under_qemu(
         report.append(
             f"{kernel} to /init, {start}: {min(hvmx):.2f} s, QEMU TCG {min(qemu):.2f} s: {ratios[kernel]:.2f}x"
         )
-    mean = math.prod(ratios.values()) ** (1 / len(ratios))
-    report.append(f"geometric mean of the boots, {start}: {mean:.2f}x QEMU TCG's time (limit {LIMIT})")
-    assert mean <= LIMIT
-    if start == STARTS[0]:
-        slow = {kernel: round(ratio, 2) for kernel, ratio in ratios.items() if ratio > LIMIT}
-        assert not slow, f"more than {LIMIT} times QEMU's time: {slow}"
+    slow = {kernel: round(ratio, 2) for kernel, ratio in ratios.items() if ratio > LIMIT}
+    assert not slow, f"more than {LIMIT} times QEMU's time: {slow}"
