@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +71,11 @@ def control(rounding: int, masks: int = ALL_MASKED) -> int:
     return 0x340 | rounding << 10 | masks
 
 
+@cache
+def _code(name: str) -> bytes:
+    return assemble(32, [_SOURCE.format(name=name, stride=_STRIDE)])[0]
+
+
 def execute(name: str, trials: Sequence[Trial]) -> list[Outcome]:
     """What the instruction does with each of the operands."""
     area = np.zeros(len(trials), _TRIAL)
@@ -81,7 +87,7 @@ def execute(name: str, trials: Sequence[Trial]) -> list[Outcome]:
     cpu.cr0 = 0x31  # NE, ET, PE
     for segment, rights in (("cs", 0xC09B), ("ds", 0xC093), ("ss", 0xC093)):
         cpu.set_segment(segment, 8, 0, 0xFFFFFFFF, rights)
-    cpu.write(CODE, assemble(32, [_SOURCE.format(name=name, stride=_STRIDE)])[0])
+    cpu.write(CODE, _code(name))
     cpu.write(_TRIALS, area.tobytes())
     cpu.rip, cpu.rsi, cpu.rcx = CODE, _TRIALS, len(trials)
     cpu.set_handler(_HALTED, lambda vcpu, exit: None)

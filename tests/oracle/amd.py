@@ -5,6 +5,7 @@ On such a host these trials are compared in nothing, or not in the part that dif
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,9 @@ def differs_on_amd(trial: Any, expected: dict[str, Any], got: dict[str, Any]) ->
 
 
 def smallest_normal(image: bytes) -> bool:
-    """Whether an FXSAVE image has in ST(0) the smallest number that is not denormal, or the pseudo-denormal of its value."""
-    high, significand = int.from_bytes(image[ST0 + 8 : ST0 + 10], "little"), int.from_bytes(image[ST0 : ST0 + 8], "little")
-    return significand == INTEGER_BIT and high & MAX_EXPONENT <= 1
+    """Whether an FXSAVE image has in ST(0) the smallest number that is not denormal, or a pseudo-denormal of its value."""
+    significand, high = struct.unpack_from("<QH", image, ST0)
+    return bool(significand == INTEGER_BIT and high & MAX_EXPONENT <= 1)
 
 
 def other_nans(trial: Any, expected: bytes, got: bytes) -> bool:

@@ -16,7 +16,7 @@ DOUBLE_LOST, SINGLE_LOST = 11, 40
 ALL_MASKED, SUMMARY_AND_BUSY = 0x3F, 0x8080
 
 TRANSCENDENTAL = frozenset(("f2xm1", "fcos", "fpatan", "fptan", "fsin", "fsincos", "fyl2x", "fyl2xp1"))
-"""Instructions whose results are within 1 ulp of the true value (SDM volume 1, 8.3.10), and no processor's are all exact."""
+"""Instructions whose results are within 1 ulp of the true value (SDM volume 1, 8.3.10), on no processor the nearest."""
 STATUS, ST0 = 2, 32
 """Places in an FXSAVE image."""
 PE, C1 = 0x20, 0x02
@@ -150,8 +150,8 @@ def neighbours(one: bytes, other: bytes) -> bool:
 
 
 def with_neighbours(family: str, expected: bytes, got: bytes) -> bytes:
-    """The FXSAVE image `got` of a transcendental instruction, with what may differ from `expected` as it is there: where
-    results are neighbours these, and of inexact ones C1, which says whether they were rounded up.
+    """The FXSAVE image `got` of a transcendental instruction, with what may differ from `expected` as it is there:
+    results that are neighbours, and of inexact ones C1, which says whether they were rounded up.
     """
     if family not in TRANSCENDENTAL:
         return got

@@ -40,8 +40,8 @@ static uint32_t random_word(void)
 }
 
 /* --- mathematics ------------------------------------------------------------------------------------------------------ */
-/* The C library has long doubles, and with 32 bits doubles, of the x87's transcendental instructions, whose last bits are
- * not the same on all processors: ten hexadecimal digits are. */
+/* The C library has long doubles, and with 32 bits doubles too, of the x87's transcendental instructions, whose last bits
+ * are not the same on all processors: ten hexadecimal digits are. */
 #define FUNCTION(name) { #name, name##f, name, name##l }
 static const struct {
     const char *name;

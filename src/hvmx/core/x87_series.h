@@ -11,11 +11,10 @@
 #define ONE_UNITS WIDE_HIGHEST_BIT
 #define ALMOST_ONE (ONE_UNITS - 1)
 
-/* 1/n! for n from 0 on: 2^127 / n!, cut off. The first terms are a unit less: so a sum whose second term is negative,
- * and below a unit, stays less than 1, as it is, and a result that is nearly exact is rounded from the right side. */
+/* 1/n! for n from 1 on: 2^127 / n!, cut off. The first two, with which series begin, are a unit less: so a sum whose
+ * second term is negative, and less than a unit, is below the first, and its product rounds accordingly. */
 static const uint128 inverse_factorials[] = {
-    ALMOST_ONE, ALMOST_ONE,
-    WORDS(0x4000000000000000, 0x0000000000000000), WORDS(0x1555555555555555, 0x5555555555555555),
+    ALMOST_ONE, ALMOST_ONE / 2, WORDS(0x1555555555555555, 0x5555555555555555),
     WORDS(0x0555555555555555, 0x5555555555555555), WORDS(0x0111111111111111, 0x1111111111111111),
     WORDS(0x002d82d82d82d82d, 0x82d82d82d82d82d8), WORDS(0x0006806806806806, 0x8068068068068068),
     WORDS(0x0000d00d00d00d00, 0xd00d00d00d00d00d), WORDS(0x0000171de3a556c7, 0x338faac1c88e5001),
@@ -86,7 +85,7 @@ static inline Wide series(const uint128 *coefficients, int stride, int count, ui
 static inline Wide power_of_2_minus_1(Wide x)
 {
     const Wide t = wide_multiply(x, log_of_2);
-    return wide_multiply(t, series(inverse_factorials + 1, 1, 31, fixed_point(t), t.negative));
+    return wide_multiply(t, series(inverse_factorials, 1, 31, fixed_point(t), t.negative));
 }
 
 /* log2((1 + s) / (1 - s)) for the quotient s of a and b, |s| < 0.172: 2 log2(e) s (1 + s^2/3 + s^4/5 + ...) */
@@ -111,15 +110,25 @@ static inline Wide logarithm_of_1_plus(Wide x)
     return x.exponent < -2 ? logarithm_by_quotient(x, wide_add(two, x)) : logarithm(wide_add(one, x));
 }
 
+/* atan(t), |t| <= 1/16: t (1 - t^2/3 + t^4/5 - ...), which is t itself, but less, where all the bits of t count. */
+static inline Wide arctangent_by_series(Wide t)
+{
+    if (!t.significand)
+        return t;
+    if (t.exponent < -63)
+        return t.significand & 1 ? t : wide(t.negative, t.exponent, t.significand - 1);
+    return wide_multiply(t, series(inverse_odd_numbers, 1, 16, fixed_point_square(t), 1));
+}
+
 /* The angle of the point (x, y), neither of them zero, both with 64 bits of significand.
  *
  * With q the quotient of the smaller and the larger, between 0 and 1, and n the integer nearest to 8q, atan(q) is
- * atan(n/8) + atan(t), where t = (8q - n) / (8 + nq) is 1/16 at most: t (1 - t^2/3 + t^4/5 - ...). */
+ * atan(n/8) + atan(t), where t = (8q - n) / (8 + nq) is at most 1/16. */
 static inline Wide arctangent(Wide y, Wide x)
 {
     const int left = x.negative, below = y.negative;
     int steep, distance, n = 0;
-    Wide smaller, larger, t, angle;
+    Wide smaller, larger, angle;
     x.negative = y.negative = 0;
     steep = y.exponent > x.exponent || (y.exponent == x.exponent && y.significand > x.significand);
     smaller = steep ? x : y;
@@ -131,8 +140,7 @@ static inline Wide arctangent(Wide y, Wide x)
         smaller = wide(8 * a < n * b, 127, 8 * a < n * b ? n * b - 8 * a : 8 * a - n * b);
         larger = wide(0, 127, 8 * b + n * a);
     }
-    t = wide_divide(smaller, larger);
-    angle = wide_multiply(t, series(inverse_odd_numbers, 1, 16, fixed_point_square(t), 1));
+    angle = arctangent_by_series(wide_divide(smaller, larger));
     if (n)
         angle = wide_add(wide(0, -1, arctangents[n]), angle);
     if (steep) {
@@ -178,15 +186,18 @@ static inline Angle angle(Wide x)
     return result;
 }
 
-/* r (1 - r^2/3! + r^4/5! - ...) and 1 - r^2/2! + r^4/4! - ... */
+/* r (1 - r^2/3! + r^4/5! - ...) */
 static inline Wide sine_of_rest(Wide r)
 {
-    return wide_multiply(r, series(inverse_factorials + 1, 2, 16, fixed_point_square(r), 1));
+    return wide_multiply(r, series(inverse_factorials, 2, 16, fixed_point_square(r), 1));
 }
 
+/* 1 - r^2 (1/2! - r^2/4! + r^4/6! - ...) */
 static inline Wide cosine_of_rest(Wide r)
 {
-    return series(inverse_factorials, 2, 17, fixed_point_square(r), 1);
+    Wide to_one = wide_multiply(wide_multiply(r, r), series(inverse_factorials + 1, 2, 16, fixed_point_square(r), 1));
+    to_one.negative = 1;
+    return wide_add(one, to_one);
 }
 
 static inline Wide sine(Angle a)
@@ -204,8 +215,8 @@ static inline Wide cosine(Angle a)
 
 static inline Wide tangent(Angle a)
 {
-    /* Of a rest so small, the cosine alone tells on which side of it the tangent is. */
-    const Wide s = a.rest.exponent < -64 ? a.rest : sine_of_rest(a.rest), c = cosine_of_rest(a.rest);
+    /* Of a rest so small the tangent is the rest itself, but more: that the cosine is less than 1 does that. */
+    const Wide s = a.rest.exponent < -60 ? a.rest : sine_of_rest(a.rest), c = cosine_of_rest(a.rest);
     Wide result = a.quarters & 1 ? wide_divide(c, s) : wide_divide(s, c);
     result.negative ^= a.quarters & 1;
     return result;

@@ -1,8 +1,8 @@
 /* The x87's transcendental instructions (SDM vol. 1, 8.3.5 to 8.3.10): what x87_series.h computes, rounded, and the
- * results of operands that it is not asked for. These are the same on every host, and as on Intel's processors.
+ * results of operands that it is not asked for, which are those of Intel's processors.
  *
- * As the functions of x87_host.h, which these stand beside, each works under `control`, returns the status word's
- * exceptions and condition codes, and leaves its operands alone if an exception that is unmasked keeps it from a result.
+ * As the functions of x87_host.h, which these stand beside, each works under `control`, returns the exceptions and
+ * condition codes of a status word, and leaves its operands alone if an unmasked exception keeps it from a result.
  */
 #ifndef HVMX_X87_TRANSCENDENTAL_H
 #define HVMX_X87_TRANSCENDENTAL_H

@@ -1,5 +1,5 @@
-/* Real numbers with significands of 128 bits, from which the 64 of an x87 register are rounded: integer arithmetic only,
- * so the same on every host.
+/* Real numbers with significands of 128 bits, of which the 64 of an x87 register are rounded: in integer arithmetic only,
+ * so they are the same on every host.
  *
  * What does not fit into a result is cut off, and the last bit then set: so a number that is not exact never seems to
  * be, and is rounded to the side that the bits lost have it on.
@@ -107,8 +107,6 @@ static inline Wide wide_divide(Wide a, Wide b)
     const uint64_t first = next_quotient(&rest, b.significand), second = next_quotient(&rest, b.significand);
     uint128 quotient = WORDS(first, second); /* of a fraction; the upper bit is set, as that is more than a half */
     int lost = rest != 0;
-    if (!a.significand)
-        return a;
     if (from_one) {
         lost |= quotient & 1;
         quotient = quotient >> 1 | WIDE_HIGHEST_BIT;
@@ -127,16 +125,15 @@ static inline uint128 shifted_out(uint128 units, int shift)
 static inline Wide wide_add(Wide a, Wide b)
 {
     uint128 larger, smaller;
-    if (!b.significand || (a.significand && (a.exponent < b.exponent ||
-                                             (a.exponent == b.exponent && a.significand < b.significand)))) {
-        const Wide other = a;
-        a = b;
-        b = other;
-    }
     if (!a.significand)
         return b;
     if (!b.significand)
         return a;
+    if (a.exponent < b.exponent || (a.exponent == b.exponent && a.significand < b.significand)) {
+        const Wide other = a;
+        a = b;
+        b = other;
+    }
     smaller = shifted_out(b.significand, a.exponent - b.exponent);
     if (a.negative != b.negative)
         return wide(a.negative, a.exponent, a.significand - smaller);
