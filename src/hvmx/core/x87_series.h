@@ -110,7 +110,7 @@ static inline Wide logarithm_of_1_plus(Wide x)
     return x.exponent < -2 ? logarithm_by_quotient(x, wide_add(two, x)) : logarithm(wide_add(one, x));
 }
 
-/* atan(t), |t| <= 1/16: t (1 - t^2/3 + t^4/5 - ...), which is t itself, but less, where all the bits of t count. */
+/* atan(t), |t| <= 1/16: t (1 - t^2/3 + t^4/5 - ...). Where t^2 is less than the last bit of t, that is t, but less. */
 static inline Wide arctangent_by_series(Wide t)
 {
     if (!t.significand)
@@ -161,9 +161,10 @@ typedef struct {
 } Angle;
 
 /* The quarter of a turn is pi/2 as the x87 has it: pi with 66 bits of significand (SDM vol. 1, 8.3.8). By this number
- * the rest is exact, for |x| < 2^63; larger numbers no instruction accepts. Where |x| is more than an eighth of a turn,
- * it is the functions with this period that results are within 1 ulp of (8.3.10), and not those with the true one. */
-static inline Angle angle(Wide x)
+ * the rest is exact, for |x| < 2^63; larger numbers no instruction accepts. It is not zero, as the quarter is odd and
+ * has more bits than x. Where |x| is more than an eighth of a turn, it is the functions of this period that results are
+ * within 1 ulp of (8.3.10), and not those of the true one. */
+static inline Angle reduced(Wide x)
 {
     const uint128 quarter = WORDS(3, 0x243f6a8885a308d3); /* in units of 2^-65 */
     Angle result = { x, 0 };
@@ -215,7 +216,7 @@ static inline Wide cosine(Angle a)
 
 static inline Wide tangent(Angle a)
 {
-    /* Of a rest so small the tangent is the rest itself, but more: that the cosine is less than 1 does that. */
+    /* Of a rest so small the tangent is the rest, but more: that the cosine is less than 1 does that. */
     const Wide s = a.rest.exponent < -60 ? a.rest : sine_of_rest(a.rest), c = cosine_of_rest(a.rest);
     Wide result = a.quarters & 1 ? wide_divide(c, s) : wide_divide(s, c);
     result.negative ^= a.quarters & 1;

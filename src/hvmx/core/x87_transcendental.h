@@ -233,7 +233,7 @@ X87_FUNCTION x87_fsin(uint16_t control, X87Register *st)
         return status;
     if (x87_is_tiny(&x))
         return status | x87_store_tiny(control, &x, st);
-    return status | wide_store(control, sine(angle(x.value)), st);
+    return status | wide_store(control, sine(reduced(x.value)), st);
 }
 
 X87_FUNCTION x87_fcos(uint16_t control, X87Register *st)
@@ -244,7 +244,7 @@ X87_FUNCTION x87_fcos(uint16_t control, X87Register *st)
         return status;
     if (x87_is_tiny(&x))
         return status | x87_store_one(&x, st);
-    return status | wide_store(control, cosine(angle(x.value)), st);
+    return status | wide_store(control, cosine(reduced(x.value)), st);
 }
 
 /* Two results: ST(0), over which one is to be pushed. A NaN is both. */
@@ -265,7 +265,7 @@ X87_FUNCTION x87_fsincos(uint16_t control, X87Register *st, X87Register *pushed)
         return x87_push_nan(control, status, st, pushed);
     if (x87_is_tiny(&x))
         return status | x87_store_tiny(control, &x, st) | x87_store_one(&x, pushed);
-    a = angle(x.value);
+    a = reduced(x.value);
     status |= wide_store(control, sine(a), st) & ~X87_C1;
     return status | wide_store(control, cosine(a), pushed);
 }
@@ -280,7 +280,7 @@ X87_FUNCTION x87_fptan(uint16_t control, X87Register *st, X87Register *pushed)
     x87_store(pushed, X87_BIAS, X87_INTEGER_BIT);
     if (x87_is_tiny(&x))
         return status | x87_store_tiny(control, &x, st);
-    return status | wide_store(control, tangent(angle(x.value)), st);
+    return status | wide_store(control, tangent(reduced(x.value)), st);
 }
 
 #endif

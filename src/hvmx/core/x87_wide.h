@@ -1,5 +1,5 @@
-/* Real numbers with significands of 128 bits, of which the 64 of an x87 register are rounded: in integer arithmetic only,
- * so they are the same on every host.
+/* Real numbers with significands of 128 bits, of which the 64 of an x87 register are rounded: in integer arithmetic
+ * only, so they are the same on every host.
  *
  * What does not fit into a result is cut off, and the last bit then set: so a number that is not exact never seems to
  * be, and is rounded to the side that the bits lost have it on.
