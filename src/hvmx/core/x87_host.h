@@ -18,7 +18,7 @@
 
 typedef struct { uint8_t bytes[16]; } X87Register; /* 80 bits, as in an FXSAVE image */
 
-enum { X87_BEFORE_RESULT = 0x07, X87_C2 = 0x400 }; /* IE, DE, ZE: unmasked, they keep an instruction from its result */
+enum { X87_BEFORE_RESULT = 0x07 }; /* IE, DE, ZE: unmasked, they keep an instruction from its result */
 
 #define X87_FUNCTION static __attribute__((noinline, unused)) uint16_t
 #define X87_RUN(prepare, operation, after, ...)                                                                       \
@@ -40,9 +40,6 @@ enum { X87_BEFORE_RESULT = 0x07, X87_C2 = 0x400 }; /* IE, DE, ZE: unmasked, they
 X87_UNARY(ftst)
 X87_UNARY(fsqrt)
 X87_UNARY(frndint)
-X87_UNARY(f2xm1)
-X87_UNARY(fsin)
-X87_UNARY(fcos)
 
 /* ST(0) with a memory operand; the result is ST(0). */
 #define X87_WITH_MEMORY(name, instruction, type)                                                                      \
@@ -81,39 +78,18 @@ X87_WITH_REGISTER(fprem, "fprem")
 X87_WITH_REGISTER(fprem1, "fprem1")
 X87_WITH_REGISTER(fscale, "fscale")
 
-/* ST(0) and ST(1), which the result replaces before ST(0) is popped. */
-#define X87_POPPING(name)                                                                                             \
-    X87_FUNCTION x87_##name(uint16_t control, const X87Register *st, X87Register *operand)                            \
-    {                                                                                                                 \
-        X87Register result;                                                                                           \
-        X87_RUN("fldt %[operand]\n\tfldt %[st]", #name, "fstpt %[result]\n\tffree %%st(0)",                           \
-                [result] "=m"(result) : [operand] "m"(*operand), [st] "m"(*st), [control] "m"(control));              \
-        if (!(status & ~control & X87_BEFORE_RESULT))                                                                 \
-            __builtin_memcpy(operand, &result, 10);                                                                   \
-        return status;                                                                                                \
+/* ST(0), which one result replaces before the other is pushed. */
+X87_FUNCTION x87_fxtract(uint16_t control, X87Register *st, X87Register *pushed)
+{
+    X87Register first, second;
+    X87_RUN("fldz\n\tfldt %[st]", "fxtract", "fstpt %[first]\n\tfstpt %[second]\n\tffree %%st(0)",
+            [first] "=m"(first), [second] "=m"(second) : [st] "m"(*st), [control] "m"(control));
+    if (!(status & ~control & X87_BEFORE_RESULT)) {
+        __builtin_memcpy(pushed, &first, 10);
+        __builtin_memcpy(st, &second, 10);
     }
-
-X87_POPPING(fyl2x)
-X87_POPPING(fyl2xp1)
-X87_POPPING(fpatan)
-
-/* ST(0), which one result replaces before the other is pushed, unless a code of `refusal` says: out of range. */
-#define X87_PUSHING(name, refusal)                                                                                    \
-    X87_FUNCTION x87_##name(uint16_t control, X87Register *st, X87Register *pushed)                                   \
-    {                                                                                                                 \
-        X87Register first, second;                                                                                    \
-        X87_RUN("fldz\n\tfldt %[st]", #name, "fstpt %[first]\n\tfstpt %[second]\n\tffree %%st(0)",                    \
-                [first] "=m"(first), [second] "=m"(second) : [st] "m"(*st), [control] "m"(control));                  \
-        if (!(status & ~control & X87_BEFORE_RESULT) && !(status & (refusal))) {                                      \
-            __builtin_memcpy(pushed, &first, 10);                                                                     \
-            __builtin_memcpy(st, &second, 10);                                                                        \
-        }                                                                                                             \
-        return status;                                                                                                \
-    }
-
-X87_PUSHING(fptan, X87_C2)
-X87_PUSHING(fsincos, X87_C2)
-X87_PUSHING(fxtract, 0)
+    return status;
+}
 
 /* A new ST(0). It is loaded over its old value, which remains when an unmasked exception keeps it from being loaded. */
 #define X87_LOAD(name, instruction, type)                                                                             \
