@@ -123,13 +123,12 @@ static int build_memory(struct domain *d)
     d->frame_count = cpu->ram_low >> 12;
     d->m2p_frames = (d->frame_count + 511) / 512;
     uint64_t own = d->m2p_frames + (d->m2p_frames + 511) / 512 + GRANT_FRAMES + 8;
-    if (d->frame_count < own + 2)
+    if (d->frame_count < own + 2 || d->frame_count > UINT32_MAX) /* frame numbers fit frame.next */
         return -1;
     d->reserved = d->frame_count - own;
     d->max_pages = d->nr_pages = d->reserved - 1; /* frame 0 is nobody's: 0 stands for "none" in many places */
     d->frames = calloc(d->frame_count, sizeof *d->frames);
-    d->free_frames = malloc(d->frame_count * sizeof *d->free_frames);
-    if (d->frames == NULL || d->free_frames == NULL)
+    if (d->frames == NULL)
         return -1;
     uint64_t next = d->reserved;
     d->frames[0].owner = OWNER_XEN;
@@ -202,7 +201,6 @@ void xen_destroy(struct domain *d)
         d->cpu->on_deadline = d->board_on_deadline;
     }
     free(d->frames);
-    free(d->free_frames);
     free(d);
 }
 

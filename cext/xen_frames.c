@@ -31,7 +31,7 @@ static void flush_stale(struct domain *d, const struct frame *frame)
 
 struct frame *get_frame(struct domain *d, uint64_t mfn)
 {
-    if (mfn >= d->frame_count || d->frames[mfn].owner != OWNER_DOMAIN)
+    if (mfn >= d->frame_count || d->frames[mfn].owner != OWNER_DOMAIN || d->frames[mfn].refs == FRAME_REFS_MAX)
         return NULL;
     d->frames[mfn].refs++;
     return &d->frames[mfn];
@@ -46,15 +46,17 @@ void put_frame(struct domain *d, uint64_t mfn)
     memset(frame_memory(d, mfn), 0, 0x1000);
     d->m2p[mfn] = INVALID_M2P_ENTRY;
     frame->owner = OWNER_NOBODY;
-    d->free_frames[d->free_count++] = mfn;
+    frame->next = d->first_free;
+    d->first_free = (uint32_t)mfn;
     d->nr_pages--;
 }
 
 uint64_t take_free_frame(struct domain *d)
 {
-    uint64_t mfn = d->free_frames[--d->free_count];
+    uint64_t mfn = d->first_free;
     struct frame *frame = &d->frames[mfn];
     flush_stale(d, frame);
+    d->first_free = frame->next;
     *frame = (struct frame){ .owner = OWNER_DOMAIN };
     d->nr_pages++;
     return mfn;

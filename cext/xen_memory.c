@@ -33,7 +33,7 @@ static int decrease(struct domain *d, const struct xen_memory_reservation *r, ui
 static int increase(struct domain *d, const struct xen_memory_reservation *r, uint64_t index, int at_pfn)
 {
     uint64_t pfn = INVALID_M2P_ENTRY;
-    if (r->extent_order || d->free_count == 0 || d->nr_pages >= d->max_pages)
+    if (r->extent_order || d->first_free == 0 || d->nr_pages >= d->max_pages)
         return 0;
     if (at_pfn && guest_read(d->cpu, &pfn, r->extent_start + index * 8, 8))
         return 0;

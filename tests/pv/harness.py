@@ -66,6 +66,8 @@ def library() -> Any:
         "state": (ctypes.c_int, [pointer]),
         "crash": (ctypes.c_char_p, [pointer]),
         "reserved": (word, [pointer]),
+        "set_references": (None, [pointer, word, ctypes.c_uint32]),
+        "frame_bytes": (ctypes.c_uint32, []),
         "pages": (word, [pointer]),
         "shared_info": (word, [pointer]),
         "system_time": (word, [pointer]),

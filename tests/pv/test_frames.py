@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .harness import DOMID_SELF, LEAF, PRESENT, USER, WRITABLE, Guest
+from .harness import DOMID_SELF, LEAF, PRESENT, USER, WRITABLE, Guest, library
 
 MMU_UPDATE, UPDATE_VA_MAPPING, MMUEXT_OP, MEMORY_OP = 1, 14, 26, 12
 PIN_L1, PIN_L4, UNPIN, NEW_BASEPTR, NEW_USER_BASEPTR, CLEAR_PAGE, COPY_PAGE = 0, 3, 4, 5, 15, 16, 17
@@ -191,6 +191,21 @@ def test_memory_given_back_is_gone_and_can_be_had_again_zeroed() -> None:
         assert guest.get(6, page=20) == bytes(6)
         assert guest.call(MEMORY_OP, POPULATE, guest.virtual(1)) == 0, "more memory than the reservation"
         assert guest.audit() is None
+
+
+def test_references_do_not_overflow() -> None:
+    with Guest() as guest:
+        most = (1 << 32) - 1
+        guest.library.harness_set_references(guest.cpu, guest.frame(30), most)
+        assert map_page(guest, 20, guest.entry(30)) == EBUSY
+        assert extended(guest, CLEAR_PAGE, guest.frame(30)) == EINVAL
+        guest.library.harness_set_references(guest.cpu, guest.frame(30), 1)
+        assert guest.audit() is None
+
+
+def test_the_book_of_a_frame_is_of_16_bytes() -> None:
+    """So that of a domain that uses all of 6 GiB they take 24 MiB."""
+    assert library().harness_frame_bytes() == 16
 
 
 # --- the state machine, at random -------------------------------------------------------------------------------------
