@@ -241,6 +241,24 @@ static inline int is_canonical(uint64_t address)
     return (uint64_t)((int64_t)(address << 16) >> 16) == address;
 }
 
+/* Not in the hypervisor's range, nor non-canonical below it (Xen: __addr_ok). */
+static inline int is_guest_address(uint64_t address)
+{
+    return address < 1ull << 47 || address >= HYPERVISOR_VIRT_END;
+}
+
+/* The domain's own number: there is no other domain. */
+static inline uint16_t own_domid(const struct domain *d)
+{
+    return d->flags & SIF_INITDOMAIN ? 0 : 1;
+}
+
+/* Whether a call for the domain `domid` is for the caller (Xen: rcu_lock_domain_by_any_id). */
+static inline int is_own(const struct domain *d, uint16_t domid)
+{
+    return domid == DOMID_SELF || domid == own_domid(d);
+}
+
 static inline int event_deliverable(const struct domain *d)
 {
     return d->vcpu_info->evtchn_upcall_pending && !d->vcpu_info->evtchn_upcall_mask;

@@ -252,7 +252,7 @@ static int write_debug(struct domain *d, uint32_t number, uint64_t value)
     case 1:
     case 2:
     case 3:
-        if (!is_canonical(value) || (value >= HYPERVISOR_VIRT_START && value < HYPERVISOR_VIRT_END))
+        if (!is_guest_address(value))
             return -XEN_EPERM;
         d->cpu->dr[number] = value;
         break;

@@ -74,11 +74,6 @@ static struct channel *channel_at(struct domain *d, uint32_t port)
     return &d->channels[port];
 }
 
-static int is_own(const struct domain *d, uint16_t domid)
-{
-    return domid == DOMID_SELF || domid == (d->flags & SIF_INITDOMAIN ? 0 : 1);
-}
-
 static int64_t bind_virq(struct domain *d, struct evtchn_bind_virq *bind)
 {
     if (bind->virq >= NR_VIRQS)

@@ -19,12 +19,8 @@ void load_page_tables(struct domain *d)
     d->cpu->cr3 = (d->in_kernel ? d->kernel_table : d->user_table) << 12;
 }
 
-static int is_self(const struct domain *d, uint64_t domid)
-{
-    return domid == DOMID_SELF || domid == (d->flags & SIF_INITDOMAIN ? 0u : 1u);
-}
-
-/* Takes the count of a list, which in a call that goes on after preemption carries a mark, and what *pdone says then. */
+/* Takes the count of a list, which in a call that goes on after preemption carries a mark, and what *pdone says then: 0
+ * where the guest has made that unreadable since. */
 static int list_begin(struct domain *d, struct hvmx_hypercall *call, uint32_t *count, uint32_t *done)
 {
     *count = (uint32_t)call->args[1];
@@ -32,18 +28,19 @@ static int list_begin(struct domain *d, struct hvmx_hypercall *call, uint32_t *c
     if (*count & MMU_UPDATE_PREEMPTED) {
         *count &= ~MMU_UPDATE_PREEMPTED;
         if (call->args[2] && guest_read(d->cpu, done, call->args[2], 4))
-            return -XEN_EFAULT;
+            *done = 0;
     }
-    return 0;
+    return is_guest_address(call->args[0]) ? 0 : -XEN_EFAULT;
 }
 
-/* Ends at element `index`: says in *pdone how many are done, and asks for the rest to be called again. */
+/* Ends at element `index`: says in *pdone how many are done, and asks for the rest to be called again. That *pdone
+ * cannot be written changes nothing. */
 static int64_t list_end(struct domain *d, struct hvmx_hypercall *call, uint32_t index, uint32_t count, uint32_t done,
                         uint64_t element, int64_t result)
 {
     done += index;
-    if (call->args[2] && guest_write(d->cpu, call->args[2], &done, 4))
-        return -XEN_EFAULT;
+    if (call->args[2])
+        guest_write(d->cpu, call->args[2], &done, 4);
     if (result == 0 && index < count) {
         call->args[0] += index * element;
         call->args[1] = (count - index) | MMU_UPDATE_PREEMPTED;
@@ -82,14 +79,17 @@ static int machphys_update(struct domain *d, uint64_t mfn, uint64_t pfn)
 
 static int one_update(struct domain *d, const struct mmu_update *update)
 {
-    switch (update->ptr & 3) {
+    uint64_t command = update->ptr & (sizeof update->val - 1), place = update->ptr - command;
+    switch (command) {
     case MMU_NORMAL_PT_UPDATE:
     case MMU_PT_UPDATE_NO_TRANSLATE:
-        return pte_update(d, update->ptr & ~3ull, update->val, 0);
+        return pte_update(d, place, update->val, 0);
     case MMU_PT_UPDATE_PRESERVE_AD:
-        return pte_update(d, update->ptr & ~3ull, update->val, 1);
+        return pte_update(d, place, update->val, 1);
+    case MMU_MACHPHYS_UPDATE:
+        return machphys_update(d, place >> 12, update->val);
     default:
-        return machphys_update(d, update->ptr >> 12, update->val);
+        return -XEN_ENOSYS;
     }
 }
 
@@ -101,11 +101,13 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
     int64_t result = list_begin(d, call, &count, &done);
     if (result)
         return result;
-    /* The lower half names whose frames the new entries map: its own, or (for a dom0) device memory. The upper half
-     * names whose page tables change, 0 being its own. */
+    /* The lower half names whose frames the new entries map: DOMID_SELF, or (for a dom0) device memory. The upper half
+     * names whose page tables change: 0, or the domain's number plus 1. */
     uint32_t domid = (uint32_t)call->args[3];
-    if (domid >> 16 || !(is_self(d, domid & 0xffff) || ((domid & 0xffff) == DOMID_IO && (d->flags & SIF_PRIVILEGED))))
+    if (domid >> 16 && domid >> 16 != own_domid(d) + 1u)
         return -XEN_ESRCH;
+    if ((uint16_t)domid != DOMID_SELF && !((uint16_t)domid == DOMID_IO && (d->flags & SIF_PRIVILEGED)))
+        return list_end(d, call, 0, count, done, sizeof(struct mmu_update), -XEN_ESRCH);
     while (index < count) {
         struct mmu_update update;
         result = guest_read(d->cpu, &update, call->args[0] + index * sizeof update, sizeof update);
@@ -277,7 +279,7 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
     int64_t result = list_begin(d, call, &count, &done);
     if (result)
         return result;
-    if (!is_self(d, (uint32_t)call->args[3]))
+    if ((uint16_t)call->args[3] != DOMID_SELF)
         return -XEN_ESRCH;
     while (index < count) {
         struct mmuext_op op;

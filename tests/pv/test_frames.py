@@ -159,10 +159,38 @@ def test_a_long_list_is_preempted_and_goes_on_to_its_end() -> None:
         assert guest.library.harness_count(guest.cpu, MMU_UPDATE) == 2, "the list was not preempted once"
 
 
+def test_the_three_low_bits_of_a_place_are_a_command_and_unknown_ones_are_refused() -> None:
+    with Guest() as guest:
+        for command, expected in ((3, 0), (4, ENOSYS), (5, ENOSYS), (6, ENOSYS), (7, ENOSYS)):
+            assert update(guest, place(guest, 20, 3) | command, command) == expected, f"command {command}"
+        assert int(guest.words(20)[3]) == 3
+
+
+def test_a_count_that_cannot_be_said_changes_nothing() -> None:
+    with Guest() as guest:
+        nowhere = 0x1000
+        at = guest.put(struct.pack("<QQ", place(guest, 20, 0), 1), 0x100)
+        assert guest.call(MMU_UPDATE, at, 1, nowhere, DOMID_SELF) == 0
+        operation = guest.put(struct.pack("<I4xQQ", CLEAR_PAGE, guest.frame(20), 0))
+        assert guest.call(MMUEXT_OP, operation, 1, nowhere, DOMID_SELF) == 0
+        assert int(guest.words(20)[0]) == 0
+
+
+def test_whose_page_tables_change_is_said_by_number_and_whose_frames_are_mapped_is_not() -> None:
+    for flags, own in ((0, 1), (3, 0)):
+        with Guest(flags) as guest:
+            at = guest.put(struct.pack("<QQ", place(guest, 20, 0), 1))
+            assert guest.call(MMU_UPDATE, at, 1, 0, (own + 1) << 16 | DOMID_SELF) == 0
+            assert guest.call(MMU_UPDATE, at, 1, 0, (own + 2) << 16 | DOMID_SELF) == ESRCH
+            assert guest.call(MMU_UPDATE, at, 1, 0, own) == ESRCH, "a domain is not foreign to itself"
+            assert guest.call(MMUEXT_OP, at, 0, 0, own) == ESRCH
+
+
 def test_an_unreadable_list_is_efault() -> None:
     with Guest() as guest:
         assert guest.call(MMU_UPDATE, 0x1000, 1, 0, DOMID_SELF) == EFAULT
         assert guest.call(MMU_UPDATE, 0xFFFF820000000000, 1, 0, DOMID_SELF) == EFAULT
+        assert guest.call(MMU_UPDATE, 0xFFFF820000000000, 1, 0, 5) == EFAULT, "the list is looked at first"
         assert guest.call(MMU_UPDATE, guest.virtual(1), 1, 0, 5) == ESRCH
 
 
