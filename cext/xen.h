@@ -39,10 +39,15 @@ enum { GDT_PAGES = 16, LDT_PAGES = 16, LDT_ENTRIES = 8192, GRANT_FRAMES = 32 };
 enum channel_use { CHANNEL_FREE, CHANNEL_UNBOUND, CHANNEL_LOOP, CHANNEL_VIRQ, CHANNEL_IPI, CHANNEL_HOST };
 struct channel {
     uint8_t use;
-    uint16_t virq;        /* CHANNEL_VIRQ */
+    union {
+        uint16_t virq;    /* CHANNEL_VIRQ */
+        uint16_t remote;  /* CHANNEL_UNBOUND: the domain that may bind to it */
+    };
     uint32_t peer;        /* CHANNEL_LOOP: the port at the other end, in the same domain */
 };
+enum { CHANNELS_AT_ONCE = 64 }; /* ports come to be by so many (Xen: EVTCHNS_PER_BUCKET) */
 
+#define SHUTDOWN_CODE_NONE UINT32_MAX
 enum domain_state { DOMAIN_RUNNING, DOMAIN_SHUT_DOWN, DOMAIN_CRASHED };
 
 #define NEVER (~0ull)
@@ -55,10 +60,11 @@ struct domain {
 
     /* the virtual processor */
     uint8_t in_kernel;              /* which of the two modes at ring 3 */
-    uint8_t syscall_masks_events, failsafe_masks_events;
+    uint8_t syscall_masks_events, sysenter_masks_events;
+    uint8_t nmi_pending, in_nmi;
     uint8_t iopl;                   /* virtual: 0..3 */
     uint64_t kernel_sp;
-    uint64_t event_callback, failsafe_callback, syscall_callback;
+    uint64_t event_callback, syscall_callback, sysenter_callback;
     struct trap_info traps[256];
     uint64_t kernel_table, user_table;  /* frames of the two L4 tables; user_table 0: none */
     uint64_t vm_assist;
@@ -91,6 +97,7 @@ struct domain {
 
     /* events */
     struct channel channels[EVTCHN_2L_NR_CHANNELS];
+    uint32_t ports;                 /* those below this exist */
     uint32_t virq_port[NR_VIRQS];
     uint32_t console_port, store_port;
     uint8_t polling;                /* halted in SCHEDOP_poll */
@@ -116,13 +123,19 @@ struct domain {
 
     /* the end */
     uint8_t state;                  /* DOMAIN_* */
-    uint32_t shutdown_code;
+    uint32_t shutdown_code;         /* SHUTDOWN_*, or what else the guest gave; SHUTDOWN_CODE_NONE */
     char crash_reason[256];
 };
 
 static inline struct domain *domain_of(const struct hvmx_hypercall *call)
 {
     return ((Cpu *)call->vcpu)->pv;
+}
+
+/* An argument of Xen's type int or unsigned int. */
+static inline uint32_t arg32(const struct hvmx_hypercall *call, int index)
+{
+    return (uint32_t)call->args[index];
 }
 
 static inline void *frame_memory(const struct domain *d, uint64_t frame)
@@ -178,8 +191,8 @@ int64_t xen_memory_op(struct hvmx_hypercall *call);
 int64_t xen_grant_table_op(struct hvmx_hypercall *call);
 
 /* xen_descriptors.c */
-int load_code_segment(struct domain *d, uint16_t selector);
-int load_stack_segment(struct domain *d, uint16_t selector);
+uint32_t load_code_segment(struct domain *d, uint16_t selector);
+uint32_t load_stack_segment(struct domain *d, uint16_t selector);
 int64_t set_ldt(struct domain *d, uint64_t base, uint64_t entries);
 int64_t xen_set_gdt(struct hvmx_hypercall *call);
 int64_t xen_update_descriptor(struct hvmx_hypercall *call);

@@ -22,10 +22,17 @@ static int flat_descriptor(uint16_t selector, Segment *segment)
     }
 }
 
+static int is_null(uint16_t selector)
+{
+    return (selector & ~3) == 0;
+}
+
 static int read_descriptor(const struct domain *d, uint16_t selector, uint64_t *descriptor)
 {
     uint32_t index = selector >> 3;
     uint64_t frame = 0;
+    if (is_null(selector))
+        return 0;
     if (selector & 4) {
         if (index < d->ldt_entries)
             frame = d->ldt[index >> 9];
@@ -51,38 +58,43 @@ static int read_segment(struct domain *d, uint16_t selector, Segment *segment)
     segment->access = (uint32_t)(descriptor >> 40 & 0xf0ff);
     if (segment->access & AR_G)
         segment->limit = segment->limit << 12 | 0xfff;
-    return (segment->access & (AR_P | AR_S | AR_DPL)) == (AR_P | AR_S | AR_DPL);
+    return (segment->access & (AR_S | AR_DPL)) == (AR_S | AR_DPL);
 }
 
-/* 1: loaded; 0: no such code segment, CS is as before. */
-int load_code_segment(struct domain *d, uint16_t selector)
+static int is_code(const Segment *segment)
+{
+    return !!(segment->access & 8);
+}
+
+/* 0: loaded; else the vector of the fault, with CS as before. */
+uint32_t load_code_segment(struct domain *d, uint16_t selector)
 {
     Segment segment;
-    if (!read_segment(d, selector, &segment) || !(segment.access & 8)
-        || (segment.access & (AR_L | AR_DB)) == (AR_L | AR_DB))
-        return 0;
+    if (!read_segment(d, selector, &segment) || !is_code(&segment) || (segment.access & (AR_L | AR_DB)) == (AR_L | AR_DB))
+        return VEC_GP;
+    if (!(segment.access & AR_P))
+        return VEC_NP;
     uint32_t width = (d->cpu->seg[SEG_CS].access ^ segment.access) & (AR_L | AR_DB);
     int same_base = d->cpu->seg[SEG_CS].base == segment.base && d->cpu->seg[SEG_CS].limit == segment.limit;
     d->cpu->seg[SEG_CS] = segment;
     if (width || !same_base)
         hvmx_core->update_mode(d->cpu);
-    return 1;
+    return 0;
 }
 
-int load_stack_segment(struct domain *d, uint16_t selector)
+uint32_t load_stack_segment(struct domain *d, uint16_t selector)
 {
     Segment segment;
-    if ((selector & ~3) == 0 && (d->cpu->seg[SEG_CS].access & AR_L)) { /* null is usable as SS in 64-bit mode only */
-        segment = (Segment){ 0, 0, AR_UNUSABLE | AR_DPL, selector };
-    } else if (!read_segment(d, selector, &segment) || (segment.access & 0xa) != 2) {
-        return 0;
-    }
+    if (!read_segment(d, selector, &segment) || (segment.access & 0xa) != 2) /* at ring 3 null is no stack */
+        return VEC_GP;
+    if (!(segment.access & AR_P))
+        return VEC_SS;
     int changed = d->cpu->seg[SEG_SS].base != segment.base || d->cpu->seg[SEG_SS].limit != segment.limit
                   || d->cpu->seg[SEG_SS].access != segment.access;
     d->cpu->seg[SEG_SS] = segment;
     if (changed)
         hvmx_core->update_mode(d->cpu);
-    return 1;
+    return 0;
 }
 
 static void map_descriptor_page(struct domain *d, uint32_t page, uint64_t frame)
@@ -95,10 +107,11 @@ static void map_descriptor_page(struct domain *d, uint32_t page, uint64_t frame)
 int64_t xen_set_gdt(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    uint64_t entries = call->args[1], frames[FIRST_RESERVED_GDT_PAGE];
+    uint32_t entries = arg32(call, 1);
+    uint64_t frames[FIRST_RESERVED_GDT_PAGE];
     if (entries > FIRST_RESERVED_GDT_ENTRY)
         return -XEN_EINVAL;
-    uint32_t pages = (uint32_t)(entries + 511) / 512, taken = 0;
+    uint32_t pages = (entries + 511) / 512, taken = 0;
     if (guest_read(d->cpu, frames, call->args[0], pages * sizeof *frames))
         return -XEN_EFAULT;
     while (taken < pages && get_frame_and_type(d, frames[taken], FRAME_SEGDESC) == 0)
@@ -127,7 +140,9 @@ static uint64_t mapped_frame(struct domain *d, uint64_t address)
 /* MMUEXT_SET_LDT. Pages of it that are not mapped, or mapped writable, at the time are absent from the LDT. */
 int64_t set_ldt(struct domain *d, uint64_t base, uint64_t entries)
 {
-    if ((base & 0xfff) || entries > LDT_ENTRIES || !is_canonical(base))
+    if (entries == 0)
+        base = 0;
+    if ((base & 0xfff) || entries > LDT_ENTRIES || !is_guest_address(base))
         return -XEN_EINVAL;
     for (uint32_t page = 0; page < LDT_PAGES; page++) {
         if (d->ldt[page])
@@ -172,9 +187,9 @@ int64_t xen_set_segment_base(struct hvmx_hypercall *call)
     struct domain *d = domain_of(call);
     uint64_t base = call->args[1];
     Segment segment;
-    if (call->args[0] != SEGBASE_GS_USER_SEL && !is_canonical(base))
+    if (arg32(call, 0) != SEGBASE_GS_USER_SEL && !is_canonical(base))
         return -XEN_EINVAL;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case SEGBASE_FS:
         d->cpu->seg[SEG_FS].base = base;
         return 0;
@@ -185,7 +200,10 @@ int64_t xen_set_segment_base(struct hvmx_hypercall *call)
         d->cpu->seg[SEG_GS].base = base;
         return 0;
     case SEGBASE_GS_USER_SEL: /* as a load of GS in user mode would: a bad selector loads null */
-        if (!read_segment(d, (uint16_t)base | 3, &segment) || (segment.access & 0xa) == 8)
+        if (is_null((uint16_t)base))
+            segment = (Segment){ 0, 0, AR_UNUSABLE, (uint16_t)base };
+        else if (!read_segment(d, (uint16_t)base | 3, &segment) || !(segment.access & AR_P)
+                 || (segment.access & 0xa) == 8)
             segment = (Segment){ 0, 0, AR_UNUSABLE, 0 };
         d->cpu->kernel_gs_base = segment.base;
         segment.base = d->cpu->seg[SEG_GS].base;

@@ -171,6 +171,8 @@ struct domain *xen_create(Cpu *cpu, const struct domain_config *config)
     d->in_kernel = 1;
     d->board_on_deadline = cpu->on_deadline;
     d->board_deadline = cpu->deadline;
+    d->ports = CHANNELS_AT_ONCE;
+    d->shutdown_code = SHUTDOWN_CODE_NONE;
     d->call.vcpu = cpu;
     d->call.services = &hypercall_services;
     if (build_memory(d)) {

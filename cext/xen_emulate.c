@@ -239,12 +239,14 @@ static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
     }
 }
 
+enum { DR7_ENABLED = 0xff, DR7_GD = 1 << 13 };
+
 static uint64_t read_debug(const Cpu *cpu, uint32_t number)
 {
     return cpu->dr[number == 4 || number == 5 ? number + 2 : number];
 }
 
-/* DR7 as the guest may have it: no general detect, and no breakpoints on I/O. */
+/* DR7 as the guest may have it: no general detect, and where a breakpoint is enabled at all no I/O. */
 static int write_debug(struct domain *d, uint32_t number, uint64_t value)
 {
     switch (number) {
@@ -258,17 +260,23 @@ static int write_debug(struct domain *d, uint32_t number, uint64_t value)
         break;
     case 4:
     case 6:
+        if (value >> 32)
+            return -XEN_EINVAL;
         d->cpu->dr[6] = (value & 0xe00full) | 0xffff0ff0;
         break;
     case 5:
     case 7:
-        for (uint32_t i = 0; i < 4; i++)
-            if ((value >> i * 2 & 3) && (value >> (16 + i * 4) & 3) == 2)
+        if (value >> 32)
+            return -XEN_EINVAL;
+        if (value & DR7_GD)
+            return -XEN_EPERM;
+        for (uint32_t i = 0; (value & DR7_ENABLED) && i < 4; i++)
+            if ((value >> (16 + i * 4) & 3) == 2)
                 return -XEN_EPERM;
         d->cpu->dr[7] = (value & 0xffff03ff) | 0x400;
         break;
     default:
-        return -XEN_EINVAL;
+        return -XEN_ENODEV;
     }
     hvmx_core->update_mode(d->cpu);
     return 0;
@@ -419,20 +427,20 @@ int xen_privileged(Cpu *cpu, uint64_t ip)
 int64_t xen_fpu_taskswitch(struct hvmx_hypercall *call)
 {
     Cpu *cpu = call->vcpu;
-    cpu->cr0 = call->args[0] ? cpu->cr0 | CR0_TS : cpu->cr0 & ~(uint64_t)CR0_TS;
+    cpu->cr0 = arg32(call, 0) ? cpu->cr0 | CR0_TS : cpu->cr0 & ~(uint64_t)CR0_TS;
     return 0;
 }
 
 /* set_debugreg(register, value) */
 int64_t xen_set_debugreg(struct hvmx_hypercall *call)
 {
-    return call->args[0] > 7 ? -XEN_EINVAL : write_debug(domain_of(call), (uint32_t)call->args[0], call->args[1]);
+    return write_debug(domain_of(call), arg32(call, 0), call->args[1]);
 }
 
 /* get_debugreg(register) */
 int64_t xen_get_debugreg(struct hvmx_hypercall *call)
 {
-    return call->args[0] > 7 ? -XEN_EINVAL : (int64_t)read_debug(call->vcpu, (uint32_t)call->args[0]);
+    return arg32(call, 0) > 7 ? -XEN_ENODEV : (int64_t)read_debug(call->vcpu, arg32(call, 0));
 }
 
 /* physdev_op(command, *argument) */
@@ -441,7 +449,7 @@ int64_t xen_physdev_op(struct hvmx_hypercall *call)
     struct domain *d = domain_of(call);
     struct physdev_set_iopl iopl;
     struct physdev_set_iobitmap bitmap;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case PHYSDEVOP_set_iopl:
         if (guest_read(d->cpu, &iopl, call->args[1], sizeof iopl))
             return -XEN_EFAULT;

@@ -122,12 +122,33 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
     return list_end(d, call, index, count, done, sizeof(struct mmu_update), result);
 }
 
-static void flush_for(struct domain *d, uint64_t address, uint64_t flags)
+/* Whether a set of processors has the one that there is: its first word is all of it. */
+static int read_processors(struct domain *d, uint64_t pointer, int *included)
 {
-    if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_TLB_FLUSH)
+    uint64_t set;
+    if (guest_read(d->cpu, &set, pointer, sizeof set))
+        return -XEN_EFAULT;
+    *included = (int)(set & 1);
+    return 0;
+}
+
+/* Beside its kind a flush says of which processors it is: this one's, UVMF_ALL, or where a set of them is. */
+static int flush_for(struct domain *d, uint64_t address, uint64_t flags)
+{
+    uint64_t kind = flags & UVMF_FLUSHTYPE_MASK, processors = flags & ~(uint64_t)UVMF_FLUSHTYPE_MASK;
+    int included = 1, error = 0;
+    if (kind != UVMF_TLB_FLUSH && kind != UVMF_INVLPG)
+        return 0;
+    if (processors && processors != UVMF_ALL) {
+        error = read_processors(d, processors, &included);
+        if (error || !included)
+            return error;
+    }
+    if (kind == UVMF_TLB_FLUSH)
         flush_all(d);
-    else if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_INVLPG)
+    else
         hvmx_core->flush_page(d->cpu, address);
+    return 0;
 }
 
 /* update_va_mapping(address, entry, flags): the level 1 entry that maps a linear address now. */
@@ -146,8 +167,7 @@ int64_t xen_update_va_mapping(struct hvmx_hypercall *call)
     }
     int error = set_entry(d, table, address >> 12 & 511, call->args[1], 0);
     preempt_after(d);
-    flush_for(d, address, call->args[2]);
-    return error;
+    return error ? error : flush_for(d, address, call->args[2]);
 }
 
 /* --- mmuext_op -------------------------------------------------------------------------------------------------------- */
@@ -232,6 +252,7 @@ static int clear_or_copy(struct domain *d, uint64_t to, uint64_t from, int copy)
 static int64_t one_extended(struct domain *d, const struct mmuext_op *op)
 {
     uint64_t mfn = op->arg1.mfn;
+    int included;
     switch (op->cmd) {
     case MMUEXT_PIN_L1_TABLE:
     case MMUEXT_PIN_L2_TABLE:
@@ -245,14 +266,21 @@ static int64_t one_extended(struct domain *d, const struct mmuext_op *op)
     case MMUEXT_NEW_USER_BASEPTR:
         return new_user_base(d, mfn);
     case MMUEXT_TLB_FLUSH_LOCAL:
-    case MMUEXT_TLB_FLUSH_MULTI:
     case MMUEXT_TLB_FLUSH_ALL:
         flush_all(d);
         return 0;
     case MMUEXT_INVLPG_LOCAL:
-    case MMUEXT_INVLPG_MULTI:
     case MMUEXT_INVLPG_ALL:
         hvmx_core->flush_page(d->cpu, op->arg1.linear_addr);
+        return 0;
+    case MMUEXT_TLB_FLUSH_MULTI:
+    case MMUEXT_INVLPG_MULTI:
+        if (read_processors(d, op->arg2.vcpumask, &included))
+            return -XEN_EINVAL;
+        if (included && op->cmd == MMUEXT_TLB_FLUSH_MULTI)
+            flush_all(d);
+        else if (included)
+            hvmx_core->flush_page(d->cpu, op->arg1.linear_addr);
         return 0;
     case MMUEXT_FLUSH_CACHE:
     case MMUEXT_FLUSH_CACHE_GLOBAL: /* memory is coherent here, but only who drives devices may ask */
@@ -299,12 +327,14 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
 int64_t xen_vm_assist(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    const uint64_t valid = 1ull << VMASST_TYPE_architectural_iopl | 1ull << VMASST_TYPE_runstate_update_flag
+    const uint64_t valid = 1ull << VMASST_TYPE_4gb_segments | 1ull << VMASST_TYPE_4gb_segments_notify
+                           | 1ull << VMASST_TYPE_pae_extended_cr3 /* these three are without effect in 64 bits */
+                           | 1ull << VMASST_TYPE_architectural_iopl | 1ull << VMASST_TYPE_runstate_update_flag
                            | 1ull << VMASST_TYPE_m2p_strict;
-    uint64_t type = call->args[1];
+    uint32_t type = arg32(call, 1);
     if (type >= 64 || !(valid >> type & 1))
         return -XEN_EINVAL;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case VMASST_CMD_enable:
         d->vm_assist |= 1ull << type;
         return 0;

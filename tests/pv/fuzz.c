@@ -64,7 +64,7 @@ static Cpu *fresh(void)
         abort();
     for (int vector = 0; vector < 256; vector++)
         d->traps[vector] = (struct trap_info){ (uint8_t)vector, draw() & 7, FLAT_KERNEL_CS64, base };
-    d->event_callback = d->failsafe_callback = d->syscall_callback = base;
+    d->event_callback = d->sysenter_callback = d->syscall_callback = base;
     d->kernel_sp = base + (STACK_PAGE + 1) * 0x1000;
     d->iopl = 1;
     return cpu;

@@ -119,6 +119,7 @@ int harness_halted(Cpu *cpu) { return cpu->halted; }
 uint64_t harness_deadline(Cpu *cpu) { return cpu->deadline; }
 int harness_in_kernel(Cpu *cpu) { return ((struct domain *)cpu->pv)->in_kernel; }
 int harness_state(Cpu *cpu) { return ((struct domain *)cpu->pv)->state; }
+uint32_t harness_shutdown_code(Cpu *cpu) { return ((struct domain *)cpu->pv)->shutdown_code; }
 const char *harness_crash(Cpu *cpu) { return ((struct domain *)cpu->pv)->crash_reason; }
 uint64_t harness_reserved(Cpu *cpu) { return ((struct domain *)cpu->pv)->reserved; }
 void harness_set_references(Cpu *cpu, uint64_t mfn, uint32_t refs) { ((struct domain *)cpu->pv)->frames[mfn].refs = refs; }

@@ -64,6 +64,7 @@ def library() -> Any:
         "deadline": (word, [pointer]),
         "in_kernel": (ctypes.c_int, [pointer]),
         "state": (ctypes.c_int, [pointer]),
+        "shutdown_code": (ctypes.c_uint32, [pointer]),
         "crash": (ctypes.c_char_p, [pointer]),
         "reserved": (word, [pointer]),
         "set_references": (None, [pointer, word, ctypes.c_uint32]),

@@ -194,6 +194,30 @@ def test_an_unreadable_list_is_efault() -> None:
         assert guest.call(MMU_UPDATE, guest.virtual(1), 1, 0, 5) == ESRCH
 
 
+def test_a_flush_reads_the_set_of_processors_that_it_is_for() -> None:
+    with Guest() as guest:
+        for command in (8, 9):
+            assert extended(guest, command, guest.virtual(20), 0x1000) == EINVAL
+            assert extended(guest, command, guest.virtual(20), guest.virtual(20)) == 0
+        for flush in (1, 2):
+            assert guest.call(UPDATE_VA_MAPPING, guest.virtual(20), guest.entry(20), flush | 0x1000) == EFAULT
+            assert guest.call(UPDATE_VA_MAPPING, guest.virtual(20), guest.entry(20), flush | guest.virtual(21)) == 0
+            assert guest.call(UPDATE_VA_MAPPING, guest.virtual(20), guest.entry(20), flush | 4) == 0
+
+
+def test_reservations_and_grants_are_the_domains_by_its_number_too() -> None:
+    for flags, own, other in ((0, 1, 0), (3, 0, 1)):
+        with Guest(flags) as guest:
+            assert map_page(guest, 20, 0) == 0
+            guest.put(struct.pack("<Q", guest.frame(20)), 0x100)
+            for domid, expected in ((other, 0), (own, 1)):
+                guest.put(struct.pack("<QQIIH6x", guest.virtual(1) + 0x100, 1, 0, 0, domid))
+                assert guest.call(MEMORY_OP, DECREASE, guest.virtual(1)) == expected
+                setup = struct.pack("<HxxIhxxxxxxQ", domid, 1, 9, guest.virtual(1) + 0x200)
+                assert guest.call(20, 2, guest.put(setup), 1) == 0
+                assert struct.unpack("<h", guest.get(2, 8)) == ((0 if expected else -2),)
+
+
 def test_a_root_must_be_a_valid_root() -> None:
     with Guest() as guest:
         assert extended(guest, NEW_BASEPTR, guest.frame(guest.l3)) == EINVAL
