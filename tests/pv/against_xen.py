@@ -95,13 +95,14 @@ def kernel(code: str, data: str) -> bytes:
     return assemble(code + PRINT, data=DATA + data)
 
 
+def rows_of(calls: list[Call]) -> list[str]:
+    """The data that CALLS goes through: it makes the calls, and prints their answers and the words to be looked at."""
+    rows = [(call.number, *(*call.arguments, 0, 0, 0, 0)[:4], call.out) for call in calls]
+    return ["calls:", *("    .quad " + ", ".join(map(str, row)) for row in rows), "calls_end:"]
+
+
 def calling_kernel(calls: list[Call], data: str) -> bytes:
-    """A kernel that makes calls in their order and prints for each its answer and the word that it is to be looked at."""
-    rows = []
-    for call in calls:
-        words = (call.number, *(*call.arguments, 0, 0, 0, 0)[:4], call.out)
-        rows.append("    .quad " + ", ".join(map(str, words)))
-    return kernel(CALLS, "\n".join(["calls:", *rows, "calls_end:", data]))
+    return kernel(CALLS, "\n".join([*rows_of(calls), data]))
 
 
 def words(console: bytes) -> list[tuple[int, ...]]:
@@ -118,7 +119,7 @@ def run_by_hvmx(image: bytes, directory: Path) -> list[tuple[int, ...]]:
     path.write_bytes(image)
     command = [sys.executable, "-m", "hvmx", "run", "--pv", "--memory", MEMORY, "--quiet", path]
     result = subprocess.run(command, capture_output=True, check=False, timeout=LIMIT_SECONDS)
-    assert END in result.stdout, result.stdout[-1000:] + result.stderr
+    assert END in result.stdout, result.stdout[-1000:] + result.stderr[-3000:]
     return words(result.stdout)
 
 
