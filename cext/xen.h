@@ -84,8 +84,8 @@ struct domain {
     uint64_t shared_info_frame, grant_frame, m2p_frame, m2p_frames;
     uint64_t m2p_l3, descriptor_l3; /* the hypervisor's tables that every L4 is given */
     uint64_t *descriptor_l1;        /* maps GDT, then LDT */
+    uint64_t no_descriptors;        /* a frame of zeros, in the place of pages that the guest's GDT has not */
     uint64_t gdt[FIRST_RESERVED_GDT_PAGE], ldt[LDT_PAGES];  /* frames; 0: none */
-    uint64_t *xen_gdt;              /* the reserved page of the GDT */
     uint64_t ldt_base, ldt_entries;
     uint32_t grant_frames;          /* given out by setup_table */
     struct shared_info *shared_info;

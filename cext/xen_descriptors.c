@@ -99,7 +99,10 @@ uint32_t load_stack_segment(struct domain *d, uint16_t selector)
 
 static void map_descriptor_page(struct domain *d, uint32_t page, uint64_t frame)
 {
-    d->descriptor_l1[page] = frame ? frame << 12 | PTE_P | PTE_RW | PTE_A : 0; /* the processor sets accessed bits */
+    uint64_t entry = frame ? frame << 12 | PTE_P | PTE_RW | PTE_A : 0; /* the processor sets accessed bits */
+    if (!frame && page < GDT_PAGES)
+        entry = d->no_descriptors << 12 | PTE_P | PTE_A;
+    d->descriptor_l1[page] = entry;
     hvmx_core->flush_page(d->cpu, GDT_VIRT_START + ((uint64_t)page << 12));
 }
 

@@ -105,6 +105,9 @@ static void build_descriptor_tables(struct domain *d, uint64_t *next)
     page[(FLAT_RING3_CS32 >> 3) - FIRST_RESERVED_GDT_ENTRY] = 0x00cffb000000ffffull;
     page[(FLAT_RING3_SS32 >> 3) - FIRST_RESERVED_GDT_ENTRY] = 0x00cff3000000ffffull;
     page[(FLAT_KERNEL_CS64 >> 3) - FIRST_RESERVED_GDT_ENTRY] = 0x00affb000000ffffull;
+    d->no_descriptors = gdt + GDT_PAGES - 1 - FIRST_RESERVED_GDT_PAGE; /* all three segments are in the one before */
+    for (uint64_t i = 0; i < FIRST_RESERVED_GDT_PAGE; i++)
+        d->descriptor_l1[i] = d->no_descriptors << 12 | PTE_P | PTE_A;
     for (uint64_t i = FIRST_RESERVED_GDT_PAGE; i < GDT_PAGES; i++)
         d->descriptor_l1[i] = (gdt + i - FIRST_RESERVED_GDT_PAGE) << 12 | flags;
     *(uint64_t *)frame_memory(d, l2) = l1 << 12 | flags;
