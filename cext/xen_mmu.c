@@ -205,6 +205,12 @@ int new_base(struct domain *d, uint64_t mfn)
     if (error)
         return error;
     uint64_t old = d->kernel_table;
+    if (mfn == old) {
+        flush_all(d);
+        put_frame_and_type(d, mfn);
+        return 0;
+    }
+    drop_ldt_pages(d); /* another LDT may be at its address in the other space */
     set_m2p_slot(d, mfn, 1);
     d->kernel_table = mfn;
     load_page_tables(d);

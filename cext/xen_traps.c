@@ -139,6 +139,8 @@ int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
         }
     }
     if (vector == VEC_PF) {
+        if (ldt_fault(d, &cr2)) /* the instruction is executed again */
+            return 0;
         d->vcpu_info->arch.cr2 = cr2;
         error = (error & ~4u) | (d->in_kernel ? 0 : 4);
     }

@@ -113,6 +113,19 @@ INSTRUCTIONS = [
     ("not canonical", "mov $0x800000000000, %rax; mov (%rax), %rax"),
     ("jump to 0x1000", "mov $0x1000, %eax; jmp *%rax"),
     ("write to a page table", "mov start_info(%rip), %rax; mov 88(%rax), %rax; movq $0, (%rax)"),
+    ("LDT", "call set_ldt"),
+    ("a segment in an LDT that is mapped writable", "mov $4, %eax; mov %ax, %fs"),
+    ("where that was", "mov %cr2, %rax; lea ldt(%rip), %rcx; sub %rcx, %rax; xor %ecx, %ecx"),
+    ("and of 2 pages behind", "mov $0x2004, %eax; mov %ax, %fs"),
+    ("LDT read-only", "call map_ldt_read_only"),
+    ("a segment in it", "mov $4, %eax; mov %ax, %fs; mov %fs, %eax"),
+    ("its base", "mov $0xc0000100, %ecx; rdmsr"),
+    ("LDT writable", "call map_ldt_writable"),
+    ("the same LDT", "call set_ldt"),
+    ("still writable", "call map_ldt_writable"),
+    ("no LDT", "movq $0, ldt_operation+16(%rip); call set_ldt"),
+    ("now writable", "call map_ldt_writable"),
+    ("a segment in no LDT", "mov $4, %eax; mov %ax, %fs"),
     ("divide", "xor %ecx, %ecx; div %ecx"),
     ("TS for x87", "mov $5, %eax; mov $1, %edi; syscall; xor %ecx, %ecx; fnop"),
     ("and for SSE", "mov $5, %eax; mov $1, %edi; syscall; xor %ecx, %ecx; movaps %xmm0, %xmm1"),
@@ -128,6 +141,36 @@ WITH_ERROR = (10, 11, 12, 13, 14, 17)
 PRELUDE = """
     lea traps(%rip), %rdi
     hypercall 0
+    jmp start
+set_ldt:
+    lea ldt_operation(%rip), %rdi
+    mov $1, %esi
+    xor %edx, %edx
+    mov $0x7ff0, %r10d
+    hypercall 26
+    jmp clear
+map_ldt_read_only:
+    mov $0x65, %esi
+    jmp 1f
+map_ldt_writable:
+    mov $0x67, %esi
+1:  mov start_info(%rip), %rax
+    mov 104(%rax), %rax             # mfn_list
+    lea ldt(%rip), %rdi
+    mov %rdi, %rcx
+    mov $0xffffffff80000000, %rdx
+    sub %rdx, %rcx
+    shr $12, %rcx
+    mov (%rax, %rcx, 8), %rax
+    shl $12, %rax
+    or %rax, %rsi
+    mov $2, %edx
+    hypercall 14
+clear:
+    xor %ecx, %ecx
+    xor %edx, %edx
+    ret
+start:
 """
 
 
@@ -188,6 +231,10 @@ report:
     jmp end_line
 """
 DATA = """
+ldt_operation: .quad 13, ldt, 512
+    .balign 4096
+ldt: .quad 0x00cff3123456ffff
+    .skip 4088
 resume: .quad 0
 vector: .quad 0
 error: .quad 0
