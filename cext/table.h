@@ -9,6 +9,7 @@ struct hypercall_entry {
     hvmx_hypercall_fn fn;     /* never NULL: numbers without a function have one that answers -ENOSYS */
     void *user;
     uint64_t count;           /* calls so far */
+    uint64_t unanswered;      /* of these, answered -ENOSYS: there is no function, or it has not what was asked of it */
     uint32_t cost;            /* price of the work behind the number, in 1/CYCLE_FRACTION guest cycles */
     uint32_t flags;           /* ENTRY_* */
 };
@@ -44,7 +45,9 @@ static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hyp
     entry->count++;
     call->number = (uint32_t)number;
     call->user = entry->user;
-    return (uint64_t)entry->fn(call);
+    int64_t result = entry->fn(call);
+    entry->unanswered += result == -HVMX_ENOSYS;
+    return (uint64_t)result;
 }
 
 /* Guest memory by linear address, with the guest's rights: 0 or -HVMX_EFAULT. */

@@ -11,13 +11,17 @@ enum frame_owner { OWNER_DOMAIN, OWNER_XEN, OWNER_NOBODY };
 
 /* All zero: the domain's own, in no other use. So the table of frames costs its host what the domain makes use of. */
 struct frame {
-    uint64_t refs;        /* 1 for each mapping and each use as `type`; a reservation that is not released is one more */
-    uint64_t type_refs;   /* uses as `type`; another type is possible only at 0 */
+    union {
+        uint32_t refs;    /* 1 for each mapping and each use as `type`; never more than FRAME_REFS_MAX */
+        uint32_t next;    /* OWNER_NOBODY: the next free frame; 0: it is the last */
+    };
+    uint32_t type_refs;   /* uses as `type`, each with one of `refs`; another type is possible only at 0 */
     uint32_t flush_clock; /* domain.flush_clock when type_refs fell to 0 */
     uint8_t type, owner;
     uint8_t pinned;       /* the guest holds one of the type_refs by MMUEXT_PIN */
     uint8_t released;     /* the domain does not hold it by its reservation (any more) */
 };
+#define FRAME_REFS_MAX UINT32_MAX
 
 enum { PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_PWT = 8, PTE_PCD = 0x10, PTE_A = 0x20, PTE_D = 0x40, PTE_PSE = 0x80,
        PTE_G = 0x100 };
@@ -35,10 +39,15 @@ enum { GDT_PAGES = 16, LDT_PAGES = 16, LDT_ENTRIES = 8192, GRANT_FRAMES = 32 };
 enum channel_use { CHANNEL_FREE, CHANNEL_UNBOUND, CHANNEL_LOOP, CHANNEL_VIRQ, CHANNEL_IPI, CHANNEL_HOST };
 struct channel {
     uint8_t use;
-    uint16_t virq;        /* CHANNEL_VIRQ */
+    union {
+        uint16_t virq;    /* CHANNEL_VIRQ */
+        uint16_t remote;  /* CHANNEL_UNBOUND: the domain that may bind to it */
+    };
     uint32_t peer;        /* CHANNEL_LOOP: the port at the other end, in the same domain */
 };
+enum { CHANNELS_AT_ONCE = 64 }; /* ports come to be by so many (Xen: EVTCHNS_PER_BUCKET) */
 
+#define SHUTDOWN_CODE_NONE UINT32_MAX
 enum domain_state { DOMAIN_RUNNING, DOMAIN_SHUT_DOWN, DOMAIN_CRASHED };
 
 #define NEVER (~0ull)
@@ -51,10 +60,11 @@ struct domain {
 
     /* the virtual processor */
     uint8_t in_kernel;              /* which of the two modes at ring 3 */
-    uint8_t syscall_masks_events, failsafe_masks_events;
+    uint8_t syscall_masks_events, sysenter_masks_events;
+    uint8_t nmi_pending, in_nmi;
     uint8_t iopl;                   /* virtual: 0..3 */
     uint64_t kernel_sp;
-    uint64_t event_callback, failsafe_callback, syscall_callback;
+    uint64_t event_callback, syscall_callback, sysenter_callback;
     struct trap_info traps[256];
     uint64_t kernel_table, user_table;  /* frames of the two L4 tables; user_table 0: none */
     uint64_t vm_assist;
@@ -68,14 +78,14 @@ struct domain {
     uint64_t frame_count;           /* pages of RAM; frame numbers are below this */
     uint64_t reserved;              /* first frame of the hypervisor's own, which reach to the end */
     uint64_t nr_pages, max_pages;   /* the domain's reservation */
-    uint64_t *free_frames, free_count;
+    uint32_t first_free;            /* released by the domain, linked by frame.next; 0: none */
     uint32_t flush_clock;           /* counts full flushes of the TLB */
     uint64_t *m2p;
     uint64_t shared_info_frame, grant_frame, m2p_frame, m2p_frames;
     uint64_t m2p_l3, descriptor_l3; /* the hypervisor's tables that every L4 is given */
     uint64_t *descriptor_l1;        /* maps GDT, then LDT */
+    uint64_t no_descriptors;        /* a frame of zeros, in the place of pages that the guest's GDT has not */
     uint64_t gdt[FIRST_RESERVED_GDT_PAGE], ldt[LDT_PAGES];  /* frames; 0: none */
-    uint64_t *xen_gdt;              /* the reserved page of the GDT */
     uint64_t ldt_base, ldt_entries;
     uint32_t grant_frames;          /* given out by setup_table */
     struct shared_info *shared_info;
@@ -87,6 +97,7 @@ struct domain {
 
     /* events */
     struct channel channels[EVTCHN_2L_NR_CHANNELS];
+    uint32_t ports;                 /* those below this exist */
     uint32_t virq_port[NR_VIRQS];
     uint32_t console_port, store_port;
     uint8_t polling;                /* halted in SCHEDOP_poll */
@@ -112,13 +123,19 @@ struct domain {
 
     /* the end */
     uint8_t state;                  /* DOMAIN_* */
-    uint32_t shutdown_code;
+    uint32_t shutdown_code;         /* SHUTDOWN_*, or what else the guest gave; SHUTDOWN_CODE_NONE */
     char crash_reason[256];
 };
 
 static inline struct domain *domain_of(const struct hvmx_hypercall *call)
 {
     return ((Cpu *)call->vcpu)->pv;
+}
+
+/* An argument of Xen's type int or unsigned int. */
+static inline uint32_t arg32(const struct hvmx_hypercall *call, int index)
+{
+    return (uint32_t)call->args[index];
 }
 
 static inline void *frame_memory(const struct domain *d, uint64_t frame)
@@ -174,9 +191,11 @@ int64_t xen_memory_op(struct hvmx_hypercall *call);
 int64_t xen_grant_table_op(struct hvmx_hypercall *call);
 
 /* xen_descriptors.c */
-int load_code_segment(struct domain *d, uint16_t selector);
-int load_stack_segment(struct domain *d, uint16_t selector);
+uint32_t load_code_segment(struct domain *d, uint16_t selector);
+uint32_t load_stack_segment(struct domain *d, uint16_t selector);
 int64_t set_ldt(struct domain *d, uint64_t base, uint64_t entries);
+void drop_ldt_pages(struct domain *d);
+int ldt_fault(struct domain *d, uint64_t *cr2);
 int64_t xen_set_gdt(struct hvmx_hypercall *call);
 int64_t xen_update_descriptor(struct hvmx_hypercall *call);
 int64_t xen_set_segment_base(struct hvmx_hypercall *call);
@@ -235,6 +254,24 @@ static inline uint64_t cycles_now(const Cpu *cpu)
 static inline int is_canonical(uint64_t address)
 {
     return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+/* Not in the hypervisor's range, nor non-canonical below it (Xen: __addr_ok). */
+static inline int is_guest_address(uint64_t address)
+{
+    return address < 1ull << 47 || address >= HYPERVISOR_VIRT_END;
+}
+
+/* The domain's own number: there is no other domain. */
+static inline uint16_t own_domid(const struct domain *d)
+{
+    return d->flags & SIF_INITDOMAIN ? 0 : 1;
+}
+
+/* Whether a call for the domain `domid` is for the caller (Xen: rcu_lock_domain_by_any_id). */
+static inline int is_own(const struct domain *d, uint16_t domid)
+{
+    return domid == DOMID_SELF || domid == own_domid(d);
 }
 
 static inline int event_deliverable(const struct domain *d)

@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 enum { XEN_EPERM = 1, XEN_ENOENT = 2, XEN_ESRCH = 3, XEN_ENXIO = 6, XEN_E2BIG = 7, XEN_EAGAIN = 11, XEN_ENOMEM = 12, XEN_EACCES = 13,
-       XEN_EFAULT = 14, XEN_EBUSY = 16, XEN_EEXIST = 17, XEN_EINVAL = 22, XEN_ENOSPC = 28, XEN_ENOSYS = 38,
-       XEN_ENODATA = 61, XEN_ETIME = 62, XEN_EOVERFLOW = 75, XEN_EOPNOTSUPP = 95 };
+       XEN_EFAULT = 14, XEN_EBUSY = 16, XEN_EEXIST = 17, XEN_ENODEV = 19, XEN_EINVAL = 22, XEN_ENOSPC = 28, XEN_ENOSYS = 38,
+       XEN_ENODATA = 61, XEN_EOVERFLOW = 75, XEN_EOPNOTSUPP = 95 };
 
 enum {
     __HYPERVISOR_set_trap_table = 0,
@@ -73,7 +73,7 @@ struct mmuext_op {
     union { uint32_t nr_ents; uint64_t vcpumask, src_mfn; } arg2;
 };
 
-enum { UVMF_NONE = 0, UVMF_TLB_FLUSH = 1, UVMF_INVLPG = 2, UVMF_FLUSHTYPE_MASK = 3 };
+enum { UVMF_NONE = 0, UVMF_TLB_FLUSH = 1, UVMF_INVLPG = 2, UVMF_FLUSHTYPE_MASK = 3, UVMF_ALL = 4 };
 
 enum { XENMEM_increase_reservation = 0, XENMEM_decrease_reservation = 1, XENMEM_maximum_ram_page = 2,
        XENMEM_current_reservation = 3, XENMEM_maximum_reservation = 4, XENMEM_machphys_mfn_list = 5,
@@ -93,7 +93,7 @@ struct xen_memory_map { uint32_t nr_entries; uint64_t buffer; };
 struct e820_entry { uint64_t addr, size; uint32_t type; } __attribute__((packed));
 
 enum { GNTTABOP_setup_table = 2, GNTTABOP_query_size = 6, GNTTABOP_set_version = 8, GNTTABOP_get_version = 10 };
-enum { GNTST_okay = 0, GNTST_general_error = -1, GNTST_bad_domain = -2 };
+enum { GNTST_okay = 0, GNTST_general_error = -1, GNTST_bad_domain = -2, GNTST_bad_virt_addr = -5 };
 
 struct gnttab_setup_table { uint16_t dom; uint32_t nr_frames; int16_t status; uint64_t frame_list; };
 struct gnttab_query_size { uint16_t dom; uint32_t nr_frames, max_nr_frames; int16_t status; };
@@ -143,7 +143,7 @@ struct shared_info {
     } arch;
 };
 
-enum { VIRQ_TIMER = 0, VIRQ_DEBUG = 1, VIRQ_CONSOLE = 2, NR_VIRQS = 24, EVTCHN_2L_NR_CHANNELS = 4096 };
+enum { VIRQ_TIMER = 0, VIRQ_DEBUG = 1, VIRQ_CONSOLE = 2, VIRQ_XENOPROF = 7, VIRQ_ARCH_0 = 16, NR_VIRQS = 24, EVTCHN_2L_NR_CHANNELS = 4096 };
 enum { EVTCHNOP_bind_interdomain = 0, EVTCHNOP_bind_virq = 1, EVTCHNOP_bind_pirq = 2, EVTCHNOP_close = 3,
        EVTCHNOP_send = 4, EVTCHNOP_status = 5, EVTCHNOP_alloc_unbound = 6, EVTCHNOP_bind_ipi = 7, EVTCHNOP_bind_vcpu = 8,
        EVTCHNOP_unmask = 9, EVTCHNOP_reset = 10 };
@@ -171,14 +171,13 @@ enum { SHUTDOWN_poweroff = 0, SHUTDOWN_reboot = 1, SHUTDOWN_suspend = 2, SHUTDOW
 struct sched_shutdown { uint32_t reason; };
 struct sched_poll { uint64_t ports; uint32_t nr_ports; uint64_t timeout; };
 
-enum { VCPUOP_is_up = 3, VCPUOP_get_runstate_info = 4, VCPUOP_register_runstate_memory_area = 5,
+enum { VCPUOP_up = 1, VCPUOP_is_up = 3, VCPUOP_get_runstate_info = 4, VCPUOP_register_runstate_memory_area = 5,
        VCPUOP_set_periodic_timer = 6, VCPUOP_stop_periodic_timer = 7, VCPUOP_set_singleshot_timer = 8,
-       VCPUOP_stop_singleshot_timer = 9, VCPUOP_register_vcpu_info = 10, VCPUOP_get_physid = 12,
+       VCPUOP_stop_singleshot_timer = 9, VCPUOP_register_vcpu_info = 10, VCPUOP_send_nmi = 11, VCPUOP_get_physid = 12,
        VCPUOP_register_vcpu_time_memory_area = 13 };
 enum { RUNSTATE_running = 0, RUNSTATE_runnable = 1, RUNSTATE_blocked = 2, RUNSTATE_offline = 3 };
 struct vcpu_runstate_info { int32_t state; uint64_t state_entry_time, time[4]; };
 struct vcpu_set_singleshot_timer { uint64_t timeout_abs_ns; uint32_t flags; };
-#define VCPU_SSHOTTMR_future 1
 struct vcpu_register_vcpu_info { uint64_t mfn; uint32_t offset, rsvd; };
 
 /* --- the rest ----------------------------------------------------------------------------------------------------- */
@@ -191,8 +190,10 @@ struct xen_feature_info { uint32_t submap_idx, submap; };
 enum { XENFEAT_writable_page_tables = 0, XENFEAT_pae_pgdir_above_4gb = 4, XENFEAT_mmu_pt_update_preserve_ad = 5,
        XENFEAT_highmem_assist = 6, XENFEAT_gnttab_map_avail_bits = 7, XENFEAT_dom0 = 11,
        XENFEAT_memory_op_vnode_supported = 13 };
+#define XENFEAT_NR_SUBMAPS 1
 enum { VMASST_CMD_enable = 0, VMASST_CMD_disable = 1 };
-enum { VMASST_TYPE_writable_pagetables = 2, VMASST_TYPE_architectural_iopl = 4, VMASST_TYPE_runstate_update_flag = 5,
+enum { VMASST_TYPE_4gb_segments = 0, VMASST_TYPE_4gb_segments_notify = 1, VMASST_TYPE_writable_pagetables = 2,
+       VMASST_TYPE_pae_extended_cr3 = 3, VMASST_TYPE_architectural_iopl = 4, VMASST_TYPE_runstate_update_flag = 5,
        VMASST_TYPE_m2p_strict = 32 };
 enum { PHYSDEVOP_set_iopl = 6, PHYSDEVOP_set_iobitmap = 7 };
 struct physdev_set_iopl { uint32_t iopl; };

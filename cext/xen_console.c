@@ -37,9 +37,8 @@ static int64_t read_text(struct domain *d, uint64_t size, uint64_t pointer)
 int64_t xen_console_io(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    if (call->args[1] >> 31)
-        return -XEN_EINVAL;
-    switch (call->args[0]) {
+    call->args[1] = arg32(call, 1);
+    switch (arg32(call, 0)) {
     case CONSOLEIO_write:
         return write_text(d, call);
     case CONSOLEIO_read:

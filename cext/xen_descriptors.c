@@ -22,12 +22,98 @@ static int flat_descriptor(uint16_t selector, Segment *segment)
     }
 }
 
-static int read_descriptor(const struct domain *d, uint16_t selector, uint64_t *descriptor)
+static int is_null(uint16_t selector)
+{
+    return (selector & ~3) == 0;
+}
+
+static void map_descriptor_page(struct domain *d, uint32_t page, uint64_t frame)
+{
+    uint64_t entry = frame ? frame << 12 | PTE_P | PTE_RW | PTE_A : 0; /* the processor sets accessed bits */
+    if (!frame && page < GDT_PAGES)
+        entry = d->no_descriptors << 12 | PTE_P | PTE_A;
+    d->descriptor_l1[page] = entry;
+    hvmx_core->flush_page(d->cpu, GDT_VIRT_START + ((uint64_t)page << 12));
+}
+
+/* --- the LDT, whose pages are taken when the processor comes to them ------------------------------------------------- */
+/* The frame that is mapped in the kernel's address space; 0 where none is. */
+static uint64_t frame_in_kernel(const struct domain *d, uint64_t address)
+{
+    uint64_t frame = d->kernel_table;
+    if (!is_guest_address(address))
+        return 0;
+    for (int shift = 39; shift >= 12; shift -= 9) {
+        uint64_t entry = ((const uint64_t *)frame_memory(d, frame))[address >> shift & 511];
+        if (!(entry & PTE_P))
+            return 0;
+        frame = (entry & PTE_FRAME) >> 12;
+    }
+    return frame;
+}
+
+/* Whether a page of the LDT is there: it is once it is a page of descriptors, which none that is mapped writable can be. */
+static int take_ldt_page(struct domain *d, uint32_t page)
+{
+    if (page * 512 >= d->ldt_entries)
+        return 0;
+    if (d->ldt[page])
+        return 1;
+    uint64_t frame = frame_in_kernel(d, d->ldt_base + ((uint64_t)page << 12));
+    if (frame == 0 || get_frame_and_type(d, frame, FRAME_SEGDESC))
+        return 0;
+    d->ldt[page] = frame;
+    map_descriptor_page(d, GDT_PAGES + page, frame);
+    return 1;
+}
+
+void drop_ldt_pages(struct domain *d)
+{
+    for (uint32_t page = 0; page < LDT_PAGES; page++) {
+        if (d->ldt[page] == 0)
+            continue;
+        put_frame_and_type(d, d->ldt[page]);
+        d->ldt[page] = 0;
+        map_descriptor_page(d, GDT_PAGES + page, 0);
+    }
+}
+
+/* A page fault in the LDT, at `*cr2`. 1: the page is there now. 0: it is the guest's fault, at its own address. */
+int ldt_fault(struct domain *d, uint64_t *cr2)
+{
+    uint64_t offset = *cr2 - LDT_VIRT_START;
+    if (offset >= LDT_PAGES * 0x1000)
+        return 0;
+    *cr2 = d->ldt_base + offset;
+    return take_ldt_page(d, (uint32_t)(offset >> 12));
+}
+
+/* MMUEXT_SET_LDT */
+int64_t set_ldt(struct domain *d, uint64_t base, uint64_t entries)
+{
+    if (entries == 0)
+        base = 0;
+    if ((base & 0xfff) || entries > LDT_ENTRIES || !is_guest_address(base))
+        return -XEN_EINVAL;
+    if (base == d->ldt_base && entries == d->ldt_entries)
+        return 0;
+    drop_ldt_pages(d);
+    d->ldt_base = base;
+    d->ldt_entries = entries;
+    d->cpu->seg[SEG_LDTR] = entries ? (Segment){ LDT_VIRT_START, (uint32_t)entries * 8 - 1, AR_P | 2, 0 }
+                                    : (Segment){ 0, 0, AR_UNUSABLE, 0 };
+    return 0;
+}
+
+/* --- segments --------------------------------------------------------------------------------------------------------- */
+static int read_descriptor(struct domain *d, uint16_t selector, uint64_t *descriptor)
 {
     uint32_t index = selector >> 3;
     uint64_t frame = 0;
+    if (is_null(selector))
+        return 0;
     if (selector & 4) {
-        if (index < d->ldt_entries)
+        if (index < d->ldt_entries && take_ldt_page(d, index >> 9))
             frame = d->ldt[index >> 9];
     } else if (index < FIRST_RESERVED_GDT_ENTRY) {
         frame = d->gdt[index >> 9];
@@ -51,54 +137,54 @@ static int read_segment(struct domain *d, uint16_t selector, Segment *segment)
     segment->access = (uint32_t)(descriptor >> 40 & 0xf0ff);
     if (segment->access & AR_G)
         segment->limit = segment->limit << 12 | 0xfff;
-    return (segment->access & (AR_P | AR_S | AR_DPL)) == (AR_P | AR_S | AR_DPL);
+    return (segment->access & (AR_S | AR_DPL)) == (AR_S | AR_DPL);
 }
 
-/* 1: loaded; 0: no such code segment, CS is as before. */
-int load_code_segment(struct domain *d, uint16_t selector)
+static int is_code(const Segment *segment)
+{
+    return !!(segment->access & 8);
+}
+
+/* 0: loaded; else the vector of the fault, with CS as before. */
+uint32_t load_code_segment(struct domain *d, uint16_t selector)
 {
     Segment segment;
-    if (!read_segment(d, selector, &segment) || !(segment.access & 8)
-        || (segment.access & (AR_L | AR_DB)) == (AR_L | AR_DB))
-        return 0;
+    if (!read_segment(d, selector, &segment) || !is_code(&segment) || (segment.access & (AR_L | AR_DB)) == (AR_L | AR_DB))
+        return VEC_GP;
+    if (!(segment.access & AR_P))
+        return VEC_NP;
     uint32_t width = (d->cpu->seg[SEG_CS].access ^ segment.access) & (AR_L | AR_DB);
     int same_base = d->cpu->seg[SEG_CS].base == segment.base && d->cpu->seg[SEG_CS].limit == segment.limit;
     d->cpu->seg[SEG_CS] = segment;
     if (width || !same_base)
         hvmx_core->update_mode(d->cpu);
-    return 1;
+    return 0;
 }
 
-int load_stack_segment(struct domain *d, uint16_t selector)
+uint32_t load_stack_segment(struct domain *d, uint16_t selector)
 {
     Segment segment;
-    if ((selector & ~3) == 0 && (d->cpu->seg[SEG_CS].access & AR_L)) { /* null is usable as SS in 64-bit mode only */
-        segment = (Segment){ 0, 0, AR_UNUSABLE | AR_DPL, selector };
-    } else if (!read_segment(d, selector, &segment) || (segment.access & 0xa) != 2) {
-        return 0;
-    }
+    if (!read_segment(d, selector, &segment) || (segment.access & 0xa) != 2) /* at ring 3 null is no stack */
+        return VEC_GP;
+    if (!(segment.access & AR_P))
+        return VEC_SS;
     int changed = d->cpu->seg[SEG_SS].base != segment.base || d->cpu->seg[SEG_SS].limit != segment.limit
                   || d->cpu->seg[SEG_SS].access != segment.access;
     d->cpu->seg[SEG_SS] = segment;
     if (changed)
         hvmx_core->update_mode(d->cpu);
-    return 1;
-}
-
-static void map_descriptor_page(struct domain *d, uint32_t page, uint64_t frame)
-{
-    d->descriptor_l1[page] = frame ? frame << 12 | PTE_P | PTE_RW | PTE_A : 0; /* the processor sets accessed bits */
-    hvmx_core->flush_page(d->cpu, GDT_VIRT_START + ((uint64_t)page << 12));
+    return 0;
 }
 
 /* set_gdt(*frames, entries) */
 int64_t xen_set_gdt(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    uint64_t entries = call->args[1], frames[FIRST_RESERVED_GDT_PAGE];
+    uint32_t entries = arg32(call, 1);
+    uint64_t frames[FIRST_RESERVED_GDT_PAGE];
     if (entries > FIRST_RESERVED_GDT_ENTRY)
         return -XEN_EINVAL;
-    uint32_t pages = (uint32_t)(entries + 511) / 512, taken = 0;
+    uint32_t pages = (entries + 511) / 512, taken = 0;
     if (guest_read(d->cpu, frames, call->args[0], pages * sizeof *frames))
         return -XEN_EFAULT;
     while (taken < pages && get_frame_and_type(d, frames[taken], FRAME_SEGDESC) == 0)
@@ -114,36 +200,6 @@ int64_t xen_set_gdt(struct hvmx_hypercall *call)
         d->gdt[page] = page < pages ? frames[page] : 0;
         map_descriptor_page(d, page, d->gdt[page]);
     }
-    return 0;
-}
-
-/* The page table entry that maps a linear address of the guest; 0 when none does. */
-static uint64_t mapped_frame(struct domain *d, uint64_t address)
-{
-    uint64_t physical = hvmx_core->translate(d->cpu, address, 0);
-    return physical == NO_ADDRESS ? 0 : physical >> 12;
-}
-
-/* MMUEXT_SET_LDT. Pages of it that are not mapped, or mapped writable, at the time are absent from the LDT. */
-int64_t set_ldt(struct domain *d, uint64_t base, uint64_t entries)
-{
-    if ((base & 0xfff) || entries > LDT_ENTRIES || !is_canonical(base))
-        return -XEN_EINVAL;
-    for (uint32_t page = 0; page < LDT_PAGES; page++) {
-        if (d->ldt[page])
-            put_frame_and_type(d, d->ldt[page]);
-        d->ldt[page] = 0;
-        if (page * 512 < entries) {
-            uint64_t frame = mapped_frame(d, base + ((uint64_t)page << 12));
-            if (frame && get_frame_and_type(d, frame, FRAME_SEGDESC) == 0)
-                d->ldt[page] = frame;
-        }
-        map_descriptor_page(d, GDT_PAGES + page, d->ldt[page]);
-    }
-    d->ldt_base = base;
-    d->ldt_entries = entries;
-    d->cpu->seg[SEG_LDTR] = entries ? (Segment){ LDT_VIRT_START, (uint32_t)entries * 8 - 1, AR_P | 2, 0 }
-                                    : (Segment){ 0, 0, AR_UNUSABLE, 0 };
     return 0;
 }
 
@@ -172,9 +228,9 @@ int64_t xen_set_segment_base(struct hvmx_hypercall *call)
     struct domain *d = domain_of(call);
     uint64_t base = call->args[1];
     Segment segment;
-    if (call->args[0] != SEGBASE_GS_USER_SEL && !is_canonical(base))
+    if (arg32(call, 0) != SEGBASE_GS_USER_SEL && !is_canonical(base))
         return -XEN_EINVAL;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case SEGBASE_FS:
         d->cpu->seg[SEG_FS].base = base;
         return 0;
@@ -185,7 +241,10 @@ int64_t xen_set_segment_base(struct hvmx_hypercall *call)
         d->cpu->seg[SEG_GS].base = base;
         return 0;
     case SEGBASE_GS_USER_SEL: /* as a load of GS in user mode would: a bad selector loads null */
-        if (!read_segment(d, (uint16_t)base | 3, &segment) || (segment.access & 0xa) == 8)
+        if (is_null((uint16_t)base))
+            segment = (Segment){ 0, 0, AR_UNUSABLE, (uint16_t)base };
+        else if (!read_segment(d, (uint16_t)base | 3, &segment) || !(segment.access & AR_P)
+                 || (segment.access & 0xa) == 8)
             segment = (Segment){ 0, 0, AR_UNUSABLE, 0 };
         d->cpu->kernel_gs_base = segment.base;
         segment.base = d->cpu->seg[SEG_GS].base;

@@ -105,6 +105,9 @@ static void build_descriptor_tables(struct domain *d, uint64_t *next)
     page[(FLAT_RING3_CS32 >> 3) - FIRST_RESERVED_GDT_ENTRY] = 0x00cffb000000ffffull;
     page[(FLAT_RING3_SS32 >> 3) - FIRST_RESERVED_GDT_ENTRY] = 0x00cff3000000ffffull;
     page[(FLAT_KERNEL_CS64 >> 3) - FIRST_RESERVED_GDT_ENTRY] = 0x00affb000000ffffull;
+    d->no_descriptors = gdt + GDT_PAGES - 1 - FIRST_RESERVED_GDT_PAGE; /* all three segments are in the one before */
+    for (uint64_t i = 0; i < FIRST_RESERVED_GDT_PAGE; i++)
+        d->descriptor_l1[i] = d->no_descriptors << 12 | PTE_P | PTE_A;
     for (uint64_t i = FIRST_RESERVED_GDT_PAGE; i < GDT_PAGES; i++)
         d->descriptor_l1[i] = (gdt + i - FIRST_RESERVED_GDT_PAGE) << 12 | flags;
     *(uint64_t *)frame_memory(d, l2) = l1 << 12 | flags;
@@ -123,13 +126,12 @@ static int build_memory(struct domain *d)
     d->frame_count = cpu->ram_low >> 12;
     d->m2p_frames = (d->frame_count + 511) / 512;
     uint64_t own = d->m2p_frames + (d->m2p_frames + 511) / 512 + GRANT_FRAMES + 8;
-    if (d->frame_count < own + 2)
+    if (d->frame_count < own + 2 || d->frame_count > UINT32_MAX) /* frame numbers fit frame.next */
         return -1;
     d->reserved = d->frame_count - own;
     d->max_pages = d->nr_pages = d->reserved - 1; /* frame 0 is nobody's: 0 stands for "none" in many places */
     d->frames = calloc(d->frame_count, sizeof *d->frames);
-    d->free_frames = malloc(d->frame_count * sizeof *d->free_frames);
-    if (d->frames == NULL || d->free_frames == NULL)
+    if (d->frames == NULL)
         return -1;
     uint64_t next = d->reserved;
     d->frames[0].owner = OWNER_XEN;
@@ -172,6 +174,8 @@ struct domain *xen_create(Cpu *cpu, const struct domain_config *config)
     d->in_kernel = 1;
     d->board_on_deadline = cpu->on_deadline;
     d->board_deadline = cpu->deadline;
+    d->ports = CHANNELS_AT_ONCE;
+    d->shutdown_code = SHUTDOWN_CODE_NONE;
     d->call.vcpu = cpu;
     d->call.services = &hypercall_services;
     if (build_memory(d)) {
@@ -202,7 +206,6 @@ void xen_destroy(struct domain *d)
         d->cpu->on_deadline = d->board_on_deadline;
     }
     free(d->frames);
-    free(d->free_frames);
     free(d);
 }
 

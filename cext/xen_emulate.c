@@ -9,6 +9,7 @@ struct decoded {
     uint32_t length;      /* bytes that could be read */
     uint32_t at;          /* next byte */
     uint8_t rex, operand16, repeat, two_byte;
+    uint8_t overridden;   /* a prefix names FS, GS or addresses of 32 bits */
     uint8_t opcode, modrm;
 };
 
@@ -25,8 +26,9 @@ static int fetch(struct domain *d, uint64_t ip, struct decoded *in)
             in->operand16 = 1;
         else if (byte == 0xf2 || byte == 0xf3)
             in->repeat = byte;
-        else if (byte != 0x2e && byte != 0x36 && byte != 0x3e && byte != 0x26 && byte != 0x64 && byte != 0x65
-                 && byte != 0x67)
+        else if (byte == 0x64 || byte == 0x65 || byte == 0x67)
+            in->overridden = 1;
+        else if (byte != 0x2e && byte != 0x36 && byte != 0x3e && byte != 0x26)
             break;
     }
     if ((in->bytes[in->at] & 0xf0) == 0x40 && (d->cpu->seg[SEG_CS].access & AR_L))
@@ -173,6 +175,53 @@ static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, 
     return 0;
 }
 
+/* Whether the guest may make an access of `width` bytes; if not, where it faults. */
+static int may_access(Cpu *cpu, uint64_t address, uint32_t width, int write, uint64_t *fault)
+{
+    uint64_t last = address + width - 1;
+    *fault = address;
+    if (hvmx_core->translate(cpu, address, write) == NO_ADDRESS)
+        return 0;
+    *fault = last & ~0xfffull;
+    return hvmx_core->translate(cpu, last, write) != NO_ADDRESS;
+}
+
+/* INS and OUTS: opcodes 6C-6F; one element of a repeated one, which is then executed again. Its memory is flat: not
+ * of FS or GS, nor of code of 32 bits. */
+static int string_in_out(struct domain *d, struct decoded *in, uint64_t ip)
+{
+    Cpu *cpu = d->cpu;
+    uint32_t width = in->opcode & 1 ? (in->operand16 ? 2 : 4) : 1, port = cpu->r[REG_RDX] & 0xffff;
+    int out = in->opcode >> 1 & 1;
+    uint64_t *index = &cpu->r[out ? REG_RSI : REG_RDI], kept = cpu->r[REG_RAX], value = 0;
+    if (!(cpu->seg[SEG_CS].access & AR_L) || in->overridden || !may_use_port(d, port, width))
+        return 1;
+    if (!in->repeat || cpu->r[REG_RCX]) {
+        uint64_t fault;
+        if (!is_canonical(*index) || !is_canonical(*index + width - 1))
+            return 1;
+        if (!may_access(cpu, *index, width, !out, &fault)) {
+            cpu->rip = ip; /* Xen's error code says of a write that it was one, but never that a page is there */
+            return xen_exception(cpu, VEC_PF, out ? 0 : 2, fault);
+        }
+        if (out && guest_read(cpu, &value, *index, width)) /* a device's memory */
+            return 1;
+        cpu->r[REG_RAX] = value;
+        int raised = port_access(d, port, width, !out, in->at, 0);
+        value = cpu->r[REG_RAX];
+        cpu->r[REG_RAX] = kept;
+        if (raised)
+            return 0;
+        if (!out)
+            guest_write(cpu, *index, &value, width);
+        *index += cpu->rflags & FL_DF ? -(uint64_t)width : width;
+        if (in->repeat)
+            cpu->r[REG_RCX]--;
+    }
+    cpu->rip = in->repeat && cpu->r[REG_RCX] ? ip : ip + in->at;
+    return 0;
+}
+
 /* IN and OUT: opcodes E4-E7 and EC-EF. */
 static int in_out(struct domain *d, struct decoded *in, uint64_t ip)
 {
@@ -218,6 +267,8 @@ static int move_from_control(struct domain *d, uint32_t number, uint64_t *value)
     }
 }
 
+#define GUEST_CR4 ((uint64_t)(CR4_TSD | CR4_DE))
+
 static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
 {
     switch (number) {
@@ -231,12 +282,20 @@ static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
         return 1;
     case 3:
         return new_base(d, value >> 12) == 0;
-    case 4: /* TSD is the guest's; what else it asks for stays as it is */
-        d->cpu->cr4 = (d->cpu->cr4 & ~(uint64_t)CR4_TSD) | (value & CR4_TSD);
+    case 4: /* what else it asks for stays as it is */
+        d->cpu->cr4 = (d->cpu->cr4 & ~GUEST_CR4) | (value & GUEST_CR4);
         return 1;
     default:
         return 0;
     }
+}
+
+enum { DR7_ENABLED = 0xff, DR7_GD = 1 << 13 };
+
+/* DR4 and DR5 are other names of DR6 and DR7, unless CR4.DE takes them away. */
+static int is_debug_register(const Cpu *cpu, uint32_t number)
+{
+    return number <= 7 && !((number == 4 || number == 5) && (cpu->cr4 & CR4_DE));
 }
 
 static uint64_t read_debug(const Cpu *cpu, uint32_t number)
@@ -244,31 +303,37 @@ static uint64_t read_debug(const Cpu *cpu, uint32_t number)
     return cpu->dr[number == 4 || number == 5 ? number + 2 : number];
 }
 
-/* DR7 as the guest may have it: no general detect, and no breakpoints on I/O. */
+/* DR7 as the guest may have it: no general detect, and where a breakpoint is enabled at all no I/O. */
 static int write_debug(struct domain *d, uint32_t number, uint64_t value)
 {
+    if (!is_debug_register(d->cpu, number))
+        return -XEN_ENODEV;
     switch (number) {
     case 0:
     case 1:
     case 2:
     case 3:
-        if (!is_canonical(value) || (value >= HYPERVISOR_VIRT_START && value < HYPERVISOR_VIRT_END))
+        if (!is_guest_address(value))
             return -XEN_EPERM;
         d->cpu->dr[number] = value;
         break;
     case 4:
     case 6:
+        if (value >> 32)
+            return -XEN_EINVAL;
         d->cpu->dr[6] = (value & 0xe00full) | 0xffff0ff0;
         break;
     case 5:
     case 7:
-        for (uint32_t i = 0; i < 4; i++)
-            if ((value >> i * 2 & 3) && (value >> (16 + i * 4) & 3) == 2)
+        if (value >> 32)
+            return -XEN_EINVAL;
+        if (value & DR7_GD)
+            return -XEN_EPERM;
+        for (uint32_t i = 0; (value & DR7_ENABLED) && i < 4; i++)
+            if ((value >> (16 + i * 4) & 3) == 2)
                 return -XEN_EPERM;
         d->cpu->dr[7] = (value & 0xffff03ff) | 0x400;
         break;
-    default:
-        return -XEN_EINVAL;
     }
     hvmx_core->update_mode(d->cpu);
     return 0;
@@ -346,50 +411,63 @@ static int write_msr(struct domain *d, uint32_t number, uint64_t value)
     }
 }
 
-static int system_instruction(struct domain *d, struct decoded *in)
+enum emulated { REFUSED, DONE, UNDEFINED }; /* the first is the #GP that the processor has raised, the last a #UD instead */
+
+/* MOV of control and debug registers. */
+static enum emulated move_register(struct domain *d, struct decoded *in)
+{
+    Cpu *cpu = d->cpu;
+    if (!next_byte(in, &in->modrm) || in->modrm < 0xc0)
+        return REFUSED;
+    uint32_t number = (in->modrm >> 3 & 7) | (uint32_t)(in->rex & 4) << 1;
+    uint64_t *value = operand(cpu, in);
+    int error;
+    switch (in->opcode) {
+    case 0x20:
+        return move_from_control(d, number, value) ? DONE : REFUSED;
+    case 0x21:
+        if (!is_debug_register(cpu, number))
+            return UNDEFINED;
+        *value = read_debug(cpu, number);
+        return DONE;
+    case 0x22:
+        return move_to_control(d, number, *value) ? DONE : REFUSED;
+    default:
+        error = write_debug(d, number, *value);
+        return error == -XEN_ENODEV ? UNDEFINED : error ? REFUSED : DONE;
+    }
+}
+
+static enum emulated system_instruction(struct domain *d, struct decoded *in)
 {
     Cpu *cpu = d->cpu;
     uint64_t value = 0;
-    uint32_t number;
     switch (in->opcode) {
     case 0x06: /* CLTS */
         cpu->cr0 &= ~(uint64_t)CR0_TS;
-        return 1;
-    case 0x08: /* INVD, WBINVD: memory is coherent, and who drives no devices cannot tell */
-    case 0x09:
-        return 1;
+        return DONE;
+    case 0x09: /* WBINVD: memory is coherent, and who drives no devices cannot tell */
+        return DONE;
     case 0x20:
     case 0x21:
     case 0x22:
     case 0x23:
-        if (!next_byte(in, &in->modrm) || in->modrm < 0xc0)
-            return 0;
-        number = (in->modrm >> 3 & 7) | (uint32_t)(in->rex & 4) << 1;
-        if (in->opcode == 0x20 && !move_from_control(d, number, operand(cpu, in)))
-            return 0;
-        if (in->opcode == 0x21) {
-            if (number > 7)
-                return 0;
-            *operand(cpu, in) = read_debug(cpu, number);
-        }
-        if (in->opcode == 0x22 && !move_to_control(d, number, *operand(cpu, in)))
-            return 0;
-        return in->opcode != 0x23 || write_debug(d, number, *operand(cpu, in)) == 0;
+        return move_register(d, in);
     case 0x30:
-        return write_msr(d, (uint32_t)cpu->r[REG_RCX], (uint32_t)cpu->r[REG_RAX] | cpu->r[REG_RDX] << 32);
+        return write_msr(d, (uint32_t)cpu->r[REG_RCX], (uint32_t)cpu->r[REG_RAX] | cpu->r[REG_RDX] << 32) ? DONE : REFUSED;
     case 0x31: /* RDTSC, forbidden by CR4.TSD */
         value = cycles_now(cpu);
         break;
     case 0x32:
         if (!read_msr(d, (uint32_t)cpu->r[REG_RCX], &value))
-            return 0;
+            return REFUSED;
         break;
     default:
-        return 0;
+        return REFUSED;
     }
     cpu->r[REG_RAX] = (uint32_t)value;
     cpu->r[REG_RDX] = value >> 32;
-    return 1;
+    return DONE;
 }
 
 int xen_privileged(Cpu *cpu, uint64_t ip)
@@ -401,14 +479,21 @@ int xen_privileged(Cpu *cpu, uint64_t ip)
     if (!in.two_byte) {
         if ((in.opcode & 0xf4) == 0xe4 && !in.repeat)
             return in_out(d, &in, ip);
+        if ((in.opcode & 0xfc) == 0x6c)
+            return string_in_out(d, &in, ip);
         if ((in.opcode & 0xfe) == 0xfa && d->iopl >= (d->in_kernel ? 1 : 3)) { /* CLI, STI: events have a mask of their own */
             cpu->rip = ip + in.at;
             return 0;
         }
         return 1;
     }
-    if (!d->in_kernel || !system_instruction(d, &in))
+    enum emulated result = d->in_kernel ? system_instruction(d, &in) : REFUSED;
+    if (result == REFUSED)
         return 1;
+    if (result == UNDEFINED) {
+        cpu->rip = ip;
+        return xen_exception(cpu, VEC_UD, 0, 0);
+    }
     charge_fraction(cpu, cpu->exit_cost[EXIT_CR_ACCESS]); /* in a PV guest all these are of one price: emulation */
     cpu->rip = ip + in.at;
     return 0;
@@ -419,20 +504,20 @@ int xen_privileged(Cpu *cpu, uint64_t ip)
 int64_t xen_fpu_taskswitch(struct hvmx_hypercall *call)
 {
     Cpu *cpu = call->vcpu;
-    cpu->cr0 = call->args[0] ? cpu->cr0 | CR0_TS : cpu->cr0 & ~(uint64_t)CR0_TS;
+    cpu->cr0 = arg32(call, 0) ? cpu->cr0 | CR0_TS : cpu->cr0 & ~(uint64_t)CR0_TS;
     return 0;
 }
 
 /* set_debugreg(register, value) */
 int64_t xen_set_debugreg(struct hvmx_hypercall *call)
 {
-    return call->args[0] > 7 ? -XEN_EINVAL : write_debug(domain_of(call), (uint32_t)call->args[0], call->args[1]);
+    return write_debug(domain_of(call), arg32(call, 0), call->args[1]);
 }
 
 /* get_debugreg(register) */
 int64_t xen_get_debugreg(struct hvmx_hypercall *call)
 {
-    return call->args[0] > 7 ? -XEN_EINVAL : (int64_t)read_debug(call->vcpu, (uint32_t)call->args[0]);
+    return !is_debug_register(call->vcpu, arg32(call, 0)) ? -XEN_ENODEV : (int64_t)read_debug(call->vcpu, arg32(call, 0));
 }
 
 /* physdev_op(command, *argument) */
@@ -441,7 +526,7 @@ int64_t xen_physdev_op(struct hvmx_hypercall *call)
     struct domain *d = domain_of(call);
     struct physdev_set_iopl iopl;
     struct physdev_set_iobitmap bitmap;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case PHYSDEVOP_set_iopl:
         if (guest_read(d->cpu, &iopl, call->args[1], sizeof iopl))
             return -XEN_EFAULT;

@@ -43,7 +43,7 @@ void raise_virq(struct domain *d, uint32_t virq)
 
 static int64_t unmask(struct domain *d, uint32_t port)
 {
-    if (port >= EVTCHN_2L_NR_CHANNELS)
+    if (port >= d->ports)
         return -XEN_EINVAL;
     d->shared_info->evtchn_mask[port >> 6] &= ~(1ull << (port & 63));
     if (is_set(d->shared_info->evtchn_pending, port))
@@ -52,18 +52,32 @@ static int64_t unmask(struct domain *d, uint32_t port)
 }
 
 /* A free port; 0 when there is none (port 0 is never used). */
-static uint32_t free_port(const struct domain *d)
+static uint32_t free_port(struct domain *d)
 {
     for (uint32_t port = 1; port < EVTCHN_2L_NR_CHANNELS; port++)
-        if (d->channels[port].use == CHANNEL_FREE)
+        if (d->channels[port].use == CHANNEL_FREE) {
+            if (port >= d->ports)
+                d->ports += CHANNELS_AT_ONCE;
             return port;
+        }
     return 0;
+}
+
+/* Interrupts of the whole domain's, which are bound at processor 0 and may be moved; the others are a processor's. */
+static int virq_is_global(uint32_t virq)
+{
+    return virq != VIRQ_TIMER && virq != VIRQ_DEBUG && virq != VIRQ_XENOPROF && virq <= VIRQ_ARCH_0; /* which is VIRQ_MCA */
+}
+
+static uint16_t domid_or_own(const struct domain *d, uint16_t domid)
+{
+    return domid == DOMID_SELF ? own_domid(d) : domid;
 }
 
 uint32_t host_port(struct domain *d)
 {
     uint32_t port = free_port(d);
-    d->channels[port].use = CHANNEL_HOST;
+    d->channels[port] = (struct channel){ .use = CHANNEL_HOST };
     return port;
 }
 
@@ -74,17 +88,12 @@ static struct channel *channel_at(struct domain *d, uint32_t port)
     return &d->channels[port];
 }
 
-static int is_own(const struct domain *d, uint16_t domid)
-{
-    return domid == DOMID_SELF || domid == (d->flags & SIF_INITDOMAIN ? 0 : 1);
-}
-
 static int64_t bind_virq(struct domain *d, struct evtchn_bind_virq *bind)
 {
     if (bind->virq >= NR_VIRQS)
         return -XEN_EINVAL;
     if (bind->vcpu)
-        return -XEN_ENOENT;
+        return virq_is_global(bind->virq) ? -XEN_EINVAL : -XEN_ENOENT;
     if (d->virq_port[bind->virq])
         return -XEN_EEXIST;
     bind->port = free_port(d);
@@ -102,7 +111,7 @@ static int64_t bind_ipi(struct domain *d, struct evtchn_bind_ipi *bind)
     bind->port = free_port(d);
     if (bind->port == 0)
         return -XEN_ENOSPC;
-    d->channels[bind->port].use = CHANNEL_IPI;
+    d->channels[bind->port] = (struct channel){ .use = CHANNEL_IPI };
     return 0;
 }
 
@@ -113,7 +122,7 @@ static int64_t alloc_unbound(struct domain *d, struct evtchn_alloc_unbound *allo
     alloc->port = free_port(d);
     if (alloc->port == 0)
         return -XEN_ENOSPC;
-    d->channels[alloc->port].use = CHANNEL_UNBOUND;
+    d->channels[alloc->port] = (struct channel){ .use = CHANNEL_UNBOUND, .remote = domid_or_own(d, alloc->remote_dom) };
     return 0;
 }
 
@@ -123,7 +132,7 @@ static int64_t bind_interdomain(struct domain *d, struct evtchn_bind_interdomain
     if (!is_own(d, bind->remote_dom))
         return -XEN_ESRCH;
     struct channel *remote = channel_at(d, bind->remote_port);
-    if (remote == NULL || remote->use != CHANNEL_UNBOUND)
+    if (remote == NULL || remote->use != CHANNEL_UNBOUND || remote->remote != own_domid(d))
         return -XEN_EINVAL;
     bind->local_port = free_port(d);
     if (bind->local_port == 0)
@@ -142,7 +151,7 @@ static int64_t close_port(struct domain *d, uint32_t port)
     if (channel->use == CHANNEL_VIRQ)
         d->virq_port[channel->virq] = 0;
     if (channel->use == CHANNEL_LOOP && channel->peer != port)
-        d->channels[channel->peer] = (struct channel){ .use = CHANNEL_UNBOUND };
+        d->channels[channel->peer] = (struct channel){ .use = CHANNEL_UNBOUND, .remote = own_domid(d) };
     if (port == d->console_port)
         d->console_port = 0;
     if (port == d->store_port)
@@ -179,7 +188,7 @@ static int64_t status(struct domain *d, struct evtchn_status *out)
 {
     if (!is_own(d, out->dom))
         return -XEN_ESRCH;
-    if (out->port >= EVTCHN_2L_NR_CHANNELS)
+    if (out->port >= d->ports)
         return -XEN_EINVAL;
     const struct channel *channel = &d->channels[out->port];
     out->vcpu = 0;
@@ -189,7 +198,7 @@ static int64_t status(struct domain *d, struct evtchn_status *out)
         return 0;
     case CHANNEL_UNBOUND:
         out->status = EVTCHNSTAT_unbound;
-        out->u.unbound.dom = DOMID_SELF;
+        out->u.unbound.dom = channel->remote;
         return 0;
     case CHANNEL_VIRQ:
         out->status = EVTCHNSTAT_virq;
@@ -200,7 +209,7 @@ static int64_t status(struct domain *d, struct evtchn_status *out)
         return 0;
     default:
         out->status = EVTCHNSTAT_interdomain;
-        out->u.interdomain.dom = channel->use == CHANNEL_HOST ? 0 : DOMID_SELF;
+        out->u.interdomain.dom = channel->use == CHANNEL_HOST ? 0 : own_domid(d);
         out->u.interdomain.port = channel->peer;
         return 0;
     }
@@ -211,7 +220,7 @@ static int64_t bind_vcpu(struct domain *d, const struct evtchn_bind_vcpu *bind)
     struct channel *channel = channel_at(d, bind->port);
     if (bind->vcpu)
         return -XEN_ENOENT;
-    return channel == NULL || channel->use == CHANNEL_IPI || (channel->use == CHANNEL_VIRQ && channel->virq == VIRQ_TIMER)
+    return channel == NULL || channel->use == CHANNEL_IPI || (channel->use == CHANNEL_VIRQ && !virq_is_global(channel->virq))
                ? -XEN_EINVAL : 0;
 }
 
@@ -242,7 +251,7 @@ int64_t xen_event_channel_op(struct hvmx_hypercall *call)
         [EVTCHNOP_alloc_unbound] = sizeof arg.alloc_unbound, [EVTCHNOP_bind_ipi] = sizeof arg.bind_ipi,
         [EVTCHNOP_bind_vcpu] = sizeof arg.bind_vcpu, [EVTCHNOP_unmask] = sizeof arg.port,
         [EVTCHNOP_reset] = sizeof arg.reset };
-    uint64_t command = call->args[0];
+    uint32_t command = arg32(call, 0);
     if (command >= sizeof sizes || sizes[command] == 0)
         return -XEN_ENOSYS;
     if (guest_read(d->cpu, &arg, call->args[1], sizes[command]))

@@ -6,10 +6,9 @@
 
 #include <string.h>
 
-/* Flags that a guest may not set (Xen: L1_DISALLOW_MASK and its sisters): bits beyond a frame number, bit 62, and above
- * level 1 also large pages, global pages and cache attributes. */
-#define AVAILABLE_HIGH 0x3ff0000000000000ull   /* bits 52-61: the guest's own */
-#define L1_ALLOWED (PTE_FRAME | AVAILABLE_HIGH | PTE_NX | 0xfff)
+/* Flags that a guest may not set (Xen: L2_DISALLOW_MASK and its sisters): above level 1 large pages, global pages and
+ * cache attributes. At level 1 it may have them all. */
+#define AVAILABLE_HIGH 0x7ff0000000000000ull   /* bits 52-62: the guest's own */
 #define TABLE_ALLOWED (PTE_FRAME | AVAILABLE_HIGH | PTE_NX | 0xe00 | PTE_P | PTE_RW | PTE_US | PTE_A | PTE_D)
 #define GUEST_KERNEL (1ull << 52)              /* Xen's _PAGE_GUEST_KERNEL */
 
@@ -31,7 +30,7 @@ static void flush_stale(struct domain *d, const struct frame *frame)
 
 struct frame *get_frame(struct domain *d, uint64_t mfn)
 {
-    if (mfn >= d->frame_count || d->frames[mfn].owner != OWNER_DOMAIN)
+    if (mfn >= d->frame_count || d->frames[mfn].owner != OWNER_DOMAIN || d->frames[mfn].refs == FRAME_REFS_MAX)
         return NULL;
     d->frames[mfn].refs++;
     return &d->frames[mfn];
@@ -46,15 +45,17 @@ void put_frame(struct domain *d, uint64_t mfn)
     memset(frame_memory(d, mfn), 0, 0x1000);
     d->m2p[mfn] = INVALID_M2P_ENTRY;
     frame->owner = OWNER_NOBODY;
-    d->free_frames[d->free_count++] = mfn;
+    frame->next = d->first_free;
+    d->first_free = (uint32_t)mfn;
     d->nr_pages--;
 }
 
 uint64_t take_free_frame(struct domain *d)
 {
-    uint64_t mfn = d->free_frames[--d->free_count];
+    uint64_t mfn = d->first_free;
     struct frame *frame = &d->frames[mfn];
     flush_stale(d, frame);
+    d->first_free = frame->next;
     *frame = (struct frame){ .owner = OWNER_DOMAIN };
     d->nr_pages++;
     return mfn;
@@ -115,8 +116,6 @@ static int in_ram(const struct domain *d, uint64_t entry)
 
 static int get_l1_entry(struct domain *d, uint64_t entry)
 {
-    if (entry & ~L1_ALLOWED)
-        return -XEN_EINVAL;
     uint64_t mfn = (entry & PTE_FRAME) >> 12;
     if (!in_ram(d, entry)) /* device memory is the control domain's */
         return (d->flags & SIF_PRIVILEGED) && mfn >> (d->cpu->phys_bits - 12) == 0 ? 0 : -XEN_EPERM;
@@ -229,7 +228,7 @@ int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, 
     const uint64_t same = PTE_FRAME | PTE_P | PTE_RW;
     int keeps = (old & value & PTE_P) && !((old ^ value) & same);
     if (keeps) {
-        if (value & ~(level == FRAME_L1 ? L1_ALLOWED : TABLE_ALLOWED))
+        if (level > FRAME_L1 && (value & ~TABLE_ALLOWED))
             return -XEN_EINVAL;
     } else {
         int error = get_entry(d, level, value);
@@ -245,20 +244,25 @@ int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, 
     return 0;
 }
 
-/* Descriptors of a guest: code and data at its own privilege, and call gates that always fault. 0: refused. */
+/* Descriptors of a guest: code and data at its own privilege; of the system's only call gates, to its own code, which
+ * are left at ring 0 so that they always fault, and type 0, which is the second half of one. 0: refused. */
 int check_descriptor(uint64_t *descriptor)
 {
+    enum { TYPE_CALL_GATE = 12 };
+    const uint64_t present = 1ull << 47, code_or_data = 1ull << 44, dpl = 3ull << 45, rpl = 3ull << 16;
     uint64_t value = *descriptor;
-    const uint64_t present = 1ull << 47, code_or_data = 1ull << 44, dpl = 3ull << 45;
-    uint64_t type = (value >> 40) & 15;
+    uint32_t type = value >> 40 & 15, selector = value >> 16 & 0xffff;
     if (!(value & present))
         return 1;
-    value |= dpl;
-    if (!(value & code_or_data) && type != 0) {
-        if (type != 12 || (value >> 32 & 0xff))
-            return 0;
-        value &= ~dpl;
+    if (value & code_or_data) {
+        *descriptor = value | dpl;
+        return 1;
     }
-    *descriptor = value;
+    if (type == 0)
+        return 1;
+    int own_code = (selector & 4) || selector >> 3 < FIRST_RESERVED_GDT_ENTRY || selector == FLAT_KERNEL_CS64;
+    if (type != TYPE_CALL_GATE || !own_code || (value >> 32 & 0xff))
+        return 0;
+    *descriptor = (value & ~dpl) | rpl;
     return 1;
 }

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-enum { EXTENT_ORDER_MAX = 9, E820_RAM = 1 };
+enum { EXTENT_ORDER_MAX = 9, E820_RAM = 1, GNTTABOP_NUMBER_SHIFT = 12 };
+#define MEMOP_COMMAND ((1u << MEMOP_EXTENT_SHIFT) - 1)
 
 /* --- reservations: each answers with the number of extents done ----------------------------------------------------- */
 static int release(struct domain *d, uint64_t mfn)
@@ -33,7 +34,7 @@ static int decrease(struct domain *d, const struct xen_memory_reservation *r, ui
 static int increase(struct domain *d, const struct xen_memory_reservation *r, uint64_t index, int at_pfn)
 {
     uint64_t pfn = INVALID_M2P_ENTRY;
-    if (r->extent_order || d->free_count == 0 || d->nr_pages >= d->max_pages)
+    if (r->extent_order || d->first_free == 0 || d->nr_pages >= d->max_pages)
         return 0;
     if (at_pfn && guest_read(d->cpu, &pfn, r->extent_start + index * 8, 8))
         return 0;
@@ -44,12 +45,12 @@ static int increase(struct domain *d, const struct xen_memory_reservation *r, ui
 
 static int64_t reservation(struct domain *d, struct hvmx_hypercall *call)
 {
-    uint64_t command = call->args[0] & ((1 << MEMOP_EXTENT_SHIFT) - 1);
+    uint64_t command = call->args[0] & MEMOP_COMMAND;
     uint64_t index = call->args[0] >> MEMOP_EXTENT_SHIFT;
     struct xen_memory_reservation r;
     if (guest_read(d->cpu, &r, call->args[1], sizeof r))
         return (int64_t)index;
-    if (r.nr_extents > ~0ull >> MEMOP_EXTENT_SHIFT || r.extent_order > EXTENT_ORDER_MAX || r.domid != DOMID_SELF)
+    if (r.nr_extents > ~0ull >> MEMOP_EXTENT_SHIFT || r.extent_order > EXTENT_ORDER_MAX || !is_own(d, r.domid))
         return (int64_t)index;
     while (index < r.nr_extents) {
         int done = command == XENMEM_decrease_reservation ? decrease(d, &r, index)
@@ -67,52 +68,83 @@ static int64_t reservation(struct domain *d, struct hvmx_hypercall *call)
 }
 
 /* --- maps ------------------------------------------------------------------------------------------------------------- */
-static int64_t memory_map(struct domain *d, uint64_t pointer, uint64_t pages)
+/* What a domU's builder says of its memory. */
+static int64_t memory_map(struct domain *d, uint64_t pointer)
 {
     struct xen_memory_map map;
-    const struct e820_entry ram = { 0, pages << 12, E820_RAM };
+    const struct e820_entry ram = { 0, d->max_pages << 12, E820_RAM };
+    if (d->flags & SIF_INITDOMAIN)
+        return -XEN_ENOSYS;
     if (guest_read(d->cpu, &map, pointer, sizeof map))
         return -XEN_EFAULT;
-    if (map.nr_entries < 1)
+    if (map.nr_entries > 1)
+        map.nr_entries = 1;
+    if (map.nr_entries && guest_write(d->cpu, map.buffer, &ram, sizeof ram))
+        return -XEN_EFAULT;
+    return guest_write(d->cpu, pointer, &map, sizeof map);
+}
+
+/* The machine's, for its dom0, which must offer room for one entry more than there are, or none to be told their number. */
+static int64_t machine_memory_map(struct domain *d, uint64_t pointer)
+{
+    struct xen_memory_map map;
+    const struct e820_entry ram = { 0, d->frame_count << 12, E820_RAM };
+    if (!(d->flags & SIF_PRIVILEGED))
+        return -XEN_EPERM;
+    if (guest_read(d->cpu, &map, pointer, sizeof map))
+        return -XEN_EFAULT;
+    if (map.buffer && map.nr_entries < 2)
         return -XEN_EINVAL;
     map.nr_entries = 1;
-    if (guest_write(d->cpu, map.buffer, &ram, sizeof ram) || guest_write(d->cpu, pointer, &map, sizeof map))
+    if (map.buffer && guest_write(d->cpu, map.buffer, &ram, sizeof ram))
         return -XEN_EFAULT;
-    return 0;
+    return guest_write(d->cpu, pointer, &map, sizeof map);
+}
+
+/* Commands of the processor's architecture, which take no extent in their word. */
+static int64_t arch_memory_op(struct domain *d, struct hvmx_hypercall *call)
+{
+    static const struct xen_machphys_mapping mapping = {
+        MACH2PHYS_VIRT_START, MACH2PHYS_VIRT_END, (MACH2PHYS_VIRT_END - MACH2PHYS_VIRT_START) / 8 - 1 };
+    switch (call->args[0]) {
+    case XENMEM_memory_map:
+        return memory_map(d, call->args[1]);
+    case XENMEM_machine_memory_map:
+        return machine_memory_map(d, call->args[1]);
+    case XENMEM_machphys_mapping:
+        return guest_write(d->cpu, call->args[1], &mapping, sizeof mapping);
+    default:
+        return -XEN_ENOSYS;
+    }
 }
 
 /* memory_op(command | first extent, *argument) */
 int64_t xen_memory_op(struct hvmx_hypercall *call)
 {
-    static const struct xen_machphys_mapping mapping = {
-        MACH2PHYS_VIRT_START, MACH2PHYS_VIRT_END, (MACH2PHYS_VIRT_END - MACH2PHYS_VIRT_START) / 8 - 1 };
     struct domain *d = domain_of(call);
+    uint64_t command = call->args[0] & MEMOP_COMMAND, extent = call->args[0] >> MEMOP_EXTENT_SHIFT;
     uint16_t domid;
-    switch (call->args[0] & ((1 << MEMOP_EXTENT_SHIFT) - 1)) {
+    switch (command) {
     case XENMEM_increase_reservation:
     case XENMEM_decrease_reservation:
     case XENMEM_populate_physmap:
         return reservation(d, call);
     case XENMEM_maximum_ram_page:
-        return (int64_t)d->frame_count;
+        return extent ? -XEN_EINVAL : (int64_t)d->frame_count;
     case XENMEM_current_reservation:
     case XENMEM_maximum_reservation:
     case XENMEM_maximum_gpfn:
+        if (extent)
+            return -XEN_EINVAL;
         if (guest_read(d->cpu, &domid, call->args[1], sizeof domid))
             return -XEN_EFAULT;
-        if (domid != DOMID_SELF)
+        if (!is_own(d, domid))
             return -XEN_ESRCH;
-        if (call->args[0] == XENMEM_maximum_gpfn)
-            return (int64_t)d->shared_info->arch.max_pfn - 1;
-        return (int64_t)(call->args[0] == XENMEM_current_reservation ? d->nr_pages : d->max_pages);
-    case XENMEM_memory_map:
-        return memory_map(d, call->args[1], d->max_pages);
-    case XENMEM_machine_memory_map:
-        return d->flags & SIF_PRIVILEGED ? memory_map(d, call->args[1], d->frame_count) : -XEN_EPERM;
-    case XENMEM_machphys_mapping:
-        return guest_write(d->cpu, call->args[1], &mapping, sizeof mapping);
+        if (command == XENMEM_maximum_gpfn)
+            return d->shared_info->arch.max_pfn ? (int64_t)d->shared_info->arch.max_pfn - 1 : 0;
+        return (int64_t)(command == XENMEM_current_reservation ? d->nr_pages : d->max_pages);
     default:
-        return -XEN_ENOSYS;
+        return arch_memory_op(d, call);
     }
 }
 
@@ -123,7 +155,7 @@ static int64_t setup_table(struct domain *d, uint64_t pointer)
     if (guest_read(d->cpu, &setup, pointer, sizeof setup))
         return -XEN_EFAULT;
     setup.status = GNTST_okay;
-    if (setup.dom != DOMID_SELF) {
+    if (!is_own(d, setup.dom)) {
         setup.status = GNTST_bad_domain;
     } else if (setup.nr_frames > GRANT_FRAMES) {
         setup.status = GNTST_general_error;
@@ -133,7 +165,7 @@ static int64_t setup_table(struct domain *d, uint64_t pointer)
         for (uint64_t i = 0; i < setup.nr_frames; i++) {
             uint64_t mfn = d->grant_frame + i;
             if (guest_write(d->cpu, setup.frame_list + i * 8, &mfn, 8))
-                return -XEN_EFAULT;
+                setup.status = GNTST_bad_virt_addr;
         }
     }
     return guest_write(d->cpu, pointer, &setup, sizeof setup);
@@ -146,45 +178,49 @@ static int64_t query_size(struct domain *d, uint64_t pointer)
         return -XEN_EFAULT;
     query.nr_frames = d->grant_frames;
     query.max_nr_frames = GRANT_FRAMES;
-    query.status = query.dom == DOMID_SELF ? GNTST_okay : GNTST_bad_domain;
+    query.status = is_own(d, query.dom) ? GNTST_okay : GNTST_bad_domain;
     return guest_write(d->cpu, pointer, &query, sizeof query);
 }
 
-static int64_t grant_version(struct domain *d, uint64_t pointer, int set)
+/* Whatever is asked for, the answer is the version that is in use. */
+static int64_t set_version(struct domain *d, uint64_t pointer)
 {
-    struct gnttab_set_version wanted;
-    struct gnttab_get_version version;
-    if (set) {
-        if (guest_read(d->cpu, &wanted, pointer, sizeof wanted))
-            return -XEN_EFAULT;
-        if (wanted.version != 1)
-            return wanted.version == 2 ? -XEN_ENOSYS : -XEN_EINVAL;
-        return 0;
-    }
-    if (guest_read(d->cpu, &version, pointer, sizeof version))
+    struct gnttab_set_version set;
+    if (guest_read(d->cpu, &set, pointer, sizeof set))
         return -XEN_EFAULT;
-    if (version.dom != DOMID_SELF)
-        return -XEN_ESRCH;
-    version.version = 1;
-    return guest_write(d->cpu, pointer, &version, sizeof version);
+    int64_t result = set.version == 1 ? 0 : set.version == 2 ? -XEN_ENOSYS : -XEN_EINVAL;
+    set.version = 1;
+    return guest_write(d->cpu, pointer, &set, sizeof set) ? -XEN_EFAULT : result;
 }
 
-/* grant_table_op(command, *list, count) */
+static int64_t get_version(struct domain *d, uint64_t pointer)
+{
+    struct gnttab_get_version get;
+    if (guest_read(d->cpu, &get, pointer, sizeof get))
+        return -XEN_EFAULT;
+    if (!is_own(d, get.dom))
+        return -XEN_ESRCH;
+    get.version = 1;
+    return guest_write(d->cpu, pointer, &get, sizeof get);
+}
+
+/* grant_table_op(command, *list, count); what goes on after preemption has a number above the command, and none of
+ * these does. */
 int64_t xen_grant_table_op(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    if (call->args[2] == 0)
-        return 0;
-    if (call->args[2] != 1) /* each of these takes one element */
+    uint32_t count = arg32(call, 2);
+    if (count >> 31 || arg32(call, 0) >> GNTTABOP_NUMBER_SHIFT)
         return -XEN_EINVAL;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case GNTTABOP_setup_table:
-        return setup_table(d, call->args[1]);
+        return count == 1 ? setup_table(d, call->args[1]) : -XEN_EINVAL;
     case GNTTABOP_query_size:
-        return query_size(d, call->args[1]);
-    case GNTTABOP_set_version:
+        return count == 1 ? query_size(d, call->args[1]) : -XEN_EINVAL;
+    case GNTTABOP_set_version: /* of one element, whatever the count */
+        return set_version(d, call->args[1]);
     case GNTTABOP_get_version:
-        return grant_version(d, call->args[1], call->args[0] == GNTTABOP_set_version);
+        return get_version(d, call->args[1]);
     default:
         return -XEN_ENOSYS;
     }

@@ -19,12 +19,8 @@ void load_page_tables(struct domain *d)
     d->cpu->cr3 = (d->in_kernel ? d->kernel_table : d->user_table) << 12;
 }
 
-static int is_self(const struct domain *d, uint64_t domid)
-{
-    return domid == DOMID_SELF || domid == (d->flags & SIF_INITDOMAIN ? 0u : 1u);
-}
-
-/* Takes the count of a list, which in a call that goes on after preemption carries a mark, and what *pdone says then. */
+/* Takes the count of a list, which in a call that goes on after preemption carries a mark, and what *pdone says then: 0
+ * where the guest has made that unreadable since. */
 static int list_begin(struct domain *d, struct hvmx_hypercall *call, uint32_t *count, uint32_t *done)
 {
     *count = (uint32_t)call->args[1];
@@ -32,18 +28,19 @@ static int list_begin(struct domain *d, struct hvmx_hypercall *call, uint32_t *c
     if (*count & MMU_UPDATE_PREEMPTED) {
         *count &= ~MMU_UPDATE_PREEMPTED;
         if (call->args[2] && guest_read(d->cpu, done, call->args[2], 4))
-            return -XEN_EFAULT;
+            *done = 0;
     }
-    return 0;
+    return is_guest_address(call->args[0]) ? 0 : -XEN_EFAULT;
 }
 
-/* Ends at element `index`: says in *pdone how many are done, and asks for the rest to be called again. */
+/* Ends at element `index`: says in *pdone how many are done, and asks for the rest to be called again. That *pdone
+ * cannot be written changes nothing. */
 static int64_t list_end(struct domain *d, struct hvmx_hypercall *call, uint32_t index, uint32_t count, uint32_t done,
                         uint64_t element, int64_t result)
 {
     done += index;
-    if (call->args[2] && guest_write(d->cpu, call->args[2], &done, 4))
-        return -XEN_EFAULT;
+    if (call->args[2])
+        guest_write(d->cpu, call->args[2], &done, 4);
     if (result == 0 && index < count) {
         call->args[0] += index * element;
         call->args[1] = (count - index) | MMU_UPDATE_PREEMPTED;
@@ -82,14 +79,17 @@ static int machphys_update(struct domain *d, uint64_t mfn, uint64_t pfn)
 
 static int one_update(struct domain *d, const struct mmu_update *update)
 {
-    switch (update->ptr & 3) {
+    uint64_t command = update->ptr & (sizeof update->val - 1), place = update->ptr - command;
+    switch (command) {
     case MMU_NORMAL_PT_UPDATE:
     case MMU_PT_UPDATE_NO_TRANSLATE:
-        return pte_update(d, update->ptr & ~3ull, update->val, 0);
+        return pte_update(d, place, update->val, 0);
     case MMU_PT_UPDATE_PRESERVE_AD:
-        return pte_update(d, update->ptr & ~3ull, update->val, 1);
+        return pte_update(d, place, update->val, 1);
+    case MMU_MACHPHYS_UPDATE:
+        return machphys_update(d, place >> 12, update->val);
     default:
-        return machphys_update(d, update->ptr >> 12, update->val);
+        return -XEN_ENOSYS;
     }
 }
 
@@ -101,11 +101,13 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
     int64_t result = list_begin(d, call, &count, &done);
     if (result)
         return result;
-    /* The lower half names whose frames the new entries map: its own, or (for a dom0) device memory. The upper half
-     * names whose page tables change, 0 being its own. */
+    /* The lower half names whose frames the new entries map: DOMID_SELF, or (for a dom0) device memory. The upper half
+     * names whose page tables change: 0, or the domain's number plus 1. */
     uint32_t domid = (uint32_t)call->args[3];
-    if (domid >> 16 || !(is_self(d, domid & 0xffff) || ((domid & 0xffff) == DOMID_IO && (d->flags & SIF_PRIVILEGED))))
+    if (domid >> 16 && domid >> 16 != own_domid(d) + 1u)
         return -XEN_ESRCH;
+    if ((uint16_t)domid != DOMID_SELF && !((uint16_t)domid == DOMID_IO && (d->flags & SIF_PRIVILEGED)))
+        return list_end(d, call, 0, count, done, sizeof(struct mmu_update), -XEN_ESRCH);
     while (index < count) {
         struct mmu_update update;
         result = guest_read(d->cpu, &update, call->args[0] + index * sizeof update, sizeof update);
@@ -120,12 +122,33 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
     return list_end(d, call, index, count, done, sizeof(struct mmu_update), result);
 }
 
-static void flush_for(struct domain *d, uint64_t address, uint64_t flags)
+/* Whether a set of processors has the one that there is: its first word is all of it. */
+static int read_processors(struct domain *d, uint64_t pointer, int *included)
 {
-    if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_TLB_FLUSH)
+    uint64_t set;
+    if (guest_read(d->cpu, &set, pointer, sizeof set))
+        return -XEN_EFAULT;
+    *included = (int)(set & 1);
+    return 0;
+}
+
+/* Beside its kind a flush says of which processors it is: this one's, UVMF_ALL, or where a set of them is. */
+static int flush_for(struct domain *d, uint64_t address, uint64_t flags)
+{
+    uint64_t kind = flags & UVMF_FLUSHTYPE_MASK, processors = flags & ~(uint64_t)UVMF_FLUSHTYPE_MASK;
+    int included = 1, error = 0;
+    if (kind != UVMF_TLB_FLUSH && kind != UVMF_INVLPG)
+        return 0;
+    if (processors && processors != UVMF_ALL) {
+        error = read_processors(d, processors, &included);
+        if (error || !included)
+            return error;
+    }
+    if (kind == UVMF_TLB_FLUSH)
         flush_all(d);
-    else if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_INVLPG)
+    else
         hvmx_core->flush_page(d->cpu, address);
+    return 0;
 }
 
 /* update_va_mapping(address, entry, flags): the level 1 entry that maps a linear address now. */
@@ -144,8 +167,7 @@ int64_t xen_update_va_mapping(struct hvmx_hypercall *call)
     }
     int error = set_entry(d, table, address >> 12 & 511, call->args[1], 0);
     preempt_after(d);
-    flush_for(d, address, call->args[2]);
-    return error;
+    return error ? error : flush_for(d, address, call->args[2]);
 }
 
 /* --- mmuext_op -------------------------------------------------------------------------------------------------------- */
@@ -183,6 +205,12 @@ int new_base(struct domain *d, uint64_t mfn)
     if (error)
         return error;
     uint64_t old = d->kernel_table;
+    if (mfn == old) {
+        flush_all(d);
+        put_frame_and_type(d, mfn);
+        return 0;
+    }
+    drop_ldt_pages(d); /* another LDT may be at its address in the other space */
     set_m2p_slot(d, mfn, 1);
     d->kernel_table = mfn;
     load_page_tables(d);
@@ -230,6 +258,7 @@ static int clear_or_copy(struct domain *d, uint64_t to, uint64_t from, int copy)
 static int64_t one_extended(struct domain *d, const struct mmuext_op *op)
 {
     uint64_t mfn = op->arg1.mfn;
+    int included;
     switch (op->cmd) {
     case MMUEXT_PIN_L1_TABLE:
     case MMUEXT_PIN_L2_TABLE:
@@ -243,14 +272,21 @@ static int64_t one_extended(struct domain *d, const struct mmuext_op *op)
     case MMUEXT_NEW_USER_BASEPTR:
         return new_user_base(d, mfn);
     case MMUEXT_TLB_FLUSH_LOCAL:
-    case MMUEXT_TLB_FLUSH_MULTI:
     case MMUEXT_TLB_FLUSH_ALL:
         flush_all(d);
         return 0;
     case MMUEXT_INVLPG_LOCAL:
-    case MMUEXT_INVLPG_MULTI:
     case MMUEXT_INVLPG_ALL:
         hvmx_core->flush_page(d->cpu, op->arg1.linear_addr);
+        return 0;
+    case MMUEXT_TLB_FLUSH_MULTI:
+    case MMUEXT_INVLPG_MULTI:
+        if (read_processors(d, op->arg2.vcpumask, &included))
+            return -XEN_EINVAL;
+        if (included && op->cmd == MMUEXT_TLB_FLUSH_MULTI)
+            flush_all(d);
+        else if (included)
+            hvmx_core->flush_page(d->cpu, op->arg1.linear_addr);
         return 0;
     case MMUEXT_FLUSH_CACHE:
     case MMUEXT_FLUSH_CACHE_GLOBAL: /* memory is coherent here, but only who drives devices may ask */
@@ -277,7 +313,7 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
     int64_t result = list_begin(d, call, &count, &done);
     if (result)
         return result;
-    if (!is_self(d, (uint32_t)call->args[3]))
+    if ((uint16_t)call->args[3] != DOMID_SELF)
         return -XEN_ESRCH;
     while (index < count) {
         struct mmuext_op op;
@@ -297,12 +333,14 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
 int64_t xen_vm_assist(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    const uint64_t valid = 1ull << VMASST_TYPE_architectural_iopl | 1ull << VMASST_TYPE_runstate_update_flag
+    const uint64_t valid = 1ull << VMASST_TYPE_4gb_segments | 1ull << VMASST_TYPE_4gb_segments_notify
+                           | 1ull << VMASST_TYPE_pae_extended_cr3 /* these three are without effect in 64 bits */
+                           | 1ull << VMASST_TYPE_architectural_iopl | 1ull << VMASST_TYPE_runstate_update_flag
                            | 1ull << VMASST_TYPE_m2p_strict;
-    uint64_t type = call->args[1];
+    uint32_t type = arg32(call, 1);
     if (type >= 64 || !(valid >> type & 1))
         return -XEN_EINVAL;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case VMASST_CMD_enable:
         d->vm_assist |= 1ull << type;
         return 0;

@@ -152,8 +152,6 @@ static int64_t set_singleshot(struct domain *d, uint64_t pointer)
     struct vcpu_set_singleshot_timer set;
     if (guest_read(d->cpu, &set, pointer, sizeof set))
         return -XEN_EFAULT;
-    if ((set.flags & VCPU_SSHOTTMR_future) && set.timeout_abs_ns < system_time(d))
-        return -XEN_ETIME;
     d->singleshot = set.timeout_abs_ns;
     schedule(d);
     return 0;
@@ -229,9 +227,11 @@ int64_t xen_vcpu_op(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
     uint64_t pointer = call->args[2];
-    if (call->args[1])
+    if (arg32(call, 1))
         return -XEN_ENOENT;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
+    case VCPUOP_up:
+        return 0;
     case VCPUOP_is_up:
         return 1;
     case VCPUOP_get_runstate_info:
@@ -250,6 +250,11 @@ int64_t xen_vcpu_op(struct hvmx_hypercall *call)
         d->singleshot = NEVER;
         schedule(d);
         return 0;
+    case VCPUOP_send_nmi:
+        if (pointer)
+            return -XEN_EINVAL;
+        d->nmi_pending = 1;
+        return 0;
     case VCPUOP_register_vcpu_info:
         return register_vcpu_info(d, pointer);
     case VCPUOP_register_vcpu_time_memory_area:
@@ -262,14 +267,14 @@ int64_t xen_vcpu_op(struct hvmx_hypercall *call)
 }
 
 /* --- sched_op --------------------------------------------------------------------------------------------------------- */
+/* The first reason that is given, of 8 bits, is the reason. */
 static int64_t shut_down(struct domain *d, uint64_t pointer, int now)
 {
     struct sched_shutdown shutdown;
     if (guest_read(d->cpu, &shutdown, pointer, sizeof shutdown))
         return -XEN_EFAULT;
-    if (shutdown.reason > SHUTDOWN_MAX)
-        return -XEN_EINVAL;
-    d->shutdown_code = shutdown.reason;
+    if (d->shutdown_code == SHUTDOWN_CODE_NONE)
+        d->shutdown_code = (uint8_t)shutdown.reason;
     if (now)
         xen_stop(d, DOMAIN_SHUT_DOWN);
     return 0;
@@ -313,7 +318,7 @@ static int64_t poll(struct domain *d, uint64_t pointer)
 int64_t xen_sched_op(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case SCHEDOP_yield:
         return 0;
     case SCHEDOP_block:

@@ -30,14 +30,15 @@ void toggle_mode(struct domain *d)
     hvmx_core->flush_tlb(cpu, 0); /* the global pages, which both have, stay; kernel pages never are global */
 }
 
-enum { BOUNCE_ERROR = 1, BOUNCE_MASKS_EVENTS = 2, BOUNCE_SEGMENTS = 4 };
+enum { BOUNCE_ERROR = 1, BOUNCE_MASKS_EVENTS = 2 };
+enum { TRAP_MASKS_EVENTS = 4 }; /* in trap_info.flags, above the privilege that INT n needs */
 
-/* Enters the guest's kernel at `handler` with a frame on its stack: [segments] rcx, r11, [error], rip, cs and the saved
- * event mask, rflags, rsp, ss. A guest whose handler or stack is not there crashes. */
+/* Enters the guest's kernel at `handler` with a frame on its stack: rcx, r11, [error], rip, cs and the saved event mask,
+ * rflags, rsp, ss. A guest whose handler or stack is not there crashes. */
 static void bounce(struct domain *d, uint64_t handler, uint32_t error, int flags, const char *what)
 {
     Cpu *cpu = d->cpu;
-    uint64_t frame[13];
+    uint64_t frame[8];
     uint32_t size = 0;
     uint64_t cs = cpu->seg[SEG_CS].selector, ss = cpu->seg[SEG_SS].selector;
     uint64_t stack = cpu->r[REG_RSP];
@@ -62,12 +63,6 @@ static void bounce(struct domain *d, uint64_t handler, uint32_t error, int flags
     }
     uint8_t mask = d->vcpu_info->evtchn_upcall_mask;
     uint64_t rflags = read_rflags(cpu);
-    if (flags & BOUNCE_SEGMENTS) {
-        frame[size++] = cpu->seg[SEG_DS].selector;
-        frame[size++] = cpu->seg[SEG_ES].selector;
-        frame[size++] = cpu->seg[SEG_FS].selector;
-        frame[size++] = cpu->seg[SEG_GS].selector;
-    }
     frame[size++] = cpu->r[REG_RCX];
     frame[size++] = cpu->r[REG_R8 + 3];
     if (flags & BOUNCE_ERROR)
@@ -104,15 +99,36 @@ static const char *const vector_names[20] = {
 static void enter_trap(struct domain *d, uint32_t vector, uint32_t error, int flags)
 {
     const struct trap_info *trap = &d->traps[vector];
-    if (trap->flags & 4)
+    if (trap->flags & TRAP_MASKS_EVENTS)
         flags |= BOUNCE_MASKS_EVENTS;
     bounce(d, trap->address, error, flags, vector < 20 ? vector_names[vector] : "a software interrupt");
+}
+
+/* SYSENTER, which without MSRs of its own is #GP(0), goes to the guest's kernel where that has registered for it. The
+ * processor keeps neither place nor stack of who executed it. */
+static int sysenter(struct domain *d)
+{
+    static const uint8_t instruction[2] = { 0x0f, 0x34 };
+    Cpu *cpu = d->cpu;
+    uint8_t bytes[sizeof instruction];
+    uint64_t place = cpu->seg[SEG_CS].access & AR_L ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+    if (d->sysenter_callback == 0 || (cpu->rflags & FL_NT) || guest_read(cpu, bytes, place, sizeof bytes)
+        || memcmp(bytes, instruction, sizeof bytes))
+        return 0;
+    set_rflags(d, read_rflags(cpu) & ~(uint64_t)FL_TF); /* the trap is the hypervisor's */
+    cpu->rip = cpu->r[REG_RSP] = 0;
+    cpu->seg[SEG_CS].selector = 3;
+    cpu->seg[SEG_SS].selector = FLAT_USER_SS;
+    bounce(d, d->sysenter_callback, 0, d->sysenter_masks_events ? BOUNCE_MASKS_EVENTS : 0, "SYSENTER");
+    return 1;
 }
 
 int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
 {
     struct domain *d = cpu->pv;
     if (vector == VEC_UD && forced_cpuid(d))
+        return 0;
+    if (vector == VEC_GP && error == 0 && sysenter(d))
         return 0;
     if (vector == VEC_GP && (error & 2)) { /* INT n: 2 bytes long */
         uint32_t number = error >> 3 & 255;
@@ -123,6 +139,8 @@ int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
         }
     }
     if (vector == VEC_PF) {
+        if (ldt_fault(d, &cr2)) /* the instruction is executed again */
+            return 0;
         d->vcpu_info->arch.cr2 = cr2;
         error = (error & ~4u) | (d->in_kernel ? 0 : 4);
     }
@@ -141,10 +159,16 @@ int deliver_event(struct domain *d)
     return 1;
 }
 
-static void failsafe(struct domain *d)
+/* An NMI that the domain has sent itself: it waits until the return from the one before, and is lost without a handler. */
+static void deliver_nmi(struct domain *d)
 {
-    bounce(d, d->failsafe_callback, 0, BOUNCE_SEGMENTS | (d->failsafe_masks_events ? BOUNCE_MASKS_EVENTS : 0),
-           "a failed return");
+    if (!d->nmi_pending || d->in_nmi)
+        return;
+    d->nmi_pending = 0;
+    if (d->traps[VEC_NMI].address == 0)
+        return;
+    d->in_nmi = 1;
+    enter_trap(d, VEC_NMI, 0, 0);
 }
 
 /* --- SYSCALL --------------------------------------------------------------------------------------------------------- */
@@ -204,6 +228,8 @@ int xen_hypercall(Cpu *cpu, Op *op)
         call_again(d, number);
         return 1;
     }
+    if (UNLIKELY(d->nmi_pending))
+        deliver_nmi(d);
     if (UNLIKELY(event_deliverable(d)))
         deliver_event(d);
     return (cpu->pending | cpu->halted) != 0;
@@ -217,6 +243,8 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
     uint32_t count = (uint32_t)call->args[1];
     if (call != &d->call) /* one within another */
         return -XEN_EINVAL;
+    if (!is_guest_address(list))
+        return -XEN_EFAULT;
     for (uint32_t index = 0; index < count; index++, list += sizeof(struct multicall_entry)) {
         struct multicall_entry entry;
         if (guest_read(d->cpu, &entry, list, sizeof entry))
@@ -245,7 +273,25 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
     return 0;
 }
 
-/* iret(): the context is on the kernel's stack. */
+/* What IRETQ checks of where it is to go (SDM vol. 2, IRET), and loads: 0, or the fault. */
+static uint32_t load_context(struct domain *d, const struct iret_context *context, uint32_t *error)
+{
+    uint16_t cs = (uint16_t)context->cs | 3, ss = (uint16_t)context->ss | 3;
+    const Segment *code = &d->cpu->seg[SEG_CS];
+    uint32_t vector = load_code_segment(d, cs);
+    *error = cs & ~3u;
+    if (vector)
+        return vector;
+    vector = load_stack_segment(d, ss);
+    *error = ss & ~3u;
+    if (vector)
+        return vector;
+    *error = 0;
+    return (code->access & AR_L ? !is_canonical(context->rip) : context->rip > code->limit) ? VEC_GP : 0;
+}
+
+/* iret(): the context is on the kernel's stack. As under Xen, the guest gets a fault in the return itself as if it were one
+ * of the instruction that it returns to. */
 int64_t xen_iret(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
@@ -262,6 +308,7 @@ int64_t xen_iret(struct hvmx_hypercall *call)
         }
         toggle_mode(d);
     }
+    d->in_nmi = 0;
     if (d->vm_assist >> VMASST_TYPE_architectural_iopl & 1)
         d->iopl = context.rflags >> 12 & 3;
     d->vcpu_info->evtchn_upcall_mask = !(context.rflags & FL_IF);
@@ -270,17 +317,23 @@ int64_t xen_iret(struct hvmx_hypercall *call)
     cpu->rip = context.rip;
     cpu->r[REG_RSP] = context.rsp;
     cpu->r[REG_RAX] = context.rax;
-    if (context.flags & VGCF_in_syscall) { /* leaves as SYSRET does */
-        cpu->r[REG_RCX] = context.rip;
-        cpu->r[REG_R8 + 3] = flags;
-        load_code_segment(d, FLAT_USER_CS64);
+    int by_sysret = !!(context.flags & VGCF_in_syscall);
+    cpu->r[REG_RCX] = by_sysret ? context.rip : context.rcx;
+    cpu->r[REG_R8 + 3] = by_sysret ? flags : context.r11;
+    if (by_sysret && is_canonical(context.rip)) { /* SYSRET, to 64 bits unless 32 are asked for by their selector */
+        int compatible = ((uint16_t)context.cs | 3) == FLAT_RING3_CS32;
+        if (compatible)
+            cpu->rip = (uint32_t)context.rip;
+        load_code_segment(d, compatible ? FLAT_RING3_CS32 : FLAT_USER_CS64);
         load_stack_segment(d, FLAT_USER_SS);
         return (int64_t)context.rax;
     }
-    cpu->r[REG_RCX] = context.rcx;
-    cpu->r[REG_R8 + 3] = context.r11;
-    if (!load_code_segment(d, (uint16_t)context.cs | 3) || !load_stack_segment(d, (uint16_t)context.ss | 3))
-        failsafe(d);
+    uint32_t error, vector = load_context(d, &context, &error);
+    if (vector) {
+        cpu->seg[SEG_CS].selector = (uint16_t)context.cs | 3;
+        cpu->seg[SEG_SS].selector = (uint16_t)context.ss | 3;
+        enter_trap(d, vector, error, BOUNCE_ERROR);
+    }
     return (int64_t)context.rax;
 }
 
@@ -327,18 +380,38 @@ static int64_t register_callback(struct domain *d, uint32_t type, uint32_t flags
     case CALLBACKTYPE_event:
         d->event_callback = address;
         return 0;
-    case CALLBACKTYPE_failsafe:
-        d->failsafe_callback = address;
-        d->failsafe_masks_events = masks;
+    case CALLBACKTYPE_failsafe: /* for segments that fail to load when a processor is switched to; it never is */
         return 0;
     case CALLBACKTYPE_syscall:
         d->syscall_callback = address;
         d->syscall_masks_events = masks;
         return 0;
-    case CALLBACKTYPE_syscall32:
-    case CALLBACKTYPE_sysenter: /* entries for compatibility mode, which is without SYSCALL and SYSENTER here: #UD */
-    case CALLBACKTYPE_nmi:      /* there are no NMIs */
+    case CALLBACKTYPE_syscall32: /* on Intel's processors SYSCALL in compatibility mode is #UD, under Xen too */
         return 0;
+    case CALLBACKTYPE_sysenter:
+        d->sysenter_callback = address;
+        d->sysenter_masks_events = masks;
+        return 0;
+    case CALLBACKTYPE_nmi:
+        d->traps[VEC_NMI] = (struct trap_info){ VEC_NMI, TRAP_MASKS_EVENTS, FLAT_KERNEL_CS64, address };
+        return 0;
+    default:
+        return -XEN_ENOSYS;
+    }
+}
+
+static int64_t unregister_callback(struct domain *d, uint32_t type)
+{
+    switch (type) {
+    case CALLBACKTYPE_nmi:
+        d->traps[VEC_NMI] = (struct trap_info){ 0 };
+        return 0;
+    case CALLBACKTYPE_event: /* these may only be replaced */
+    case CALLBACKTYPE_failsafe:
+    case CALLBACKTYPE_syscall:
+    case CALLBACKTYPE_sysenter:
+    case CALLBACKTYPE_syscall32:
+        return -XEN_EINVAL;
     default:
         return -XEN_ENOSYS;
     }
@@ -350,7 +423,7 @@ int64_t xen_callback_op(struct hvmx_hypercall *call)
     struct domain *d = domain_of(call);
     struct callback_register reg;
     struct callback_unregister unreg;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case CALLBACKOP_register:
         if (guest_read(d->cpu, &reg, call->args[1], sizeof reg))
             return -XEN_EFAULT;
@@ -358,9 +431,7 @@ int64_t xen_callback_op(struct hvmx_hypercall *call)
     case CALLBACKOP_unregister:
         if (guest_read(d->cpu, &unreg, call->args[1], sizeof unreg))
             return -XEN_EFAULT;
-        if (unreg.type == CALLBACKTYPE_event || unreg.type == CALLBACKTYPE_failsafe || unreg.type == CALLBACKTYPE_syscall)
-            return -XEN_EINVAL; /* these may only be replaced */
-        return register_callback(d, unreg.type, 0, 0);
+        return unregister_callback(d, unreg.type);
     default:
         return -XEN_ENOSYS;
     }

@@ -17,7 +17,7 @@ int64_t xen_version(struct hvmx_hypercall *call)
     struct domain *d = domain_of(call);
     uint64_t pointer = call->args[1];
     struct xen_feature_info feature;
-    switch (call->args[0]) {
+    switch (arg32(call, 0)) {
     case XENVER_version:
         return XEN_VERSION;
     case XENVER_extraversion:
@@ -33,7 +33,9 @@ int64_t xen_version(struct hvmx_hypercall *call)
     case XENVER_get_features:
         if (guest_read(d->cpu, &feature, pointer, sizeof feature))
             return -XEN_EFAULT;
-        feature.submap = feature.submap_idx == 0 ? features(d) : 0;
+        if (feature.submap_idx >= XENFEAT_NR_SUBMAPS)
+            return -XEN_EINVAL;
+        feature.submap = features(d);
         return guest_write(d->cpu, pointer, &feature, sizeof feature);
     case XENVER_pagesize:
         return 0x1000;

@@ -64,7 +64,7 @@ static Cpu *fresh(void)
         abort();
     for (int vector = 0; vector < 256; vector++)
         d->traps[vector] = (struct trap_info){ (uint8_t)vector, draw() & 7, FLAT_KERNEL_CS64, base };
-    d->event_callback = d->failsafe_callback = d->syscall_callback = base;
+    d->event_callback = d->sysenter_callback = d->syscall_callback = base;
     d->kernel_sp = base + (STACK_PAGE + 1) * 0x1000;
     d->iopl = 1;
     return cpu;
@@ -89,7 +89,8 @@ static void step(Cpu *cpu)
     struct domain *d = cpu->pv;
     static const uint8_t instructions[][4] = {
         { 0x0f, 0x20, 0xc0 }, { 0x0f, 0x22, 0xc0 }, { 0x0f, 0x22, 0xd8 }, { 0x0f, 0x32 }, { 0x0f, 0x30 }, { 0xec }, { 0xee },
-        { 0xe5, 0x80 }, { 0xfa }, { 0x0f, 0x06 }, { 0x0f, 0x23, 0xf8 }, { 0x0f, 0x21, 0xf8 }, { 0x66, 0xef }, { 0xf4 } };
+        { 0xe5, 0x80 }, { 0xfa }, { 0x0f, 0x06 }, { 0x0f, 0x23, 0xf8 }, { 0x0f, 0x21, 0xf8 }, { 0x66, 0xef }, { 0xf4 },
+        { 0x6d }, { 0xf3, 0x6c }, { 0xf3, 0x66, 0x6f }, { 0x0f, 0x34 } };
     scribble(cpu);
     cpu->r[REG_RSP] = draw() % 4 ? base + (STACK_PAGE + 1) * 0x1000 - (draw() & 0x3f8) : value(d);
     uint64_t args[6], number;
@@ -104,7 +105,7 @@ static void step(Cpu *cpu)
         break;
     case 1:
         cpu->rip = base + 4 * 0x1000;
-        guest_write(cpu, cpu->rip, instructions[draw() % 14], 4);
+        guest_write(cpu, cpu->rip, instructions[draw() % (sizeof instructions / sizeof *instructions)], 4);
         cpu->r[REG_RAX] = value(d);
         cpu->r[REG_RCX] = draw() % 2 ? 0xc0000100 + draw() % 4 : draw() % 0x300;
         cpu->r[REG_RDX] = value(d);

@@ -119,8 +119,11 @@ int harness_halted(Cpu *cpu) { return cpu->halted; }
 uint64_t harness_deadline(Cpu *cpu) { return cpu->deadline; }
 int harness_in_kernel(Cpu *cpu) { return ((struct domain *)cpu->pv)->in_kernel; }
 int harness_state(Cpu *cpu) { return ((struct domain *)cpu->pv)->state; }
+uint32_t harness_shutdown_code(Cpu *cpu) { return ((struct domain *)cpu->pv)->shutdown_code; }
 const char *harness_crash(Cpu *cpu) { return ((struct domain *)cpu->pv)->crash_reason; }
 uint64_t harness_reserved(Cpu *cpu) { return ((struct domain *)cpu->pv)->reserved; }
+void harness_set_references(Cpu *cpu, uint64_t mfn, uint32_t refs) { ((struct domain *)cpu->pv)->frames[mfn].refs = refs; }
+uint32_t harness_frame_bytes(void) { return sizeof(struct frame); }
 uint64_t harness_pages(Cpu *cpu) { return ((struct domain *)cpu->pv)->nr_pages; }
 uint64_t harness_shared_info(Cpu *cpu) { return ((struct domain *)cpu->pv)->shared_info_frame; }
 uint64_t harness_system_time(Cpu *cpu) { return system_time(cpu->pv); }
@@ -194,9 +197,10 @@ const char *harness_audit(Cpu *cpu)
             HOLD(d->ldt[i], 1);
     for (uint64_t mfn = 0; mfn < d->frame_count && !result; mfn++) {
         const struct frame *frame = &d->frames[mfn];
-        if (frame->refs != refs[mfn] || frame->type_refs != types[mfn])
-            result = COMPLAIN("frame %#lx of type %d: %lu references and %lu of the type, counted %lu and %lu", mfn,
-                              frame->type, frame->refs, frame->type_refs, refs[mfn], types[mfn]);
+        uint64_t held = frame->owner == OWNER_NOBODY ? 0 : frame->refs; /* who is free has a successor instead */
+        if (held != refs[mfn] || frame->type_refs != types[mfn])
+            result = COMPLAIN("frame %#lx of type %d: %lu references and %u of the type, counted %lu and %lu", mfn,
+                              frame->type, held, frame->type_refs, refs[mfn], types[mfn]);
     }
     free(refs);
     free(types);

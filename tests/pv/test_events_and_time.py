@@ -15,7 +15,7 @@ BIND_INTERDOMAIN, BIND_VIRQ, CLOSE, SEND, STATUS, ALLOC_UNBOUND, BIND_IPI, UNMAS
 PENDING, MASK, SELECTOR = 0x800, 0xA00, 8
 """Offsets in shared_info: evtchn_pending, evtchn_mask; in vcpu_info: evtchn_pending_sel."""
 HANDLER = 0xFFFFFFFF80004000
-EINVAL, EEXIST, ENOENT, ESRCH, ETIME = -22, -17, -2, -3, -62
+EINVAL, EEXIST, ENOENT, ESRCH = -22, -17, -2, -3
 VIRQ_TIMER = 0
 MILLISECOND = 1_000_000
 RSP = 4
@@ -107,17 +107,36 @@ def test_the_single_shot_timer_fires_at_the_first_cycle_that_has_its_time() -> N
         assert guest.library.harness_deadline(guest.cpu) == (1 << 64) - 1
 
 
-def test_a_timer_in_the_past_fires_at_once_unless_the_future_was_asked_for() -> None:
+@pytest.mark.parametrize("flags", [0, 1])
+def test_a_timer_in_the_past_fires_at_once_even_where_the_future_is_asked_for(flags: int) -> None:
     with Guest() as guest:
         stop_tick(guest)
         port = bind_timer(guest)
         guest.passes(FREQUENCY)
-        assert set_timer(guest, MILLISECOND, flags=1) == ETIME
-        guest.passes(1)
-        assert not is_pending(guest, port)
-        assert set_timer(guest, MILLISECOND) == 0
+        assert set_timer(guest, MILLISECOND, flags) == 0
         guest.passes(1)
         assert is_pending(guest, port)
+
+
+def test_an_unbound_channel_is_for_the_domain_that_it_was_made_for() -> None:
+    for flags, own, other in ((0, 1, 0), (3, 0, 1)):
+        with Guest(flags) as guest:
+            _, (_, _, for_other) = channel(guest, ALLOC_UNBOUND, "<HHI", DOMID_SELF, other, 0)
+            _, (_, _, for_itself) = channel(guest, ALLOC_UNBOUND, "<HHI", own, own, 0)
+            assert channel(guest, BIND_INTERDOMAIN, "<HxxII", own, for_other, 0)[0] == EINVAL
+            for port, whose in ((for_other, other), (for_itself, own)):
+                _, status = channel(guest, STATUS, "<HxxIIIHxxI", DOMID_SELF, port, 0, 0, 0, 0)
+                assert (status[2], status[4]) == (1, whose)
+            assert channel(guest, BIND_INTERDOMAIN, "<HxxII", own, for_itself, 0)[0] == 0
+
+
+def test_the_first_reason_given_for_a_shutdown_is_the_reason() -> None:
+    for reasons, expected in (((1,), 1), ((3, 0), 3), ((77, 1), 77), ((0x10002,), 2)):
+        with Guest() as guest:
+            for reason in reasons[:-1]:
+                assert guest.call(SCHED_OP, 5, guest.put(struct.pack("<I", reason))) == 0
+            assert guest.call(SCHED_OP, 2, guest.put(struct.pack("<I", reasons[-1]))) == 0
+            assert guest.library.harness_shutdown_code(guest.cpu) == expected
 
 
 def test_the_tick_of_100_hz_runs_until_it_is_stopped() -> None:

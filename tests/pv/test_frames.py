@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .harness import DOMID_SELF, LEAF, PRESENT, USER, WRITABLE, Guest
+from .harness import DOMID_SELF, LEAF, PRESENT, USER, WRITABLE, Guest, library
 
 MMU_UPDATE, UPDATE_VA_MAPPING, MMUEXT_OP, MEMORY_OP = 1, 14, 26, 12
 PIN_L1, PIN_L4, UNPIN, NEW_BASEPTR, NEW_USER_BASEPTR, CLEAR_PAGE, COPY_PAGE = 0, 3, 4, 5, 15, 16, 17
@@ -106,7 +106,6 @@ def test_every_kernel_page_is_a_user_page_to_the_processor() -> None:
 
 def test_reserved_flags_are_refused() -> None:
     with Guest() as guest:
-        assert map_page(guest, 20, guest.entry(20) | 1 << 62) == EINVAL
         large = guest.entry(guest.l1[0]) | 0x80
         assert update(guest, place(guest, guest.l2, 5), large) == EINVAL
 
@@ -159,11 +158,63 @@ def test_a_long_list_is_preempted_and_goes_on_to_its_end() -> None:
         assert guest.library.harness_count(guest.cpu, MMU_UPDATE) == 2, "the list was not preempted once"
 
 
+def test_the_three_low_bits_of_a_place_are_a_command_and_unknown_ones_are_refused() -> None:
+    with Guest() as guest:
+        for command, expected in ((3, 0), (4, ENOSYS), (5, ENOSYS), (6, ENOSYS), (7, ENOSYS)):
+            assert update(guest, place(guest, 20, 3) | command, command) == expected, f"command {command}"
+        assert int(guest.words(20)[3]) == 3
+
+
+def test_a_count_that_cannot_be_said_changes_nothing() -> None:
+    with Guest() as guest:
+        nowhere = 0x1000
+        at = guest.put(struct.pack("<QQ", place(guest, 20, 0), 1), 0x100)
+        assert guest.call(MMU_UPDATE, at, 1, nowhere, DOMID_SELF) == 0
+        operation = guest.put(struct.pack("<I4xQQ", CLEAR_PAGE, guest.frame(20), 0))
+        assert guest.call(MMUEXT_OP, operation, 1, nowhere, DOMID_SELF) == 0
+        assert int(guest.words(20)[0]) == 0
+
+
+def test_whose_page_tables_change_is_said_by_number_and_whose_frames_are_mapped_is_not() -> None:
+    for flags, own in ((0, 1), (3, 0)):
+        with Guest(flags) as guest:
+            at = guest.put(struct.pack("<QQ", place(guest, 20, 0), 1))
+            assert guest.call(MMU_UPDATE, at, 1, 0, (own + 1) << 16 | DOMID_SELF) == 0
+            assert guest.call(MMU_UPDATE, at, 1, 0, (own + 2) << 16 | DOMID_SELF) == ESRCH
+            assert guest.call(MMU_UPDATE, at, 1, 0, own) == ESRCH, "a domain is not foreign to itself"
+            assert guest.call(MMUEXT_OP, at, 0, 0, own) == ESRCH
+
+
 def test_an_unreadable_list_is_efault() -> None:
     with Guest() as guest:
         assert guest.call(MMU_UPDATE, 0x1000, 1, 0, DOMID_SELF) == EFAULT
         assert guest.call(MMU_UPDATE, 0xFFFF820000000000, 1, 0, DOMID_SELF) == EFAULT
+        assert guest.call(MMU_UPDATE, 0xFFFF820000000000, 1, 0, 5) == EFAULT, "the list is looked at first"
         assert guest.call(MMU_UPDATE, guest.virtual(1), 1, 0, 5) == ESRCH
+
+
+def test_a_flush_reads_the_set_of_processors_that_it_is_for() -> None:
+    with Guest() as guest:
+        for command in (8, 9):
+            assert extended(guest, command, guest.virtual(20), 0x1000) == EINVAL
+            assert extended(guest, command, guest.virtual(20), guest.virtual(20)) == 0
+        for flush in (1, 2):
+            assert guest.call(UPDATE_VA_MAPPING, guest.virtual(20), guest.entry(20), flush | 0x1000) == EFAULT
+            assert guest.call(UPDATE_VA_MAPPING, guest.virtual(20), guest.entry(20), flush | guest.virtual(21)) == 0
+            assert guest.call(UPDATE_VA_MAPPING, guest.virtual(20), guest.entry(20), flush | 4) == 0
+
+
+def test_reservations_and_grants_are_the_domains_by_its_number_too() -> None:
+    for flags, own, other in ((0, 1, 0), (3, 0, 1)):
+        with Guest(flags) as guest:
+            assert map_page(guest, 20, 0) == 0
+            guest.put(struct.pack("<Q", guest.frame(20)), 0x100)
+            for domid, expected in ((other, 0), (own, 1)):
+                guest.put(struct.pack("<QQIIH6x", guest.virtual(1) + 0x100, 1, 0, 0, domid))
+                assert guest.call(MEMORY_OP, DECREASE, guest.virtual(1)) == expected
+                setup = struct.pack("<HxxIhxxxxxxQ", domid, 1, 9, guest.virtual(1) + 0x200)
+                assert guest.call(20, 2, guest.put(setup), 1) == 0
+                assert struct.unpack("<h", guest.get(2, 8)) == ((0 if expected else -2),)
 
 
 def test_a_root_must_be_a_valid_root() -> None:
@@ -191,6 +242,21 @@ def test_memory_given_back_is_gone_and_can_be_had_again_zeroed() -> None:
         assert guest.get(6, page=20) == bytes(6)
         assert guest.call(MEMORY_OP, POPULATE, guest.virtual(1)) == 0, "more memory than the reservation"
         assert guest.audit() is None
+
+
+def test_references_do_not_overflow() -> None:
+    with Guest() as guest:
+        most = (1 << 32) - 1
+        guest.library.harness_set_references(guest.cpu, guest.frame(30), most)
+        assert map_page(guest, 20, guest.entry(30)) == EBUSY
+        assert extended(guest, CLEAR_PAGE, guest.frame(30)) == EINVAL
+        guest.library.harness_set_references(guest.cpu, guest.frame(30), 1)
+        assert guest.audit() is None
+
+
+def test_the_book_of_a_frame_is_of_16_bytes() -> None:
+    """So that of a domain that uses all of 6 GiB they take 24 MiB."""
+    assert library().harness_frame_bytes() == 16
 
 
 # --- the state machine, at random -------------------------------------------------------------------------------------

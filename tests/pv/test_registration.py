@@ -164,6 +164,28 @@ def test_numbers_without_a_function_get_enosys_and_are_counted() -> None:
     assert machine.hypercalls.unanswered == 3
 
 
+def test_operations_that_a_function_has_not_are_counted_as_unanswered() -> None:
+    machine = machine_for(
+        """
+        mov $99, %edi
+        hypercall 32
+        mov %rax, %rbx
+        mov $99, %edi
+        hypercall 29
+        mov $0, %edi
+        hypercall 17
+        lea calls(%rip), %rdi
+        mov $2, %esi
+        hypercall 13
+        """,
+        "calls: .quad 12, 0, 63, 0, 0, 0, 0, 0\n .quad 17, 0, 0, 0, 0, 0, 0, 0\n",
+    )
+    assert machine.run().kind is StopKind.POWEROFF
+    assert machine.cpu.rbx == ENOSYS
+    assert machine.hypercalls.unanswered == 3
+    assert machine.statistics()["hypercalls_unanswered"] == 3
+
+
 # --- VMCALL -------------------------------------------------------------------------------------------------------------
 KVM_ENOSYS = -1000 & 0xFFFFFFFF
 

@@ -13,7 +13,7 @@ SET_TRAP_TABLE, STACK_SWITCH, CALLBACK_OP, IRET, MMUEXT_OP = 0, 3, 30, 23, 26
 FPU_TASKSWITCH, MULTICALL, SET_SEGMENT_BASE = 5, 13, 25
 CS, SS = 0xE033, 0xE02B
 IF, DF, TF = 0x200, 0x400, 0x100
-FAILSAFE, SYSCALL = 1, 2
+SYSCALL, SYSENTER = 2, 5
 HANDLER, KERNEL_STACK_PAGE = 0xFFFFFFFF80004000, 3
 USER_RIP, USER_RSP = 0x400000, 0x7FFFFFF0
 CRASHED = 2
@@ -131,13 +131,45 @@ def test_iret_to_the_kernel_stays_in_the_kernel_and_masks_by_if() -> None:
         assert guest.shared_info(2, 0)[1] == 1
 
 
-def test_iret_to_a_bad_selector_enters_the_failsafe_callback_with_the_segments() -> None:
+def test_iret_to_a_bad_selector_is_a_fault_of_the_instruction_that_it_returns_to() -> None:
     with Guest() as guest:
-        set_callback(guest, FAILSAFE)
+        set_trap(guest, 13, 0)
         iret(guest, cs=0x1230, rsp=guest.virtual(4))
         assert guest.library.harness_rip(guest.cpu) == HANDLER
-        ds, es, fs, gs, rcx, r11, rip = top_of_stack(guest, 7)
-        assert (ds, es, fs, gs) == (0, 0, 0, 0) and (rcx, r11) == (0xC, 0xB) and rip == USER_RIP
+        rcx, r11, error, rip, cs = top_of_stack(guest, 5)
+        assert (rcx, r11, error, rip, cs) == (0xC, 0xB, 0x1230, USER_RIP, 0x1230)
+
+
+def test_a_null_selector_is_no_descriptor_even_where_the_table_has_one() -> None:
+    with Guest() as guest:
+        flat_code = 0x00AFFB000000FFFF
+        guest.put(struct.pack("<Q", flat_code), page=20)
+        read_only = guest.frame(20) << 12 | 0x65
+        assert guest.call(14, guest.virtual(20), read_only, 2) == 0
+        assert guest.call(2, guest.put(struct.pack("<Q", guest.frame(20))), 512) == 0
+        set_trap(guest, 13, 0)
+        iret(guest, cs=0, rsp=guest.virtual(4))
+        assert guest.library.harness_rip(guest.cpu) == HANDLER
+        assert top_of_stack(guest, 5)[2] == 0
+
+
+@pytest.mark.parametrize("code", [b"\x0f\x34", b"\xf4"])
+def test_sysenter_enters_the_kernel_that_has_registered_for_it(code: bytes) -> None:
+    with Guest() as guest:
+        set_trap(guest, 13, 0, HANDLER + 16)
+        set_callback(guest, SYSENTER, flags=1)
+        guest.put(code, page=8)
+        enter_user(guest, rflags=IF | TF)
+        guest.library.harness_set_rip(guest.cpu, guest.virtual(8))
+        guest.library.harness_exception(guest.cpu, 13, 0, 0)
+        if code == b"\xf4":
+            assert guest.library.harness_rip(guest.cpu) == HANDLER + 16, "HLT was taken for SYSENTER"
+            return
+        assert guest.library.harness_rip(guest.cpu) == HANDLER
+        _, _, rip, cs, rflags, rsp, ss = top_of_stack(guest, 7)
+        assert (rip, cs, rflags, rsp, ss) == (0, 3, IF | 2, 0, SS)
+        assert guest.registers[RSP] == guest.virtual(KERNEL_STACK_PAGE + 1) - 56
+        assert guest.shared_info(2, 0)[1] == 1
 
 
 def test_iret_without_user_page_tables_crashes_the_domain() -> None:

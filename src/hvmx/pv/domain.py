@@ -64,9 +64,12 @@ class Domain:
 
     @property
     def shutdown_reason(self) -> str | None:
-        """Why the domain says it ended (``"poweroff"``, ``"reboot"``, ``"crash"``, ...); None while it runs."""
+        """Why the domain says it ended (``"poweroff"``, ``"reboot"``, ``"crash"``, ...); None while it runs.
+
+        A reason that Xen has no name for is ``"reason N"``.
+        """
         code = self.xen.shutdown_code
-        return None if code is None else SHUTDOWN_REASONS[code]
+        return None if code is None else SHUTDOWN_REASONS.get(code, f"reason {code}")
 
     def board_scheduled(self) -> None:
         """The board has set the processor's deadline: the domain's own comes beside it."""

@@ -86,6 +86,12 @@ class Pages:
             self._memory[at : at + len(part)] = part
             done += len(part)
 
+    def list_frames(self, first_page: int) -> None:
+        """Write the frames of all pages, in order of the pages, from page ``first_page`` on."""
+        for page in range(0, self.count, PAGE // 8):
+            words = self.words(first_page + page * 8 // PAGE)[: self.count - page]
+            words[:] = np.arange(self.frame(page), self.frame(page) - len(words), -1, dtype=np.int64)
+
     def words(self, page: int) -> NDArray[np.uint64]:
         """The 512 words of a page, writable."""
         at = self.frame(page) * PAGE
@@ -224,8 +230,7 @@ def build(domain: Domain, memory: NDArray[np.uint8], image: XenImage, ramdisk: O
     if image.hypercall_page is not None:
         pages.write(image.hypercall_page - image.virt_base, hypercall_page())
     pages.write(layout.ramdisk * PAGE, ramdisk)
-    frames = pages.first_frame - np.arange(pages.count, dtype=np.uint64)
-    pages.write(layout.frame_list * PAGE, frames.tobytes())
+    pages.list_frames(layout.frame_list)
     tables, table_count = _map_all(image, pages, layout, list_bytes)
 
     def virtual(page: int) -> int:

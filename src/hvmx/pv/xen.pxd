@@ -17,10 +17,10 @@ cdef extern from "core_services.h" nogil:
 
 cdef extern from "table.h" nogil:
     enum:
-        ENTRY_TAKEN
         ENTRY_SLOW
     struct hypercall_entry:
         uint64_t count
+        uint64_t unanswered
         uint32_t cost
         uint32_t flags
     struct hypercall_table:

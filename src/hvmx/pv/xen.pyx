@@ -157,11 +157,10 @@ cdef class Hypercalls:
 
     @property
     def unanswered(self):
-        """Calls of numbers without a function, which got -ENOSYS."""
+        """Calls that got -ENOSYS: the number has no function, or the function has not the operation that was asked of it."""
         cdef uint32_t number
-        return self.table.beyond.count + sum(
-            self.table.entry[number].count for number in range(<uint32_t>HVMX_HYPERCALLS)
-            if not self.table.entry[number].flags & ENTRY_TAKEN)
+        return self.table.beyond.unanswered + sum(
+            self.table.entry[number].unanswered for number in range(<uint32_t>HVMX_HYPERCALLS))
 
     @property
     def slow(self):

@@ -1,0 +1,265 @@
+"""What privileged and odd instructions do in a dom0's kernel, at ring 3, beside what they do under Xen 4.17.
+
+Of each are compared: the exception's vector, error code and place, and RAX, RCX and RDX afterwards. Left out is what the
+processor says of itself, which is not the same one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .against_xen import kernel, run_by_hvmx, run_by_xen
+
+#: Name and code; RAX, RCX and RDX are 0x11, 0x22 and 0x33 before, unless the code sets them.
+INSTRUCTIONS = [
+    ("nothing", "nop"),
+    ("CR0", "mov %cr0, %rax; and $0xffffffff80000009, %rax"),
+    ("TS set", "mov %cr0, %rax; or $8, %rax; mov %rax, %cr0; mov %cr0, %rax; and $8, %rax"),
+    ("CLTS", "clts; mov %cr0, %rax; and $8, %rax"),
+    ("CR0.WP", "mov %cr0, %rax; and $~0x10000, %rax; mov %rax, %cr0"),
+    ("CR0 of nothing", "xor %eax, %eax; mov %rax, %cr0"),
+    ("CR2", "mov $0x1234, %eax; mov %rax, %cr2; mov %cr2, %rax"),
+    ("CR3 of nothing", "mov %rax, %cr3"),
+    ("CR4.TSD", "mov %cr4, %rax; or $4, %rax; mov %rax, %cr4; mov %cr4, %rax; and $4, %rax"),
+    ("RDTSC with TSD", "rdtsc; xor %eax, %eax; xor %edx, %edx"),
+    ("CR4.TSD clear", "mov %cr4, %rax; and $~4, %rax; mov %rax, %cr4; mov %cr4, %rax; and $4, %rax"),
+    ("CR4.DE", "mov %cr4, %rax; or $8, %rax; mov %rax, %cr4; mov %cr4, %rax; and $8, %rax"),
+    ("DR4 with DE", "mov %dr4, %rax"),
+    ("DR4 with DE, written", "mov %rax, %dr4"),
+    ("CR4.DE clear", "mov %cr4, %rax; and $~8, %rax; mov %rax, %cr4; mov %cr4, %rax; and $8, %rax"),
+    ("CR4.PAE", "mov %cr4, %rax; and $~0x20, %rax; mov %rax, %cr4; mov %cr4, %rax; and $0x20, %rax"),
+    ("CR8", ".byte 0x44, 0x0f, 0x20, 0xc0"),
+    ("DR7", "mov %dr7, %rax"),
+    ("DR7 written", "mov $0x401, %eax; mov %rax, %dr7; mov %dr7, %rax"),
+    ("DR7 with GD", "mov $0x2401, %eax; mov %rax, %dr7"),
+    ("DR7 clear", "mov $0x400, %eax; mov %rax, %dr7; mov %dr7, %rax"),
+    ("DR0 in Xen", "mov $0xffff800000000000, %rax; mov %rax, %dr0"),
+    ("DR6", "xor %eax, %eax; mov %rax, %dr6; mov %dr6, %rax"),
+    ("DR6 beyond 32 bits", "mov $0x100000000, %rax; mov %rax, %dr6"),
+    ("DR4", "mov %dr4, %rax"),
+    ("DR8", ".byte 0x44, 0x0f, 0x21, 0xc0"),
+    *[
+        (f"MSR {number:#x}", f"mov ${number:#x}, %ecx; rdmsr")
+        for number in (0xC0000100, 0xC0000101, 0xC0000102, 0x12345)
+    ],
+    ("MSR EFER", "mov $0xc0000080, %ecx; rdmsr; and $0x501, %eax"),
+    ("FS base", "mov $0xc0000100, %ecx; mov $0x5000, %eax; xor %edx, %edx; wrmsr; rdmsr"),
+    ("FS base not canonical", "mov $0xc0000100, %ecx; xor %eax, %eax; mov $0x8000, %edx; wrmsr"),
+    ("GS base", "mov $0xc0000101, %ecx; mov $0x6000, %eax; xor %edx, %edx; wrmsr; rdmsr"),
+    ("the user's GS base", "mov $0xc0000102, %ecx; mov $0x7000, %eax; xor %edx, %edx; wrmsr; rdmsr"),
+    ("RDX beyond 32 bits", "mov $0xc0000100, %ecx; xor %eax, %eax; mov $0x100000000, %rdx; wrmsr"),
+    ("TSC written", "mov $0x10, %ecx; wrmsr"),
+    ("unknown MSR written", "mov $0x12345, %ecx; wrmsr"),
+    ("EFER written", "mov $0xc0000080, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr"),
+    ("LSTAR written", "mov $0xc0000082, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr"),
+    ("IN", "mov $0x80, %edx; in %dx, %al"),
+    ("IN immediate", "in $0x80, %al"),
+    ("OUT", "mov $0x80, %edx; out %al, %dx"),
+    ("CLI", "cli"),
+    ("STI", "sti"),
+    ("IOPL 1", "mov $6, %edi; lea iopl1(%rip), %rsi; mov $33, %eax; syscall; mov $0x22, %ecx"),
+    ("OUT with IOPL", "mov $0x80, %edx; out %al, %dx"),
+    ("OUT immediate", "out %al, $0x80"),
+    ("OUT of 16 bits", "mov $0xed, %edx; out %ax, %dx"),
+    ("IN of 32 bits from where nothing is", "mov $0x5660, %edx; mov $-1, %rax; in %dx, %eax"),
+    ("CLI with IOPL", "cli; pushf; pop %rax; and $0x200, %eax"),
+    ("STI with IOPL", "sti; pushf; pop %rax; and $0x200, %eax"),
+    ("POPF", "push $0x3002; popf; pushf; pop %rax; and $0x3200, %eax"),
+    ("OUTS", "mov $0x80, %edx; lea iopl1(%rip), %rsi; outsb; lea iopl1(%rip), %rax; sub %rax, %rsi; mov %rsi, %rax"),
+    ("REP OUTS", "mov $0x80, %edx; lea iopl1(%rip), %rsi; mov $3, %ecx; rep outsb; lea iopl1(%rip), %rax; sub %rax, %rsi; mov %rsi, %rax"),
+    ("INS", "mov $0x5660, %edx; lea words(%rip), %rdi; insl; mov words(%rip), %rax"),
+    ("REP INS", "mov $0x5660, %edx; lea words(%rip), %rdi; mov $3, %ecx; rep insw; mov words(%rip), %rax"),
+    ("INS backwards", "mov $0x5660, %edx; lea words+8(%rip), %rdi; std; insw; cld; lea words(%rip), %rax; sub %rax, %rdi; mov %rdi, %rax"),
+    ("REP INS of none", "mov $0x5660, %edx; mov $0x1000, %edi; xor %ecx, %ecx; rep insb; mov %rdi, %rax"),
+    ("OUTS from nowhere", "mov $0x80, %edx; mov $0x1000, %esi; outsb"),
+    ("INS to a page table", "mov $0x5660, %edx; mov start_info(%rip), %rax; mov 88(%rax), %rdi; xor %eax, %eax; insl"),
+    ("INS not canonical", "mov $0x5660, %edx; mov $0x800000000000, %rdi; insl"),
+    ("INS nowhere", "mov $0x5660, %edx; mov $0x1000, %edi; insl"),
+    ("HLT", "hlt"),
+    ("INT3", "int3"),
+    ("INT 3", "int $3"),
+    ("INT 0x80", "int $0x80"),
+    ("UD2", "ud2"),
+    ("UD2 and letters", ".byte 0x0f, 0x0b; .ascii \"xem\"; cpuid"),
+    *[
+        (f"Xen's leaf {leaf}", f"mov ${0x40000000 + leaf:#x}, %eax; xor %ecx, %ecx; .byte 0x0f, 0x0b; .ascii \"xen\"; cpuid{mask}")
+        for leaf, mask in ((0, "; and $~7, %eax"), (1, ""))
+    ],
+    ("LGDT", "lgdt words(%rip)"),
+    ("LIDT", "lidt words(%rip)"),
+    ("LLDT", "xor %eax, %eax; lldt %ax"),
+    ("LTR", "xor %eax, %eax; ltr %ax"),
+    ("LMSW", "mov $0xf, %eax; lmsw %ax"),
+    ("INVLPG", "invlpg words(%rip)"),
+    ("WBINVD", "wbinvd"),
+    ("INVD", "invd"),
+    ("RDPMC", "rdpmc"),
+    ("XSETBV", "xor %ecx, %ecx; xsetbv"),
+    ("SWAPGS", "swapgs"),
+    ("SYSRET", "sysretq"),
+    ("RSM", "rsm"),
+    ("far CALL", "lcall *words(%rip)"),
+    ("a segment of nothing", "mov $0x1238, %eax; mov %ax, %ds"),
+    ("FS null", "xor %eax, %eax; mov %ax, %fs; mov %fs, %eax"),
+    ("a stack of nothing", "mov $0x1238, %eax; mov %ax, %ss"),
+    ("no stack", "xor %eax, %eax; mov %ax, %ss"),
+    ("LAR of Xen's code", "mov $0xe033, %ecx; xor %eax, %eax; lar %ecx, %eax; and $0xf0ff00, %eax"),
+    ("LAR of nothing", "mov $0x1238, %ecx; lar %ecx, %eax"),
+    ("LSL of Xen's data", "mov $0xe02b, %ecx; lsl %ecx, %eax"),
+    ("CS", "mov %cs, %eax"),
+    ("SS", "mov %ss, %eax"),
+    ("read at 0x1000", "mov 0x1000, %eax"),
+    ("write in the M2P", "mov $0xffff800000000000, %rax; mov %rax, (%rax)"),
+    ("not canonical", "mov $0x800000000000, %rax; mov (%rax), %rax"),
+    ("jump to 0x1000", "mov $0x1000, %eax; jmp *%rax"),
+    ("write to a page table", "mov start_info(%rip), %rax; mov 88(%rax), %rax; movq $0, (%rax)"),
+    ("LDT", "call set_ldt"),
+    ("a segment in an LDT that is mapped writable", "mov $4, %eax; mov %ax, %fs"),
+    ("where that was", "mov %cr2, %rax; lea ldt(%rip), %rcx; sub %rcx, %rax; xor %ecx, %ecx"),
+    ("and of 2 pages behind", "mov $0x2004, %eax; mov %ax, %fs"),
+    ("LDT read-only", "call map_ldt_read_only"),
+    ("a segment in it", "mov $4, %eax; mov %ax, %fs; mov %fs, %eax"),
+    ("its base", "mov $0xc0000100, %ecx; rdmsr"),
+    ("LDT writable", "call map_ldt_writable"),
+    ("the same LDT", "call set_ldt"),
+    ("still writable", "call map_ldt_writable"),
+    ("no LDT", "movq $0, ldt_operation+16(%rip); call set_ldt"),
+    ("now writable", "call map_ldt_writable"),
+    ("a segment in no LDT", "mov $4, %eax; mov %ax, %fs"),
+    ("divide", "xor %ecx, %ecx; div %ecx"),
+    ("TS for x87", "mov $5, %eax; mov $1, %edi; syscall; xor %ecx, %ecx; fnop"),
+    ("and for SSE", "mov $5, %eax; mov $1, %edi; syscall; xor %ecx, %ecx; movaps %xmm0, %xmm1"),
+    ("TS is clear then", "mov %cr0, %rax; and $8, %rax"),
+    ("trap flag", "xor %eax, %eax; pushf; orq $0x100, (%rsp); popf; nop; nop"),
+    ("DR6 of it", "mov %dr6, %rax; and $0xe00f, %eax"),
+    ("misaligned SSE", "movaps iopl1+1(%rip), %xmm0"),
+]  # fmt: skip
+
+TRAPPED = (0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 16, 17, 19)
+WITH_ERROR = (10, 11, 12, 13, 14, 17)
+
+PRELUDE = """
+    lea traps(%rip), %rdi
+    hypercall 0
+    jmp start
+set_ldt:
+    lea ldt_operation(%rip), %rdi
+    mov $1, %esi
+    xor %edx, %edx
+    mov $0x7ff0, %r10d
+    hypercall 26
+    jmp clear
+map_ldt_read_only:
+    mov $0x65, %esi
+    jmp 1f
+map_ldt_writable:
+    mov $0x67, %esi
+1:  mov start_info(%rip), %rax
+    mov 104(%rax), %rax             # mfn_list
+    lea ldt(%rip), %rdi
+    mov %rdi, %rcx
+    mov $0xffffffff80000000, %rdx
+    sub %rdx, %rcx
+    shr $12, %rcx
+    mov (%rax, %rcx, 8), %rax
+    shl $12, %rax
+    or %rax, %rsi
+    mov $2, %edx
+    hypercall 14
+clear:
+    xor %ecx, %ecx
+    xor %edx, %edx
+    ret
+start:
+"""
+
+
+def snippet(number: int, code: str) -> str:
+    return f"""
+    lea after{number}(%rip), %rax
+    mov %rax, resume(%rip)
+    movq $-1, vector(%rip)
+    movq $0, error(%rip)
+    lea code{number}(%rip), %rax
+    mov %rax, place(%rip)
+    mov $0x11, %eax
+    mov $0x22, %ecx
+    mov $0x33, %edx
+code{number}:
+    {code}
+after{number}:
+    call report
+"""
+
+
+def handler(vector: int) -> str:
+    at, error = (24, "mov 16(%rsp), %rbp") if vector in WITH_ERROR else (16, "xor %ebp, %ebp")
+    return f"""
+trap{vector}:
+    {error}
+    mov %rbp, error(%rip)
+    mov {at}(%rsp), %rbp
+    mov (%rsp), %rcx
+    movq ${vector}, vector(%rip)
+    jmp trapped
+"""
+
+
+REPORT = """
+trapped:
+    sub place(%rip), %rbp
+    mov %rbp, place(%rip)
+    lea stack_end(%rip), %rsp
+    jmp *resume(%rip)
+report:
+    push %rdx
+    push %rcx
+    push %rax
+    mov vector(%rip), %rax
+    call show
+    cmpq $-1, vector(%rip)
+    je 4f
+    mov error(%rip), %rax
+    call show
+    mov place(%rip), %rax
+    call show
+4:  mov $3, %ebp
+5:  pop %rax
+    call show
+    dec %ebp
+    jnz 5b
+    jmp end_line
+"""
+DATA = """
+ldt_operation: .quad 13, ldt, 512
+    .balign 4096
+ldt: .quad 0x00cff3123456ffff
+    .skip 4088
+resume: .quad 0
+vector: .quad 0
+error: .quad 0
+place: .quad 0
+iopl1: .quad 1
+words: .skip 64
+    .balign 8
+traps:
+"""
+
+
+def image() -> bytes:
+    snippets = [snippet(number, code) for number, (_, code) in enumerate(INSTRUCTIONS)]
+    skip = "    jmp done\n"
+    code = [PRELUDE, *snippets, skip, *map(handler, TRAPPED), REPORT, "done:\n"]
+    rows = [f"    .byte {vector}, 0; .short 0xe033; .long 0; .quad trap{vector}" for vector in TRAPPED]
+    return kernel("".join(code), "\n".join([DATA, *rows, "    .quad 0, 0"]))
+
+
+def test_instructions_do_in_a_kernel_what_they_do_under_xen(tmp_path: Path) -> None:
+    by_xen, by_hvmx = run_by_xen(image(), tmp_path), run_by_hvmx(image(), tmp_path)
+    different = [
+        f"{name}: {[hex(word) for word in ours]} by hvmx, {[hex(word) for word in theirs]} by Xen"
+        for (name, _), ours, theirs in zip(INSTRUCTIONS, by_hvmx, by_xen)
+        if ours != theirs
+    ]
+    assert not different, "\n".join(different)
+    assert len(by_xen) == len(by_hvmx) == len(INSTRUCTIONS)
