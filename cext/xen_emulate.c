@@ -339,7 +339,11 @@ static int write_debug(struct domain *d, uint32_t number, uint64_t value)
     return 0;
 }
 
-enum { MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_PLATFORM_INFO = 0xce, MSR_MISC_ENABLE = 0x1a0, MSR_PAT = 0x277 };
+enum { MSR_TSC = 0x10, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_UCODE_REV = 0x8b,
+       MSR_PLATFORM_INFO = 0xce, MSR_MISC_FEATURES = 0x140, MSR_MISC_ENABLE = 0x1a0, MSR_PAT = 0x277,
+       MSR_PERF_CAPABILITIES = 0x345 };
+/* No performance counters, no MONITOR, and none of their kin; fast strings are the processor's. */
+enum { MISC_ENABLE_CLEAR = 1 << 7 | 1 << 18, MISC_ENABLE_SET = 1 << 11 | 1 << 12 | 1 << 23 };
 #define MSR_EFER 0xc0000080u
 #define MSR_FS_BASE 0xc0000100u
 #define MSR_GS_BASE 0xc0000101u
@@ -357,7 +361,17 @@ static int read_msr(struct domain *d, uint32_t number, uint64_t *value)
         *value = cpu->apic_base;
         return 1;
     case MSR_MISC_ENABLE:
-        *value = cpu->misc_enable;
+        *value = (cpu->misc_enable & ~(uint64_t)MISC_ENABLE_CLEAR) | MISC_ENABLE_SET;
+        return 1;
+    case MSR_FEATURE_CONTROL: /* locked, with nothing enabled */
+        *value = 1;
+        return 1;
+    case MSR_PLATFORM_ID:
+    case MSR_UCODE_REV:
+    case MSR_PLATFORM_INFO:
+    case MSR_MISC_FEATURES:
+    case MSR_PERF_CAPABILITIES:
+        *value = 0;
         return 1;
     case MSR_PAT: /* the hypervisor's arrangement of memory types, which PV guests share */
         *value = 0x050100070406ull;
@@ -386,9 +400,11 @@ static int write_msr(struct domain *d, uint32_t number, uint64_t value)
 {
     Cpu *cpu = d->cpu;
     switch (number) {
-    case MSR_APIC_BASE:
-    case MSR_MISC_ENABLE: /* dropped */
+    case MSR_UCODE_REV:   /* dropped */
+    case MSR_MISC_ENABLE:
         return 1;
+    case MSR_MISC_FEATURES:
+        return value == 0;
     case MSR_PAT:
         return value == 0x050100070406ull;
     case MSR_EFER:

@@ -42,6 +42,14 @@ INSTRUCTIONS = [
         (f"MSR {number:#x}", f"mov ${number:#x}, %ecx; rdmsr")
         for number in (0xC0000100, 0xC0000101, 0xC0000102, 0x12345)
     ],
+    *[
+        (f"MSR {number:#x} written", f"mov ${number:#x}, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr")
+        for number in (0x17, 0x1B, 0x3A, 0x8B, 0xCE, 0x140, 0x1A0, 0x277, 0x345, 0xC0000103)
+    ],
+    *[(f"MSR {number:#x}", f"mov ${number:#x}, %ecx; rdmsr") for number in (0x17, 0x3A, 0xCE, 0x140, 0x277, 0x345, 0xC0000103)],
+    ("microcode", "mov $0x8b, %ecx; rdmsr; xor %edx, %edx"),
+    ("MISC_ENABLE", "mov $0x1a0, %ecx; rdmsr; and $~1, %eax"),
+    ("MISC_FEATURES not 0", "mov $0x140, %ecx; mov $2, %eax; xor %edx, %edx; wrmsr"),
     ("MSR EFER", "mov $0xc0000080, %ecx; rdmsr; and $0x501, %eax"),
     ("FS base", "mov $0xc0000100, %ecx; mov $0x5000, %eax; xor %edx, %edx; wrmsr; rdmsr"),
     ("FS base not canonical", "mov $0xc0000100, %ecx; xor %eax, %eax; mov $0x8000, %edx; wrmsr"),
