@@ -48,6 +48,14 @@ struct channel {
 enum { CHANNELS_AT_ONCE = 64 }; /* ports come to be by so many (Xen: EVTCHNS_PER_BUCKET) */
 
 #define SHUTDOWN_CODE_NONE UINT32_MAX
+/* An instruction of the kernel's that writes to a page table, while it is executed. */
+struct page_write {
+    uint64_t *entry;      /* maps the page, now writable; NULL: there is no such instruction */
+    uint64_t address, table;
+    uint64_t registers[16], rip, rflags, dr6; /* before it */
+    uint32_t error;
+};
+
 enum domain_state { DOMAIN_RUNNING, DOMAIN_SHUT_DOWN, DOMAIN_CRASHED };
 
 #define NEVER (~0ull)
@@ -94,6 +102,9 @@ struct domain {
     uint64_t work;
     uint8_t preempted;
     uint32_t update_cost, entry_cost; /* of an element of a list, of an entry validated: 1/CYCLE_FRACTION cycles */
+
+    struct page_write page_write;
+    uint64_t page_before[512];      /* the table, before the instruction */
 
     /* events */
     struct channel channels[EVTCHN_2L_NR_CHANNELS];
@@ -212,7 +223,14 @@ int64_t xen_stack_switch(struct hvmx_hypercall *call);
 int64_t xen_iret(struct hvmx_hypercall *call);
 int64_t xen_multicall(struct hvmx_hypercall *call);
 
+void set_rflags(struct domain *d, uint64_t flags);
+
+/* xen_ptwr.c */
+int page_write_begin(struct domain *d, uint32_t error, uint64_t address);
+int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t *cr2);
+
 /* xen_emulate.c */
+int writes_once(struct domain *d, uint64_t ip);
 int xen_privileged(Cpu *cpu, uint64_t ip);
 int forced_cpuid(struct domain *d);
 int64_t xen_fpu_taskswitch(struct hvmx_hypercall *call);

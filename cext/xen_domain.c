@@ -154,7 +154,6 @@ static void start_shared_info(struct domain *d, uint64_t epoch)
     d->vcpu_info = &d->shared_info->vcpu_info[0];
     for (uint32_t i = 0; i < XEN_LEGACY_MAX_VCPUS; i++)
         d->shared_info->vcpu_info[i].evtchn_upcall_mask = 1;
-    memset(d->shared_info->evtchn_mask, 0xff, sizeof d->shared_info->evtchn_mask);
     d->shared_info->arch.max_pfn = d->nr_pages;
     start_time(d, epoch);
 }

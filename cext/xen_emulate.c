@@ -28,7 +28,7 @@ static int fetch(struct domain *d, uint64_t ip, struct decoded *in)
             in->repeat = byte;
         else if (byte == 0x64 || byte == 0x65 || byte == 0x67)
             in->overridden = 1;
-        else if (byte != 0x2e && byte != 0x36 && byte != 0x3e && byte != 0x26)
+        else if (byte != 0x2e && byte != 0x36 && byte != 0x3e && byte != 0x26 && byte != 0xf0)
             break;
     }
     if ((in->bytes[in->at] & 0xf0) == 0x40 && (d->cpu->seg[SEG_CS].access & AR_L))
@@ -49,6 +49,70 @@ static int next_byte(struct decoded *in, uint8_t *byte)
         return 0;
     *byte = in->bytes[in->at++];
     return 1;
+}
+
+/* Whether an instruction writes to memory with its last access and no other: so that nothing that it reads can come by
+ * way of what it has written. */
+int writes_once(struct domain *d, uint64_t ip)
+{
+    struct decoded in;
+    uint8_t modrm = 0xc0;
+    if (!fetch(d, ip, &in))
+        return 0;
+    uint32_t at = in.at;
+    if (at < in.length)
+        modrm = in.bytes[at];
+    uint32_t group = modrm >> 3 & 7;
+    int memory = modrm < 0xc0;
+    if (in.two_byte)
+        switch (in.opcode) {
+        case 0xab: /* BTS, BTR, BTC */
+        case 0xb3:
+        case 0xbb:
+        case 0xb0: /* CMPXCHG */
+        case 0xb1:
+        case 0xc0: /* XADD */
+        case 0xc1:
+        case 0xc3: /* MOVNTI */
+            return memory;
+        case 0xba:
+            return memory && group > 4;
+        case 0xc7: /* CMPXCHG8B; CMPXCHG16B is of two entries */
+            return memory && group == 1 && !(in.rex & 8);
+        default:
+            return 0;
+        }
+    if (in.opcode < 0x40 && (in.opcode & 7) < 2 && in.opcode >> 3 != 7) /* ADD, OR, ADC, SBB, AND, SUB, XOR */
+        return memory;
+    switch (in.opcode) {
+    case 0x80:
+    case 0x81:
+    case 0x83:
+        return memory && group != 7;
+    case 0x86: /* XCHG */
+    case 0x87:
+    case 0x88: /* MOV */
+    case 0x89:
+        return memory;
+    case 0xc6:
+    case 0xc7:
+        return memory && group == 0;
+    case 0xf6: /* NOT, NEG */
+    case 0xf7:
+        return memory && (group == 2 || group == 3);
+    case 0xfe: /* INC, DEC */
+    case 0xff:
+        return memory && group < 2;
+    case 0xa2: /* MOV */
+    case 0xa3:
+    case 0xa4: /* MOVS */
+    case 0xa5:
+    case 0xaa: /* STOS */
+    case 0xab:
+        return 1;
+    default:
+        return 0;
+    }
 }
 
 /* To the handler of Cpu.exit, at the price of such an exit; meanwhile Cpu.deadline is the board's, which a device may
@@ -339,7 +403,11 @@ static int write_debug(struct domain *d, uint32_t number, uint64_t value)
     return 0;
 }
 
-enum { MSR_TSC = 0x10, MSR_APIC_BASE = 0x1b, MSR_PLATFORM_INFO = 0xce, MSR_MISC_ENABLE = 0x1a0, MSR_PAT = 0x277 };
+enum { MSR_TSC = 0x10, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_UCODE_REV = 0x8b,
+       MSR_PLATFORM_INFO = 0xce, MSR_MISC_FEATURES = 0x140, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a,
+       MSR_MISC_ENABLE = 0x1a0, MSR_PAT = 0x277, MSR_PERF_CAPABILITIES = 0x345 };
+/* No performance counters, no MONITOR, and none of their kin; fast strings are the processor's. */
+enum { MISC_ENABLE_CLEAR = 1 << 7 | 1 << 18, MISC_ENABLE_SET = 1 << 11 | 1 << 12 | 1 << 23 };
 #define MSR_EFER 0xc0000080u
 #define MSR_FS_BASE 0xc0000100u
 #define MSR_GS_BASE 0xc0000101u
@@ -357,7 +425,19 @@ static int read_msr(struct domain *d, uint32_t number, uint64_t *value)
         *value = cpu->apic_base;
         return 1;
     case MSR_MISC_ENABLE:
-        *value = cpu->misc_enable;
+        *value = (cpu->misc_enable & ~(uint64_t)MISC_ENABLE_CLEAR) | MISC_ENABLE_SET;
+        return 1;
+    case MSR_FEATURE_CONTROL: /* locked, with nothing enabled */
+        *value = 1;
+        return 1;
+    case MSR_PLATFORM_ID:
+    case MSR_UCODE_REV:
+    case MSR_PLATFORM_INFO:
+    case MSR_MISC_FEATURES:
+    case MSR_MCG_CAP: /* machine checks, of no banks */
+    case MSR_MCG_STATUS:
+    case MSR_PERF_CAPABILITIES:
+        *value = 0;
         return 1;
     case MSR_PAT: /* the hypervisor's arrangement of memory types, which PV guests share */
         *value = 0x050100070406ull;
@@ -386,9 +466,12 @@ static int write_msr(struct domain *d, uint32_t number, uint64_t value)
 {
     Cpu *cpu = d->cpu;
     switch (number) {
-    case MSR_APIC_BASE:
-    case MSR_MISC_ENABLE: /* dropped */
+    case MSR_UCODE_REV:   /* dropped */
+    case MSR_MISC_ENABLE:
         return 1;
+    case MSR_MISC_FEATURES:
+    case MSR_MCG_STATUS:
+        return value == 0;
     case MSR_PAT:
         return value == 0x050100070406ull;
     case MSR_EFER:

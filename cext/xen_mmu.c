@@ -329,11 +329,11 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
     return list_end(d, call, index, count, done, sizeof(struct mmuext_op), result);
 }
 
-/* vm_assist(command, type). VMASST_TYPE_writable_pagetables, the emulation of writes to page tables, is refused. */
+/* vm_assist(command, type) */
 int64_t xen_vm_assist(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    const uint64_t valid = 1ull << VMASST_TYPE_4gb_segments | 1ull << VMASST_TYPE_4gb_segments_notify
+    const uint64_t valid = 1ull << VMASST_TYPE_writable_pagetables | 1ull << VMASST_TYPE_4gb_segments | 1ull << VMASST_TYPE_4gb_segments_notify
                            | 1ull << VMASST_TYPE_pae_extended_cr3 /* these three are without effect in 64 bits */
                            | 1ull << VMASST_TYPE_architectural_iopl | 1ull << VMASST_TYPE_runstate_update_flag
                            | 1ull << VMASST_TYPE_m2p_strict;

@@ -9,7 +9,7 @@
 /* RFLAGS that the choice of TLB and decoding mode depends on. */
 #define MODE_FLAGS ((uint64_t)(FL_AC | FL_TF))
 
-static void set_rflags(struct domain *d, uint64_t flags)
+void set_rflags(struct domain *d, uint64_t flags)
 {
     Cpu *cpu = d->cpu;
     uint64_t changed = cpu->rflags ^ flags;
@@ -126,6 +126,9 @@ static int sysenter(struct domain *d)
 int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
 {
     struct domain *d = cpu->pv;
+    int ended_write = d->page_write.entry != NULL; /* whose instruction is not tried twice */
+    if (UNLIKELY(ended_write) && page_write_end(d, &vector, &error, &cr2))
+        return 0;
     if (vector == VEC_UD && forced_cpuid(d))
         return 0;
     if (vector == VEC_GP && error == 0 && sysenter(d))
@@ -139,7 +142,7 @@ int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
         }
     }
     if (vector == VEC_PF) {
-        if (ldt_fault(d, &cr2)) /* the instruction is executed again */
+        if (ldt_fault(d, &cr2) || (!ended_write && page_write_begin(d, error, cr2))) /* the instruction is executed again */
             return 0;
         d->vcpu_info->arch.cr2 = cr2;
         error = (error & ~4u) | (d->in_kernel ? 0 : 4);
@@ -152,7 +155,7 @@ int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
 
 int deliver_event(struct domain *d)
 {
-    if (d->state || !event_deliverable(d))
+    if (d->state || !event_deliverable(d) || d->page_write.entry)
         return 0;
     d->cpu->interrupts++;
     bounce(d, d->event_callback, 0, BOUNCE_MASKS_EVENTS, "an event");

@@ -131,7 +131,7 @@ def run_by_xen(image: bytes, directory: Path) -> list[tuple[int, ...]]:
         pytest.skip("qemu-system-x86_64 is not installed")
     path = directory / "kernel.elf"
     path.write_bytes(image)
-    machine = ["-accel", "tcg", "-M", "pc", "-cpu", "max", "-m", "512", "-no-reboot"]
+    machine = ["-accel", "tcg", "-M", "pc", "-cpu", "max,vendor=GenuineIntel", "-m", "512", "-no-reboot"]
     devices = ["-nodefaults", "-display", "none", "-serial", "stdio"]
     command_line = f"console=com1 com1=115200,8n1 dom0_mem={MEMORY} loglvl=none guest_loglvl=none"
     boot = ["-kernel", hypervisor, "-append", command_line, "-initrd", path]

@@ -67,6 +67,7 @@ static Cpu *fresh(void)
     d->event_callback = d->sysenter_callback = d->syscall_callback = base;
     d->kernel_sp = base + (STACK_PAGE + 1) * 0x1000;
     d->iopl = 1;
+    d->vm_assist = 1u << VMASST_TYPE_writable_pagetables;
     return cpu;
 }
 
@@ -91,6 +92,7 @@ static void step(Cpu *cpu)
         { 0x0f, 0x20, 0xc0 }, { 0x0f, 0x22, 0xc0 }, { 0x0f, 0x22, 0xd8 }, { 0x0f, 0x32 }, { 0x0f, 0x30 }, { 0xec }, { 0xee },
         { 0xe5, 0x80 }, { 0xfa }, { 0x0f, 0x06 }, { 0x0f, 0x23, 0xf8 }, { 0x0f, 0x21, 0xf8 }, { 0x66, 0xef }, { 0xf4 },
         { 0x6d }, { 0xf3, 0x6c }, { 0xf3, 0x66, 0x6f }, { 0x0f, 0x34 } };
+    static const uint8_t stores[][4] = { { 0x48, 0x89, 0x07 }, { 0xf0, 0x0f, 0xba, 0x37 }, { 0x48, 0xab }, { 0x50 } };
     scribble(cpu);
     cpu->r[REG_RSP] = draw() % 4 ? base + (STACK_PAGE + 1) * 0x1000 - (draw() & 0x3f8) : value(d);
     uint64_t args[6], number;
@@ -102,6 +104,16 @@ static void step(Cpu *cpu)
         if (draw() % 32)
             cpu->r[REG_RSP] = base + (STACK_PAGE + 1) * 0x1000;
         xen_exception(cpu, draw() % 32, draw() % 2 ? 0 : (uint32_t)draw(), value(d));
+        if (draw() % 2) { /* to one of the tables of the start of day, which the guest has mapped */
+            cpu->rip = base + 4 * 0x1000;
+            guest_write(cpu, cpu->rip, stores[draw() % 4], 4);
+            xen_exception(cpu, VEC_PF, 3, base + (d->max_pages - 1 - draw() % 6) * 0x1000 + (draw() & 0xff8));
+        }
+        if (d->page_write.entry) { /* the instruction writes, and ends one way or another */
+            for (uint64_t i = draw() % 3; i; i--)
+                ((uint64_t *)frame_memory(d, d->page_write.table))[draw() % 512] = draw() % 2 ? value(d) : entry_of(d, draw() % 40, 0x67);
+            xen_exception(cpu, draw() % 8 ? VEC_DB : VEC_GP, 0, 0);
+        }
         break;
     case 1:
         cpu->rip = base + 4 * 0x1000;

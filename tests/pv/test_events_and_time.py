@@ -40,6 +40,8 @@ def is_pending(guest: Guest, port: int) -> bool:
 
 
 def allow_upcalls(guest: Guest) -> None:
+    """With a handler, and every channel masked."""
+    guest.set_shared_info(MASK, b"\xff" * 512)
     register = struct.pack("<HHxxxxQ", 0, 0, HANDLER)
     assert guest.call(CALLBACK_OP, 0, guest.put(register)) == 0
     guest.set_shared_info(1, b"\0")
@@ -153,8 +155,8 @@ def test_the_tick_of_100_hz_runs_until_it_is_stopped() -> None:
 def test_a_blocked_domain_wakes_for_an_event_and_its_run_states_say_how_long() -> None:
     with Guest() as guest:
         stop_tick(guest)
-        bind_timer(guest)
         allow_upcalls(guest)
+        bind_timer(guest)
         guest.registers[RSP] = guest.virtual(4)
         assert set_timer(guest, 2 * MILLISECOND) == 0
         guest.set_shared_info(1, b"\1")
@@ -173,6 +175,7 @@ def test_a_blocked_domain_wakes_for_an_event_and_its_run_states_say_how_long() -
 def test_poll_ends_with_its_port_or_its_timeout_even_when_all_is_masked() -> None:
     with Guest() as guest:
         stop_tick(guest)
+        guest.set_shared_info(MASK, b"\xff" * 512)
         port = bind_timer(guest, unmasked=False)
         ports = guest.put(struct.pack("<I", port), 0x100)
         for timer, timeout, pending in ((1, 3, True), (9, 7, False)):

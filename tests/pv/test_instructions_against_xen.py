@@ -42,6 +42,14 @@ INSTRUCTIONS = [
         (f"MSR {number:#x}", f"mov ${number:#x}, %ecx; rdmsr")
         for number in (0xC0000100, 0xC0000101, 0xC0000102, 0x12345)
     ],
+    *[
+        (f"MSR {number:#x} written", f"mov ${number:#x}, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr")
+        for number in (0x17, 0x1B, 0x3A, 0x8B, 0xCE, 0x140, 0x1A0, 0x277, 0x345, 0xC0000103)
+    ],
+    *[(f"MSR {number:#x}", f"mov ${number:#x}, %ecx; rdmsr") for number in (0x17, 0x3A, 0xCE, 0x140, 0x277, 0x345, 0xC0000103)],
+    ("microcode", "mov $0x8b, %ecx; rdmsr; xor %edx, %edx"),
+    ("MISC_ENABLE", "mov $0x1a0, %ecx; rdmsr; and $~1, %eax"),
+    ("MISC_FEATURES not 0", "mov $0x140, %ecx; mov $2, %eax; xor %edx, %edx; wrmsr"),
     ("MSR EFER", "mov $0xc0000080, %ecx; rdmsr; and $0x501, %eax"),
     ("FS base", "mov $0xc0000100, %ecx; mov $0x5000, %eax; xor %edx, %edx; wrmsr; rdmsr"),
     ("FS base not canonical", "mov $0xc0000100, %ecx; xor %eax, %eax; mov $0x8000, %edx; wrmsr"),
@@ -126,6 +134,40 @@ INSTRUCTIONS = [
     ("no LDT", "movq $0, ldt_operation+16(%rip); call set_ldt"),
     ("now writable", "call map_ldt_writable"),
     ("a segment in no LDT", "mov $4, %eax; mov %ax, %fs"),
+    ("before that is asked for", "call entry; movq $0, (%rdi); xor %eax, %eax"),
+    ("and back", "call entry; mov %rax, (%rdi); xor %eax, %eax"),
+    ("page tables to be written", "xor %edi, %edi; mov $2, %esi; mov $21, %eax; syscall; xor %ecx, %ecx"),
+    ("nothing stored in one", "call entry; movq $0, (%rdi); mov (%rdi), %rax; xor %edi, %edi"),
+    ("nothing is there", "mov spare(%rip), %rax"),
+    ("the entry again", "call entry; mov %rax, (%rdi); xor (%rdi), %rax"),
+    ("it is there", "mov spare(%rip), %rax"),
+    ("XCHG", "call entry; mov %rax, %rcx; xor %edx, %edx; xchg %rdx, (%rdi); mov (%rdi), %rax; xor %rdx, %rcx; mov %rcx, %rdx; xor %ecx, %ecx"),
+    ("MOV back", "call entry; mov %rax, (%rdi); xor %eax, %eax"),
+    ("BTR", "call entry; lock btrq $1, (%rdi); setc %al; and $1, %eax; mov (%rdi), %rdx; and $7, %edx"),
+    ("read-only", "call flush; mov $0x99, %ecx; mov %rcx, spare(%rip)"),
+    ("BTS by register", "call entry; mov $1, %edx; lock bts %rdx, (%rdi); setc %al; and $1, %eax; mov (%rdi), %rdx; and $7, %edx"),
+    ("writable", "call flush; mov $0x99, %ecx; mov %rcx, spare(%rip); mov spare(%rip), %rax"),
+    ("AND of a byte", "call entry; lock andb $0xfd, (%rdi); setz %al; mov (%rdi), %dl; and $7, %edx; and $1, %eax"),
+    ("OR of 32 bits", "call entry; orl $2, (%rdi); mov (%rdi), %edx; and $7, %edx; xor %eax, %eax"),
+    ("CMPXCHG of another value", "call entry; xor %eax, %eax; mov $0x55, %edx; lock cmpxchg %rdx, (%rdi); setz %dl; and $1, %edx; mov (%rdi), %rcx; xor %rcx, %rax; and $7, %ecx"),
+    ("CMPXCHG", "call entry; mov (%rdi), %rax; mov %rax, %rdx; and $~2, %rdx; lock cmpxchg %rdx, (%rdi); setz %dl; and $1, %edx; mov (%rdi), %rcx; and $7, %ecx; xor %eax, %eax"),
+    ("XADD", "call entry; mov $2, %edx; lock xadd %rdx, (%rdi); and $7, %edx; mov (%rdi), %rax; and $7, %eax"),
+    ("MOV of 32 bits", "call entry; mov %eax, (%rdi); xor (%rdi), %eax"),
+    ("STOS", "call entry; mov %rdi, %rdx; stosq; sub %rdi, %rdx; xor %eax, %eax"),
+    ("REP STOS", "call entry; xor %eax, %eax; mov $2, %ecx; rep stosq; mov -8(%rdi), %rdx"),
+    ("MOVS", "call entry; lea saved_entry(%rip), %rsi; movsq; xor %eax, %eax"),
+    ("all is back", "mov spare(%rip), %rax"),
+    ("an entry that is not allowed", "call entry; xor %eax, %eax; movq $-1, (%rdi)"),
+    ("a table, writable", "call entry; mov l1_entry(%rip), %rax; or $2, %rax; lea l1_entry(%rip), %rsi; mov %rax, (%rsi); xor %eax, %eax; movsq"),
+    ("which has not changed", "mov spare(%rip), %rax"),
+    ("across entries", "call entry; xor %eax, %eax; movq $-1, 4(%rdi)"),
+    ("what is the same", "call entry; mov (%rdi), %rax; mov %rax, (%rdi); xor %eax, %eax"),
+    ("not present", "call entry; movq $0x12340000, (%rdi); mov (%rdi), %rax"),
+    ("MOV back", "call entry; mov %rax, (%rdi); xor %eax, %eax"),
+    ("with the trap flag", "call entry; xor %eax, %eax; pushf; orq $0x100, (%rsp); popf; movq $0, (%rdi); nop"),
+    ("a table above", "mov l2_table(%rip), %rdi; movq $0, 4088(%rdi)"),
+    ("no more", "mov $1, %edi; mov $2, %esi; mov $21, %eax; syscall; xor %ecx, %ecx"),
+    ("which a dom0 may still write", "call entry; xor %eax, %eax; movq $0, (%rdi)"),
     ("divide", "xor %ecx, %ecx; div %ecx"),
     ("TS for x87", "mov $5, %eax; mov $1, %edi; syscall; xor %ecx, %ecx; fnop"),
     ("and for SSE", "mov $5, %eax; mov $1, %edi; syscall; xor %ecx, %ecx; movaps %xmm0, %xmm1"),
@@ -170,7 +212,53 @@ clear:
     xor %ecx, %ecx
     xor %edx, %edx
     ret
+flush:
+    lea flush_operation(%rip), %rdi
+    mov $1, %esi
+    xor %edx, %edx
+    mov $0x7ff0, %r10d
+    hypercall 26
+    jmp clear
+entry:                              # RDI: where the entry of `spare` is; RAX: what it was at first
+    mov place_of_entry(%rip), %rdi
+    mov saved_entry(%rip), %rax
+    jmp clear
+table_at:                           # RDX: where the table is that the entry RAX names
+    shl $12, %rax
+    shr $24, %rax
+    mov start_info(%rip), %rbx
+    mov 88(%rbx), %rdx              # pt_base
+    mov $0xffffffff80000000, %rcx
+    sub %rcx, %rdx
+    shr $12, %rdx
+    mov 104(%rbx), %rcx             # mfn_list
+3:  cmp (%rcx, %rdx, 8), %rax
+    je 4f
+    inc %rdx
+    jmp 3b
+4:  shl $12, %rdx
+    mov $0xffffffff80000000, %rcx
+    add %rcx, %rdx
+    ret
 start:
+    mov start_info(%rip), %rbx
+    mov 88(%rbx), %rdx
+    mov 511*8(%rdx), %rax
+    call table_at
+    mov 510*8(%rdx), %rax
+    call table_at
+    mov %rdx, l2_table(%rip)
+    mov (%rdx), %rax
+    mov %rax, l1_entry(%rip)
+    call table_at
+    lea spare(%rip), %rax
+    shr $12, %rax
+    and $511, %rax
+    lea (%rdx, %rax, 8), %rdx
+    mov %rdx, place_of_entry(%rip)
+    mov (%rdx), %rax
+    mov %rax, saved_entry(%rip)
+    movq $0x77, spare(%rip)
 """
 
 
@@ -231,10 +319,16 @@ report:
     jmp end_line
 """
 DATA = """
+flush_operation: .quad 6, 0, 0
 ldt_operation: .quad 13, ldt, 512
     .balign 4096
 ldt: .quad 0x00cff3123456ffff
     .skip 4088
+spare: .skip 8192
+place_of_entry: .quad 0
+saved_entry: .quad 0
+l2_table: .quad 0
+l1_entry: .quad 0
 resume: .quad 0
 vector: .quad 0
 error: .quad 0

@@ -8,6 +8,7 @@
 
 #define TICK_NANOSECONDS 100000
 #define WORD_BITS        64
+#define EVENT_WORDS      (sizeof shared_info->mask / sizeof shared_info->mask[0])
 
 static uint32_t timer_port;
 static bool ticking;
@@ -17,6 +18,8 @@ void events_init(void)
     struct xen_bind_virq bind = {.virq = XEN_VIRQ_TIMER, .vcpu = 0};
     if (hypercall2(XEN_EVENT_CHANNEL_OP, XEN_EVENT_BIND_VIRQ, (uintptr_t)&bind) < 0)
         panic("no event channel for the timer");
+    for (unsigned word = 0; word < EVENT_WORDS; word++) /* Xen starts with none masked, the console's among them */
+        shared_info->mask[word] = ~0ul;
     timer_port = bind.port;
     shared_info->mask[timer_port / WORD_BITS] &= ~(1ul << timer_port % WORD_BITS);
     /* Xen starts a domain with a periodic timer, which nobody here asked for. */

@@ -1,0 +1,100 @@
+/* Writes to page tables by ordinary instructions (VMASST_TYPE_writable_pagetables; Xen: ptwr_do_page_fault).
+ *
+ * A kernel that asked for this, or is a dom0's, may write to a table of level 1 that it has mapped read-only. The
+ * fault opens the page for one instruction, which the trap flag ends; what it wrote is taken back, and the changed entry is
+ * set anew with the checks of mmu_update. Where that is refused, or more than one changed, the instruction is undone and the
+ * guest gets the fault. */
+#include "xen.h"
+#include "flags.h"
+
+#include <string.h>
+
+enum { ERROR_PRESENT = 1, ERROR_WRITE = 2, ERROR_RESERVED = 8, ERROR_FETCH = 16, EXIT_CR_ACCESS = 28 };
+
+/* The level 1 entry that maps an address of the kernel's; NULL where none does, or a table above forbids writing. */
+static uint64_t *entry_of(const struct domain *d, uint64_t address)
+{
+    uint64_t frame = d->kernel_table, *entry = NULL;
+    if (!is_guest_address(address))
+        return NULL;
+    for (int shift = 39; shift >= 12; shift -= 9) {
+        entry = (uint64_t *)frame_memory(d, frame) + (address >> shift & 511);
+        if (!(*entry & PTE_P) || (shift > 12 && !(*entry & PTE_RW)))
+            return NULL;
+        frame = (*entry & PTE_FRAME) >> 12;
+    }
+    return entry;
+}
+
+static void set_writable(struct domain *d, int writable)
+{
+    struct page_write *w = &d->page_write;
+    page_changes(d->cpu, (uint64_t)((uint8_t *)w->entry - d->cpu->ram) >> 12);
+    *w->entry = writable ? *w->entry | PTE_RW : *w->entry & ~(uint64_t)PTE_RW;
+    hvmx_core->flush_page(d->cpu, w->address);
+}
+
+/* A page fault of the kernel's. 1: the instruction that made it is to be executed again. */
+int page_write_begin(struct domain *d, uint32_t error, uint64_t address)
+{
+    Cpu *cpu = d->cpu;
+    struct page_write *w = &d->page_write;
+    const uint32_t kinds = ERROR_PRESENT | ERROR_WRITE | ERROR_RESERVED | ERROR_FETCH;
+    int allowed = (d->vm_assist >> VMASST_TYPE_writable_pagetables & 1) || (d->flags & SIF_INITDOMAIN);
+    if (!allowed || !d->in_kernel || w->entry || (error & kinds) != (ERROR_PRESENT | ERROR_WRITE))
+        return 0;
+    uint64_t *entry = entry_of(d, address);
+    if (entry == NULL || (*entry & PTE_RW) || !writes_once(d, cpu->rip))
+        return 0;
+    uint64_t table = (*entry & PTE_FRAME) >> 12;
+    if (table >= d->frame_count || d->frames[table].owner != OWNER_DOMAIN || d->frames[table].type != FRAME_L1
+        || !d->frames[table].type_refs)
+        return 0;
+    *w = (struct page_write){ .entry = entry, .address = address, .error = error, .table = table, .rip = cpu->rip,
+                              .rflags = read_rflags(cpu), .dr6 = cpu->dr[6] };
+    memcpy(w->registers, cpu->r, sizeof w->registers);
+    set_writable(d, 1);
+    memcpy(d->page_before, frame_memory(d, table), sizeof d->page_before);
+    set_rflags(d, w->rflags | FL_TF);
+    charge_fraction(cpu, cpu->exit_cost[EXIT_CR_ACCESS]); /* as all emulation in a PV guest */
+    return 1;
+}
+
+/* The next exception after page_write_begin(), which is the trap of its instruction unless that did not come to its end.
+ * 1: there is nothing more to it. 0: it is to be delivered, or the page fault in its place. */
+int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t *cr2)
+{
+    Cpu *cpu = d->cpu;
+    struct page_write *w = &d->page_write;
+    uint64_t *now = frame_memory(d, w->table), after[512];
+    int done = *vector == VEC_DB, refused = 0;
+    uint32_t changed = 0, last = 0;
+    memcpy(after, now, sizeof after);
+    page_changes(cpu, w->table);
+    memcpy(now, d->page_before, sizeof d->page_before);
+    set_writable(d, 0);
+    w->entry = NULL;
+    cpu->dr[6] = w->dr6;
+    set_rflags(d, (read_rflags(cpu) & ~(uint64_t)FL_TF) | (w->rflags & FL_TF));
+    if (event_deliverable(d))
+        cpu->pending |= PEND_EVENT;
+    for (uint32_t index = 0; index < 512; index++)
+        if (after[index] != d->page_before[index]) {
+            last = index;
+            changed++;
+        }
+    if (done && changed) {
+        charge_fraction(cpu, d->update_cost);
+        refused = changed > 1 || set_entry(d, w->table, last, after[last], 0);
+    }
+    if (refused) {
+        memcpy(cpu->r, w->registers, sizeof w->registers);
+        set_rflags(d, w->rflags);
+        cpu->rip = w->rip;
+        *vector = VEC_PF;
+        *error = w->error;
+        *cr2 = w->address;
+        return 0;
+    }
+    return done && !(w->rflags & FL_TF);
+}
