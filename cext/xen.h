@@ -16,10 +16,11 @@ struct frame {
         uint32_t next;    /* OWNER_NOBODY: the next free frame; 0: it is the last */
     };
     uint32_t type_refs;   /* uses as `type`, each with one of `refs`; another type is possible only at 0 */
-    uint32_t flush_clock; /* domain.flush_clock when type_refs fell to 0 */
-    uint8_t type, owner;
-    uint8_t pinned;       /* the guest holds one of the type_refs by MMUEXT_PIN */
-    uint8_t released;     /* the domain does not hold it by its reservation (any more) */
+    uint16_t flush_clock; /* domain.flush_clock when type_refs fell to 0 */
+    uint8_t type;
+    uint8_t owner : 2;
+    uint8_t pinned : 1;   /* the guest holds one of the type_refs by MMUEXT_PIN */
+    uint8_t released : 1; /* the domain does not hold it by its reservation (any more) */
 };
 #define FRAME_REFS_MAX UINT32_MAX
 
@@ -87,7 +88,7 @@ struct domain {
     uint64_t reserved;              /* first frame of the hypervisor's own, which reach to the end */
     uint64_t nr_pages, max_pages;   /* the domain's reservation */
     uint32_t first_free;            /* released by the domain, linked by frame.next; 0: none */
-    uint32_t flush_clock;           /* counts full flushes of the TLB */
+    uint16_t flush_clock;           /* counts full flushes of the TLB; that it wraps costs a flush too many, at most */
     uint64_t *m2p;
     uint64_t shared_info_frame, grant_frame, m2p_frame, m2p_frames;
     uint64_t m2p_l3, descriptor_l3; /* the hypervisor's tables that every L4 is given */
