@@ -74,7 +74,7 @@ int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t
     memcpy(now, d->page_before, sizeof d->page_before);
     set_writable(d, 0);
     w->entry = NULL;
-    cpu->dr[6] = w->dr6;
+    cpu->dr[6] = w->dr6; /* what Xen emulates leaves no trace in it, and meets no breakpoints */
     set_rflags(d, (read_rflags(cpu) & ~(uint64_t)FL_TF) | (w->rflags & FL_TF));
     if (event_deliverable(d))
         cpu->pending |= PEND_EVENT;
