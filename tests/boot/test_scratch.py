@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+import mmap
+
+import numpy as np
 
 from hvmx.boot import Segment, read_segments
 from hvmx.boot.scratch import PIECE, Scratch, _address
 
 
 def resident(view: memoryview) -> int:
-    """Bytes of the mapping that holds `view` that are in the host's memory."""
-    address, inside = _address(view), False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if mapping := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
-            inside = int(mapping[1], 16) <= address < int(mapping[2], 16)
-        elif inside and line.startswith("Rss:"):
-            return int(line.split()[1]) << 10
-    return 0
+    """How many bytes of `view`'s pages are in the host's memory."""
+    pages = -(-len(view) // mmap.PAGESIZE)
+    with open("/proc/self/pagemap", "rb") as file:
+        file.seek(_address(view) // mmap.PAGESIZE * 8)
+        entries = np.frombuffer(file.read(pages * 8), np.uint64)
+    return int((entries >> np.uint64(63)).sum()) * mmap.PAGESIZE
 
 
 def filled(size: int) -> tuple[Scratch, bytes]:
