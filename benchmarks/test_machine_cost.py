@@ -25,7 +25,8 @@ from linux.kernels import COMMAND_LINE, initramfs
 MEMORY_LIMIT_KB: Final = 32 << 10
 
 GROWTH: Final = """
-import re, sys
+import mmap, re, sys
+import numpy
 import hvmx
 
 def status_kb(field):
@@ -33,14 +34,11 @@ def status_kb(field):
         return int(re.search(field + r":\\s+(\\d+) kB", file.read())[1])
 
 def resident_kb(first, size):
-    resident, inside = 0, False
-    with open("/proc/self/smaps") as file:
-        for line in file:
-            if mapping := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
-                inside = int(mapping[1], 16) < first + size and first < int(mapping[2], 16)
-            elif inside and line.startswith("Rss:"):
-                resident += int(line.split()[1])
-    return resident
+    # By pages, not by /proc/self/smaps, where a mapping may have been merged with its neighbour.
+    with open("/proc/self/pagemap", "rb") as file:
+        file.seek(first // mmap.PAGESIZE * 8)
+        entries = numpy.frombuffer(file.read(size // mmap.PAGESIZE * 8), numpy.uint64)
+    return int((entries >> numpy.uint64(63)).sum()) * mmap.PAGESIZE >> 10
 
 memory, image, pv, append, initrd = sys.argv[1:]
 Machine = hvmx.Machine
