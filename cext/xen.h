@@ -11,17 +11,15 @@ enum frame_owner { OWNER_DOMAIN, OWNER_XEN, OWNER_NOBODY };
 
 /* All zero: the domain's own, in no other use. So the table of frames costs its host what the domain makes use of. */
 struct frame {
-    union {
-        uint32_t refs;    /* 1 for each mapping and each use as `type`; never more than FRAME_REFS_MAX */
-        uint32_t next;    /* OWNER_NOBODY: the next free frame; 0: it is the last */
-    };
-    uint32_t type_refs;   /* uses as `type`, each with one of `refs`; another type is possible only at 0 */
-    uint32_t flush_clock; /* domain.flush_clock when type_refs fell to 0 */
-    uint8_t type, owner;
-    uint8_t pinned;       /* the guest holds one of the type_refs by MMUEXT_PIN */
-    uint8_t released;     /* the domain does not hold it by its reservation (any more) */
+    uint64_t refs : 24;       /* 1 for each mapping and each use as `type`, FRAME_MAX at most; OWNER_NOBODY: the next free
+                               * frame, 0: it is the last */
+    uint64_t type_refs : 24;  /* uses as `type`, each with one of `refs`; another type is possible only at 0 */
+    uint64_t flush_clock : 9; /* domain.flush_clock when type_refs fell to 0 */
+    uint64_t type : 3, owner : 2;
+    uint64_t pinned : 1;      /* the guest holds one of the type_refs by MMUEXT_PIN */
+    uint64_t released : 1;    /* the domain does not hold it by its reservation (any more) */
 };
-#define FRAME_REFS_MAX UINT32_MAX
+#define FRAME_MAX 0xffffffu   /* of references, and of frames: 64 GiB of memory */
 
 enum { PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_PWT = 8, PTE_PCD = 0x10, PTE_A = 0x20, PTE_D = 0x40, PTE_PSE = 0x80,
        PTE_G = 0x100 };
@@ -86,8 +84,8 @@ struct domain {
     uint64_t frame_count;           /* pages of RAM; frame numbers are below this */
     uint64_t reserved;              /* first frame of the hypervisor's own, which reach to the end */
     uint64_t nr_pages, max_pages;   /* the domain's reservation */
-    uint32_t first_free;            /* released by the domain, linked by frame.next; 0: none */
-    uint32_t flush_clock;           /* counts full flushes of the TLB */
+    uint32_t first_free;            /* released by the domain, linked by frame.refs; 0: none */
+    uint16_t flush_clock;           /* counts full flushes of the TLB, modulo 512; one too many is made, at most */
     uint64_t *m2p;
     uint64_t shared_info_frame, grant_frame, m2p_frame, m2p_frames;
     uint64_t m2p_l3, descriptor_l3; /* the hypervisor's tables that every L4 is given */

@@ -126,7 +126,7 @@ static int build_memory(struct domain *d)
     d->frame_count = cpu->ram_low >> 12;
     d->m2p_frames = (d->frame_count + 511) / 512;
     uint64_t own = d->m2p_frames + (d->m2p_frames + 511) / 512 + GRANT_FRAMES + 8;
-    if (d->frame_count < own + 2 || d->frame_count > UINT32_MAX) /* frame numbers fit frame.next */
+    if (d->frame_count < own + 2 || d->frame_count > FRAME_MAX)
         return -1;
     d->reserved = d->frame_count - own;
     d->max_pages = d->nr_pages = d->reserved - 1; /* frame 0 is nobody's: 0 stands for "none" in many places */

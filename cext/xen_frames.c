@@ -17,7 +17,7 @@ static void devalidate(struct domain *d, uint64_t mfn, enum frame_type type, uin
 
 void flush_all(struct domain *d)
 {
-    d->flush_clock++;
+    d->flush_clock = (d->flush_clock + 1) & 511;
     hvmx_core->flush_tlb(d->cpu, 1);
 }
 
@@ -30,7 +30,7 @@ static void flush_stale(struct domain *d, const struct frame *frame)
 
 struct frame *get_frame(struct domain *d, uint64_t mfn)
 {
-    if (mfn >= d->frame_count || d->frames[mfn].owner != OWNER_DOMAIN || d->frames[mfn].refs == FRAME_REFS_MAX)
+    if (mfn >= d->frame_count || d->frames[mfn].owner != OWNER_DOMAIN || d->frames[mfn].refs == FRAME_MAX)
         return NULL;
     d->frames[mfn].refs++;
     return &d->frames[mfn];
@@ -45,7 +45,7 @@ void put_frame(struct domain *d, uint64_t mfn)
     memset(frame_memory(d, mfn), 0, 0x1000);
     d->m2p[mfn] = INVALID_M2P_ENTRY;
     frame->owner = OWNER_NOBODY;
-    frame->next = d->first_free;
+    frame->refs = d->first_free;
     d->first_free = (uint32_t)mfn;
     d->nr_pages--;
 }
@@ -55,7 +55,7 @@ uint64_t take_free_frame(struct domain *d)
     uint64_t mfn = d->first_free;
     struct frame *frame = &d->frames[mfn];
     flush_stale(d, frame);
-    d->first_free = frame->next;
+    d->first_free = frame->refs;
     *frame = (struct frame){ .owner = OWNER_DOMAIN };
     d->nr_pages++;
     return mfn;

@@ -74,10 +74,11 @@ int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t
     memcpy(now, d->page_before, sizeof d->page_before);
     set_writable(d, 0);
     w->entry = NULL;
-    cpu->dr[6] = w->dr6;
+    cpu->dr[6] = w->dr6; /* what Xen emulates leaves no trace in it, and meets no breakpoints */
     set_rflags(d, (read_rflags(cpu) & ~(uint64_t)FL_TF) | (w->rflags & FL_TF));
     if (event_deliverable(d))
         cpu->pending |= PEND_EVENT;
+    int own_trap = !!(w->rflags & FL_TF); /* the guest's own, too */
     for (uint32_t index = 0; index < 512; index++)
         if (after[index] != d->page_before[index]) {
             last = index;
@@ -86,6 +87,10 @@ int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t
     if (done && changed) {
         charge_fraction(cpu, d->update_cost);
         refused = changed > 1 || set_entry(d, w->table, last, after[last], 0);
+    }
+    if (done && (refused || !own_trap)) { /* a trap that is only of this way of emulating: it was none */
+        cpu->exceptions--;
+        cpu->acct -= (int64_t)((uint64_t)cpu->exception_cost << ACCT_SHIFT);
     }
     if (refused) {
         memcpy(cpu->r, w->registers, sizeof w->registers);
@@ -96,5 +101,5 @@ int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t
         *cr2 = w->address;
         return 0;
     }
-    return done && !(w->rflags & FL_TF);
+    return done && !own_trap;
 }

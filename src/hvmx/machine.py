@@ -224,8 +224,9 @@ class Machine:
     def _load_hvm(self, prepared: boot.Prepared) -> None:
         for rom in prepared.roms:
             self.cpu.add_rom(rom.physical, rom.data)
+        for physical, piece in boot.read_segments(prepared.memory):
+            self.cpu.write(physical, piece)
         for segment in prepared.memory:
-            self.cpu.write(segment.physical, segment.data)
             if segment.zero_fill:
                 self.cpu.write(segment.physical + len(segment.data), bytes(segment.zero_fill))
         self._enter(prepared.cpu)

@@ -200,7 +200,7 @@ const char *harness_audit(Cpu *cpu)
         uint64_t held = frame->owner == OWNER_NOBODY ? 0 : frame->refs; /* who is free has a successor instead */
         if (held != refs[mfn] || frame->type_refs != types[mfn])
             result = COMPLAIN("frame %#lx of type %d: %lu references and %u of the type, counted %lu and %lu", mfn,
-                              frame->type, held, frame->type_refs, refs[mfn], types[mfn]);
+                              frame->type, held, (unsigned)frame->type_refs, refs[mfn], types[mfn]);
     }
     free(refs);
     free(types);

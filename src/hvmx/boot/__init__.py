@@ -3,6 +3,7 @@
 from .cpu import CpuState, SegmentState, TableRegister
 from .prepare import Source, prepare, source_name
 from .prepared import ImageError, Module, Prepared, Rom, Segment
+from .scratch import read_segments
 from .xen import XenImage
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "TableRegister",
     "XenImage",
     "prepare",
+    "read_segments",
     "source_name",
 ]

@@ -113,7 +113,7 @@ def extract(image: memoryview, placement: Placement, memory_bytes: int) -> elf.E
     compressed = find_payload(image, parse_header(image, placement), placement)
     if compressed is None:
         return None
-    vmlinux = memoryview(payload.decompress(compressed, memory_bytes, placement.name))
+    vmlinux = payload.decompress(compressed, memory_bytes, placement.name)
     return elf.parse(vmlinux, f"{placement.name} (its {payload.compression(compressed)} payload)")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -11,6 +12,7 @@ from .flat import prepare_flat
 from .layout import PAGE, Placement, Region, RegionType, memory_map
 from .prepared import ImageError, Module, Octets, Prepared
 from .rom import prepare_rom
+from .scratch import PIECE, Scratch
 from .xen import XenImage
 
 Source = str | PathLike[str] | Octets
@@ -18,7 +20,6 @@ Source = str | PathLike[str] | Octets
 #: The largest image that is read. Modules and the initrd are bounded by the guest's memory, an image by this, as what
 #: is loaded of it (of an executable with debugging information, say) may be far less than the whole.
 LARGEST_IMAGE = 1 << 30
-_PIECE = 1 << 20
 
 
 def prepare(
@@ -131,6 +132,22 @@ def _module(source: Source, memory_bytes: int) -> Module:
     return Module(_read(source, memory_bytes), name)
 
 
+def _read_file(source: str | PathLike[str], limit: int) -> memoryview:
+    """A file's octets, or more than ``limit`` of them."""
+    with open(source, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if 0 < size <= limit:
+            scratch = memoryview(Scratch(size))[:size]
+            if file.readinto(scratch) == size and not file.read(1):
+                return scratch
+            file.seek(0)
+        # A pipe, or a file that changes: by pieces, as the limit may be more than the host has, and what is read seldom is.
+        read = bytearray()
+        while len(read) <= limit and (piece := file.read(PIECE)):
+            read += piece
+        return memoryview(read)
+
+
 def _read(source: Source, limit: int, name: str | None = None) -> memoryview:
     """The octets of ``source``, of at most ``limit`` bytes."""
     name = name or source_name(source)
@@ -138,12 +155,7 @@ def _read(source: Source, limit: int, name: str | None = None) -> memoryview:
         octets = memoryview(source).cast("B")
     else:
         try:
-            with open(source, "rb") as file:
-                # By pieces: the limit may be more than the host has, what is read seldom is.
-                read = bytearray()
-                while len(read) <= limit and (piece := file.read(_PIECE)):
-                    read += piece
-                octets = memoryview(read)
+            octets = _read_file(source, limit)
         except OSError as problem:
             raise ImageError(f"{name}: cannot be read: {problem.strerror}") from problem
     if len(octets) > limit:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvmx.boot import ImageError, XenImage
+from hvmx.boot import ImageError, Segment, XenImage, read_segments
 from hvmx.boot.prepared import Octets
 
 from .domain import SIF_INITDOMAIN, Domain
@@ -225,11 +225,11 @@ def build(domain: Domain, memory: NDArray[np.uint8], image: XenImage, ramdisk: O
             f"{image.description}: the start of day takes {layout.used_end * PAGE:#x} bytes, "
             f"the domain has {pages.count * PAGE:#x}"
         )
-    for segment in image.segments:
-        pages.write(segment.physical, segment.data)
+    contents = [*image.segments, Segment(layout.ramdisk * PAGE, ramdisk)]
+    for address, piece in read_segments(contents):
+        pages.write(address, piece)
     if image.hypercall_page is not None:
         pages.write(image.hypercall_page - image.virt_base, hypercall_page())
-    pages.write(layout.ramdisk * PAGE, ramdisk)
     pages.list_frames(layout.frame_list)
     tables, table_count = _map_all(image, pages, layout, list_bytes)
 
