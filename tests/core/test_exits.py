@@ -22,8 +22,9 @@ from .machine import (
     world,
 )
 
-HLT, TRIPLE_FAULT, TASK_SWITCH, CPUID, RDTSC, VMCALL, CR, IO, RDMSR, WRMSR = 12, 2, 9, 10, 16, 18, 28, 30, 31, 32
-CTL_HLT, CTL_RDTSC, CTL_CR3_LOAD, CTL_TASK_SWITCH = 1, 8, 0x10, 0x20000
+HLT, TRIPLE_FAULT, TASK_SWITCH, CPUID, RDTSC, VMCALL, CR, DR, IO, RDMSR, WRMSR = 12, 2, 9, 10, 16, 18, 28, 29, 30, 31, 32
+GDTR_IDTR, LDTR_TR, EPT_VIOLATION, EPT_MISCONFIG = 46, 47, 48, 49
+CTL_HLT, CTL_RDTSC, CTL_CR3_LOAD, CTL_MOV_DR, CTL_DESC_TABLE, CTL_EPT, CTL_TASK_SWITCH = 1, 8, 0x10, 0x100, 0x800, 0x10000, 0x20000
 Handler = Callable[[Vcpu, Exit], None]
 
 
@@ -252,3 +253,22 @@ def test_a_return_to_the_calling_task_exits_too() -> None:
     cpu.run(cycles=10_000)
     assert [row[2] >> 30 for row in seen] == [0, 1] and seen[1][3] == TSS_SELECTOR
     assert cpu.rbx == before + 1
+
+
+def test_an_exit_says_nothing_of_the_one_before() -> None:
+    cpu = _guest("mov edx, 0x3f8; in al, dx; mov eax, [0xf0000000]; cpuid")
+    cpu.cr0 &= 0x7FFFFFFF
+    seen = []
+
+    def look(vcpu: Vcpu, exit: Exit) -> None:
+        seen.append((exit.reason, exit.port, exit.guest_physical, exit.guest_linear, exit.width, exit.error_code))
+
+    for reason in (IO, EPT_MISCONFIG, CPUID):
+        cpu.set_handler(reason, look)
+    cpu.rax = 0
+    cpu.run(cycles=10_000)
+    assert seen == [
+        (IO, 0x3F8, 0, 0, 1, 0),
+        (EPT_MISCONFIG, 0, 0xF0000000, 0xF0000000, 4, 0),
+        (CPUID, 0xFFFFFFFF, 0, 0, 0, 0),
+    ]

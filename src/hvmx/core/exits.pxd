@@ -28,7 +28,8 @@ cdef enum:
     EXIT_RDRAND = 57
     EXIT_RDSEED = 61
 
-# Fills in what the handler is told besides the reason; `width` in bytes, `number` of port, MSR, vector or register.
+# Fills in what the handler is told besides the reason; `width` in bytes, `number` of port, MSR, vector or register. What
+# only some exits have is 0 until it is filled in.
 cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32_t width, bint is_write,
                                uint64_t qualification) noexcept nogil:
     cpu.exit.number = number
@@ -37,6 +38,9 @@ cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32
     cpu.exit.is_write = is_write
     cpu.exit.qualification = qualification
     cpu.exit.length = 0
+    cpu.exit.linear = cpu.exit.physical = 0
+    cpu.exit.error_code = 0
+    cpu.exit.host_only = 0
 
 # Takes the described exit to its handler, with cpu.rip at the instruction and guest time at its end. True: done, cpu.rip
 # is after the instruction or where the handler put it; what is left is to write results, not to account or leave.

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from hvmx.core.codecache cimport code_written, flush_jumps
+from hvmx.core.exits cimport describe_exit
 from hvmx.core.ops cimport fault, rewind
 from hvmx.core.paging cimport Translation, translate
 from hvmx.core.shadow cimport shadow_fill, shadow_write
@@ -88,12 +89,9 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
 
 
 cdef uint64_t mmio_load(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t address, uint32_t size) noexcept nogil:
+    describe_exit(cpu, 0, ~<uint64_t>0 >> (64 - 8 * size), size, False, 0x181)
     cpu.exit.linear = linear_address
     cpu.exit.physical = address
-    cpu.exit.width = size
-    cpu.exit.is_write = 0
-    cpu.exit.value = ~<uint64_t>0 >> (64 - 8 * size)
-    cpu.exit.qualification = 0x181
     if not memory_exit(cpu, op, EXIT_EPT_MISCONFIG):
         return 0
     return cpu.exit.value & (~<uint64_t>0 >> (64 - 8 * size))
@@ -101,12 +99,9 @@ cdef uint64_t mmio_load(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t addr
 
 cdef void mmio_store(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t address, uint32_t size,
                      uint64_t value) noexcept nogil:
+    describe_exit(cpu, 0, value & (~<uint64_t>0 >> (64 - 8 * size)), size, True, 0x182)
     cpu.exit.linear = linear_address
     cpu.exit.physical = address
-    cpu.exit.width = size
-    cpu.exit.is_write = 1
-    cpu.exit.value = value & (~<uint64_t>0 >> (64 - 8 * size))
-    cpu.exit.qualification = 0x182
     memory_exit(cpu, op, EXIT_EPT_MISCONFIG)
 
 
@@ -156,11 +151,9 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
     cdef uint32_t flags = flags_of(cpu, found.physical)
     if cpu.controls & CTL_EPT and not flags & (PAGE_BACKED | PAGE_HOLE | PAGE_ROM):
         # First touch of a guest-physical page: nested paging has no mapping for it yet.
+        describe_exit(cpu, 0, 0, 0, access == WRITE, (1 << access) | 0x180)
         cpu.exit.linear = address
         cpu.exit.physical = found.physical | (address & 0xfff)
-        cpu.exit.qualification = (1 << access) | 0x180
-        cpu.exit.is_write = access == WRITE
-        cpu.exit.width = 0
         if not memory_exit(cpu, op, EXIT_EPT_VIOLATION):
             return NULL
         if found.physical < cpu.ram_low:

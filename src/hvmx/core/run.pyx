@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from hvmx.core.blocks cimport block_at_rip
 from hvmx.core.codecache cimport flush_code
+from hvmx.core.exits cimport describe_exit
 from hvmx.core.interrupt cimport debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
 from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
@@ -48,9 +49,8 @@ cdef inline bint interrupt_due(Cpu *cpu) noexcept nogil:
 
 # Takes a host-side exit that no instruction asked for.
 cdef bint host_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
+    describe_exit(cpu, 0, 0, 0, False, 0)
     cpu.exit.reason = reason
-    cpu.exit.qualification = 0
-    cpu.exit.length = 0
     cpu.time += cpu.exit_cost[reason]
     if cpu.vmexit(cpu) != 0:
         cpu.stop = STOP_ERROR if cpu.stop == STOP_NONE else cpu.stop

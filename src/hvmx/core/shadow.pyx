@@ -4,6 +4,7 @@ from libc.stdlib cimport calloc
 from libc.string cimport memset
 
 from hvmx.core.codecache cimport forbid_fast_writes, frame_index
+from hvmx.core.exits cimport describe_exit
 from hvmx.core.mmu cimport memory_exit, physical_load
 from hvmx.core.paging cimport Translation
 from hvmx.core.state cimport *
@@ -50,15 +51,12 @@ cdef inline void set_bit(uint64_t *bits, uint64_t index) noexcept nogil:
 
 cdef bint fault_exit(Cpu *cpu, Op *op, uint64_t address, uint32_t error) noexcept nogil:
     """A page fault that the hypervisor takes: qualification is the address (SDM vol. 3, table 27-1)."""
-    cpu.exit.qualification = address
+    describe_exit(cpu, VEC_PF, 0, 0, False, address)
     cpu.exit.linear = address
-    cpu.exit.number = VEC_PF
     cpu.exit.error_code = error
     cpu.exit.host_only = 1
     cpu.shadow_faults += 1
-    cdef bint go_on = memory_exit(cpu, op, EXIT_EXCEPTION)
-    cpu.exit.host_only = 0
-    return go_on
+    return memory_exit(cpu, op, EXIT_EXCEPTION)
 
 
 cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Translation *found) noexcept nogil:
