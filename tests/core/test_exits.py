@@ -23,8 +23,9 @@ from .machine import (
 )
 
 HLT, TRIPLE_FAULT, TASK_SWITCH, CPUID, RDTSC, VMCALL, CR, DR, IO, RDMSR, WRMSR = 12, 2, 9, 10, 16, 18, 28, 29, 30, 31, 32
-GDTR_IDTR, LDTR_TR, EPT_VIOLATION, EPT_MISCONFIG = 46, 47, 48, 49
-CTL_HLT, CTL_RDTSC, CTL_CR3_LOAD, CTL_MOV_DR, CTL_DESC_TABLE, CTL_EPT, CTL_TASK_SWITCH = 1, 8, 0x10, 0x100, 0x800, 0x10000, 0x20000
+GDTR_IDTR, LDTR_TR, EPT_VIOLATION, EPT_MISCONFIG, RDRAND = 46, 47, 48, 49, 57
+CTL_HLT, CTL_RDTSC, CTL_CR3_LOAD, CTL_CR3_STORE, CTL_MOV_DR, CTL_DESC_TABLE = 1, 8, 0x10, 0x20, 0x100, 0x800
+CTL_EPT, CTL_TASK_SWITCH, CTL_RDRAND = 0x10000, 0x20000, 0x40000
 Handler = Callable[[Vcpu, Exit], None]
 
 
@@ -272,3 +273,71 @@ def test_an_exit_says_nothing_of_the_one_before() -> None:
         (EPT_MISCONFIG, 0, 0xF0000000, 0xF0000000, 4, 0),
         (CPUID, 0xFFFFFFFF, 0, 0, 0, 0),
     ]
+
+
+def _move_on(vcpu: Vcpu, exit: Exit) -> None:
+    """What a hypervisor does that has emulated an instruction."""
+    vcpu.rip += exit.length
+
+
+@pytest.mark.parametrize("source", [
+    "in eax, 0x60", "mov ecx, 0xc0000102; rdmsr", "rdtsc", "mov eax, cr3", "mov eax, dr6", "rdrand eax",
+    "mov eax, [0xf0000000]", "lodsd",
+])  # fmt: skip
+def test_what_a_handler_wrote_stays_when_it_moved_rip_past_the_instruction(source: str) -> None:
+    cpu = _guest(source + "; mov ebx, eax")
+    cpu.controls = CTL_RDTSC | CTL_CR3_STORE | CTL_MOV_DR | CTL_RDRAND
+    cpu.msr_bitmap[:] = 0xFF
+    cpu.rsi = 0xF0000000
+    cpu.cr0 &= 0x7FFFFFFF
+    exits = []
+
+    def emulate(vcpu: Vcpu, exit: Exit) -> None:
+        exits.append(exit.reason)
+        vcpu.rax = 0x12345678
+        _move_on(vcpu, exit)
+
+    for reason in (CR, DR, IO, RDMSR, RDTSC, EPT_MISCONFIG, RDRAND):
+        cpu.set_handler(reason, emulate)
+    cpu.run(cycles=10_000)
+    assert len(exits) == 1 and cpu.rbx == 0x12345678
+    assert cpu.rsi == 0xF0000000
+
+
+@pytest.mark.parametrize("source", ["mov [0xf0000000], eax", "add [0xf0000000], eax", "call [0xf0000000]", "rep stosd"])
+def test_a_handler_of_an_address_may_move_on_without_the_access(source: str) -> None:
+    cpu = _guest(f"mov edi, 0xf0000000; mov ecx, 2; {source}; mov ebx, 7")
+    cpu.cr0 &= 0x7FFFFFFF
+    seen = _seen(cpu, EPT_MISCONFIG, _move_on)
+    before = cpu.rsp
+    cpu.run(cycles=10_000)
+    assert (len(seen), cpu.rbx, cpu.rsp, cpu.instructions) == (1, 7, before, 5)
+
+
+def test_a_handler_of_a_page_may_send_its_fetch_elsewhere() -> None:
+    cpu = _guest("jmp $+0x3000")
+    cpu.cr0 &= 0x7FFFFFFF
+    cpu.controls = CTL_EPT
+    cpu.write(CODE + 0x2000, b"\xf4")
+
+    def answer(vcpu: Vcpu, exit: Exit) -> None:
+        if vcpu.rip == CODE + 0x3000:
+            vcpu.rip = CODE + 0x2000
+
+    cpu.set_handler(EPT_VIOLATION, answer)
+    cpu.run(cycles=10_000)
+    assert cpu.rip == CODE + 0x2001
+
+
+@pytest.mark.parametrize("source", ["mov eax, [0xf0000000]", "mov [0xf0000000], eax", "add [0xf0000000], eax",
+                                    "push dword ptr [0xf0000000]", "mov eax, [0xeffffffe]"])  # fmt: skip
+def test_an_exception_injected_for_an_access_returns_to_its_instruction(source: str) -> None:
+    cpu = _guest(f"nop; mov ebx, 2; {source}; mov ebx, 3")
+    cpu.cr0 &= 0x7FFFFFFF
+    seen = _seen(cpu, EPT_MISCONFIG, lambda vcpu, exit: vcpu.inject(13, 0))
+    before = cpu.rsp
+    cpu.run(cycles=10_000)
+    assert len(seen) == 1 and cpu.rip == 0x4000 + 16 * 13 + 1 and cpu.rbx == 2
+    assert cpu.rsp == before - 16
+    assert int.from_bytes(cpu.read(cpu.rsp + 4, 4), "little") == CODE + 6
+    assert cpu.instructions == 3, "nop, mov, and the handler's hlt"

@@ -43,8 +43,8 @@ cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32
     cpu.exit.host_only = 0
 
 # Takes the described exit to its handler, with cpu.rip at the instruction and guest time at its end. True: done, cpu.rip
-# is after the instruction or where the handler put it; what is left is to write results, not to account or leave.
-# False: the instruction did not happen (cpu.fault says why).
+# is after the instruction; what is left is to write results, not to account or leave. False: nothing is left to do. The
+# instruction did not happen (cpu.fault says why), or the handler, which moved cpu.rip, did all of it.
 cdef bint take_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil
 # The same between instructions, for events.
 cdef bint take_event_exit(Cpu *cpu, uint32_t reason) noexcept nogil

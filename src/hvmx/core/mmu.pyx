@@ -68,7 +68,7 @@ cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t val
 
 # --- exits --------------------------------------------------------------------------------------------------------------
 cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
-    """Take cpu.exit, filled in but for the reason, to its handler. False: the instruction is to be aborted."""
+    """Take cpu.exit, filled in but for the reason, to its handler. False: the access does not happen, as cpu.fault says."""
     cdef int64_t before = cpu.acct
     cdef uint64_t rip = cpu.rip
     if op != NULL:
@@ -79,9 +79,15 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
         cpu.fault = FAULT_ABORT
         return False
     if op != NULL:
-        cpu.acct = before
-        cpu.rip = rip
+        if not cpu.fault and cpu.rip != op.ip:
+            cpu.fault = FAULT_SKIP
+            cpu.acct += (1 << ACCT_SHIFT) + 1  # it counts as one, and takes the least that one can
+        if not cpu.fault:
+            cpu.acct = before
+            cpu.rip = rip
     cpu.acct += <int64_t>cpu.exit_cost[reason] << ACCT_SHIFT
+    if cpu.fault:  # injected: the state is that of before the instruction
+        return False
     # The handler may have let time pass, or made something due: the budget ends with this block.
     cpu.acct_start -= cpu.acct
     cpu.acct = 0
@@ -135,6 +141,7 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
                       uint32_t access) noexcept nogil:
     cdef Translation found
     cdef uint64_t page = address & PAGE_MASK
+    cdef uint64_t rip
     if not canonical(cpu, op, address, access):
         return NULL
     if entry.tag != page:
@@ -154,7 +161,11 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         describe_exit(cpu, 0, 0, 0, access == WRITE, (1 << access) | 0x180)
         cpu.exit.linear = address
         cpu.exit.physical = found.physical | (address & 0xfff)
+        rip = cpu.rip
         if not memory_exit(cpu, op, EXIT_EPT_VIOLATION):
+            return NULL
+        if access == FETCH and cpu.rip != rip:
+            cpu.fault = FAULT_SKIP
             return NULL
         if found.physical < cpu.ram_low:
             cpu.page_flags[found.physical >> 12] |= PAGE_BACKED

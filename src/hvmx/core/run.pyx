@@ -196,6 +196,8 @@ cdef void answer_fault(Cpu *cpu) noexcept nogil:
     if cpu.fault == FAULT_EXCEPTION:
         deliver_exception(cpu)
         settle(cpu)
+    if cpu.fault == FAULT_SKIP:
+        cpu.fault = FAULT_NONE
     if cpu.fault == FAULT_ABORT:
         cpu.fault = FAULT_NONE
         if cpu.stop == STOP_NONE:
