@@ -62,7 +62,7 @@ cdef void take_interrupt(Cpu *cpu) noexcept nogil:
     cdef int vector
     if cpu.window:
         cpu.window = 0
-        if not host_exit(cpu, EXIT_INTERRUPT_WINDOW):
+        if not host_exit(cpu, EXIT_INTERRUPT_WINDOW) or cpu.fault:
             return
     vector = cpu.acknowledge(cpu)
     if vector < 0:
@@ -120,7 +120,9 @@ cdef void run(Cpu *cpu) noexcept nogil:
                 cpu.stop = STOP_ERROR
             return
         events = cpu.interrupts + cpu.exceptions
-        if cpu.vectoring:
+        if cpu.fault:
+            answer_fault(cpu)  # injected between instructions: interrupts come after it
+        elif cpu.vectoring:
             redeliver_event(cpu)
         elif cpu.pending & PEND_TRAP and not cpu.shadow & SHADOW_MOV_SS:
             cpu.pending &= ~<uint32_t>PEND_TRAP
