@@ -341,3 +341,81 @@ def test_an_exception_injected_for_an_access_returns_to_its_instruction(source: 
     assert cpu.rsp == before - 16
     assert int.from_bytes(cpu.read(cpu.rsp + 4, 4), "little") == CODE + 6
     assert cpu.instructions == 3, "nop, mov, and the handler's hlt"
+
+
+@pytest.mark.parametrize(("source", "qualification"), [
+    ("lmsw ax", 0x0009_0030), ("lmsw [0xa000]", 0x0009_0070), ("clts", 0x20), ("mov cr0, ebx", 0x300),
+])  # fmt: skip
+def test_accesses_to_cr0_are_qualified(source: str, qualification: int) -> None:
+    cpu = _guest(source)
+    cpu.write(DATA, b"\x09\0")
+    cpu.cr0_mask, cpu.cr0_shadow = 8, 8 if source == "clts" else 0
+    cpu.rax, cpu.rbx = 9, cpu.cr0 | 8
+    seen = _seen(cpu, CR)
+    cpu.run(cycles=10_000)
+    assert [row[2] for row in seen] == [qualification]
+
+
+def test_control_register_bits_of_the_host_stay_as_they_are_without_an_exit() -> None:
+    cpu = _guest("mov eax, cr0; mov ebx, eax; mov cr0, eax; clts; lmsw ax; mov eax, cr4; mov ecx, eax; mov cr4, eax")
+    cpu.cr0 |= 0x28
+    cpu.cr4 |= 0x40
+    cpu.cr0_mask, cpu.cr0_shadow = 0x28, 0
+    cpu.cr4_mask, cpu.cr4_shadow = 0x40, 0
+    cpu.run(cycles=10_000)
+    assert not cpu.exit_statistics()
+    assert cpu.cr0 & 0x28 == 0x28 and cpu.cr4 & 0x40
+    assert not cpu.rbx & 0x28 and not cpu.rcx & 0x40
+
+
+@pytest.mark.parametrize(("source", "reason"), [
+    ("mov ecx, 0xc0000080; mov eax, 2; xor edx, edx; wrmsr", WRMSR), ("mov eax, 0x80000000; mov cr0, eax", CR),
+    ("mov eax, 0x80000000; mov cr4, eax", CR), ("mov eax, cr4; or eax, 8; mov cr4, eax; mov eax, dr5", DR),
+])  # fmt: skip
+def test_an_exit_comes_before_the_fault_of_what_it_is_about(source: str, reason: int) -> None:
+    cpu = _guest(source)
+    cpu.msr_bitmap[:] = 0xFF
+    cpu.controls = CTL_MOV_DR
+    cpu.cr0_mask = cpu.cr4_mask = 0xFFFFFFF7
+    cpu.cr0_shadow, cpu.cr4_shadow = cpu.cr0, cpu.cr4
+    cpu.cr0_shadow, before = cpu.cr0, (cpu.cr0, cpu.cr4, cpu.cr0, cpu.cr4, cpu.efer)
+
+    def claim(vcpu: Vcpu, exit: Exit) -> None:
+        if exit.number in (0, 4):
+            setattr(vcpu, f"cr{exit.number}_shadow", exit.value)
+
+    seen = _seen(cpu, reason, claim if reason == CR else None)
+    cpu.run(cycles=10_000)
+    at = seen[0][0]
+    vector = 6 if reason == DR else 13
+    assert len(seen) == 1 and cpu.rip == 0x4000 + 16 * vector + 1
+    returns_to = cpu.rsp if vector == 6 else cpu.rsp + 4
+    assert int.from_bytes(cpu.read(returns_to, 4), "little") == at
+    after = (cpu.cr0, cpu.cr4 & ~8, cpu.cr0_shadow, cpu.cr4_shadow, cpu.efer)
+    assert after == before, "what cannot be done changes nothing, and nor does what the handler took it for"
+
+
+def test_what_a_handler_makes_of_a_control_register_is_checked_too() -> None:
+    cpu = _guest("mov eax, 0x3000; mov cr3, rax", 64)
+    cpu.controls = CTL_CR3_LOAD
+    _seen(cpu, CR, lambda vcpu, exit: setattr(exit, "value", 1 << 62))
+    cpu.run(cycles=10_000)
+    assert cpu.rip == 0x4000 + 16 * 13 + 1 and cpu.cr3 < 1 << 40
+
+
+def test_msrs_that_no_bitmap_has_exit_always() -> None:
+    cpu = _guest("mov ecx, 0x4b564d00; rdmsr; mov ebx, eax; mov ecx, 0xc0010015; wrmsr; mov ecx, 0x2000; rdmsr")
+    reads = _seen(cpu, RDMSR, lambda vcpu, exit: setattr(exit, "value", 5))
+    writes = _seen(cpu, WRMSR)
+    cpu.run(cycles=10_000)
+    assert [row[3] for row in reads + writes] == [0x4B564D00, 0x2000, 0xC0010015]
+    assert cpu.rbx == 5
+
+
+def test_debug_register_exits_carry_what_is_moved() -> None:
+    cpu = _guest("mov eax, 0x1234; mov dr2, eax; mov ebx, dr2")
+    cpu.controls = CTL_MOV_DR
+    seen = _seen(cpu, DR, lambda vcpu, exit: None if exit.is_write else setattr(exit, "value", 0x99))
+    cpu.run(cycles=10_000)
+    assert [row[2:] for row in seen] == [(0x002, 2, 0x1234, True), (0x312, 2, 0x1234, False)]
+    assert cpu.rbx == 0x99

@@ -46,5 +46,8 @@ cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32
 # is after the instruction; what is left is to write results, not to account or leave. False: nothing is left to do. The
 # instruction did not happen (cpu.fault says why), or the handler, which moved cpu.rip, did all of it.
 cdef bint take_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil
-# The same between instructions, for events.
+# An exit before an instruction that can still fault (SDM vol. 3, 25.1.1: exits come before the faults of what they are
+# about). True: go on as if there had been none, to leave or fault.
+cdef bint pass_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil
+# An exit between instructions, for events.
 cdef bint take_event_exit(Cpu *cpu, uint32_t reason) noexcept nogil

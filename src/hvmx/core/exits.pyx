@@ -28,6 +28,13 @@ cdef bint take_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
     return True
 
 
+cdef bint pass_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
+    if not take_exit(cpu, op, reason):
+        return False
+    cpu.acct -= <int64_t>op.acct
+    return True
+
+
 cdef bint take_event_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
     cpu.exit.reason = reason
     if cpu.vmexit(cpu) != 0:

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from hvmx.core.decode cimport FORM_NONE
-from hvmx.core.exits cimport EXIT_RDMSR, EXIT_WRMSR, describe_exit, take_exit
+from hvmx.core.exits cimport EXIT_RDMSR, EXIT_WRMSR, describe_exit, pass_exit, take_exit
 from hvmx.core.mmu cimport *
 from hvmx.core.ops cimport *
 from hvmx.core.segment cimport canonical
@@ -178,14 +178,14 @@ cdef void write_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
 
 
 # --- RDMSR and WRMSR --------------------------------------------------------------------------------------------------------
-# A quarter of the bitmap each: read low, read high, write low, write high (SDM vol. 3, 24.6.9).
+# A quarter of the bitmap each: read low, read high, write low, write high (SDM vol. 3, 24.6.9). All other MSRs exit.
 cdef bint msr_exits(Cpu *cpu, uint32_t number, bint is_write) noexcept nogil:
     cdef uint32_t bit = number & 0x1fff
     cdef uint32_t quarter = 2048 if is_write else 0
     if number >= <uint32_t>0xc0000000 and number < <uint32_t>0xc0002000:
         quarter += 1024
     elif number >= 0x2000:
-        return False
+        return True
     return (cpu.msr_bitmap[quarter + (bit >> 3)] >> (bit & 7)) & 1
 
 
@@ -214,18 +214,15 @@ cdef void wrmsr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t now = time_stamp(cpu, op)
     cdef bint known = read_msr(cpu, op, number, &old)
     describe_exit(cpu, number, value, 0, True, 0)
-    if msr_exits(cpu, number, True):
-        if known and not valid_msr(cpu, number, value):
-            fault(cpu, op, VEC_GP, 0)
-            return
-        if not take_exit(cpu, op, EXIT_WRMSR):
+    cdef bint exits = msr_exits(cpu, number, True)
+    if exits:
+        if not pass_exit(cpu, op, EXIT_WRMSR):
             return
         value = cpu.exit.value
-    elif known and valid_msr(cpu, number, value):
-        leave(cpu, op)
-    else:
+    if not (valid_msr(cpu, number, value) if known else exits):
         fault(cpu, op, VEC_GP, 0)
         return
+    leave(cpu, op)
     if number == MSR_TSC:
         cpu.tsc_offset = <int64_t>(value - now)
     elif known:

@@ -25,6 +25,9 @@ GENERAL_PROTECTION, PAGE_FAULT = 13, 14
 
 CR0_GUEST_OWNED = 1 << 3
 """TS; all other bits of CR0 are the host's (KVM_POSSIBLE_CR0_GUEST_BITS)."""
+CR0_ET = 1 << 4
+CR0_RESERVED = 0x1FFAFFC0
+"""Bits that stay 0 whatever is written, as ET stays 1 (SDM vol. 3, 2.5)."""
 CR4_GUEST_OWNED = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
 """PVI TSD DE PGE PCE OSFXSR OSXMMEXCPT (KVM_POSSIBLE_CR4_GUEST_BITS, of those that exist here)."""
 
@@ -53,7 +56,7 @@ def exception(vcpu: Vcpu, exit: Exit) -> None:
 def cr_access(vcpu: Vcpu, exit: Exit) -> None:
     """MOV CR, CLTS, LMSW: let it happen, and let the guest read back what it wrote to host-owned bits."""
     if exit.is_write and exit.number == 0:
-        vcpu.cr0_shadow = exit.value
+        vcpu.cr0_shadow = exit.value & ~CR0_RESERVED | CR0_ET
     elif exit.is_write and exit.number == 4:
         vcpu.cr4_shadow = exit.value
 
@@ -153,8 +156,8 @@ def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, user_device: int = 0
         controls |= SHADOW_PAGING | CR3_LOAD | INVLPG
         vcpu.exception_bitmap = 1 << PAGE_FAULT
     vcpu.controls = controls
-    vcpu.cr0_mask = 0xFFFFFFFF & ~CR0_GUEST_OWNED
-    vcpu.cr4_mask = 0xFFFFFFFF & ~CR4_GUEST_OWNED
+    vcpu.cr0_mask = (1 << 64) - 1 & ~CR0_GUEST_OWNED
+    vcpu.cr4_mask = (1 << 64) - 1 & ~CR4_GUEST_OWNED
     vcpu.io_bitmap[:] = 0xFF
     bitmap = vcpu.msr_bitmap
     bitmap[:] = 0xFF
