@@ -419,3 +419,29 @@ def test_debug_register_exits_carry_what_is_moved() -> None:
     cpu.run(cycles=10_000)
     assert [row[2:] for row in seen] == [(0x002, 2, 0x1234, True), (0x312, 2, 0x1234, False)]
     assert cpu.rbx == 0x99
+
+
+@pytest.mark.parametrize(("source", "qualification"), [
+    ("lgdt [ebx+16]", 16), ("sgdt [ebx-8]", 2**64 - 8), ("lidt [0xa000]", DATA), ("sidt [ebx]", 0), ("str eax", 0),
+    ("sldt [ebx+0x100]", 0x100), ("lldt ax", 0), (f"mov word ptr [ebx+4], {TSS2_SELECTOR}; ltr [ebx+4]", 4),
+])  # fmt: skip
+def test_descriptor_table_exits_have_the_displacement_and_can_be_refused(source: str, qualification: int) -> None:
+    cpu = _guest(source)
+    cpu.controls = CTL_DESC_TABLE
+    cpu.rax, cpu.rbx = 0, DATA
+    cpu.write(DATA, bytes.fromhex("ff0000900000") * 8)
+    before = [cpu.read(at, 0x200) for at in (DATA, cpu.gdtr[0])]
+
+    def refuse(vcpu: Vcpu, exit: Exit) -> None:
+        raise KeyError("not now")
+
+    seen = [_seen(cpu, reason, refuse) for reason in (GDTR_IDTR, LDTR_TR)]
+    with pytest.raises(KeyError):
+        cpu.run(cycles=10_000)
+    assert [row[2] for row in seen[0] + seen[1]] == [qualification]
+    if "mov" not in source:
+        assert [cpu.read(at, 0x200) for at in (DATA, cpu.gdtr[0])] == before
+    for reason in (GDTR_IDTR, LDTR_TR):
+        _seen(cpu, reason)
+    cpu.run(cycles=10_000)
+    assert cpu.rip < CODE + 0x20 and cpu.counters()["exceptions"] == 0, "the instruction is executed when it may be"
