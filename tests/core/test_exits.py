@@ -445,3 +445,49 @@ def test_descriptor_table_exits_have_the_displacement_and_can_be_refused(source:
         _seen(cpu, reason)
     cpu.run(cycles=10_000)
     assert cpu.rip < CODE + 0x20 and cpu.counters()["exceptions"] == 0, "the instruction is executed when it may be"
+
+
+CONTROLS = [
+    (0x1, "hlt", 12), (0x2, "invlpg [rbx]", 14), (0x4, "rdpmc", 15), (0x8, "rdtsc", 16), (0x8, "rdtscp", 51),
+    (0x10, "mov cr3, rsi", 28), (0x20, "mov rax, cr3", 28), (0x40, "mov cr8, rcx", 28), (0x80, "mov rax, cr8", 28),
+    (0x100, "mov rax, dr6", 29), (0x100, "mov dr0, rax", 29), (0x200, "pause", 40), (0x400, "wbinvd", 54),
+    (0x800, "sgdt [rbx]", 46), (0x800, "lidt [rbx]", 46), (0x800, "str eax", 47), (0x800, "lldt cx", 47),
+    (0x40000, "rdrand eax", 57), (0x80000, "rdseed eax", 61),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("control", "source", "reason"), CONTROLS)
+def test_each_control_makes_its_instructions_exit_and_no_other_does(control: int, source: str, reason: int) -> None:
+    everything = sum({bit for bit, _, _ in CONTROLS})
+    for controls, times in ((control, 1), (everything & ~control, 0)):
+        cpu = _guest(source + "; int3", 64)
+        cpu.controls = controls
+        cpu.rbx, cpu.rcx, cpu.rsi = DATA, 0, cpu.cr3
+        cpu.write(DATA, bytes(16))
+        cpu.exception_bitmap = 1 << 3 | 1 << 13  # the end; RDPMC without counters
+        seen = _seen(cpu, reason)
+        cpu.set_handler(0, lambda vcpu, exit: vcpu.stop())
+        cpu.run(cycles=10_000)
+        assert len(seen) == times
+        assert set(cpu.exit_statistics()) <= {0, reason}
+        for row in seen:
+            assert row[0] == CODE and row[1] == len(assemble(64, [source])[0])
+
+
+@pytest.mark.parametrize(("source", "reason"), [("cpuid", CPUID), ("invd", 13), ("xor ecx, ecx; xsetbv", 55)])
+def test_what_exits_always_asks_no_control(source: str, reason: int) -> None:
+    cpu = _guest(source)
+    cpu.cr4 |= 1 << 18
+    seen = _seen(cpu, reason)
+    cpu.run(cycles=10_000)
+    assert len(seen) == 1 and cpu.counters()["exceptions"] == 0
+
+
+def test_invlpg_is_qualified_by_its_linear_address() -> None:
+    cpu = _guest("invlpg fs:[ebx+8]")
+    cpu.controls = 2
+    cpu.set_segment("fs", 16, 0x100000, 0xFFFFFFFF, 0xC093)
+    cpu.rbx = 0x2000
+    seen = _seen(cpu, 14)
+    cpu.run(cycles=10_000)
+    assert [row[2] for row in seen] == [0x102008]

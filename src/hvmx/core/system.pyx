@@ -310,8 +310,15 @@ cdef void wbinvd(Cpu *cpu, Op *op) noexcept nogil:
     exit_or_nothing(cpu, op, CTL_WBINVD, EXIT_WBINVD)
 
 
+# INVD and CPUID exit whatever the controls say (SDM vol. 3, 25.1.2). The handler of CPUID fills in the registers.
 cdef void invd(Cpu *cpu, Op *op) noexcept nogil:
-    exit_or_nothing(cpu, op, CTL_WBINVD, EXIT_INVD)
+    describe_exit(cpu, 0, 0, 0, False, 0)
+    take_exit(cpu, op, EXIT_INVD)
+
+
+cdef void cpuid(Cpu *cpu, Op *op) noexcept nogil:
+    describe_exit(cpu, <uint32_t>cpu.r[REG_RAX], 0, 0, False, 0)
+    take_exit(cpu, op, EXIT_CPUID)
 
 
 cdef void pause(Cpu *cpu, Op *op) noexcept nogil:
@@ -352,12 +359,6 @@ cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
     if take_exit(cpu, op, EXIT_RDPMC):
         set32(cpu, 8 * REG_RAX, <uint32_t>cpu.exit.value)
         set32(cpu, 8 * REG_RDX, <uint32_t>(cpu.exit.value >> 32))
-
-
-# The handler fills in the registers.
-cdef void cpuid(Cpu *cpu, Op *op) noexcept nogil:
-    describe_exit(cpu, <uint32_t>cpu.r[REG_RAX], 0, 0, False, 0)
-    take_exit(cpu, op, EXIT_CPUID)
 
 
 cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
