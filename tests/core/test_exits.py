@@ -491,3 +491,25 @@ def test_invlpg_is_qualified_by_its_linear_address() -> None:
     seen = _seen(cpu, 14)
     cpu.run(cycles=10_000)
     assert [row[2] for row in seen] == [0x102008]
+
+
+@pytest.mark.parametrize(("source", "reason", "linear"), [
+    ("mov edx, 0x1f0; mov edi, 0xa000; insb", IO, DATA), ("mov edx, 0x1f0; mov esi, 0xa004; outsd", IO, DATA + 4),
+    ("in al, 0x60", IO, 0), ("mov eax, [0x400000]", 0, 0x400000), ("ud2", 0, 0), ("lmsw [0xa000]", CR, DATA), ("lmsw ax", CR, 0),
+])  # fmt: skip
+def test_the_linear_address_is_that_of_the_exit(source: str, reason: int, linear: int) -> None:
+    cpu = _guest(source, 64)
+    cpu.cr2 = 0x1234
+    cpu.exception_bitmap = 1 << 14 | 1 << 6
+    cpu.cr0_mask, cpu.cr0_shadow = 6, 6
+    cpu.write(DATA, bytes(16))
+    cpu.rax = 0
+    seen = []
+
+    def look(vcpu: Vcpu, exit: Exit) -> None:
+        seen.append(exit.guest_linear)
+        vcpu.stop()
+
+    cpu.set_handler(reason, look)
+    cpu.run(cycles=10_000)
+    assert seen == [linear]

@@ -40,16 +40,16 @@ cdef bint makes_double_fault(uint32_t first, uint32_t second) noexcept nogil:
 # The exception bitmap. True: deliver what is (now) in cpu.fault_vector; False: the host has dealt with it.
 cdef bint passes_exception_bitmap(Cpu *cpu) noexcept nogil:
     cdef uint32_t vector = cpu.fault_vector
-    cdef uint64_t qualification = 0
+    cdef uint64_t qualification = 0, linear = 0
     if not among(cpu.exception_bitmap, vector):
         return True
     if vector == VEC_PF:
-        qualification = cpu.cr2
+        qualification = linear = cpu.cr2
     elif vector == VEC_DB:
         qualification = cpu.fault_dr6
     describe_exit(cpu, vector, 0, 0, False, qualification)
     cpu.exit.error_code = cpu.fault_error
-    cpu.exit.linear = cpu.cr2
+    cpu.exit.linear = linear
     if not take_event_exit(cpu, EXIT_EXCEPTION):
         return False
     if cpu.fault == FAULT_EXCEPTION:  # injected: the guest gets it, this one or another

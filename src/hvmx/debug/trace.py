@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from hvmx.exits import ExitReason, exit_name
+from hvmx.hvm.controls import PAGE_FAULT
 
 from .code import disassemble, linear_ip
 
@@ -41,7 +42,8 @@ def _describe(reason: ExitReason, exit: Exit) -> str:
     if mmio or reason is ExitReason.IO_INSTRUCTION:
         return f"{text} {'write' if exit.is_write else 'read'} {exit.width} bytes: {exit.value:#x}"
     if reason is ExitReason.EXCEPTION_NMI:
-        return f"{text} error {exit.error_code:#x} address {exit.guest_linear:#x}"
+        address = f" address {exit.guest_linear:#x}" if exit.vector == PAGE_FAULT else ""
+        return f"{text} error {exit.error_code:#x}{address}"
     if reason in (ExitReason.MSR_READ, ExitReason.MSR_WRITE, ExitReason.CR_ACCESS):
         return f"{text} value {exit.value:#x}"
     return text
