@@ -143,7 +143,30 @@ cdef bint valid_pat(uint64_t value) noexcept nogil:
     return True
 
 
+# --- MTRRs (SDM vol. 3, 11.11.2) --------------------------------------------------------------------------------------------
+cdef inline bint is_memory_type(uint64_t kind) noexcept nogil:
+    return kind <= 6 and kind != 2 and kind != 3
+
+
+cdef bint valid_mtrr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
+    cdef uint32_t index
+    if number == MSR_MTRR_DEF_TYPE:
+        return value & ~<uint64_t>0xcff == 0 and is_memory_type(value & 0xff)
+    if number < MSR_MTRR_FIXED_64K:
+        if value >> cpu.phys_bits:
+            return False
+        return value & 0x7ff == 0 if number & 1 else value & 0xf00 == 0 and is_memory_type(value & 0xff)
+    for index in range(8):
+        if not is_memory_type(value >> (8 * index) & 0xff):
+            return False
+    return True
+
+
 cdef bint valid_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
+    if MSR_MTRR_PHYS <= number < MSR_PAT or number == MSR_MTRR_DEF_TYPE:
+        return valid_mtrr(cpu, number, value)
+    if number == MSR_APIC_BASE:  # there is no APIC that it could enable
+        return value & 0xeff == 0 and value >> cpu.phys_bits == 0
     if number == MSR_EFER:
         # LMA follows from LME and CR0.PG, and LME is fixed while paging is on.
         return value & ~cpu.efer_defined == 0 and not (cpu.cr0 & CR0_PG and (value ^ cpu.efer) & EFER_LME)
