@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import hvmx
-from hvmx import ExitReason, Machine, StopKind
+from hvmx import ExitReason, Machine, StopKind, guests
 
 START = 0x1000
 FLAT_CODE32, FLAT_DATA32 = 0xC09B, 0xC093
@@ -258,3 +258,18 @@ def test_what_a_machine_gave_away_outlives_it() -> None:
     memory[START], ports[0], msrs[0] = 1, 1, 1
     assert (memory[START], ports[0], msrs[0]) == (1, 1, 1)
     assert kept[0].reason in (0, ExitReason.IO_INSTRUCTION)
+
+
+def test_a_handler_registered_before_a_pv_guest_is_loaded_stays() -> None:
+    machine = Machine("64M")
+    ports = []
+
+    def note(vcpu: hvmx.core.vcpu.Vcpu, exit: hvmx.core.vcpu.Exit) -> None:
+        ports.append(exit.port)
+        assert before is not None
+        before(vcpu, exit)
+
+    before = machine.exits.on(ExitReason.IO_INSTRUCTION, note)
+    machine.load(guests.image("pv64"), pv=True, append="checks=no workloads=port-in")
+    assert machine.run().kind is StopKind.POWEROFF
+    assert len(ports) >= 100 and set(ports) == {0x61}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hvmx.exits import ExitReason
@@ -36,6 +37,13 @@ PASSED_MSRS = (0x10, 0x174, 0x175, 0x176, 0xC0000100, 0xC0000101, 0xC0000102)
 
 KERNEL_PORTS = frozenset((0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1, 0x40, 0x41, 0x42, 0x43, 0x61))
 """PIC pair, PIT and the speaker's port: the devices of this board that KVM has in the kernel. All others are QEMU's."""
+
+
+@dataclass
+class Hop:
+    """The way on from the hypervisor's kernel to a device in its user space, in guest cycles."""
+
+    cycles: int
 
 
 def complete(vcpu: Vcpu, exit: Exit) -> None:
@@ -75,10 +83,10 @@ def xsetbv(vcpu: Vcpu, exit: Exit) -> None:
         vcpu.xcr0 = exit.value
 
 
-def port_io(user_device: int) -> Handler:
+def port_io(hop: Hop) -> Handler:
     """A handler of port I/O: it goes to the board; without one, as with nothing plugged in, reads give all ones.
 
-    An access to a device that lives in user space costs ``user_device`` guest cycles more.
+    An access to a device that lives in user space costs the hop there.
     """
 
     def io(vcpu: Vcpu, exit: Exit) -> None:
@@ -88,12 +96,12 @@ def port_io(user_device: int) -> Handler:
         elif exit.is_in:
             exit.value = (1 << 8 * exit.width) - 1
         if exit.port not in KERNEL_PORTS:
-            vcpu.charge(user_device)
+            vcpu.charge(hop.cycles)
 
     return io
 
 
-def memory_mapped_io(user_device: int) -> Handler:
+def memory_mapped_io(hop: Hop) -> Handler:
     """A handler of accesses outside of RAM, as ``port_io``'s."""
 
     def access(vcpu: Vcpu, exit: Exit) -> None:
@@ -102,7 +110,7 @@ def memory_mapped_io(user_device: int) -> Handler:
             vcpu.deadline = vcpu.board.next_event()
         elif not exit.is_write:
             exit.value = (1 << 8 * exit.width) - 1
-        vcpu.charge(user_device)
+        vcpu.charge(hop.cycles)
 
     return access
 
@@ -136,19 +144,17 @@ DEFAULT_HANDLERS = {
 }
 
 
-def install_devices(exits: Exits, user_device: int) -> None:
-    """Let ports and memory-mapped registers reach the board, at this price for devices in user space."""
-    exits.on(ExitReason.IO_INSTRUCTION, port_io(user_device))
-    exits.on(ExitReason.EPT_MISCONFIG, memory_mapped_io(user_device))
+def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, hop: Hop) -> None:
+    """Set the controls and a handler for every reason; ``paging`` is ``ept`` or ``shadow``.
 
-
-def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, user_device: int = 0) -> None:
-    """Set the controls and a handler for every reason; ``paging`` is ``ept`` or ``shadow``."""
+    Ports and memory-mapped registers reach the board, those in user space by ``hop``.
+    """
     if paging not in ("ept", "shadow"):
         raise ValueError(f"paging {paging!r} is neither 'ept' nor 'shadow'")
     for reason, handler in DEFAULT_HANDLERS.items():
         exits.on(reason, handler)
-    install_devices(exits, user_device)
+    exits.on(ExitReason.IO_INSTRUCTION, port_io(hop))
+    exits.on(ExitReason.EPT_MISCONFIG, memory_mapped_io(hop))
     controls = HLT | CPUID | WBINVD | MOV_DR | EXTERNAL_INTERRUPT | TASK_SWITCH
     if paging == "ept":
         controls |= EPT
