@@ -569,6 +569,19 @@ def test_a_trace_of_exits_names_each_with_its_data(tmp_path: Path) -> None:
     assert "IO_INSTRUCTION port 0xf4 write 1 bytes: 0x3" in trace.read_text()
 
 
+def test_a_trace_of_memory_exits_names_the_address_and_no_port(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    code = bytes.fromhex("e4 60 a2 23 81 0b 00 fa f4")  # in al, 0x60; mov [0xb8123], al; cli; hlt
+    main([*flat(tmp_path, code), "--quiet", "--trace", f"exits={trace}"])
+    reasons = [line.split(maxsplit=2)[2] for line in trace.read_text().splitlines()]
+    assert reasons == [
+        f"EPT_VIOLATION {ORIGIN:#x} linear {ORIGIN:#x}",
+        "IO_INSTRUCTION port 0x60 read 1 bytes: 0x0",
+        "EPT_MISCONFIG 0xb8123 write 1 bytes: 0x0",
+        "HLT",
+    ]
+
+
 def test_a_trace_changes_nothing_in_guest_cycles(tmp_path: Path) -> None:
     cycles = []
     for options in ([], ["--trace", "exits=/dev/null"], ["--trace", "instructions=/dev/null"]):

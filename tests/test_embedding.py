@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import hvmx
-from hvmx import ExitReason, Machine, StopKind
+from hvmx import ExitReason, Machine, StopKind, guests
 
 START = 0x1000
 FLAT_CODE32, FLAT_DATA32 = 0xC09B, 0xC093
@@ -258,3 +258,43 @@ def test_what_a_machine_gave_away_outlives_it() -> None:
     memory[START], ports[0], msrs[0] = 1, 1, 1
     assert (memory[START], ports[0], msrs[0]) == (1, 1, 1)
     assert kept[0].reason in (0, ExitReason.IO_INSTRUCTION)
+
+
+def test_a_handler_registered_before_a_pv_guest_is_loaded_stays() -> None:
+    machine = Machine("64M")
+    ports = []
+
+    def note(vcpu: hvmx.core.vcpu.Vcpu, exit: hvmx.core.vcpu.Exit) -> None:
+        ports.append(exit.port)
+        assert before is not None
+        before(vcpu, exit)
+
+    before = machine.exits.on(ExitReason.IO_INSTRUCTION, note)
+    machine.load(guests.image("pv64"), pv=True, append="checks=no workloads=port-in")
+    assert machine.run().kind is StopKind.POWEROFF
+    assert len(ports) >= 100 and set(ports) == {0x61}
+
+
+def test_an_error_in_the_handler_of_a_shadow_page_fault_loses_none() -> None:
+    machines = []
+    for faulty in (False, True):
+        machine = Machine("4M", paging="shadow", board=False)
+        # mov eax, [0x3ff000]; mov [0x3ff000], eax; mov cr3, rcx; mov [0x3ff000], eax; hlt
+        code = "8b042500f03f00 89042500f03f00 0f22d9 89042500f03f00 f4"
+        machine.load(bytes.fromhex(code), load_address=0x10000, bits=64)
+        machine.cpu.rcx = machine.cpu.cr3
+        answer = machine.cpu.handler(ExitReason.EXCEPTION_NMI)
+        assert answer is not None
+        if faulty:
+            refuse_half(machine, ExitReason.EXCEPTION_NMI, answer)
+        for _ in range(20):
+            try:
+                stop = machine.run()
+            except LookupError:
+                continue
+            break
+        assert stop.kind is StopKind.HALTED
+        count = machine.exits.statistics()[ExitReason.EXCEPTION_NMI].count
+        assert count == machine.cpu.counters()["shadow_faults"]
+        machines.append((count, machine.cpu.instructions, machine.state_hash()))
+    assert machines[0] == machines[1]

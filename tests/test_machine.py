@@ -156,6 +156,20 @@ def test_ram_gives_way_to_a_range_of_addresses() -> None:
     assert machine.cpu.read(0x2000, 4) == b"RAM!"
 
 
+def test_control_registers_read_back_as_a_processor_has_them() -> None:
+    """Bits of CR0 that do not exist stay 0, ET stays 1, and what is refused was never written."""
+    # mov eax, 0x50061; mov cr0, eax; mov ebx, cr0; hlt
+    machine = bare("b8 61 00 05 00  0f 22 c0  0f 20 c3  f4")
+    assert machine.run().kind is StopKind.HALTED
+    assert machine.cpu.rbx == machine.cpu.cr0 == 0x50031
+    # mov eax, 0x80000000; mov cr0, eax: paging without protection is #GP, which without a table shuts down
+    machine = bare("b8 00 00 00 80  0f 22 c0")
+    before = machine.cpu.cr0_shadow
+    assert machine.run().kind is StopKind.TRIPLE_FAULT
+    assert machine.cpu.cr0_shadow == before
+    assert machine.exits.statistics()[ExitReason.CR_ACCESS].count == 1
+
+
 def test_ram_above_4_gib_does_not_give_way() -> None:
     exits = Machine("4G", board=False).exits
     for address, length in ((1 << 32, 0x1000), ((1 << 32) - 4, 8), ((5 << 30) - 1, 1)):

@@ -150,7 +150,8 @@ class Machine:
         self._last_cycle: int | None = None
         self._loaded: str | None = None
         self._busy = threading.Lock()
-        controls.install_defaults(self.cpu, self.exits, paging, round(self.profile.user_device.cycles))
+        self._hop = controls.Hop(round(self.profile.user_device.cycles))
+        controls.install_defaults(self.cpu, self.exits, paging, self._hop)
         self.cpu.poll = self._poll
         if board:
             self.board = Board(
@@ -257,8 +258,7 @@ class Machine:
         self.profile.apply(self.cpu, pv=True)
         if self.board is not None:
             self.board.input.connect(self.domain)
-        # A dom0's ports are the machine's own: nothing stands between.
-        controls.install_devices(self.exits, user_device=0)
+        self._hop.cycles = 0  # a dom0's ports are the machine's own: nothing stands between
 
     # --- running --------------------------------------------------------------------------------------------------
     def run(self, cycles: int | None = None, timeout: float | None = None) -> Stop:

@@ -18,6 +18,7 @@ import numpy
 from elftools.elf.elffile import ELFFile
 
 from hvmx.core.vcpu import Vcpu
+from hvmx.hvm.controls import msr_access
 
 GENERAL = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
 SEGMENTS = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"]
@@ -235,6 +236,8 @@ def run_hvmx(state: State) -> State:
     """The state after hvmx has run the guest until it halts or shuts down."""
     cpu = Vcpu(MEMORY)
     cpu.set_handler(2, lambda vcpu, exit: None)
+    for reason in (31, 32):  # MSRs that no bitmap has
+        cpu.set_handler(reason, msr_access)
     for at, data in state.memory.items():
         cpu.write(at, data)
     cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer = state.cr0, state.cr3, state.cr4, state.efer

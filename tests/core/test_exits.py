@@ -22,8 +22,10 @@ from .machine import (
     world,
 )
 
-HLT, TRIPLE_FAULT, TASK_SWITCH, CPUID, RDTSC, VMCALL, CR, IO, RDMSR, WRMSR = 12, 2, 9, 10, 16, 18, 28, 30, 31, 32
-CTL_HLT, CTL_RDTSC, CTL_CR3_LOAD, CTL_TASK_SWITCH = 1, 8, 0x10, 0x20000
+HLT, TRIPLE_FAULT, TASK_SWITCH, CPUID, RDTSC, VMCALL, CR, DR, IO, RDMSR, WRMSR = 12, 2, 9, 10, 16, 18, 28, 29, 30, 31, 32
+GDTR_IDTR, LDTR_TR, EPT_VIOLATION, EPT_MISCONFIG, RDRAND = 46, 47, 48, 49, 57
+CTL_HLT, CTL_RDTSC, CTL_CR3_LOAD, CTL_CR3_STORE, CTL_MOV_DR, CTL_DESC_TABLE = 1, 8, 0x10, 0x20, 0x100, 0x800
+CTL_EPT, CTL_TASK_SWITCH, CTL_RDRAND = 0x10000, 0x20000, 0x40000
 Handler = Callable[[Vcpu, Exit], None]
 
 
@@ -252,3 +254,262 @@ def test_a_return_to_the_calling_task_exits_too() -> None:
     cpu.run(cycles=10_000)
     assert [row[2] >> 30 for row in seen] == [0, 1] and seen[1][3] == TSS_SELECTOR
     assert cpu.rbx == before + 1
+
+
+def test_an_exit_says_nothing_of_the_one_before() -> None:
+    cpu = _guest("mov edx, 0x3f8; in al, dx; mov eax, [0xf0000000]; cpuid")
+    cpu.cr0 &= 0x7FFFFFFF
+    seen = []
+
+    def look(vcpu: Vcpu, exit: Exit) -> None:
+        seen.append((exit.reason, exit.port, exit.guest_physical, exit.guest_linear, exit.width, exit.error_code))
+
+    for reason in (IO, EPT_MISCONFIG, CPUID):
+        cpu.set_handler(reason, look)
+    cpu.rax = 0
+    cpu.run(cycles=10_000)
+    assert seen == [
+        (IO, 0x3F8, 0, 0, 1, 0),
+        (EPT_MISCONFIG, 0, 0xF0000000, 0xF0000000, 4, 0),
+        (CPUID, 0xFFFFFFFF, 0, 0, 0, 0),
+    ]
+
+
+def _move_on(vcpu: Vcpu, exit: Exit) -> None:
+    """What a hypervisor does that has emulated an instruction."""
+    vcpu.rip += exit.length
+
+
+@pytest.mark.parametrize("source", [
+    "in eax, 0x60", "mov ecx, 0xc0000102; rdmsr", "rdtsc", "mov eax, cr3", "mov eax, dr6", "rdrand eax",
+    "mov eax, [0xf0000000]", "lodsd",
+])  # fmt: skip
+def test_what_a_handler_wrote_stays_when_it_moved_rip_past_the_instruction(source: str) -> None:
+    cpu = _guest(source + "; mov ebx, eax")
+    cpu.controls = CTL_RDTSC | CTL_CR3_STORE | CTL_MOV_DR | CTL_RDRAND
+    cpu.msr_bitmap[:] = 0xFF
+    cpu.rsi = 0xF0000000
+    cpu.cr0 &= 0x7FFFFFFF
+    exits = []
+
+    def emulate(vcpu: Vcpu, exit: Exit) -> None:
+        exits.append(exit.reason)
+        vcpu.rax = 0x12345678
+        _move_on(vcpu, exit)
+
+    for reason in (CR, DR, IO, RDMSR, RDTSC, EPT_MISCONFIG, RDRAND):
+        cpu.set_handler(reason, emulate)
+    cpu.run(cycles=10_000)
+    assert len(exits) == 1 and cpu.rbx == 0x12345678
+    assert cpu.rsi == 0xF0000000
+
+
+@pytest.mark.parametrize("source", ["mov [0xf0000000], eax", "add [0xf0000000], eax", "call [0xf0000000]", "rep stosd"])
+def test_a_handler_of_an_address_may_move_on_without_the_access(source: str) -> None:
+    cpu = _guest(f"mov edi, 0xf0000000; mov ecx, 2; {source}; mov ebx, 7")
+    cpu.cr0 &= 0x7FFFFFFF
+    seen = _seen(cpu, EPT_MISCONFIG, _move_on)
+    before = cpu.rsp
+    cpu.run(cycles=10_000)
+    assert (len(seen), cpu.rbx, cpu.rsp, cpu.instructions) == (1, 7, before, 5)
+
+
+def test_a_handler_of_a_page_may_send_its_fetch_elsewhere() -> None:
+    cpu = _guest("jmp $+0x3000")
+    cpu.cr0 &= 0x7FFFFFFF
+    cpu.controls = CTL_EPT
+    cpu.write(CODE + 0x2000, b"\xf4")
+
+    def answer(vcpu: Vcpu, exit: Exit) -> None:
+        if vcpu.rip == CODE + 0x3000:
+            vcpu.rip = CODE + 0x2000
+
+    cpu.set_handler(EPT_VIOLATION, answer)
+    cpu.run(cycles=10_000)
+    assert cpu.rip == CODE + 0x2001
+
+
+@pytest.mark.parametrize("source", ["mov eax, [0xf0000000]", "mov [0xf0000000], eax", "add [0xf0000000], eax",
+                                    "push dword ptr [0xf0000000]", "mov eax, [0xeffffffe]"])  # fmt: skip
+def test_an_exception_injected_for_an_access_returns_to_its_instruction(source: str) -> None:
+    cpu = _guest(f"nop; mov ebx, 2; {source}; mov ebx, 3")
+    cpu.cr0 &= 0x7FFFFFFF
+    seen = _seen(cpu, EPT_MISCONFIG, lambda vcpu, exit: vcpu.inject(13, 0))
+    before = cpu.rsp
+    cpu.run(cycles=10_000)
+    assert len(seen) == 1 and cpu.rip == 0x4000 + 16 * 13 + 1 and cpu.rbx == 2
+    assert cpu.rsp == before - 16
+    assert int.from_bytes(cpu.read(cpu.rsp + 4, 4), "little") == CODE + 6
+    assert cpu.instructions == 3, "nop, mov, and the handler's hlt"
+
+
+@pytest.mark.parametrize(("source", "qualification"), [
+    ("lmsw ax", 0x0009_0030), ("lmsw [0xa000]", 0x0009_0070), ("clts", 0x20), ("mov cr0, ebx", 0x300),
+])  # fmt: skip
+def test_accesses_to_cr0_are_qualified(source: str, qualification: int) -> None:
+    cpu = _guest(source)
+    cpu.write(DATA, b"\x09\0")
+    cpu.cr0_mask, cpu.cr0_shadow = 8, 8 if source == "clts" else 0
+    cpu.rax, cpu.rbx = 9, cpu.cr0 | 8
+    seen = _seen(cpu, CR)
+    cpu.run(cycles=10_000)
+    assert [row[2] for row in seen] == [qualification]
+
+
+def test_control_register_bits_of_the_host_stay_as_they_are_without_an_exit() -> None:
+    cpu = _guest("mov eax, cr0; mov ebx, eax; mov cr0, eax; clts; lmsw ax; mov eax, cr4; mov ecx, eax; mov cr4, eax")
+    cpu.cr0 |= 0x28
+    cpu.cr4 |= 0x40
+    cpu.cr0_mask, cpu.cr0_shadow = 0x28, 0
+    cpu.cr4_mask, cpu.cr4_shadow = 0x40, 0
+    cpu.run(cycles=10_000)
+    assert not cpu.exit_statistics()
+    assert cpu.cr0 & 0x28 == 0x28 and cpu.cr4 & 0x40
+    assert not cpu.rbx & 0x28 and not cpu.rcx & 0x40
+
+
+@pytest.mark.parametrize(("source", "reason"), [
+    ("mov ecx, 0xc0000080; mov eax, 2; xor edx, edx; wrmsr", WRMSR), ("mov eax, 0x80000000; mov cr0, eax", CR),
+    ("mov eax, 0x80000000; mov cr4, eax", CR), ("mov eax, cr4; or eax, 8; mov cr4, eax; mov eax, dr5", DR),
+])  # fmt: skip
+def test_an_exit_comes_before_the_fault_of_what_it_is_about(source: str, reason: int) -> None:
+    cpu = _guest(source)
+    cpu.msr_bitmap[:] = 0xFF
+    cpu.controls = CTL_MOV_DR
+    cpu.cr0_mask = cpu.cr4_mask = 0xFFFFFFF7
+    cpu.cr0_shadow, cpu.cr4_shadow = cpu.cr0, cpu.cr4
+    cpu.cr0_shadow, before = cpu.cr0, (cpu.cr0, cpu.cr4, cpu.cr0, cpu.cr4, cpu.efer)
+
+    def claim(vcpu: Vcpu, exit: Exit) -> None:
+        if exit.number in (0, 4):
+            setattr(vcpu, f"cr{exit.number}_shadow", exit.value)
+
+    seen = _seen(cpu, reason, claim if reason == CR else None)
+    cpu.run(cycles=10_000)
+    at = seen[0][0]
+    vector = 6 if reason == DR else 13
+    assert len(seen) == 1 and cpu.rip == 0x4000 + 16 * vector + 1
+    returns_to = cpu.rsp if vector == 6 else cpu.rsp + 4
+    assert int.from_bytes(cpu.read(returns_to, 4), "little") == at
+    after = (cpu.cr0, cpu.cr4 & ~8, cpu.cr0_shadow, cpu.cr4_shadow, cpu.efer)
+    assert after == before, "what cannot be done changes nothing, and nor does what the handler took it for"
+
+
+def test_what_a_handler_makes_of_a_control_register_is_checked_too() -> None:
+    cpu = _guest("mov eax, 0x3000; mov cr3, rax", 64)
+    cpu.controls = CTL_CR3_LOAD
+    _seen(cpu, CR, lambda vcpu, exit: setattr(exit, "value", 1 << 62))
+    cpu.run(cycles=10_000)
+    assert cpu.rip == 0x4000 + 16 * 13 + 1 and cpu.cr3 < 1 << 40
+
+
+def test_msrs_that_no_bitmap_has_exit_always() -> None:
+    cpu = _guest("mov ecx, 0x4b564d00; rdmsr; mov ebx, eax; mov ecx, 0xc0010015; wrmsr; mov ecx, 0x2000; rdmsr")
+    reads = _seen(cpu, RDMSR, lambda vcpu, exit: setattr(exit, "value", 5))
+    writes = _seen(cpu, WRMSR)
+    cpu.run(cycles=10_000)
+    assert [row[3] for row in reads + writes] == [0x4B564D00, 0x2000, 0xC0010015]
+    assert cpu.rbx == 5
+
+
+def test_debug_register_exits_carry_what_is_moved() -> None:
+    cpu = _guest("mov eax, 0x1234; mov dr2, eax; mov ebx, dr2")
+    cpu.controls = CTL_MOV_DR
+    seen = _seen(cpu, DR, lambda vcpu, exit: None if exit.is_write else setattr(exit, "value", 0x99))
+    cpu.run(cycles=10_000)
+    assert [row[2:] for row in seen] == [(0x002, 2, 0x1234, True), (0x312, 2, 0x1234, False)]
+    assert cpu.rbx == 0x99
+
+
+@pytest.mark.parametrize(("source", "qualification"), [
+    ("lgdt [ebx+16]", 16), ("sgdt [ebx-8]", 2**64 - 8), ("lidt [0xa000]", DATA), ("sidt [ebx]", 0), ("str eax", 0),
+    ("sldt [ebx+0x100]", 0x100), ("lldt ax", 0), (f"mov word ptr [ebx+4], {TSS2_SELECTOR}; ltr [ebx+4]", 4),
+])  # fmt: skip
+def test_descriptor_table_exits_have_the_displacement_and_can_be_refused(source: str, qualification: int) -> None:
+    cpu = _guest(source)
+    cpu.controls = CTL_DESC_TABLE
+    cpu.rax, cpu.rbx = 0, DATA
+    cpu.write(DATA, bytes.fromhex("ff0000900000") * 8)
+    before = [cpu.read(at, 0x200) for at in (DATA, cpu.gdtr[0])]
+
+    def refuse(vcpu: Vcpu, exit: Exit) -> None:
+        raise KeyError("not now")
+
+    seen = [_seen(cpu, reason, refuse) for reason in (GDTR_IDTR, LDTR_TR)]
+    with pytest.raises(KeyError):
+        cpu.run(cycles=10_000)
+    assert [row[2] for row in seen[0] + seen[1]] == [qualification]
+    if "mov" not in source:
+        assert [cpu.read(at, 0x200) for at in (DATA, cpu.gdtr[0])] == before
+    for reason in (GDTR_IDTR, LDTR_TR):
+        _seen(cpu, reason)
+    cpu.run(cycles=10_000)
+    assert cpu.rip < CODE + 0x20 and cpu.counters()["exceptions"] == 0, "the instruction is executed when it may be"
+
+
+CONTROLS = [
+    (0x1, "hlt", 12), (0x2, "invlpg [rbx]", 14), (0x4, "rdpmc", 15), (0x8, "rdtsc", 16), (0x8, "rdtscp", 51),
+    (0x10, "mov cr3, rsi", 28), (0x20, "mov rax, cr3", 28), (0x40, "mov cr8, rcx", 28), (0x80, "mov rax, cr8", 28),
+    (0x100, "mov rax, dr6", 29), (0x100, "mov dr0, rax", 29), (0x200, "pause", 40), (0x400, "wbinvd", 54),
+    (0x800, "sgdt [rbx]", 46), (0x800, "lidt [rbx]", 46), (0x800, "str eax", 47), (0x800, "lldt cx", 47),
+    (0x40000, "rdrand eax", 57), (0x80000, "rdseed eax", 61),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("control", "source", "reason"), CONTROLS)
+def test_each_control_makes_its_instructions_exit_and_no_other_does(control: int, source: str, reason: int) -> None:
+    everything = sum({bit for bit, _, _ in CONTROLS})
+    for controls, times in ((control, 1), (everything & ~control, 0)):
+        cpu = _guest(source + "; int3", 64)
+        cpu.controls = controls
+        cpu.rbx, cpu.rcx, cpu.rsi = DATA, 0, cpu.cr3
+        cpu.write(DATA, bytes(16))
+        cpu.exception_bitmap = 1 << 3 | 1 << 13  # the end; RDPMC without counters
+        seen = _seen(cpu, reason)
+        cpu.set_handler(0, lambda vcpu, exit: vcpu.stop())
+        cpu.run(cycles=10_000)
+        assert len(seen) == times
+        assert set(cpu.exit_statistics()) <= {0, reason}
+        for row in seen:
+            assert row[0] == CODE and row[1] == len(assemble(64, [source])[0])
+
+
+@pytest.mark.parametrize(("source", "reason"), [("cpuid", CPUID), ("invd", 13), ("xor ecx, ecx; xsetbv", 55)])
+def test_what_exits_always_asks_no_control(source: str, reason: int) -> None:
+    cpu = _guest(source)
+    cpu.cr4 |= 1 << 18
+    seen = _seen(cpu, reason)
+    cpu.run(cycles=10_000)
+    assert len(seen) == 1 and cpu.counters()["exceptions"] == 0
+
+
+def test_invlpg_is_qualified_by_its_linear_address() -> None:
+    cpu = _guest("invlpg fs:[ebx+8]")
+    cpu.controls = 2
+    cpu.set_segment("fs", 16, 0x100000, 0xFFFFFFFF, 0xC093)
+    cpu.rbx = 0x2000
+    seen = _seen(cpu, 14)
+    cpu.run(cycles=10_000)
+    assert [row[2] for row in seen] == [0x102008]
+
+
+@pytest.mark.parametrize(("source", "reason", "linear"), [
+    ("mov edx, 0x1f0; mov edi, 0xa000; insb", IO, DATA), ("mov edx, 0x1f0; mov esi, 0xa004; outsd", IO, DATA + 4),
+    ("in al, 0x60", IO, 0), ("mov eax, [0x400000]", 0, 0x400000), ("ud2", 0, 0), ("lmsw [0xa000]", CR, DATA), ("lmsw ax", CR, 0),
+])  # fmt: skip
+def test_the_linear_address_is_that_of_the_exit(source: str, reason: int, linear: int) -> None:
+    cpu = _guest(source, 64)
+    cpu.cr2 = 0x1234
+    cpu.exception_bitmap = 1 << 14 | 1 << 6
+    cpu.cr0_mask, cpu.cr0_shadow = 6, 6
+    cpu.write(DATA, bytes(16))
+    cpu.rax = 0
+    seen = []
+
+    def look(vcpu: Vcpu, exit: Exit) -> None:
+        seen.append(exit.guest_linear)
+        vcpu.stop()
+
+    cpu.set_handler(reason, look)
+    cpu.run(cycles=10_000)
+    assert seen == [linear]

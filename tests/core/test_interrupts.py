@@ -11,7 +11,8 @@ from hvmx.core.vcpu import Vcpu
 
 from .machine import CODE, IDT, MEMORY, STUBS, TABLES, assemble, run_hvmx, world
 
-INTERRUPT_WINDOW, EPT_MISCONFIG = 7, 49  # basic exit reasons
+EXTERNAL_INTERRUPT, INTERRUPT_WINDOW, CPUID, EPT_MISCONFIG = 1, 7, 10, 49  # basic exit reasons
+EXTERNAL_INTERRUPT_EXITING = 0x2000
 
 
 class Controller:
@@ -169,3 +170,39 @@ def test_pae_paging_refuses_reserved_bits_in_its_pointers() -> None:
         after = run_hvmx(state)
         assert bool(after.cr0 >> 31) != refused
         assert (after.registers["rip"] == STUBS + 16 * 13 + 1) == refused
+
+
+def test_a_handler_may_inject_any_vector() -> None:
+    cpu = _guest("cpuid")
+    cpu.exception_bitmap = 1 << 8
+    cpu.set_handler(CPUID, lambda vcpu, exit: vcpu.inject(40))
+    before = cpu.rsp
+    cpu.run(cycles=10_000)
+    assert cpu.rip == STUBS + 16 * 40 + 1
+    assert cpu.rsp == before - 12, "no error code, whatever vector 8 has"
+    assert _return_address(cpu) == CODE
+    assert not int.from_bytes(cpu.read(cpu.rsp + 8, 4), "little") & 1 << 16, "and no RF: it is no fault"
+
+
+@pytest.mark.parametrize("reason", [INTERRUPT_WINDOW, EXTERNAL_INTERRUPT])
+def test_an_exception_injected_between_instructions_comes_before_the_interrupt_and_loses_none(reason: int) -> None:
+    cpu = _guest("nop; sti; nop; inc ebx")
+    cpu.write(STUBS + 16 * 32, b"\x41\xcf")  # inc ecx; iret
+    cpu.write(STUBS + 16 * 6, b"\x42\xcf")  # inc edx; iret
+    cpu.board = Controller(cpu, 32)
+    cpu.controls = EXTERNAL_INTERRUPT_EXITING
+    cpu.deadline = 0
+    cpu.board.advance = lambda now: cpu.set_interrupt(True)
+    cpu.board.next_event = lambda: None
+    cpu.set_handler(EXTERNAL_INTERRUPT, lambda vcpu, exit: None)
+    once = [6]
+    cpu.set_handler(reason, lambda vcpu, exit: vcpu.inject(once.pop()) if once else None)
+    cpu.run(cycles=10_000)
+    assert (cpu.rbx, cpu.rcx, cpu.rdx) == (0x4040404 + 1, 0x2020202 + 1, 0x3030303 + 1)
+
+
+def test_an_exception_injected_before_a_step_is_the_step() -> None:
+    cpu = _guest("inc ebx")
+    cpu.inject(6)
+    cpu.step()
+    assert cpu.rip == STUBS + 16 * 6 and _return_address(cpu) == CODE

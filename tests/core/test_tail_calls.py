@@ -35,9 +35,9 @@ BRANCHES = {
 """Loops of CALL and RET, and of indirect JMP and CALL."""
 
 LEAVING = {
-    "call_far", "cpuid", "hlt", "int", "int1", "int3", "iret", "jmp_far", "lds", "lss", "ltr", "monitor", "mov_to_cr",
-    "mwait", "rdmsr", "rdpmc", "ret_far", "rsm", "syscall", "sysenter", "sysexit", "sysret", "ud0", "ud1", "ud2", "vmcall",
-    "vmmcall", "wrmsr", "xsetbv",
+    "call_far", "cpuid", "hlt", "int", "int1", "int3", "invd", "iret", "jmp_far", "lds", "lss", "ltr", "monitor",
+    "mov_to_cr", "mwait", "rdmsr", "rdpmc", "ret_far", "rsm", "syscall", "sysenter", "sysexit", "sysret", "ud0",
+    "ud1", "ud2", "vmcall", "vmmcall", "wrmsr", "xsetbv",
 }  # fmt: skip
 """Families that fault here, exit, or return to the run loop: they go on to no next operation."""
 

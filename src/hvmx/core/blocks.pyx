@@ -80,6 +80,7 @@ cdef enum:
     KIND_ROTATE = 16384
     KIND_CHECKS_ADDRESS = 32768
     KIND_MXCSR = 65536
+    KIND_LOCKED = 131072  # with a memory operand, whether LOCK is there or not (SDM vol. 3, 8.1.2.1)
 
 cdef uint32_t kinds[1024]
 for _number, _name in enumerate(families()):
@@ -92,7 +93,7 @@ for _number, _name in enumerate(families()):
         | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING)
         | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES)
         | KIND_CHECKS_ADDRESS * (_name in CHECKS_ADDRESS)
-        | KIND_MXCSR * (_name in ("ldmxcsr", "stmxcsr")))
+        | KIND_MXCSR * (_name in ("ldmxcsr", "stmxcsr")) | KIND_LOCKED * (_name == "xchg"))
 
 
 # --- operations that are no instruction ---------------------------------------------------------------------------------
@@ -294,7 +295,7 @@ cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct
             cost += cpu.op_cost[COST_LOAD]
         if row.flags & ROW_MEM_WRITE:
             cost += cpu.op_cost[COST_STORE]
-    if insn.prefixes & PREFIX_LOCK:
+    if insn.prefixes & PREFIX_LOCK or insn.is_mem and kind & KIND_LOCKED:
         cost += cpu.op_cost[COST_LOCKED]
     cdef uint64_t acct = acct_before + (cost << ACCT_SHIFT) + 1
 

@@ -28,7 +28,8 @@ cdef enum:
     EXIT_RDRAND = 57
     EXIT_RDSEED = 61
 
-# Fills in what the handler is told besides the reason; `width` in bytes, `number` of port, MSR, vector or register.
+# Fills in what the handler is told besides the reason; `width` in bytes, `number` of port, MSR, vector or register. What
+# only some exits have is 0 until it is filled in.
 cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32_t width, bint is_write,
                                uint64_t qualification) noexcept nogil:
     cpu.exit.number = number
@@ -37,10 +38,16 @@ cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32
     cpu.exit.is_write = is_write
     cpu.exit.qualification = qualification
     cpu.exit.length = 0
+    cpu.exit.linear = cpu.exit.physical = 0
+    cpu.exit.error_code = 0
+    cpu.exit.host_only = 0
 
 # Takes the described exit to its handler, with cpu.rip at the instruction and guest time at its end. True: done, cpu.rip
-# is after the instruction or where the handler put it; what is left is to write results, not to account or leave.
-# False: the instruction did not happen (cpu.fault says why).
+# is after the instruction; what is left is to write results, not to account or leave. False: nothing is left to do. The
+# instruction did not happen (cpu.fault says why), or the handler, which moved cpu.rip, did all of it.
 cdef bint take_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil
-# The same between instructions, for events.
+# An exit before an instruction that can still fault (SDM vol. 3, 25.1.1: exits come before the faults of what they are
+# about). True: go on as if there had been none, to leave or fault.
+cdef bint pass_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil
+# An exit between instructions, for events.
 cdef bint take_event_exit(Cpu *cpu, uint32_t reason) noexcept nogil

@@ -22,8 +22,16 @@ cdef bint take_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
     if cpu.fault:  # it raised, or injected an exception into the guest
         cpu.acct -= <int64_t>(op.acct - (op - 1).acct)
         return False
-    if cpu.rip == op.ip:
-        cpu.rip = next_ip(op)
+    if cpu.rip != op.ip:
+        return False
+    cpu.rip = next_ip(op)
+    return True
+
+
+cdef bint pass_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
+    if not take_exit(cpu, op, reason):
+        return False
+    cpu.acct -= <int64_t>op.acct
     return True
 
 

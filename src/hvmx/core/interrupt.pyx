@@ -25,26 +25,31 @@ cdef uint32_t[4] V86_SEGMENTS = [SEG_GS, SEG_FS, SEG_DS, SEG_ES]  # in the order
 
 
 # --- from exception to handler --------------------------------------------------------------------------------------------
+cdef inline bint among(uint32_t vectors, uint32_t vector) noexcept nogil:
+    """Is it in a set of exceptions? What a handler injects may have any vector."""
+    return vector < 32 and (vectors >> vector) & 1
+
+
 cdef bint makes_double_fault(uint32_t first, uint32_t second) noexcept nogil:
     """SDM vol. 3, table 6-5."""
     if first == VEC_PF:
-        return second == VEC_PF or (CONTRIBUTORY >> second) & 1
-    return (CONTRIBUTORY >> first) & 1 and (CONTRIBUTORY >> second) & 1
+        return second == VEC_PF or among(CONTRIBUTORY, second)
+    return among(CONTRIBUTORY, first) and among(CONTRIBUTORY, second)
 
 
 # The exception bitmap. True: deliver what is (now) in cpu.fault_vector; False: the host has dealt with it.
 cdef bint passes_exception_bitmap(Cpu *cpu) noexcept nogil:
     cdef uint32_t vector = cpu.fault_vector
-    cdef uint64_t qualification = 0
-    if not (cpu.exception_bitmap >> vector) & 1:
+    cdef uint64_t qualification = 0, linear = 0
+    if not among(cpu.exception_bitmap, vector):
         return True
     if vector == VEC_PF:
-        qualification = cpu.cr2
+        qualification = linear = cpu.cr2
     elif vector == VEC_DB:
         qualification = cpu.fault_dr6
     describe_exit(cpu, vector, 0, 0, False, qualification)
     cpu.exit.error_code = cpu.fault_error
-    cpu.exit.linear = cpu.cr2
+    cpu.exit.linear = linear
     if not take_event_exit(cpu, EXIT_EXCEPTION):
         return False
     if cpu.fault == FAULT_EXCEPTION:  # injected: the guest gets it, this one or another
@@ -74,16 +79,16 @@ cdef void deliver_exception(Cpu *cpu) noexcept nogil:
             return
         first = cpu.fault_vector
         source = SOURCE_EXTERNAL
-        if (WITH_ERROR >> first) & 1:
+        if among(WITH_ERROR, first):
             source |= SOURCE_ERROR
-        if not (NOT_FAULTS >> first) & 1:
+        if first < 32 and not among(NOT_FAULTS, first):
             source |= SOURCE_FAULT
         if first == VEC_DB:
             cpu.dr[7] &= ~<uint64_t>0x2000  # general detect (SDM vol. 3, 17.2.4)
         if enter_handler(cpu, NULL, first, source, cpu.fault_error, cpu.rip) or cpu.fault == FAULT_ABORT:
             return
         cpu.fault = FAULT_NONE
-        if first == VEC_DF and (cpu.fault_vector == VEC_PF or (CONTRIBUTORY >> cpu.fault_vector) & 1):
+        if first == VEC_DF and (cpu.fault_vector == VEC_PF or among(CONTRIBUTORY, cpu.fault_vector)):
             shut_down(cpu)
             return
         if makes_double_fault(first, cpu.fault_vector):

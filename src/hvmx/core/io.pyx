@@ -32,12 +32,14 @@ cdef inline bint port_exits(Cpu *cpu, uint32_t port, uint32_t size) noexcept nog
     return False
 
 
-# One transfer; cpu.exit.value holds what was read. Accounts and moves cpu.rip on; False: fault or abort.
-cdef bint transfer(Cpu *cpu, Op *op, uint32_t port, uint32_t size, bint is_write, uint64_t value,
-                   uint64_t how) noexcept nogil:
+# One transfer; cpu.exit.value holds what was read, `linear_address` is that of INS or OUTS. Accounts and moves cpu.rip on;
+# False: fault or abort.
+cdef bint transfer(Cpu *cpu, Op *op, uint32_t port, uint32_t size, bint is_write, uint64_t value, uint64_t how,
+                   uint64_t linear_address) noexcept nogil:
     cdef uint64_t ones = ~<uint64_t>0 >> (64 - 8 * size)
     describe_exit(cpu, port, value & ones if is_write else ones, size, is_write,
                   (size - 1) | how | (0 if is_write else QUALIFY_IN) | <uint64_t>port << 16)
+    cpu.exit.linear = linear_address
     if port_exits(cpu, port, size):
         if not take_exit(cpu, op, EXIT_IO):
             return False
@@ -49,7 +51,7 @@ cdef bint transfer(Cpu *cpu, Op *op, uint32_t port, uint32_t size, bint is_write
 
 cdef void read_port(Cpu *cpu, Op *op, uint32_t port, uint64_t how) noexcept nogil:
     cdef uint32_t size = 1 << (op.x & 3)
-    if not port_allowed(cpu, op, port, size) or not transfer(cpu, op, port, size, False, 0, how):
+    if not port_allowed(cpu, op, port, size) or not transfer(cpu, op, port, size, False, 0, how, 0):
         return
     if size == 1:
         set8(cpu, 8 * REG_RAX, <uint8_t>cpu.exit.value)
@@ -62,7 +64,7 @@ cdef void read_port(Cpu *cpu, Op *op, uint32_t port, uint64_t how) noexcept nogi
 cdef void write_port(Cpu *cpu, Op *op, uint32_t port, uint64_t how) noexcept nogil:
     cdef uint32_t size = 1 << (op.x & 3)
     if port_allowed(cpu, op, port, size):
-        transfer(cpu, op, port, size, True, cpu.r[REG_RAX], how)
+        transfer(cpu, op, port, size, True, cpu.r[REG_RAX], how, 0)
 
 
 cdef void in_i(Cpu *cpu, Op *op) noexcept nogil:
@@ -120,7 +122,7 @@ cdef void ins(Cpu *cpu, Op *op) noexcept nogil:
     if cpu.fault or not probe_write(cpu, op, at, size):
         return
     cpu.ea = at
-    if not transfer(cpu, op, port, size, False, 0, QUALIFY_STRING | (QUALIFY_REP if op.x & 0x30 else 0)):
+    if not transfer(cpu, op, port, size, False, 0, QUALIFY_STRING | (QUALIFY_REP if op.x & 0x30 else 0), at):
         return
     # Has been seen to be writable: only an exit of the write itself can be refused now.
     store_slow(cpu, NULL, at, size, cpu.exit.value)
@@ -143,7 +145,7 @@ cdef void outs(Cpu *cpu, Op *op) noexcept nogil:
     value = load_slow(cpu, op, at, size)
     if cpu.fault:
         return
-    if transfer(cpu, op, port, size, True, value, QUALIFY_STRING | (QUALIFY_REP if op.x & 0x30 else 0)):
+    if transfer(cpu, op, port, size, True, value, QUALIFY_STRING | (QUALIFY_REP if op.x & 0x30 else 0), at):
         finish_iteration(cpu, op, REG_RSI, size, mask)
 
 

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from hvmx.core.codecache cimport code_written, flush_jumps
+from hvmx.core.exits cimport describe_exit
 from hvmx.core.ops cimport fault, rewind
 from hvmx.core.paging cimport Translation, translate
 from hvmx.core.shadow cimport shadow_fill, shadow_write
@@ -67,7 +68,7 @@ cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t val
 
 # --- exits --------------------------------------------------------------------------------------------------------------
 cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
-    """Take cpu.exit, filled in but for the reason, to its handler. False: the instruction is to be aborted."""
+    """Take cpu.exit, filled in but for the reason, to its handler. False: the access does not happen, as cpu.fault says."""
     cdef int64_t before = cpu.acct
     cdef uint64_t rip = cpu.rip
     if op != NULL:
@@ -78,9 +79,15 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
         cpu.fault = FAULT_ABORT
         return False
     if op != NULL:
-        cpu.acct = before
-        cpu.rip = rip
+        if not cpu.fault and cpu.rip != op.ip:
+            cpu.fault = FAULT_SKIP
+            cpu.acct += (1 << ACCT_SHIFT) + 1  # it counts as one, and takes the least that one can
+        if not cpu.fault:
+            cpu.acct = before
+            cpu.rip = rip
     cpu.acct += <int64_t>cpu.exit_cost[reason] << ACCT_SHIFT
+    if cpu.fault:  # injected: the state is that of before the instruction
+        return False
     # The handler may have let time pass, or made something due: the budget ends with this block.
     cpu.acct_start -= cpu.acct
     cpu.acct = 0
@@ -88,12 +95,9 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
 
 
 cdef uint64_t mmio_load(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t address, uint32_t size) noexcept nogil:
+    describe_exit(cpu, 0, ~<uint64_t>0 >> (64 - 8 * size), size, False, 0x181)
     cpu.exit.linear = linear_address
     cpu.exit.physical = address
-    cpu.exit.width = size
-    cpu.exit.is_write = 0
-    cpu.exit.value = ~<uint64_t>0 >> (64 - 8 * size)
-    cpu.exit.qualification = 0x181
     if not memory_exit(cpu, op, EXIT_EPT_MISCONFIG):
         return 0
     return cpu.exit.value & (~<uint64_t>0 >> (64 - 8 * size))
@@ -101,12 +105,9 @@ cdef uint64_t mmio_load(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t addr
 
 cdef void mmio_store(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t address, uint32_t size,
                      uint64_t value) noexcept nogil:
+    describe_exit(cpu, 0, value & (~<uint64_t>0 >> (64 - 8 * size)), size, True, 0x182)
     cpu.exit.linear = linear_address
     cpu.exit.physical = address
-    cpu.exit.width = size
-    cpu.exit.is_write = 1
-    cpu.exit.value = value & (~<uint64_t>0 >> (64 - 8 * size))
-    cpu.exit.qualification = 0x182
     memory_exit(cpu, op, EXIT_EPT_MISCONFIG)
 
 
@@ -140,6 +141,7 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
                       uint32_t access) noexcept nogil:
     cdef Translation found
     cdef uint64_t page = address & PAGE_MASK
+    cdef uint64_t rip
     if not canonical(cpu, op, address, access):
         return NULL
     if entry.tag != page:
@@ -156,12 +158,14 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
     cdef uint32_t flags = flags_of(cpu, found.physical)
     if cpu.controls & CTL_EPT and not flags & (PAGE_BACKED | PAGE_HOLE | PAGE_ROM):
         # First touch of a guest-physical page: nested paging has no mapping for it yet.
+        describe_exit(cpu, 0, 0, 0, access == WRITE, (1 << access) | 0x180)
         cpu.exit.linear = address
         cpu.exit.physical = found.physical | (address & 0xfff)
-        cpu.exit.qualification = (1 << access) | 0x180
-        cpu.exit.is_write = access == WRITE
-        cpu.exit.width = 0
+        rip = cpu.rip
         if not memory_exit(cpu, op, EXIT_EPT_VIOLATION):
+            return NULL
+        if access == FETCH and cpu.rip != rip:
+            cpu.fault = FAULT_SKIP
             return NULL
         if found.physical < cpu.ram_low:
             cpu.page_flags[found.physical >> 12] |= PAGE_BACKED

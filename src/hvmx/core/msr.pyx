@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from hvmx.core.decode cimport FORM_NONE
-from hvmx.core.exits cimport EXIT_RDMSR, EXIT_WRMSR, describe_exit, take_exit
+from hvmx.core.exits cimport EXIT_RDMSR, EXIT_WRMSR, describe_exit, pass_exit, take_exit
 from hvmx.core.mmu cimport *
 from hvmx.core.ops cimport *
 from hvmx.core.segment cimport canonical
@@ -143,7 +143,30 @@ cdef bint valid_pat(uint64_t value) noexcept nogil:
     return True
 
 
+# --- MTRRs (SDM vol. 3, 11.11.2) --------------------------------------------------------------------------------------------
+cdef inline bint is_memory_type(uint64_t kind) noexcept nogil:
+    return kind <= 6 and kind != 2 and kind != 3
+
+
+cdef bint valid_mtrr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
+    cdef uint32_t index
+    if number == MSR_MTRR_DEF_TYPE:
+        return value & ~<uint64_t>0xcff == 0 and is_memory_type(value & 0xff)
+    if number < MSR_MTRR_FIXED_64K:
+        if value >> cpu.phys_bits:
+            return False
+        return value & 0x7ff == 0 if number & 1 else value & 0xf00 == 0 and is_memory_type(value & 0xff)
+    for index in range(8):
+        if not is_memory_type(value >> (8 * index) & 0xff):
+            return False
+    return True
+
+
 cdef bint valid_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
+    if MSR_MTRR_PHYS <= number < MSR_PAT or number == MSR_MTRR_DEF_TYPE:
+        return valid_mtrr(cpu, number, value)
+    if number == MSR_APIC_BASE:  # there is no APIC that it could enable
+        return value & 0xeff == 0 and value >> cpu.phys_bits == 0
     if number == MSR_EFER:
         # LMA follows from LME and CR0.PG, and LME is fixed while paging is on.
         return value & ~cpu.efer_defined == 0 and not (cpu.cr0 & CR0_PG and (value ^ cpu.efer) & EFER_LME)
@@ -178,14 +201,14 @@ cdef void write_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
 
 
 # --- RDMSR and WRMSR --------------------------------------------------------------------------------------------------------
-# A quarter of the bitmap each: read low, read high, write low, write high (SDM vol. 3, 24.6.9).
+# A quarter of the bitmap each: read low, read high, write low, write high (SDM vol. 3, 24.6.9). All other MSRs exit.
 cdef bint msr_exits(Cpu *cpu, uint32_t number, bint is_write) noexcept nogil:
     cdef uint32_t bit = number & 0x1fff
     cdef uint32_t quarter = 2048 if is_write else 0
     if number >= <uint32_t>0xc0000000 and number < <uint32_t>0xc0002000:
         quarter += 1024
     elif number >= 0x2000:
-        return False
+        return True
     return (cpu.msr_bitmap[quarter + (bit >> 3)] >> (bit & 7)) & 1
 
 
@@ -214,18 +237,15 @@ cdef void wrmsr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t now = time_stamp(cpu, op)
     cdef bint known = read_msr(cpu, op, number, &old)
     describe_exit(cpu, number, value, 0, True, 0)
-    if msr_exits(cpu, number, True):
-        if known and not valid_msr(cpu, number, value):
-            fault(cpu, op, VEC_GP, 0)
-            return
-        if not take_exit(cpu, op, EXIT_WRMSR):
+    cdef bint exits = msr_exits(cpu, number, True)
+    if exits:
+        if not pass_exit(cpu, op, EXIT_WRMSR):
             return
         value = cpu.exit.value
-    elif known and valid_msr(cpu, number, value):
-        leave(cpu, op)
-    else:
+    if not (valid_msr(cpu, number, value) if known else exits):
         fault(cpu, op, VEC_GP, 0)
         return
+    leave(cpu, op)
     if number == MSR_TSC:
         cpu.tsc_offset = <int64_t>(value - now)
     elif known:

@@ -63,9 +63,18 @@ cdef inline uint64_t pse36_reserved(Cpu *cpu) noexcept nogil:
     return 0x3fe000 & ~(((<uint64_t>1 << cpu.phys_bits) - 1) >> 19)
 
 
+cdef inline void count_references(Cpu *cpu, Translation *out, uint32_t references, bint found) noexcept nogil:
+    """References as a processor makes them: nested paging translates each one, and the page that a walk finds, through its
+    own tables."""
+    if cpu.controls & CTL_EPT:
+        references = references * (EPT_LEVELS + 1) + (EPT_LEVELS if found else 0)
+    cpu.walk_references += references
+    out.cost = references * cpu.walk_cost
+
+
 cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, Translation *out) noexcept nogil:
     cdef uint32_t depth = levels(cpu)
-    cdef uint32_t references = 0, references_made
+    cdef uint32_t references = 0
     cdef uint64_t entries[5]
     cdef uint64_t places[5]
     cdef uint64_t entry, table, combined, wanted
@@ -77,11 +86,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
     if depth == 0:
         out.physical = address & ~<uint64_t>0xfff
         out.rights = TLB_WRITE | TLB_EXEC | TLB_DIRTY
-        if cpu.controls & CTL_EPT:
-            cpu.walk_references += EPT_LEVELS
-            out.cost = EPT_LEVELS * cpu.walk_cost
-        else:
-            out.cost = 0
+        count_references(cpu, out, 0, True)
         return True
     if access == 1:
         out.error |= PF_WRITE
@@ -127,13 +132,8 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
             break
         table = entry & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
         level -= 1
-    references_made = references
-    # References as a processor makes them: nested paging translates each one, and the result, through its own tables.
-    if cpu.controls & CTL_EPT:
-        references = (references + 1) * (EPT_LEVELS + 1) - 1
-    cpu.walk_references += references
-    out.cost = references * cpu.walk_cost
     if not ok:
+        count_references(cpu, out, references, False)
         return False
     # Rights (SDM vol. 3, 4.6)
     if user:
@@ -146,6 +146,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
             ok = False
     if access == 2 and no_execute:
         ok = False
+    count_references(cpu, out, references, ok)
     if not ok:
         out.error |= PF_PRESENT
         return False
@@ -160,8 +161,8 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
         if not entries[table] & PTE_A:
             physical_store(cpu, places[table] & cpu.a20_mask, size, entries[table] | PTE_A)
         table += 1
-    out.levels = references_made
-    for table in range(references_made):
+    out.levels = references
+    for table in range(references):
         out.places[table] = places[level + table]
     out.rights = 0
     if (combined & PTE_W or not user and not cpu.cr0 & CR0_WP):

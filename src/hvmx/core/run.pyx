@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from hvmx.core.blocks cimport block_at_rip
 from hvmx.core.codecache cimport flush_code
+from hvmx.core.exits cimport describe_exit
 from hvmx.core.interrupt cimport debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
 from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
@@ -48,9 +49,8 @@ cdef inline bint interrupt_due(Cpu *cpu) noexcept nogil:
 
 # Takes a host-side exit that no instruction asked for.
 cdef bint host_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
+    describe_exit(cpu, 0, 0, 0, False, 0)
     cpu.exit.reason = reason
-    cpu.exit.qualification = 0
-    cpu.exit.length = 0
     cpu.time += cpu.exit_cost[reason]
     if cpu.vmexit(cpu) != 0:
         cpu.stop = STOP_ERROR if cpu.stop == STOP_NONE else cpu.stop
@@ -62,7 +62,7 @@ cdef void take_interrupt(Cpu *cpu) noexcept nogil:
     cdef int vector
     if cpu.window:
         cpu.window = 0
-        if not host_exit(cpu, EXIT_INTERRUPT_WINDOW):
+        if not host_exit(cpu, EXIT_INTERRUPT_WINDOW) or cpu.fault:
             return
     vector = cpu.acknowledge(cpu)
     if vector < 0:
@@ -120,7 +120,9 @@ cdef void run(Cpu *cpu) noexcept nogil:
                 cpu.stop = STOP_ERROR
             return
         events = cpu.interrupts + cpu.exceptions
-        if cpu.vectoring:
+        if cpu.fault:
+            answer_fault(cpu)  # injected between instructions: interrupts come after it
+        elif cpu.vectoring:
             redeliver_event(cpu)
         elif cpu.pending & PEND_TRAP and not cpu.shadow & SHADOW_MOV_SS:
             cpu.pending &= ~<uint32_t>PEND_TRAP
@@ -196,6 +198,8 @@ cdef void answer_fault(Cpu *cpu) noexcept nogil:
     if cpu.fault == FAULT_EXCEPTION:
         deliver_exception(cpu)
         settle(cpu)
+    if cpu.fault == FAULT_SKIP:
+        cpu.fault = FAULT_NONE
     if cpu.fault == FAULT_ABORT:
         cpu.fault = FAULT_NONE
         if cpu.stop == STOP_NONE:

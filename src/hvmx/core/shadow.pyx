@@ -4,6 +4,7 @@ from libc.stdlib cimport calloc
 from libc.string cimport memset
 
 from hvmx.core.codecache cimport forbid_fast_writes, frame_index
+from hvmx.core.exits cimport describe_exit
 from hvmx.core.mmu cimport memory_exit, physical_load
 from hvmx.core.paging cimport Translation
 from hvmx.core.state cimport *
@@ -50,19 +51,19 @@ cdef inline void set_bit(uint64_t *bits, uint64_t index) noexcept nogil:
 
 cdef bint fault_exit(Cpu *cpu, Op *op, uint64_t address, uint32_t error) noexcept nogil:
     """A page fault that the hypervisor takes: qualification is the address (SDM vol. 3, table 27-1)."""
-    cpu.exit.qualification = address
+    describe_exit(cpu, VEC_PF, 0, 0, False, address)
     cpu.exit.linear = address
-    cpu.exit.number = VEC_PF
     cpu.exit.error_code = error
     cpu.exit.host_only = 1
+    if not memory_exit(cpu, op, EXIT_EXCEPTION):
+        return False
     cpu.shadow_faults += 1
-    cdef bint go_on = memory_exit(cpu, op, EXIT_EXCEPTION)
-    cpu.exit.host_only = 0
-    return go_on
+    return True
 
 
 cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Translation *found) noexcept nogil:
     cdef uint32_t level
+    cdef uint64_t index
     cdef ShadowPage *page
     cdef bint complete = True
     for level in range(found.levels):
@@ -72,15 +73,22 @@ cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Trans
             continue
         page.writes = 0
         page.parent = found.places[level + 1] if level + 1 < found.levels else NO_PARENT
-        if not get_bit(page.present, (found.places[level] & 0xfff) >> 2):
+        index = (found.places[level] & 0xfff) >> 2
+        if not get_bit(page.present, index) or level == 0 and access == 1 and not get_bit(page.writable, index):
             complete = False
-            set_bit(page.present, (found.places[level] & 0xfff) >> 2)
-        if level == 0 and access == 1 and not get_bit(page.writable, (found.places[0] & 0xfff) >> 2):
-            complete = False
-            set_bit(page.writable, (found.places[0] & 0xfff) >> 2)
     if complete:
         return True
-    return fault_exit(cpu, op, address, (PF_WRITE if access == 1 else 0) | (PF_USER if cpu.cpl == 3 else 0))
+    if not fault_exit(cpu, op, address, (PF_WRITE if access == 1 else 0) | (PF_USER if cpu.cpl == 3 else 0)):
+        return False
+    for level in range(found.levels):
+        page = shadow_page(cpu, found.places[level])
+        if page == NULL:
+            continue
+        index = (found.places[level] & 0xfff) >> 2
+        set_bit(page.present, index)
+        if level == 0 and access == 1:
+            set_bit(page.writable, index)
+    return True
 
 
 cdef bint linked(Cpu *cpu, ShadowPage *page, uint64_t table) noexcept nogil:

@@ -155,7 +155,8 @@ enum { STOP_NONE = 0,
 /* Why control came back from the chain of handlers (Cpu.fault). */
 enum { FAULT_NONE = 0,
        FAULT_EXCEPTION,   /* deliver Cpu.fault_vector; the state is that of before the instruction */
-       FAULT_ABORT };     /* a handler raised or stopped the machine: the instruction did not happen */
+       FAULT_ABORT,       /* a handler raised or stopped the machine: the instruction did not happen */
+       FAULT_SKIP };      /* a handler moved Cpu.rip: it has dealt with the instruction */
 
 /* Cpu.pending: what the run loop looks at between blocks. */
 enum { PEND_INTR = 1,     /* the interrupt controller's output is high */

@@ -169,6 +169,7 @@ cdef extern from "state.h" nogil:
         FAULT_NONE
         FAULT_EXCEPTION
         FAULT_ABORT
+        FAULT_SKIP
     enum:
         PEND_INTR
         PEND_NMI

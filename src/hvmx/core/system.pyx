@@ -20,6 +20,8 @@ cdef enum:
     CR_MOV_FROM = 1 << 4
     CR_CLTS = 2 << 4
     CR_LMSW = 3 << 4
+    CR_LMSW_MEMORY = 1 << 6
+    DR_MOV_FROM = 1 << 4  # the direction in that of DR accesses (table 27-4)
     EXIT_INVD = 13
     DR6_BD = 0x2000
     DR7_GD = 0x2000
@@ -110,19 +112,27 @@ cdef inline bint cr_exits(Cpu *cpu, uint32_t number, uint64_t value) noexcept no
     return number == 8 and cpu.controls & CTL_CR8_LOAD
 
 
-# Write a control register: #GP for what it cannot hold; then, if it exits, the handler may change cpu.exit.value first.
+# Write a control register. If it exits, the handler may change cpu.exit.value first; if not, bits that the host owns stay
+# as they are (SDM vol. 3, 25.3). #GP for what the register cannot hold.
 cdef void change_cr(Cpu *cpu, Op *op, uint32_t number, uint64_t value, uint64_t qualification) noexcept nogil:
-    if (number == 0 and not valid_cr0(cpu, value) or number == 3 and not valid_cr3(cpu, value)
-            or number == 4 and not valid_cr4(cpu, value) or number == 8 and value > 15):
-        fault(cpu, op, VEC_GP, 0)
-        return
+    cdef uint64_t cr0_shadow = cpu.cr0_shadow, cr4_shadow = cpu.cr4_shadow
     if cr_exits(cpu, number, value):
         describe_exit(cpu, number, value, 0, True, number | qualification)
-        if not take_exit(cpu, op, EXIT_CR_ACCESS):
+        cpu.exit.linear = cpu.ea if qualification & CR_LMSW_MEMORY else 0
+        if not pass_exit(cpu, op, EXIT_CR_ACCESS):
             return
         value = cpu.exit.value
-    else:
-        leave(cpu, op)
+    elif number == 0:
+        value = (value & ~cpu.cr0_mask) | (cpu.cr0 & cpu.cr0_mask)
+    elif number == 4:
+        value = (value & ~cpu.cr4_mask) | (cpu.cr4 & cpu.cr4_mask)
+    if (number == 0 and not valid_cr0(cpu, value) or number == 3 and not valid_cr3(cpu, value)
+            or number == 4 and not valid_cr4(cpu, value) or number == 8 and value > 15):
+        cpu.cr0_shadow = cr0_shadow
+        cpu.cr4_shadow = cr4_shadow
+        fault(cpu, op, VEC_GP, 0)
+        return
+    leave(cpu, op)
     if number == 0:
         write_cr0(cpu, value)
     elif number == 2:
@@ -163,28 +173,30 @@ cdef void mov_from_cr(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef void clts(Cpu *cpu, Op *op) noexcept nogil:
     if cpu.cr0_mask & cpu.cr0_shadow & CR0_TS:
-        describe_exit(cpu, 0, cpu.cr0 & ~<uint64_t>CR0_TS, 0, True, CR_CLTS)
+        describe_exit(cpu, 0, seen_cr0(cpu) & ~<uint64_t>CR0_TS, 0, True, CR_CLTS)
         if not take_exit(cpu, op, EXIT_CR_ACCESS):
             return
     else:
         leave(cpu, op)
+        if cpu.cr0_mask & CR0_TS:
+            return
     cpu.cr0 &= ~<uint64_t>CR0_TS
 
 
 # LMSW writes the low four bits, and can set PE but not clear it.
-cdef void lmsw(Cpu *cpu, Op *op, uint16_t source) noexcept nogil:
-    cdef uint64_t value = (cpu.cr0 & ~<uint64_t>0xe) | (source & 0xf)
-    change_cr(cpu, op, 0, value, CR_LMSW | <uint64_t>source << 16)
+cdef void lmsw(Cpu *cpu, Op *op, uint16_t source, uint64_t operand) noexcept nogil:
+    cdef uint64_t value = (seen_cr0(cpu) & ~<uint64_t>0xe) | (source & 0xf)
+    change_cr(cpu, op, 0, value, CR_LMSW | operand | <uint64_t>source << 16)
 
 
 cdef void lmsw_r(Cpu *cpu, Op *op) noexcept nogil:
-    lmsw(cpu, op, reg16(cpu, op.d)[0])
+    lmsw(cpu, op, reg16(cpu, op.d)[0], 0)
 
 
 cdef void lmsw_m(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint16_t source = load16(cpu, op, cpu.ea)
     if cpu.fault == 0:
-        lmsw(cpu, op, source)
+        lmsw(cpu, op, source, CR_LMSW_MEMORY)
 
 
 cdef inline bint umip_forbids(Cpu *cpu, Op *op) noexcept nogil:
@@ -213,8 +225,8 @@ cdef void smsw_m(Cpu *cpu, Op *op) noexcept nogil:
 
 
 # --- debug registers (SDM vol. 3, 17.2) -------------------------------------------------------------------------------------
-cdef bint may_use_dr(Cpu *cpu, Op *op, uint32_t number, uint64_t qualification) noexcept nogil:
-    """Checks, then the exit; the instruction is accounted when it may go on."""
+cdef bint may_use_dr(Cpu *cpu, Op *op, uint32_t number) noexcept nogil:
+    """Checks; the instruction is accounted when it may go on."""
     if (number == 4 or number == 5) and cpu.cr4 & CR4_DE:
         fault(cpu, op, VEC_UD, 0)
         return False
@@ -223,10 +235,17 @@ cdef bint may_use_dr(Cpu *cpu, Op *op, uint32_t number, uint64_t qualification) 
         cpu.fault_dr6 = DR6_BD
         fault(cpu, op, VEC_DB, 0)
         return False
-    if cpu.controls & CTL_MOV_DR:
-        describe_exit(cpu, number, 0, 0, not qualification & 0x10, number | qualification)
-        return take_exit(cpu, op, EXIT_MOV_DR)
     leave(cpu, op)
+    return True
+
+
+# The exit comes before all checks but that of the privilege level. The handler may change what is moved.
+cdef bint pass_dr_exit(Cpu *cpu, Op *op, uint32_t number, uint64_t *value, uint64_t qualification) noexcept nogil:
+    if cpu.controls & CTL_MOV_DR:
+        describe_exit(cpu, number, value[0], 0, not qualification & DR_MOV_FROM, number | qualification)
+        if not pass_exit(cpu, op, EXIT_MOV_DR):
+            return False
+        value[0] = cpu.exit.value
     return True
 
 
@@ -237,10 +256,12 @@ cdef inline uint32_t dr_number(uint32_t number) noexcept nogil:
 cdef void mov_to_dr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t value = operand_width(cpu, reg64(cpu, op.s)[0])
     cdef uint32_t number = dr_number(op.d)
+    if not pass_dr_exit(cpu, op, op.d, &value, <uint64_t>(op.s >> 3) << 8):
+        return
     if number >= 6 and value >> 32 and not (op.d < 6 and cpu.cr4 & CR4_DE):
         fault(cpu, op, VEC_GP, 0)
         return
-    if not may_use_dr(cpu, op, op.d, <uint64_t>(op.s >> 3) << 8):
+    if not may_use_dr(cpu, op, op.d):
         return
     if number == 6:
         value = (value & 0xe00f) | DR6_FIXED
@@ -251,8 +272,9 @@ cdef void mov_to_dr(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef void mov_from_dr(Cpu *cpu, Op *op) noexcept nogil:
-    if may_use_dr(cpu, op, op.s, 0x10 | <uint64_t>(op.d >> 3) << 8):
-        set64(cpu, op.d, operand_width(cpu, cpu.dr[dr_number(op.s)]))
+    cdef uint64_t value = operand_width(cpu, cpu.dr[dr_number(op.s)])
+    if pass_dr_exit(cpu, op, op.s, &value, DR_MOV_FROM | <uint64_t>(op.d >> 3) << 8) and may_use_dr(cpu, op, op.s):
+        set64(cpu, op.d, operand_width(cpu, value))
 
 
 # --- the rest -----------------------------------------------------------------------------------------------------------------
@@ -288,8 +310,15 @@ cdef void wbinvd(Cpu *cpu, Op *op) noexcept nogil:
     exit_or_nothing(cpu, op, CTL_WBINVD, EXIT_WBINVD)
 
 
+# INVD and CPUID exit whatever the controls say (SDM vol. 3, 25.1.2). The handler of CPUID fills in the registers.
 cdef void invd(Cpu *cpu, Op *op) noexcept nogil:
-    exit_or_nothing(cpu, op, CTL_WBINVD, EXIT_INVD)
+    describe_exit(cpu, 0, 0, 0, False, 0)
+    take_exit(cpu, op, EXIT_INVD)
+
+
+cdef void cpuid(Cpu *cpu, Op *op) noexcept nogil:
+    describe_exit(cpu, <uint32_t>cpu.r[REG_RAX], 0, 0, False, 0)
+    take_exit(cpu, op, EXIT_CPUID)
 
 
 cdef void pause(Cpu *cpu, Op *op) noexcept nogil:
@@ -330,12 +359,6 @@ cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
     if take_exit(cpu, op, EXIT_RDPMC):
         set32(cpu, 8 * REG_RAX, <uint32_t>cpu.exit.value)
         set32(cpu, 8 * REG_RDX, <uint32_t>(cpu.exit.value >> 32))
-
-
-# The handler fills in the registers.
-cdef void cpuid(Cpu *cpu, Op *op) noexcept nogil:
-    describe_exit(cpu, <uint32_t>cpu.r[REG_RAX], 0, 0, False, 0)
-    take_exit(cpu, op, EXIT_CPUID)
 
 
 cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from hvmx.exits import ExitReason, exit_name
+from hvmx.hvm.controls import PAGE_FAULT
 
 from .code import disassemble, linear_ip
 
@@ -34,14 +35,15 @@ def trace_exits(machine: Machine, out: TextIO) -> None:
 
 
 def _describe(reason: ExitReason, exit: Exit) -> str:
-    text = exit_name(reason, exit.number)
-    if reason in (ExitReason.IO_INSTRUCTION, ExitReason.EPT_MISCONFIG):
-        place = "" if reason is ExitReason.IO_INSTRUCTION else f" {exit.guest_physical:#x}"
-        return f"{text}{place} {'write' if exit.is_write else 'read'} {exit.width} bytes: {exit.value:#x}"
-    if reason is ExitReason.EXCEPTION_NMI:
-        return f"{text} error {exit.error_code:#x} address {exit.guest_linear:#x}"
     if reason is ExitReason.EPT_VIOLATION:
-        return f"{text} {exit.guest_physical:#x} linear {exit.guest_linear:#x}"
+        return f"{reason.name} {exit.guest_physical:#x} linear {exit.guest_linear:#x}"
+    mmio = reason is ExitReason.EPT_MISCONFIG
+    text = f"{reason.name} {exit.guest_physical:#x}" if mmio else exit_name(reason, exit.number)
+    if mmio or reason is ExitReason.IO_INSTRUCTION:
+        return f"{text} {'write' if exit.is_write else 'read'} {exit.width} bytes: {exit.value:#x}"
+    if reason is ExitReason.EXCEPTION_NMI:
+        address = f" address {exit.guest_linear:#x}" if exit.vector == PAGE_FAULT else ""
+        return f"{text} error {exit.error_code:#x}{address}"
     if reason in (ExitReason.MSR_READ, ExitReason.MSR_WRITE, ExitReason.CR_ACCESS):
         return f"{text} value {exit.value:#x}"
     return text

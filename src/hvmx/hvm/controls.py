@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hvmx.exits import ExitReason
@@ -25,6 +26,9 @@ GENERAL_PROTECTION, PAGE_FAULT = 13, 14
 
 CR0_GUEST_OWNED = 1 << 3
 """TS; all other bits of CR0 are the host's (KVM_POSSIBLE_CR0_GUEST_BITS)."""
+CR0_ET = 1 << 4
+CR0_RESERVED = 0x1FFAFFC0
+"""Bits that stay 0 whatever is written, as ET stays 1 (SDM vol. 3, 2.5)."""
 CR4_GUEST_OWNED = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
 """PVI TSD DE PGE PCE OSFXSR OSXMMEXCPT (KVM_POSSIBLE_CR4_GUEST_BITS, of those that exist here)."""
 
@@ -33,6 +37,13 @@ PASSED_MSRS = (0x10, 0x174, 0x175, 0x176, 0xC0000100, 0xC0000101, 0xC0000102)
 
 KERNEL_PORTS = frozenset((0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1, 0x40, 0x41, 0x42, 0x43, 0x61))
 """PIC pair, PIT and the speaker's port: the devices of this board that KVM has in the kernel. All others are QEMU's."""
+
+
+@dataclass
+class Hop:
+    """The way on from the hypervisor's kernel to a device in its user space, in guest cycles."""
+
+    cycles: int
 
 
 def complete(vcpu: Vcpu, exit: Exit) -> None:
@@ -53,7 +64,7 @@ def exception(vcpu: Vcpu, exit: Exit) -> None:
 def cr_access(vcpu: Vcpu, exit: Exit) -> None:
     """MOV CR, CLTS, LMSW: let it happen, and let the guest read back what it wrote to host-owned bits."""
     if exit.is_write and exit.number == 0:
-        vcpu.cr0_shadow = exit.value
+        vcpu.cr0_shadow = exit.value & ~CR0_RESERVED | CR0_ET
     elif exit.is_write and exit.number == 4:
         vcpu.cr4_shadow = exit.value
 
@@ -72,10 +83,10 @@ def xsetbv(vcpu: Vcpu, exit: Exit) -> None:
         vcpu.xcr0 = exit.value
 
 
-def port_io(user_device: int) -> Handler:
+def port_io(hop: Hop) -> Handler:
     """A handler of port I/O: it goes to the board; without one, as with nothing plugged in, reads give all ones.
 
-    An access to a device that lives in user space costs ``user_device`` guest cycles more.
+    An access to a device that lives in user space costs the hop there.
     """
 
     def io(vcpu: Vcpu, exit: Exit) -> None:
@@ -85,12 +96,12 @@ def port_io(user_device: int) -> Handler:
         elif exit.is_in:
             exit.value = (1 << 8 * exit.width) - 1
         if exit.port not in KERNEL_PORTS:
-            vcpu.charge(user_device)
+            vcpu.charge(hop.cycles)
 
     return io
 
 
-def memory_mapped_io(user_device: int) -> Handler:
+def memory_mapped_io(hop: Hop) -> Handler:
     """A handler of accesses outside of RAM, as ``port_io``'s."""
 
     def access(vcpu: Vcpu, exit: Exit) -> None:
@@ -99,7 +110,7 @@ def memory_mapped_io(user_device: int) -> Handler:
             vcpu.deadline = vcpu.board.next_event()
         elif not exit.is_write:
             exit.value = (1 << 8 * exit.width) - 1
-        vcpu.charge(user_device)
+        vcpu.charge(hop.cycles)
 
     return access
 
@@ -133,19 +144,17 @@ DEFAULT_HANDLERS = {
 }
 
 
-def install_devices(exits: Exits, user_device: int) -> None:
-    """Let ports and memory-mapped registers reach the board, at this price for devices in user space."""
-    exits.on(ExitReason.IO_INSTRUCTION, port_io(user_device))
-    exits.on(ExitReason.EPT_MISCONFIG, memory_mapped_io(user_device))
+def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, hop: Hop) -> None:
+    """Set the controls and a handler for every reason; ``paging`` is ``ept`` or ``shadow``.
 
-
-def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, user_device: int = 0) -> None:
-    """Set the controls and a handler for every reason; ``paging`` is ``ept`` or ``shadow``."""
+    Ports and memory-mapped registers reach the board, those in user space by ``hop``.
+    """
     if paging not in ("ept", "shadow"):
         raise ValueError(f"paging {paging!r} is neither 'ept' nor 'shadow'")
     for reason, handler in DEFAULT_HANDLERS.items():
         exits.on(reason, handler)
-    install_devices(exits, user_device)
+    exits.on(ExitReason.IO_INSTRUCTION, port_io(hop))
+    exits.on(ExitReason.EPT_MISCONFIG, memory_mapped_io(hop))
     controls = HLT | CPUID | WBINVD | MOV_DR | EXTERNAL_INTERRUPT | TASK_SWITCH
     if paging == "ept":
         controls |= EPT
@@ -153,8 +162,8 @@ def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, user_device: int = 0
         controls |= SHADOW_PAGING | CR3_LOAD | INVLPG
         vcpu.exception_bitmap = 1 << PAGE_FAULT
     vcpu.controls = controls
-    vcpu.cr0_mask = 0xFFFFFFFF & ~CR0_GUEST_OWNED
-    vcpu.cr4_mask = 0xFFFFFFFF & ~CR4_GUEST_OWNED
+    vcpu.cr0_mask = (1 << 64) - 1 & ~CR0_GUEST_OWNED
+    vcpu.cr4_mask = (1 << 64) - 1 & ~CR4_GUEST_OWNED
     vcpu.io_bitmap[:] = 0xFF
     bitmap = vcpu.msr_bitmap
     bitmap[:] = 0xFF
