@@ -223,6 +223,7 @@ cdef bint load_task_segments(Cpu *cpu, TaskImage *image, uint32_t ext) noexcept 
     cdef uint32_t selector = image.segments[SEG_CS]
     cdef uint32_t index, access, dpl
     cdef uint64_t raw = 0
+    cdef Segment code
     if cpu.rflags & FL_VM:
         cpu.cpl = 3
         for index in range(6):
@@ -242,9 +243,10 @@ cdef bint load_task_segments(Cpu *cpu, TaskImage *image, uint32_t ext) noexcept 
     if not access & AR_P:
         fault(cpu, NULL, VEC_NP, (selector & 0xfffc) | ext)
         return False
-    if not mark_accessed(cpu, NULL, selector, &raw):
+    set_from_descriptor(&code, selector, raw)
+    if not mark_accessed(cpu, NULL, &code):
         return False
-    set_from_descriptor(&cpu.seg[SEG_CS], selector, raw)
+    cpu.seg[SEG_CS] = code
     for index in range(5):
         if not load_protected(cpu, NULL, DATA_SEGMENTS[index], image.segments[DATA_SEGMENTS[index]], VEC_TS, ext):
             return False
