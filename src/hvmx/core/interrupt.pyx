@@ -156,9 +156,9 @@ cdef bint enter_handler(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint
     return enter_protected(cpu, op, vector, source, error, return_ip)
 
 
+# SDM vol. 3, 17.3.1.1.
 cdef inline uint64_t pushed_flags(Cpu *cpu, uint32_t source) noexcept nogil:
-    cdef uint64_t flags = read_rflags(cpu) & ~<uint64_t>FL_RF
-    return flags | FL_RF if source & SOURCE_FAULT else flags
+    return read_rflags(cpu) | FL_RF if source & SOURCE_FAULT else read_rflags(cpu)
 
 
 cdef bint enter_real(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint64_t return_ip) noexcept nogil:
