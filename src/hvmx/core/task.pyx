@@ -143,6 +143,9 @@ cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32
         flags &= ~<uint64_t>FL_NT
     if not save_image(cpu, op, cpu.seg[SEG_TR].base, old_wide, return_ip, flags):
         return False
+    # Read before for the faults of it, and now as the task may be the same one.
+    if not load_image(cpu, op, tss.base, wide, &image):
+        return False
     if kind == SWITCH_JUMP or kind == SWITCH_RETURN:
         if not set_busy(cpu, op, old_selector, False):
             return False
