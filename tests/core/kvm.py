@@ -14,7 +14,7 @@ import signal
 import struct
 from pathlib import Path
 
-from .machine import GENERAL, SEGMENTS, State
+from .machine import GENERAL, MSRS, SEGMENTS, State
 
 KVM_CREATE_VM = 0xAE01
 KVM_GET_VCPU_MMAP_SIZE = 0xAE04
@@ -27,6 +27,7 @@ KVM_GET_REGS = 0x8090AE81
 KVM_SET_REGS = 0x4090AE82
 KVM_GET_SREGS = 0x8138AE83
 KVM_SET_SREGS = 0x4138AE84
+KVM_GET_MSRS = 0xC008AE88
 KVM_SET_MSRS = 0x4008AE89
 KVM_SET_CPUID2 = 0x4008AE90
 KVM_GET_DEBUGREGS = 0x8080AEA1
@@ -111,9 +112,9 @@ class Kvm:
         _CONTROL.pack_into(sregs, at, state.cr0, state.cr2, state.cr3, state.cr4, 0, state.efer, apic_base)
         fcntl.ioctl(self._vcpu, KVM_SET_SREGS, bytes(sregs))
         fcntl.ioctl(self._vcpu, KVM_SET_REGS, struct.pack("<18Q", *(state.registers[name] for name in _REGS)))
-        fcntl.ioctl(self._vcpu, KVM_SET_DEBUGREGS, struct.pack("<16Q", 0, 0, 0, 0, 0xFFFF0FF0, 0x400, *([0] * 10)))
-        for number, value in state.msrs.items():
-            fcntl.ioctl(self._vcpu, KVM_SET_MSRS, struct.pack("<IIIIQ", 1, 0, number, 0, value))
+        fcntl.ioctl(self._vcpu, KVM_SET_DEBUGREGS, struct.pack("<16Q", *state.dr, state.dr6, state.dr7, *([0] * 10)))
+        for number in MSRS:
+            fcntl.ioctl(self._vcpu, KVM_SET_MSRS, struct.pack("<IIIIQ", 1, 0, number, 0, state.msrs.get(number, 0)))
         before = signal.signal(signal.SIGALRM, _time_out)
         signal.setitimer(signal.ITIMER_REAL, SECONDS_PER_RUN)
         try:
@@ -142,7 +143,13 @@ class Kvm:
             gdtr=_TABLE.unpack_from(sregs, 192),
             idtr=_TABLE.unpack_from(sregs, 208),
             cr0=cr0, cr2=cr2, cr3=cr3, cr4=cr4, efer=efer,
-            dr6=struct.unpack_from("<Q", debug, 32)[0],
+            dr=struct.unpack_from("<4Q", debug), dr6=struct.unpack_from("<Q", debug, 32)[0],
+            dr7=struct.unpack_from("<Q", debug, 40)[0], msrs={number: self._msr(number) for number in MSRS},
             memory={0: bytes(self.memory)},
             shut_down=shut_down,
         )  # fmt: skip
+
+    def _msr(self, number: int) -> int:
+        one = bytearray(struct.pack("<IIIIQ", 1, 0, number, 0, 0))
+        fcntl.ioctl(self._vcpu, KVM_GET_MSRS, one)
+        return int(struct.unpack_from("<Q", one, 16)[0])

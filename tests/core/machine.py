@@ -41,7 +41,9 @@ class State:
     cr3: int = 0
     cr4: int = 0
     efer: int = 0
+    dr: tuple[int, ...] = (0, 0, 0, 0)
     dr6: int = 0xFFFF0FF0
+    dr7: int = 0x400
     msrs: dict[int, int] = field(default_factory=dict)
     shut_down: bool = False
 
@@ -177,7 +179,7 @@ def world(bits: int, code: bytes, *, cpl: int = 0) -> State:
         return State(
             registers=registers,
             segments={name: (0, 0, 0xFFFF, 0x93) for name in ("es", "ss", "ds", "fs", "gs")}
-            | {"cs": (0, 0, 0xFFFF, 0x9B), "ldtr": (0, 0, 0xFFFF, 0x82), "tr": (0, 0, 0xFFFF, 0x8B)},
+            | {"cs": (0, 0, 0xFFFF, 0x93), "ldtr": (0, 0, 0xFFFF, 0x82), "tr": (0, 0, 0xFFFF, 0x8B)},
             gdtr=(GDT, 0x11F),
             idtr=(0, 0x3FF),
             memory=memory | {GDT: _gdt(32)},
@@ -209,8 +211,7 @@ SYSTEM_CALL_MSRS = {
     0x174: CODE32, 0x175: STACK1, 0x176: GATE_TARGET, 0xC0000081: CODE64 << 32 | 0x40 << 48, 0xC0000082: GATE_TARGET,
     0xC0000084: 0x700, 0xC0000102: 0x123456789,
 }  # fmt: skip
-_MSR_NAMES = {0x174: "sysenter_cs", 0x175: "sysenter_esp", 0x176: "sysenter_eip", 0xC0000081: "star", 0xC0000082: "lstar",
-              0xC0000084: "sfmask", 0xC0000102: "kernel_gs_base"}  # fmt: skip
+MSRS = (0x174, 0x175, 0x176, 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084, 0xC0000102)
 
 
 def assemble(bits: int, sources: Sequence[str]) -> list[bytes]:
@@ -242,8 +243,10 @@ def run_hvmx(state: State) -> State:
         cpu.write(at, data)
     cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer = state.cr0, state.cr3, state.cr4, state.efer
     cpu.gdtr, cpu.idtr = state.gdtr, state.idtr
-    for number, value in state.msrs.items():
-        setattr(cpu, _MSR_NAMES[number], value)
+    cpu.dr0, cpu.dr1, cpu.dr2, cpu.dr3 = state.dr
+    cpu.dr6, cpu.dr7 = state.dr6, state.dr7
+    for number in MSRS:
+        cpu.set_msr(number, state.msrs.get(number, 0))
     for name, segment in state.segments.items():
         cpu.set_segment(name, *segment)
     for name, value in state.registers.items():
@@ -254,7 +257,8 @@ def run_hvmx(state: State) -> State:
     return State(
         registers={name: getattr(cpu, name) for name in (*GENERAL, "rip", "rflags")},
         segments={name: cpu.segment(name) for name in SEGMENTS},
-        gdtr=cpu.gdtr, idtr=cpu.idtr, cr0=cpu.cr0, cr2=cpu.cr2, cr3=cpu.cr3, cr4=cpu.cr4, efer=cpu.efer, dr6=cpu.dr6,
+        gdtr=cpu.gdtr, idtr=cpu.idtr, cr0=cpu.cr0, cr2=cpu.cr2, cr3=cpu.cr3, cr4=cpu.cr4, efer=cpu.efer,
+        dr=(cpu.dr0, cpu.dr1, cpu.dr2, cpu.dr3), dr6=cpu.dr6, dr7=cpu.dr7, msrs={number: cpu.msr(number) for number in MSRS},
         memory={0: cpu.read(0, MEMORY)},
         shut_down=stop == STOP_SHUTDOWN,
     )  # fmt: skip
@@ -264,7 +268,7 @@ def _segment_text(segment: Segment) -> str:
     return "{:#x} base {:#x} limit {:#x} rights {:#x}".format(*segment)
 
 
-def differences(ours: State, theirs: State) -> list[str]:
+def differences(ours: State, theirs: State, whose: str) -> list[str]:
     """What differs, one line each; empty when the two agree. Of a segment that one of them has
     as unusable only the selector counts: processors differ in what they keep of a null one."""
     lines = []
@@ -272,7 +276,7 @@ def differences(ours: State, theirs: State) -> list[str]:
     def compare(what: str, a: object, b: object) -> None:
         if a != b:
             a, b = (hex(v) if isinstance(v, int) else v for v in (a, b))
-            lines.append(f"{what}: hvmx {a}, KVM {b}")
+            lines.append(f"{what}: hvmx {a}, {whose} {b}")
 
     compare("shut down", ours.shut_down, theirs.shut_down)
     if ours.shut_down and theirs.shut_down:
@@ -285,8 +289,10 @@ def differences(ours: State, theirs: State) -> list[str]:
             compare(name, a[0], b[0])
         else:
             compare(name, _segment_text(a), _segment_text(b))
-    for name in ("gdtr", "idtr", "cr0", "cr2", "cr3", "cr4", "efer", "dr6"):
+    for name in ("gdtr", "idtr", "cr0", "cr2", "cr3", "cr4", "efer", "dr", "dr6", "dr7"):
         compare(name, getattr(ours, name), getattr(theirs, name))
+    for number in MSRS:
+        compare(f"MSR {number:#x}", ours.msrs[number], theirs.msrs[number])
     a, b = ours.memory[0], theirs.memory[0]
     different = numpy.flatnonzero(numpy.frombuffer(a, numpy.uint8) != numpy.frombuffer(b, numpy.uint8))
     for at in different[:16].tolist():

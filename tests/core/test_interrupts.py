@@ -206,3 +206,45 @@ def test_an_exception_injected_before_a_step_is_the_step() -> None:
     cpu.inject(6)
     cpu.step()
     assert cpu.rip == STUBS + 16 * 6 and _return_address(cpu) == CODE
+
+
+RESUME = 0x10000  # RF
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_trap_within_a_repetition_pushes_rf(count: int) -> None:
+    """After any iteration but the last (SDM vol. 3, 17.3.1.1)."""
+    cpu = _guest(f"mov ecx, {count}; pushf; or dword ptr [esp], 0x100; popf; rep stosb")
+    cpu.run(cycles=10_000)
+    assert (cpu.rip, cpu.rcx) == (STUBS + 16 + 1, count - 1)
+    assert bool(int.from_bytes(cpu.read(cpu.rsp + 8, 4), "little") & RESUME) == (count > 1)
+
+
+def test_an_interrupt_within_a_repetition_pushes_rf_and_one_after_it_does_not() -> None:
+    cpu = _guest("mov ecx, 1000; sti; nop; rep stosb; nop")
+    cpu.write(STUBS + 16 * 32, b"\x5a\x59\x5b\xf4")  # pop edx; pop ecx; pop ebx; hlt
+    cpu.board = Controller(cpu, 32)
+    while cpu.rcx != 998:
+        cpu.step()
+    repetition = cpu.rip
+    cpu.set_interrupt(True)
+    cpu.run(cycles=10_000)
+    assert (cpu.rdx, cpu.rbx & RESUME) == (repetition, RESUME)
+    cpu = _guest("mov ecx, 1; sti; nop; rep stosb; nop")
+    cpu.write(STUBS + 16 * 32, b"\x5a\x59\x5b\xf4")
+    cpu.board = Controller(cpu, 32)
+    while cpu.rcx:
+        cpu.step()
+    cpu.set_interrupt(True)
+    cpu.run(cycles=10_000)
+    assert (cpu.rdx, cpu.rbx & RESUME) == (repetition + 2, 0)
+
+
+def test_rf_lasts_for_one_instruction() -> None:
+    """What IRET loads holds off the breakpoint on the next instruction, but not on the one after (SDM vol. 3, 17.3.1.1)."""
+    cpu = _guest("push 0x10002; push 8; push offset 1f; iret; 1: inc ebx; inc ebx")
+    first = cpu.rip + 5 + 2 + 5 + 1
+    cpu.dr0, cpu.dr1, cpu.dr7 = first, first + 1, 0xF
+    cpu.run(cycles=10_000)
+    assert cpu.rip == STUBS + 16 + 1
+    assert (_return_address(cpu), cpu.dr6 & 0xF) == (first + 1, 2)

@@ -10,6 +10,7 @@ from .machine import (
     CODE,
     DATA,
     GATE_TARGET,
+    GDT,
     STACK0,
     STACK1,
     STACK3,
@@ -238,3 +239,10 @@ def test_a_small_segment_limits_what_is_reached_through_it() -> None:
     after = run_hvmx(before)
     assert after.registers["rbx"] & 0xFF == 0x1F
     assert after.registers["rip"] == STUBS + 16 * 13 + 1
+
+
+@pytest.mark.parametrize(("stack", "loaded"), [(0, False), (0x4B, True)])
+def test_a_code_segment_is_marked_accessed_only_when_it_is_loaded(stack: int, loaded: bool) -> None:
+    """Not by a return that fails over its stack (SDM vol. 3, 3.4.5.1)."""
+    after = _run(32, f"push {stack}; push 0xe7f0; push 0x5b; push offset 1f; lret; 1: hlt")
+    assert [_word(after, GDT + selector + 5, 1) & 1 for selector in (0x58, 0x48)] == [loaded, loaded]

@@ -159,3 +159,13 @@ def test_the_trap_bit_of_a_task_raises_debug_after_the_switch() -> None:
 def test_the_io_permission_map_decides_in_ring_3(source: str, allowed: bool) -> None:
     after = run_hvmx(world(32, assemble(32, [f"{source}; ud2"])[0], cpl=3))
     assert after.registers["rip"] == STUBS + 16 * (6 if allowed else 13) + 1
+
+
+def test_iret_to_the_task_itself_goes_on_with_what_it_has_just_saved() -> None:
+    """The state is saved before it is loaded (SDM vol. 3, 7.3)."""
+    before = _start("inc ecx; pushf; or dword ptr [esp], 0x4000; popf; iret; inc ebx; hlt")
+    before.memory[TSS] = struct.pack("<I", TSS_SELECTOR) + before.memory[TSS][4:]
+    after = run_hvmx(before)
+    assert not after.shut_down
+    assert (after.registers["rcx"], after.registers["rbx"]) == (before.registers["rcx"] + 1, before.registers["rbx"] + 1)
+    assert _rights(after, TSS_SELECTOR) == 0x89  # IRET clears the busy flag of the task that it leaves, and sets none

@@ -18,6 +18,7 @@ cdef bint frame_push(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t val
 cdef bint frame_pop(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t *value) noexcept nogil
 cdef void frame_move(Frame *frame, int64_t offset) noexcept nogil
 # Stack pointer and selector of privilege level `cpl` from the TSS, checked and with the descriptor loaded; for 64-bit
-# TSSs `slot` may name another pointer (4 + 8 * level, or 28 + 8 * IST) and SS becomes null. False: #TS, #SS, ...
+# TSSs `slot` may name another pointer (4 + 8 * level, or 28 + 8 * IST), and SS of another level becomes null.
+# False: #TS, #SS, ...
 cdef bint inner_frame(Cpu *cpu, Op *op, uint32_t cpl, uint32_t ext, Frame *frame) noexcept nogil
 cdef bint inner_frame64(Cpu *cpu, Op *op, uint32_t cpl, uint32_t slot, uint32_t ext, Frame *frame) noexcept nogil

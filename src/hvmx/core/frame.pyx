@@ -98,6 +98,8 @@ cdef bint inner_frame64(Cpu *cpu, Op *op, uint32_t cpl, uint32_t slot, uint32_t 
     frame.cpl = cpl
     frame.error = ext
     frame.long_mode = True
-    set_null(&frame.ss, cpl)
-    frame.ss.access |= cpl << 5
+    frame.ss = cpu.seg[SEG_SS]
+    if cpl != cpu.cpl:
+        set_null(&frame.ss, cpl)
+        frame.ss.access |= cpl << 5
     return True

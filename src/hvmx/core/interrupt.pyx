@@ -9,6 +9,7 @@ from hvmx.core.ops cimport *
 from hvmx.core.segment cimport *
 from hvmx.core.state cimport *
 from hvmx.core.task cimport SWITCH_INTERRUPT, switch_task
+from hvmx.core.transfer cimport load_code_and_stack
 
 # Exceptions that push an error code (SDM vol. 3, table 6-1).
 cdef uint32_t WITH_ERROR = (1 << VEC_DF | 1 << VEC_TS | 1 << VEC_NP | 1 << VEC_SS | 1 << VEC_GP | 1 << VEC_PF
@@ -160,9 +161,9 @@ cdef bint enter_handler(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint
     return enter_protected(cpu, op, vector, source, error, return_ip)
 
 
+# SDM vol. 3, 17.3.1.1.
 cdef inline uint64_t pushed_flags(Cpu *cpu, uint32_t source) noexcept nogil:
-    cdef uint64_t flags = read_rflags(cpu) & ~<uint64_t>FL_RF
-    return flags | FL_RF if source & SOURCE_FAULT else flags
+    return read_rflags(cpu) | FL_RF if source & SOURCE_FAULT else read_rflags(cpu)
 
 
 cdef bint enter_real(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint64_t return_ip) noexcept nogil:
@@ -230,21 +231,23 @@ cdef bint fetch_handler_code(Cpu *cpu, Op *op, uint32_t selector, uint32_t ext, 
     if not access & AR_P:
         fault(cpu, op, VEC_NP, (selector & 0xfffc) | ext)
         return False
-    return mark_accessed(cpu, op, selector, raw)
+    return True
 
 
-cdef void commit_entry(Cpu *cpu, Frame *frame, uint32_t selector, uint64_t raw, uint32_t level, uint64_t target,
+cdef bint commit_entry(Cpu *cpu, Op *op, Frame *frame, uint32_t selector, uint64_t raw, uint32_t level, uint64_t target,
                        bint interrupt_gate) noexcept nogil:
-    cpu.r[REG_RSP] = frame.pointer
-    if level != cpu.cpl:
-        cpu.seg[SEG_SS] = frame.ss
-    cpu.cpl = <uint8_t>level
-    set_from_descriptor(&cpu.seg[SEG_CS], (selector & 0xfffc) | level, raw)
+    cdef uint32_t index
+    if not load_code_and_stack(cpu, op, selector, raw, level, frame):
+        return False
+    if cpu.rflags & FL_VM:
+        for index in range(4):
+            set_null(&cpu.seg[V86_SEGMENTS[index]], 0)
     cpu.rflags &= ~<uint64_t>(FL_TF | FL_NT | FL_VM | FL_RF)
     if interrupt_gate:
         cpu.rflags &= ~<uint64_t>FL_IF
     cpu.rip = target
     update_mode(cpu)
+    return True
 
 
 cdef bint enter_protected(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_t error,
@@ -294,11 +297,7 @@ cdef bint enter_protected(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, ui
             or not frame_push(cpu, op, &frame, size, return_ip)
             or source & SOURCE_ERROR and not frame_push(cpu, op, &frame, size, error)):
         return False
-    if cpu.rflags & FL_VM:
-        for index in range(4):
-            set_null(&cpu.seg[V86_SEGMENTS[index]], 0)
-    commit_entry(cpu, &frame, selector, raw, level, target, not kind & 1)
-    return True
+    return commit_entry(cpu, op, &frame, selector, raw, level, target, not kind & 1)
 
 
 cdef bint enter_long(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_t error,
@@ -334,8 +333,7 @@ cdef bint enter_long(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_
             or not frame_push(cpu, op, &frame, 8, return_ip)
             or source & SOURCE_ERROR and not frame_push(cpu, op, &frame, 8, error)):
         return False
-    commit_entry(cpu, &frame, selector, raw, level, target, not (gate >> 40) & 1)
-    return True
+    return commit_entry(cpu, op, &frame, selector, raw, level, target, not (gate >> 40) & 1)
 
 
 # --- INT n, INT3, INTO, INT1, BOUND ---------------------------------------------------------------------------------------

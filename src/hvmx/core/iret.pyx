@@ -10,7 +10,8 @@ from hvmx.core.ops cimport *
 from hvmx.core.segment cimport *
 from hvmx.core.state cimport *
 from hvmx.core.task cimport SWITCH_RETURN, switch_task
-from hvmx.core.transfer cimport check_target, fetch_return_code, fetch_return_stack, is_64_bit, pop_return
+from hvmx.core.transfer cimport (
+    check_target, fetch_return_code, fetch_return_stack, is_64_bit, load_code_and_stack, pop_return)
 
 # What real-address mode changes: all that is defined but VM, VIF, VIP.
 cdef uint64_t FLAGS_REAL16 = 0x7fd5
@@ -107,11 +108,8 @@ cdef void iret_protected(Cpu *cpu, Op *op, uint32_t size) noexcept nogil:
         mask |= FL_IOPL
         if size > 2:
             mask |= FL_VIF | FL_VIP
-    if has_stack:
-        cpu.seg[SEG_SS] = frame.ss
-    cpu.r[REG_RSP] = frame.pointer
-    cpu.cpl = <uint8_t>level
-    set_from_descriptor(&cpu.seg[SEG_CS], <uint32_t>selector, raw)
+    if not load_code_and_stack(cpu, op, <uint32_t>selector, raw, level, &frame):
+        return
     if level != before:
         drop_inner_segments(cpu)
     load_rflags(cpu, flags, mask)

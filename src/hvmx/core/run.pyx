@@ -185,6 +185,7 @@ cdef void run_blocks(Cpu *cpu) noexcept nogil:
             if op == NULL:
                 return
         cpu.acct -= <int64_t>(op - 1).acct  # of what has been accounted for in its block
+        cpu.rflags &= ~<uint64_t>FL_RF
         run_chain(cpu, op)
         if (cpu.fault or cpu.pending or cpu.stop_request or cpu.halted or cpu.shadow or cpu.rflags & FL_TF
                 or cpu.dr[7] & 0xff):
@@ -221,7 +222,6 @@ cdef bint breakpoint_hit(Cpu *cpu) noexcept nogil:
     cdef uint32_t index
     cdef uint64_t at = cpu.rip
     if cpu.rflags & FL_RF:
-        cpu.rflags &= ~<uint64_t>FL_RF
         return False
     if cpu.mode & MODE_WIDTH != MODE_64:
         at = <uint32_t>(at + cpu.seg[SEG_CS].base)

@@ -73,7 +73,7 @@ cdef bint fetch_descriptor(Cpu *cpu, Op *op, uint32_t selector, uint32_t vector,
 # Bits 32-63 of the base or offset of a 16-byte descriptor of long mode.
 cdef bint fetch_upper(Cpu *cpu, Op *op, uint32_t selector, uint32_t vector, uint32_t ext, uint64_t *upper) noexcept nogil
 # Set the accessed bit in memory and in `raw`. False on a fault.
-cdef bint mark_accessed(Cpu *cpu, Op *op, uint32_t selector, uint64_t *raw) noexcept nogil
+cdef bint mark_accessed(Cpu *cpu, Op *op, Segment *seg) noexcept nogil
 
 # --- segment registers --------------------------------------------------------------------------------------------------------
 # Load ES, SS, DS, FS or GS in any mode; False on a fault, with nothing changed.

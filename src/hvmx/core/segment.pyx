@@ -78,13 +78,14 @@ cdef bint fetch_upper(Cpu *cpu, Op *op, uint32_t selector, uint32_t vector, uint
     return True
 
 
-cdef bint mark_accessed(Cpu *cpu, Op *op, uint32_t selector, uint64_t *raw) noexcept nogil:
+cdef bint mark_accessed(Cpu *cpu, Op *op, Segment *seg) noexcept nogil:
+    """What is about to be loaded into a segment register, after all checks (SDM vol. 3, 3.4.5.1)."""
     cdef uint64_t address = 0
-    if raw[0] & (<uint64_t>1 << 40):
+    if seg.access & (AR_ACCESSED | AR_UNUSABLE):
         return True
-    raw[0] |= <uint64_t>1 << 40
-    descriptor_address(cpu, selector, 8, &address)
-    system_store(cpu, op, address + 5, 1, (raw[0] >> 40) & 0xff)
+    seg.access |= AR_ACCESSED
+    descriptor_address(cpu, seg.selector, 8, &address)
+    system_store(cpu, op, address + 5, 1, seg.access & 0xff)
     return cpu.fault == 0
 
 
@@ -104,7 +105,7 @@ cdef bint check_stack_segment(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl,
     if not access & AR_P:
         fault(cpu, op, VEC_SS, (selector & 0xfffc) | ext)
         return False
-    return mark_accessed(cpu, op, selector, raw)
+    return True
 
 
 # In real-address mode only selector and base change: limits and rights of before survive ("unreal mode").
@@ -124,6 +125,7 @@ cdef bint load_protected(Cpu *cpu, Op *op, uint32_t segment, uint32_t selector, 
                          uint32_t ext) noexcept nogil:
     cdef uint64_t raw = 0
     cdef uint32_t access, dpl
+    cdef Segment loaded
     if not selector & 0xfffc:
         if segment == SEG_SS:
             # 64-bit mode allows it below CPL 3 (SDM vol. 3, 5.4.1.1).
@@ -150,9 +152,10 @@ cdef bint load_protected(Cpu *cpu, Op *op, uint32_t segment, uint32_t selector, 
         if not access & AR_P:
             fault(cpu, op, VEC_NP, (selector & 0xfffc) | ext)
             return False
-        if not mark_accessed(cpu, op, selector, &raw):
-            return False
-    set_from_descriptor(&cpu.seg[segment], selector, raw)
+    set_from_descriptor(&loaded, selector, raw)
+    if not mark_accessed(cpu, op, &loaded):
+        return False
+    cpu.seg[segment] = loaded
     return True
 
 

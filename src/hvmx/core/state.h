@@ -31,8 +31,8 @@ enum { FL_CF = 1, FL_PF = 4, FL_AF = 0x10, FL_ZF = 0x40, FL_SF = 0x80, FL_TF = 0
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
 /* Access rights of a segment, in the format of the VMCS (SDM vol. 3, 24.4.1). */
-enum { AR_TYPE = 0xf, AR_S = 0x10, AR_DPL = 0x60, AR_P = 0x80, AR_AVL = 0x1000, AR_L = 0x2000, AR_DB = 0x4000,
-       AR_G = 0x8000, AR_UNUSABLE = 0x10000 };
+enum { AR_ACCESSED = 1, AR_TYPE = 0xf, AR_S = 0x10, AR_DPL = 0x60, AR_P = 0x80, AR_AVL = 0x1000, AR_L = 0x2000,
+       AR_DB = 0x4000, AR_G = 0x8000, AR_UNUSABLE = 0x10000 };
 
 enum { CR0_PE = 1, CR0_MP = 2, CR0_EM = 4, CR0_TS = 8, CR0_ET = 0x10, CR0_NE = 0x20, CR0_WP = 0x10000, CR0_AM = 0x40000,
        CR0_NW = 0x20000000, CR0_CD = 0x40000000 };

@@ -65,6 +65,7 @@ cdef extern from "state.h" nogil:
         FL_VIP
         FL_ID
     enum:
+        AR_ACCESSED
         AR_TYPE
         AR_S
         AR_DPL

@@ -143,6 +143,9 @@ cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32
         flags &= ~<uint64_t>FL_NT
     if not save_image(cpu, op, cpu.seg[SEG_TR].base, old_wide, return_ip, flags):
         return False
+    # Read before for the faults of it, and now as the task may be the same one.
+    if not load_image(cpu, op, tss.base, wide, &image):
+        return False
     if kind == SWITCH_JUMP or kind == SWITCH_RETURN:
         if not set_busy(cpu, op, old_selector, False):
             return False
@@ -223,6 +226,7 @@ cdef bint load_task_segments(Cpu *cpu, TaskImage *image, uint32_t ext) noexcept 
     cdef uint32_t selector = image.segments[SEG_CS]
     cdef uint32_t index, access, dpl
     cdef uint64_t raw = 0
+    cdef Segment code
     if cpu.rflags & FL_VM:
         cpu.cpl = 3
         for index in range(6):
@@ -242,9 +246,10 @@ cdef bint load_task_segments(Cpu *cpu, TaskImage *image, uint32_t ext) noexcept 
     if not access & AR_P:
         fault(cpu, NULL, VEC_NP, (selector & 0xfffc) | ext)
         return False
-    if not mark_accessed(cpu, NULL, selector, &raw):
+    set_from_descriptor(&code, selector, raw)
+    if not mark_accessed(cpu, NULL, &code):
         return False
-    set_from_descriptor(&cpu.seg[SEG_CS], selector, raw)
+    cpu.seg[SEG_CS] = code
     for index in range(5):
         if not load_protected(cpu, NULL, DATA_SEGMENTS[index], image.segments[DATA_SEGMENTS[index]], VEC_TS, ext):
             return False

@@ -11,6 +11,9 @@ cdef bint fetch_return_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t *raw) 
 cdef bint fetch_return_stack(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, bint to_64, Frame *frame) noexcept nogil
 # Is the instruction pointer within the code segment that `raw` describes? Else #GP(0).
 cdef bint check_target(Cpu *cpu, Op *op, uint64_t raw, uint64_t *target) noexcept nogil
+# The end of a transfer: CS and, with a frame, SS:rSP, marked as accessed. False on a fault.
+cdef bint load_code_and_stack(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw, uint32_t level,
+                              Frame *frame) noexcept nogil
 # Is this a 64-bit code segment (in long mode)?
 cdef bint is_64_bit(Cpu *cpu, uint64_t raw) noexcept nogil
 # The far return address at the top of the stack: CS first, then rIP. False on a fault.

@@ -60,11 +60,26 @@ cdef bint check_direct_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw) n
     return present_code(cpu, op, selector, raw)
 
 
-cdef void go_to_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw, uint32_t level, uint64_t target) noexcept nogil:
+# The last step: from `frame` (NULL: the stack stays) and the new code segment, unless to mark their descriptors faults.
+cdef void go_to_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw, uint32_t level, uint64_t target,
+                     Frame *frame) noexcept nogil:
+    if load_code_and_stack(cpu, op, selector, raw, level, frame):
+        update_mode(cpu)
+        leave_to(cpu, op, target)
+
+
+cdef bint load_code_and_stack(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw, uint32_t level,
+                              Frame *frame) noexcept nogil:
+    cdef Segment code
+    set_from_descriptor(&code, (selector & 0xfffc) | level, raw)
+    if not mark_accessed(cpu, op, &code) or frame != NULL and not mark_accessed(cpu, op, &frame.ss):
+        return False
     cpu.cpl = <uint8_t>level
-    set_from_descriptor(&cpu.seg[SEG_CS], (selector & 0xfffc) | level, raw)
-    update_mode(cpu)
-    leave_to(cpu, op, target)
+    cpu.seg[SEG_CS] = code
+    if frame != NULL:
+        cpu.seg[SEG_SS] = frame.ss
+        cpu.r[REG_RSP] = frame.pointer
+    return True
 
 
 cdef inline bint push_return(Cpu *cpu, Op *op, Frame *frame, uint32_t size) noexcept nogil:
@@ -101,16 +116,14 @@ cdef void far_transfer(Cpu *cpu, Op *op, uint32_t selector, uint64_t target, bin
     if not is_code(descriptor_access(raw)):
         fault(cpu, op, VEC_GP, selector & 0xfffc)
         return
-    if (not check_direct_code(cpu, op, selector, raw) or not check_target(cpu, op, raw, &target)
-            or not mark_accessed(cpu, op, selector, &raw)):
+    if not check_direct_code(cpu, op, selector, raw) or not check_target(cpu, op, raw, &target):
         return
     if is_call:
         current_frame(cpu, &frame)
         frame.long_mode = frame.long_mode and is_64_bit(cpu, raw)  # 32-bit code is called on its own kind of stack
         if not push_return(cpu, op, &frame, size):
             return
-        cpu.r[REG_RSP] = frame.pointer
-    go_to_code(cpu, op, selector, raw, cpu.cpl, target)
+    go_to_code(cpu, op, selector, raw, cpu.cpl, target, &frame if is_call else NULL)
 
 
 cdef void through_system_descriptor(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw, bint is_call) noexcept nogil:
@@ -161,20 +174,15 @@ cdef void through_call_gate(Cpu *cpu, Op *op, uint32_t gate_at, uint64_t gate, b
         return
     level = cpu.cpl if is_conforming(access) else dpl
     if not is_call:
-        if check_target(cpu, op, raw, &target) and mark_accessed(cpu, op, selector, &raw):
-            go_to_code(cpu, op, selector, raw, level, target)
+        if check_target(cpu, op, raw, &target):
+            go_to_code(cpu, op, selector, raw, level, target, NULL)
         return
     if level == cpu.cpl:
         current_frame(cpu, &frame)
     elif not to_inner_stack(cpu, op, level, size, <uint32_t>(gate >> 32) & 0x1f, &frame):
         return
-    if (not check_target(cpu, op, raw, &target) or not mark_accessed(cpu, op, selector, &raw)
-            or not push_return(cpu, op, &frame, size)):
-        return
-    cpu.r[REG_RSP] = frame.pointer
-    if level != cpu.cpl:
-        cpu.seg[SEG_SS] = frame.ss
-    go_to_code(cpu, op, selector, raw, level, target)
+    if check_target(cpu, op, raw, &target) and push_return(cpu, op, &frame, size):
+        go_to_code(cpu, op, selector, raw, level, target, &frame)
 
 
 # The inner level's stack with the outer one's SS:rSP and, but for 64-bit gates, `count` parameters from it.
@@ -238,7 +246,7 @@ cdef bint fetch_return_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t *raw) 
             or (dpl > selector & 3 if is_conforming(access) else dpl != selector & 3)):
         fault(cpu, op, VEC_GP, selector & 0xfffc)
         return False
-    return present_code(cpu, op, selector, raw[0]) and mark_accessed(cpu, op, selector, raw)
+    return present_code(cpu, op, selector, raw[0])
 
 
 cdef bint fetch_return_stack(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, bint to_64, Frame *frame) noexcept nogil:
@@ -272,6 +280,7 @@ cdef void ret_far(Cpu *cpu, Op *op) noexcept nogil:
     cdef int64_t released = op.imm & 0xffff
     cdef uint64_t target = 0, selector = 0, pointer = 0, stack_selector = 0, raw = 0
     cdef uint32_t level
+    cdef bint outward
     cdef Frame frame
     current_frame(cpu, &frame)
     if not pop_return(cpu, op, &frame, size, &target, &selector):
@@ -289,19 +298,18 @@ cdef void ret_far(Cpu *cpu, Op *op) noexcept nogil:
     if not fetch_return_code(cpu, op, <uint32_t>selector, &raw) or not check_target(cpu, op, raw, &target):
         return
     level = selector & 3
+    outward = level != cpu.cpl
     frame_move(&frame, released)
-    if level != cpu.cpl:
+    if outward:
         if not frame_pop(cpu, op, &frame, size, &pointer) or not frame_pop(cpu, op, &frame, size, &stack_selector):
             return
         if not fetch_return_stack(cpu, op, stack_selector & 0xffff, level, is_64_bit(cpu, raw), &frame):
             return
         frame.pointer = cpu.r[REG_RSP]
         frame_move(&frame, <int64_t>(pointer + <uint64_t>released - frame.pointer))
-        cpu.seg[SEG_SS] = frame.ss
-        cpu.cpl = <uint8_t>level
+    go_to_code(cpu, op, <uint32_t>selector, raw, level, target, &frame)
+    if outward and cpu.fault == 0:
         drop_inner_segments(cpu)
-    cpu.r[REG_RSP] = frame.pointer
-    go_to_code(cpu, op, <uint32_t>selector, raw, level, target)
 
 
 register_handler("jmp_far", FORM_I_I, 0, ADDRESS_NONE, jmp_far)
