@@ -34,6 +34,7 @@ CALLBACKS = [
     *calls(30, ("not canonical", 0, "callback_bad"), ("unreadable", 0, NOWHERE), ("command 2", 2, 0)),
     *calls(30, *[(f"unregister {kind}", 1, f"unregister{kind}") for kind in (0, 1, 2, 3, 4, 5, 7, 9)]),
 ]
+CALLBACKS += calls(4, ("not canonical", NOT_CANONICAL, NOT_CANONICAL, NOT_CANONICAL))
 EVENTS = [
     *calls(32, ("for domain 7", 6, "for7", "for7"), ("for itself", 6, "for_self", "for_self"), out=True),
     *calls(32, ("in domain 5", 6, "in5"), ("status in domain 5", 5, "status_in5")),
