@@ -156,6 +156,7 @@ def prepare_linux(
             f"Linux runs at up to {kernel_end:#x}, the guest's RAM ends at {placement.high_memory_end:#x}"
         )
 
+    placement.add_bios_data()
     boot_params = _add_boot_params(image, header, placement, command_line, initrd, kernel_end)
     gdt, rsp = placement.add_gdt(long=bits == 64), placement.add_stack()
     registers = {"rsi": boot_params}
