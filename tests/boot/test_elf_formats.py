@@ -74,6 +74,19 @@ def test_multiboot_information_describes_the_machine_and_its_modules() -> None:
     assert string(machine, number(machine, info + 64, 4)) == "hvmx"
 
 
+@pytest.mark.parametrize("image", [images.multiboot_elf(), images.xz_bzimage()], ids=["multiboot", "linux"])
+def test_the_bios_data_area_tells_where_low_memory_ends(image: bytes) -> None:
+    machine = prepared(image)
+    assert number(machine, 0x40E, 2) << 4 == 0x9FC00, "the EBDA's segment; Xen takes it for the end of its own memory"
+    assert number(machine, 0x413, 2) == 639
+
+
+def test_a_guest_without_video_memory_is_told_the_low_memory_that_it_has() -> None:
+    header = images.multiboot_header(1 << 16, 0x8000, 0x8000, 0, 0, 0x8000)
+    machine = prepared(header + HALT, memory_bytes=256 << 10)
+    assert number(machine, 0x413, 2) == number(machine, machine.cpu.registers["rbx"] + 4, 4) == 256
+
+
 def test_a_module_is_named_by_its_file_without_the_hosts_directories(tmp_path: Path) -> None:
     path = tmp_path / "ramdisk.img"
     path.write_bytes(b"contents")

@@ -35,6 +35,7 @@ IMAGES = {
     "bzimage": images.xz_bzimage(),
     "bzimage64": images.xz_bzimage(bits=64),
     "gzip": images.bzimage(gzip.compress(images.vmlinux(), mtime=0)),
+    "multiboot in gzip": gzip.compress(images.multiboot_elf(), mtime=0),
 }
 INTERESTING = st.sampled_from(
     [0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 1 << 31, (1 << 32) - 1, 1 << 63, (1 << 64) - 1]
@@ -161,6 +162,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decompressed() -> None:
     bomb = bytes(20 * MEMORY)
     for packed in (gzip.compress(bomb), images.sized(lzma.compress(bomb, preset=0), bomb)):
         assert peak_of(images.bzimage(packed)) < MiB
+    assert peak_of(gzip.compress(bomb)) < MiB
 
 
 def test_a_decompression_bomb_that_lies_about_its_size_stops_at_what_it_said() -> None:

@@ -126,6 +126,22 @@ def test_an_unknown_compression_takes_the_real_boot_path() -> None:
     assert "as it is" in machine.description
 
 
+@pytest.mark.parametrize(
+    "image",
+    [images.xz_bzimage(), images.multiboot_elf(), images.pvh_elf(), images.xen_elf()],
+    ids=["linux", "multiboot", "pvh", "xen"],
+)
+def test_an_image_packed_by_gzip_is_prepared_as_what_is_inside(image: bytes) -> None:
+    pv = image == images.xen_elf()
+    options = {"memory_bytes": 64 * MiB, "pv": pv}
+    assert prepare(gzip.compress(image), **options) == prepare(image, **options)  # type: ignore[arg-type]
+
+
+def test_a_flat_binary_is_loaded_as_it_is_even_if_it_looks_like_gzip() -> None:
+    image = gzip.compress(images.HALT)
+    assert read(prepared(image, load_address=MiB), MiB, len(image)) == image
+
+
 @pytest.mark.parametrize(("xloadflags", "entry"), [(0, MiB), (1, MiB + 0x200)], ids=["32-bit", "64-bit"])
 def test_without_decompression_the_protected_mode_code_is_at_1_mib(xloadflags: int, entry: int) -> None:
     image = images.bzimage(b"\xfd7zXZ" + bytes(0x200), xloadflags=xloadflags)
@@ -166,7 +182,9 @@ def test_the_boot_gdt_holds_the_segments_that_are_loaded() -> None:
     [
         (images.bzimage(b"", version=0x0201), "boot protocol 0x0201 is older than 2.02"),
         (images.bzimage(b"", loadflags=(0x211, 1, 0)), "zImage"),
+        (images.bzimage(b"", code32_start=(0x214, 4, 0)), "no 32-bit entry .* needs a BIOS"),
         (images.bzimage(b"", setup_sects=(0x1F1, 1, 255)), "setup code of 0x20000 bytes, the file has 0x440"),
+        (gzip.compress(images.xz_bzimage())[:-9], "bad.img: the gzip payload"),
         (images.xz_bzimage()[:0x240], "header is cut off at 0x240"),
         (images.bzimage(b"", syssize=(0x1F4, 4, 0x6)), "ends at 0x460 is cut off at 0x440"),
         (images.bzimage(b"\xfd7", payload_length=(0x24C, 4, 0xFFFFFFFF)), "0x440 to 0x10000043f lies behind"),

@@ -1,6 +1,7 @@
 """The guest-physical address space as every loader sees it: where RAM is, and what is already taken.
 
     0x00000000  RAM                     (the first page, with the real-mode vectors, is never allocated)
+    0x00000400  what a BIOS would have left there, for a guest that a boot loader starts after one
     0x0009fc00  reserved: the EBDA
     0x000a0000  not RAM: the video window and option ROMs
     0x000f0000  reserved: firmware
@@ -13,6 +14,7 @@ Memory below 1 MiB counts whole, so that a guest of N bytes (N up to 3 GiB) ends
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_right, insort
 from enum import IntEnum
 from typing import NamedTuple
@@ -21,6 +23,9 @@ from .cpu import boot_gdt
 from .prepared import ImageError, Octets, Segment
 
 PAGE = 0x1000
+# The BIOS data area (IBM PS/2 and PC BIOS interface technical reference, "ROM BIOS data areas"): the segment of the
+# extended BIOS data area, and the KiB of memory below it.
+BDA_EBDA_SEGMENT, BDA_MEMORY_KIB = 0x40E, 0x413
 EBDA = 0x9FC00
 VIDEO_WINDOW = 0xA0000
 SHADOW = 0xE0000
@@ -77,6 +82,11 @@ class Placement:
     def high_memory_end(self) -> int:
         """The end of the RAM that starts at 1 MiB; 1 MiB itself where there is none."""
         return max((end for base, end in self._ram if base == HIGH_MEMORY), default=HIGH_MEMORY)
+
+    @property
+    def low_memory_end(self) -> int:
+        """The end of the RAM that starts at 0: at most the EBDA."""
+        return max((end for base, end in self._ram if base == 0), default=0)
 
     def error(self, problem: str) -> ImageError:
         """An ``ImageError`` that names the image."""
@@ -166,6 +176,11 @@ class Placement:
         if len(octets) > limit:
             raise self.error(f"{what} is {len(octets):#x} bytes long, the image takes at most {limit:#x}")
         return self.add(octets + b"\0", what)
+
+    def add_bios_data(self) -> None:
+        """Places the words of the BIOS data area by which a guest finds the end of the memory that it may use."""
+        self.place(BDA_EBDA_SEGMENT, struct.pack("<H", EBDA >> 4), "the BIOS data area")
+        self.place(BDA_MEMORY_KIB, struct.pack("<H", self.low_memory_end >> 10), "the BIOS data area")
 
     def add_gdt(self, *, long: bool) -> int:
         """Places the boot GDT below the video window."""

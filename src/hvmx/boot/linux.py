@@ -29,6 +29,7 @@ class SetupHeader:
 
     setup_bytes: int
     version: int
+    code32_start: int
     xloadflags: int
     initrd_addr_max: int
     cmdline_size: int
@@ -73,6 +74,7 @@ def parse_header(image: memoryview, placement: Placement) -> SetupHeader:
     header = SetupHeader(
         setup_bytes=((read(0x1F1, 1, 0x0200) or 4) + 1) * SECTOR,
         version=version,
+        code32_start=read(0x214, 4, 0x0200),
         xloadflags=read(0x236, 2, 0x020C),
         initrd_addr_max=read(0x22C, 4, 0x0203, 0x37FFFFFF),
         cmdline_size=read(0x238, 4, 0x0206, 255),
@@ -141,6 +143,8 @@ def prepare_linux(
         kernel_end = max(load.paddr + load.memsz for load in vmlinux.loads)
         how = f"decompressed from {len(image):#x} bytes"
     else:
+        if not header.code32_start:
+            raise placement.error("has no 32-bit entry (its code32_start is 0): its setup code needs a BIOS to run on")
         kernel = image[header.setup_bytes :]
         placement.place(HIGH_MEMORY, kernel, "the Linux kernel")
         bits = 64 if header.xloadflags & XLF_KERNEL_64 else 32
@@ -156,6 +160,7 @@ def prepare_linux(
             f"Linux runs at up to {kernel_end:#x}, the guest's RAM ends at {placement.high_memory_end:#x}"
         )
 
+    placement.add_bios_data()
     boot_params = _add_boot_params(image, header, placement, command_line, initrd, kernel_end)
     gdt, rsp = placement.add_gdt(long=bits == 64), placement.add_stack()
     registers = {"rsi": boot_params}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import cpu, elf
-from .layout import EBDA, HIGH_MEMORY, PAGE, Placement
+from .layout import HIGH_MEMORY, PAGE, Placement
 from .prepared import Module, Prepared
 
 HEADER_MAGIC, LOADER_MAGIC = 0x1BADB002, 0x2BADB002
@@ -74,6 +74,7 @@ def prepare_multiboot(
             raise placement.error(
                 f"the entry point {entry:#x} is above 4 GiB, Multiboot enters in 32-bit mode"
             )
+    placement.add_bios_data()
     info = _add_information(placement, command_line, modules)
     state = cpu.protected_mode(
         rip=entry,
@@ -128,7 +129,7 @@ def _add_information(placement: Placement, command_line: str, modules: Sequence[
     info = bytearray(INFO_BYTES)
     upper = (placement.high_memory_end - HIGH_MEMORY) >> 10
     command_line_address = placement.add_string(command_line, "the command line")
-    struct.pack_into("<3I", info, 0, flags, EBDA >> 10, upper)
+    struct.pack_into("<3I", info, 0, flags, placement.low_memory_end >> 10, upper)
     struct.pack_into("<3I", info, 16, command_line_address, len(modules), module_list)
     struct.pack_into("<2I", info, 44, len(regions), memory_map)
     struct.pack_into("<I", info, 64, placement.add_string(LOADER_NAME, "the loader's name"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-from . import elf, linux, multiboot, pvh, xen
+from . import elf, linux, multiboot, payload, pvh, xen
 from .flat import prepare_flat
 from .layout import PAGE, Placement, Region, RegionType, memory_map
 from .prepared import ImageError, Module, Octets, Prepared
@@ -20,6 +20,8 @@ Source = str | PathLike[str] | Octets
 #: The largest image that is read. Modules and the initrd are bounded by the guest's memory, an image by this, as what
 #: is loaded of it (of an executable with debugging information, say) may be far less than the whole.
 LARGEST_IMAGE = 1 << 30
+#: RFC 1952, 2.3.1: the identification, and the one compression method that there is.
+_GZIP = b"\x1f\x8b\x08"
 
 
 def prepare(
@@ -40,7 +42,8 @@ def prepare(
     """A machine of ``memory_bytes`` (whole pages) prepared to run ``image``, a path or its octets.
 
     The format is told by the content: Linux bzImage, Multiboot 1, ELF with a PVH note; with ``pv`` an ELF
-    with Xen's PV notes, or a bzImage with one inside, which gives a ``XenImage``. ``load_address``, ``entry``
+    with Xen's PV notes, or a bzImage with one inside, which gives a ``XenImage``. Any of them may be packed
+    by gzip as a whole, as Xen and GNU Mach are, which GRUB unpacks too. ``load_address``, ``entry``
     or ``bits`` (16, 32 or 64; 32 by default) make any image a flat binary. ``bios`` is a ROM for the reset
     vector, and stands alone.
 
@@ -83,6 +86,8 @@ def prepare(
             )
         return prepare_flat(octets, placement, load_address=load_address, entry=entry, bits=bits or 32)
 
+    if octets[: len(_GZIP)] == _GZIP:
+        octets = memoryview(payload.decompress(octets, memory_bytes, placement.name))
     if pv:
         executable = _pv_executable(octets, placement, memory_bytes)
         return xen.prepare_xen(executable, placement, command_line=command_line, modules=with_initial)
