@@ -23,7 +23,7 @@ from .machine import GENERAL, MEMORY, MSRS, Segment, State
 MONITOR = Path(__file__).parent / "monitor"
 ROM_BYTES, MEMORY_MB = 2 << 20, 128
 BATCH = (1 << 32) - ROM_BYTES
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 300
 STATE, NEXT, SHUT_DOWN = 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE
 _HEADING = b"\nRESULTS\n"
 
@@ -124,9 +124,9 @@ def _changed(state: State, words: Iterator[int]) -> State:
         if at == SHUT_DOWN:
             shut_down = True
         elif at >= STATE:
-            struct.pack_into("<I", area, at - STATE, next(words))
+            struct.pack_into("<I", area, at - STATE, next(words, 0))
         else:
-            struct.pack_into("<I", memory, at, next(words))
+            struct.pack_into("<I", memory, at, next(words, 0))
     return replace(_decode(area, bytes(memory)), shut_down=shut_down)
 
 

@@ -17,7 +17,9 @@ from .known_differences import WRONG, asked, reason_not_to_ask, reconciled
 from .machine import MEMORY, State, differences, run_hvmx
 from .snippets import (
     Snippet,
+    alignment,
     debug,
+    descriptors,
     gates,
     initial_states,
     interrupts,
@@ -31,7 +33,8 @@ from .snippets import (
     virtual8086,
 )  # fmt: skip
 
-TOPICS = (segments, gates, interrupts, returns, tasks, virtual8086, real, registers, system_calls, paging, debug)
+TOPICS = (segments, gates, interrupts, returns, tasks, virtual8086, real, registers, system_calls, paging, alignment,
+          debug, descriptors)
 SNIPPETS = [snippet for topic in TOPICS for snippet in topic.SNIPPETS]
 
 Answers = dict[str, dict[Snippet, State]]
