@@ -1,4 +1,4 @@
-"""Descriptors drawn at random, and everything that loads, looks at or goes through one of them."""
+"""Descriptors and gates drawn at random, and everything that loads, looks at or goes through one of them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from ..machine import (
     GATE_INNER,
     GATE_TARGET,
     GDT,
+    IDT,
     LDT,
     READ_ONLY,
+    STUBS,
     TSS2,
     State,
     descriptor,
@@ -32,7 +34,7 @@ from ..machine import (
 from . import Snippet
 from .gates import put
 
-COUNT, SEED = 1500, 6
+COUNT, GATE_COUNT, SEED = 1500, 500, 6
 SELECTOR = GATE_INNER & ~7
 LEVELS = ((32, 0), (32, 1), (32, 3), (64, 0), (64, 3))
 SELECTORS = (0, CODE32, CODE32_1, CODE32_3, CODE64, CODE64_3, CODE16, CONFORMING, CONFORMING | 3, DATA32, DATA32_1,
@@ -84,8 +86,8 @@ def _source(draw: random.Random, bits: int, cpl: int) -> str:
     return f"{code}{back}; 1: {draw.choice(('hlt', stop))}"
 
 
-def _change(raw: bytes, bits: int) -> Callable[[State], None]:
-    return lambda state: put(state, GDT + SELECTOR, raw[: 8 * bits // 32])
+def _change(at: int, raw: bytes, bits: int) -> Callable[[State], None]:
+    return lambda state: put(state, at, raw[: 8 * bits // 32])
 
 
 def _snippets() -> list[Snippet]:
@@ -94,8 +96,23 @@ def _snippets() -> list[Snippet]:
     for number in range(COUNT):
         bits, cpl = draw.choice(LEVELS)
         source = _source(draw, bits, cpl)
-        snippets.append(Snippet(f"descriptor {number}", bits, source, cpl, _change(_raw(draw, source), bits)))
+        snippets.append(Snippet(f"descriptor {number}", bits, source, cpl, _change(GDT + SELECTOR, _raw(draw, source), bits)))
     return snippets
 
 
-SNIPPETS = _snippets()
+def _interrupts() -> list[Snippet]:
+    """INT and a fault of it through gates of any type and level to any segment."""
+    draw = random.Random(SEED)
+    snippets = []
+    for number in range(GATE_COUNT):
+        bits, cpl = draw.choice(LEVELS)
+        access = draw.choice((0x80, 0x80, 0x80, 0)) | draw.choice((0, 0x20, 0x60, 0x60)) | draw.choice((0, 0, 0, 0x10))
+        access |= draw.choice((5, 6, 7, 14, 14, 15, 15, draw.randrange(16)))
+        vector, source = draw.choice(((50, f"int 50; {'int 33' if cpl else 'hlt'}"), (6, "ud2")))
+        raw = gate(draw.choice(SELECTORS), STUBS + 16 * vector, access, draw.choice((0, 0, 1)))
+        change = _change(IDT + vector * bits // 4, raw + bytes(8), bits)
+        snippets.append(Snippet(f"gate {number}", bits, source, cpl, change))
+    return snippets
+
+
+SNIPPETS = [*_snippets(), *_interrupts()]
