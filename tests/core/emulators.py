@@ -1,7 +1,7 @@
 """Bochs and QEMU's translator as oracles for whole processor states: many of them in one run of the emulator.
 
-The emulator starts a ROM of monitor/ and the batch of states, and writes to the debug console what
-each guest has changed. The layouts are those of monitor/monitor.c.
+The emulator starts a ROM of monitor/ and the batch of states, and writes to the debug console what each guest has
+changed. The layouts are those of monitor/monitor.c, which sees only the low halves of CR2 and the debug registers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .machine import GENERAL, MEMORY, MSRS, Segment, State
 MONITOR = Path(__file__).parent / "monitor"
 ROM_BYTES, MEMORY_MB = 2 << 20, 128
 BATCH = (1 << 32) - ROM_BYTES
-TIMEOUT_SECONDS = 120
+STATES_PER_RUN = 3000  # as many as have room in the ROM, at some 600 bytes
+TIMEOUT_SECONDS = 300
 STATE, NEXT, SHUT_DOWN = 0x80000000, 0xFFFFFFFF, 0xFFFFFFFE
 _HEADING = b"\nRESULTS\n"
 
@@ -47,9 +48,8 @@ def _encode(state: State) -> bytes:
         struct.pack_into("<HHIQ", area, _SEGMENTS[name], selector, rights, limit, base)
     for at, (base, limit) in ((_GDTR, state.gdtr), (_IDTR, state.idtr)):
         struct.pack_into("<4xIQ", area, at, limit, base)
-    for at, value in ((_EFER, state.efer), (_CR4, state.cr4), (_CR3, state.cr3), (_CR0, state.cr0), (_DR7, state.dr7),
-                      (_DR6, state.dr6), *((_REGISTERS[name], value) for name,
-                       value in state.registers.items())):  # fmt: skip
+    words = {_EFER: state.efer, _CR4: state.cr4, _CR3: state.cr3, _CR0: state.cr0, _DR7: state.dr7, _DR6: state.dr6}
+    for at, value in (words | {_REGISTERS[name]: value for name, value in state.registers.items()}).items():
         struct.pack_into("<Q", area, at, value)
     return area + _TAIL.pack(state.cr2, *state.dr, *(state.msrs.get(number, 0) for number in MSRS))
 
@@ -124,9 +124,9 @@ def _changed(state: State, words: Iterator[int]) -> State:
         if at == SHUT_DOWN:
             shut_down = True
         elif at >= STATE:
-            struct.pack_into("<I", area, at - STATE, next(words))
+            struct.pack_into("<I", area, at - STATE, next(words, 0))
         else:
-            struct.pack_into("<I", memory, at, next(words))
+            struct.pack_into("<I", memory, at, next(words, 0))
     return replace(_decode(area, bytes(memory)), shut_down=shut_down)
 
 
@@ -140,8 +140,8 @@ def _monitor() -> bytes:
              "-Wl,-T,rom.ld", "-o", elf, "rom.S", "monitor.c"],
             cwd=MONITOR, check=True,
         )  # fmt: skip
-        subprocess.run(["objcopy", "-O", "binary", "-j", ".text", "-j", ".rom", "--gap-fill", "0", elf, rom],
-            check=True)
+        sections = ["-j", ".text", "-j", ".rom", "--gap-fill", "0"]
+        subprocess.run(["objcopy", "-O", "binary", *sections, elf, rom], check=True)
         return rom.read_bytes()
 
 
@@ -165,7 +165,7 @@ def _bochs(folder: Path) -> bytes:
         "panic: action=fatal\n"
         f"log: {folder}/log\n"
     )
-    (folder / "rc").write_text("continue\n" * 10_000)  # one for each guest that shuts down: the debugger stops there
+    (folder / "rc").write_text("continue\n" * STATES_PER_RUN)  # the debugger stops at each guest that shuts down
     controller, terminal = pty.openpty()  # the text display wants a terminal
     try:
         return _output(
@@ -189,8 +189,6 @@ _PROGRAMS: dict[str, tuple[str, Callable[[Path], bytes]]] = {
     "Bochs": ("bochs", _bochs),
     "QEMU": ("qemu-system-x86_64", _qemu),
 }
-
-
 NAMES = tuple(_PROGRAMS)
 
 
@@ -202,6 +200,11 @@ def missing(name: str) -> str:
 
 def run_all(name: str, states: Sequence[State]) -> list[State]:
     """The states after each guest has halted or shut down."""
+    parts = (states[start : start + STATES_PER_RUN] for start in range(0, len(states), STATES_PER_RUN))
+    return [final for part in parts for final in _run(name, part)]
+
+
+def _run(name: str, states: Sequence[State]) -> list[State]:
     with TemporaryDirectory(prefix="hvmx-states-") as directory:
         folder = Path(directory)
         monitor = _monitor()

@@ -26,6 +26,7 @@ WRONG: dict[str, list[tuple[str, str]]] = {
     ],
     "Bochs": [
         ("64-ring?: iretd to *", "pops no stack at the same level (SDM vol. 3, 6.14.3)"),
+        ("64-ring3: single step over syscall", "looks at TF before SYSCALL has masked it (SDM vol. 2, SYSCALL)"),
         ("64-ring?: l[as][rl] 0x90", "looks at the type in the upper half of a descriptor (SDM vol. 2, LAR)"),
     ],
     "KVM": [],
@@ -65,6 +66,12 @@ def _without_resume_flag_in_double_fault(state: State) -> State:
     return _without_resume_flag(state, (DOUBLE_FAULT,))
 
 
+def _without_disabled_breakpoints(state: State) -> State:
+    """Bochs says of breakpoints that are not enabled, too, that they were met, as it may (SDM vol. 3, 17.2.3)."""
+    disabled = sum(1 << number for number in range(4) if not state.dr7 >> 2 * number & 3)
+    return replace(state, dr6=state.dr6 & ~disabled)
+
+
 def _without_high_halves(state: State) -> State:
     """The monitor, in 32-bit code, sees only the low halves of CR2 and of the debug registers."""
     return replace(state, cr2=state.cr2 & LOW, dr=tuple(value & LOW for value in state.dr))
@@ -84,7 +91,7 @@ def _with_accessed_segments(state: State) -> State:
 
 EVERYWHERE: dict[str, list[Callable[[State], State]]] = {
     "QEMU": [_without_resume_flag, _with_accessed_segments, _without_high_halves],
-    "Bochs": [_without_resume_flag_in_double_fault, _without_high_halves],
+    "Bochs": [_without_resume_flag_in_double_fault, _without_disabled_breakpoints, _without_high_halves],
     "KVM": [],
 }  # fmt: skip
 

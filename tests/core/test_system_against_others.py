@@ -17,9 +17,13 @@ from .known_differences import WRONG, asked, reason_not_to_ask, reconciled
 from .machine import MEMORY, State, differences, run_hvmx
 from .snippets import (
     Snippet,
+    alignment,
+    debug,
+    descriptors,
     gates,
     initial_states,
     interrupts,
+    paging,
     real,
     registers,
     returns,
@@ -29,9 +33,9 @@ from .snippets import (
     virtual8086,
 )  # fmt: skip
 
-SNIPPETS = [snippet for topic in (segments, gates, interrupts, returns, tasks, virtual8086, real, registers,
-    system_calls)
-            for snippet in topic.SNIPPETS]  # fmt: skip
+TOPICS = (segments, gates, interrupts, returns, tasks, virtual8086, real, registers, system_calls, paging, alignment,
+          debug, descriptors)
+SNIPPETS = [snippet for topic in TOPICS for snippet in topic.SNIPPETS]
 
 Answers = dict[str, dict[Snippet, State]]
 """By oracle: the final states."""

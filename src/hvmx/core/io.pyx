@@ -45,6 +45,8 @@ cdef bint transfer(Cpu *cpu, Op *op, uint32_t port, uint32_t size, bint is_write
             return False
     else:
         leave(cpu, op)
+    if cpu.cr4 & CR4_DE and cpu.dr[7] & 0xff:
+        check_breakpoints(cpu, port, size, BREAK_ON_PORT)
     cpu.exit.value &= ones
     return True
 
@@ -106,6 +108,7 @@ cdef void finish_iteration(Cpu *cpu, Op *op, uint32_t pointer, uint32_t size, ui
         set_within(cpu, REG_RCX, cpu.r[REG_RCX] - 1, mask)
         if cpu.r[REG_RCX] & mask:
             cpu.rip = op.ip
+            cpu.rflags |= FL_RF  # what arrives now pushes it (SDM vol. 3, 17.3.1.1)
 
 
 cdef void ins(Cpu *cpu, Op *op) noexcept nogil:

@@ -126,6 +126,13 @@ cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil
 # After a change of CPL, CR0, CR4, EFLAGS.AC, CS, SS, DS, ES: choose the TLB and recompute the decoding mode.
 cdef void update_mode(Cpu *cpu) noexcept nogil
 
+# Breakpoints of these conditions (bits by the R/W field) on `size` bytes or ports: a trap after the instruction.
+cdef enum:
+    BREAK_ON_READ = 1 << 3
+    BREAK_ON_WRITE = 1 << 1 | 1 << 3
+    BREAK_ON_PORT = 1 << 2
+cdef void check_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, uint32_t conditions) noexcept nogil
+
 # Guest-physical memory. NULL when the range is not RAM (or ROM, for reading).
 cdef uint8_t *physical(Cpu *cpu, uint64_t address) noexcept nogil
 cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept nogil

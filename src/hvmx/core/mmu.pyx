@@ -235,7 +235,7 @@ cdef inline void drop(TlbEntry *entry) noexcept nogil:
     entry.w = NO_PAGE
 
 
-# --- data breakpoints (SDM vol. 3, 17.2) --------------------------------------------------------------------------------
+# --- breakpoints on data and ports (SDM vol. 3, 17.2) -------------------------------------------------------------------
 cdef bint breakpoint_on(Cpu *cpu, uint64_t page) noexcept nogil:
     cdef uint32_t index
     if not cpu.dr[7] & 0xff:
@@ -246,14 +246,13 @@ cdef bint breakpoint_on(Cpu *cpu, uint64_t page) noexcept nogil:
     return False
 
 
-cdef void check_data_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, bint write) noexcept nogil:
-    cdef uint32_t index, condition
+cdef void check_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, uint32_t conditions) noexcept nogil:
+    cdef uint32_t index
     cdef uint64_t length
     for index in range(4):
         if not (cpu.dr[7] >> (2 * index)) & 3:
             continue
-        condition = (cpu.dr[7] >> (16 + 4 * index)) & 3
-        if condition != 3 and not (condition == 1 and write):
+        if not (conditions >> ((cpu.dr[7] >> (16 + 4 * index)) & 3)) & 1:
             continue
         length = (cpu.dr[7] >> (18 + 4 * index)) & 3
         length = 8 if length == 2 else length + 1
@@ -330,7 +329,7 @@ cdef uint64_t load_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint3
     if entry == NULL:
         return 0
     if cpu.dr[7] & 0xff:
-        check_data_breakpoints(cpu, address, size, False)
+        check_breakpoints(cpu, address, size, BREAK_ON_READ)
     if (address & 0xfff) + size <= 4096:
         return load_part(cpu, op, entry, address, size)
     here = 4096 - <uint32_t>(address & 0xfff)
@@ -358,7 +357,7 @@ cdef void store_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t
         return
     if (address & 0xfff) + size <= 4096:
         if cpu.dr[7] & 0xff:
-            check_data_breakpoints(cpu, address, size, True)
+            check_breakpoints(cpu, address, size, BREAK_ON_WRITE)
         store_part(cpu, op, entry, address, size, value)
         return
     here = 4096 - <uint32_t>(address & 0xfff)
@@ -367,7 +366,7 @@ cdef void store_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t
     if entry2 == NULL:
         return
     if cpu.dr[7] & 0xff:
-        check_data_breakpoints(cpu, address, size, True)
+        check_breakpoints(cpu, address, size, BREAK_ON_WRITE)
     store_part(cpu, op, entry, address, here, value)
     if not cpu.fault:
         store_part(cpu, op, entry2, address2, size - here, value >> (8 * here))

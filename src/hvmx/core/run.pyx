@@ -155,6 +155,8 @@ cdef void run(Cpu *cpu) noexcept nogil:
             continue
         # --- instructions -------------------------------------------------------------------------------------------
         one = cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff  # breakpoints stop within blocks
+        if cpu.shadow & SHADOW_MOV_SS:
+            cpu.rflags |= FL_RF  # no breakpoint on the instruction after MOV SS either (SDM vol. 3, 17.3.1.1)
         cpu.shadow = 0
         if one and not cpu.stepping:
             cpu.stepping = 2
@@ -220,15 +222,17 @@ cdef bint instruction_breakpoints(Cpu *cpu) noexcept nogil:
 
 cdef bint breakpoint_hit(Cpu *cpu) noexcept nogil:
     cdef uint32_t index
-    cdef uint64_t at = cpu.rip
+    cdef uint64_t at = cpu.rip, hit = 0
     if cpu.rflags & FL_RF:
         return False
     if cpu.mode & MODE_WIDTH != MODE_64:
         at = <uint32_t>(at + cpu.seg[SEG_CS].base)
     for index in range(4):
         if (cpu.dr[7] >> (2 * index)) & 3 and not (cpu.dr[7] >> (16 + 4 * index)) & 3 and cpu.dr[index] == at:
-            cpu.fault_dr6 = <uint64_t>1 << index
-            cpu.dr[6] |= cpu.fault_dr6
-            fault(cpu, NULL, VEC_DB, 0)
-            return True
-    return False
+            hit |= <uint64_t>1 << index
+    if not hit:
+        return False
+    cpu.fault_dr6 = hit
+    cpu.dr[6] |= hit
+    fault(cpu, NULL, VEC_DB, 0)
+    return True
