@@ -47,7 +47,7 @@ def differs_on_amd(trial: Any, expected: dict[str, Any], got: dict[str, Any]) ->
     if family in FAR_TRANSFERS:
         return trial.bits == 64 and faults and not ours  # of a 64-bit target in 32-bit code, which is not cut
     if family == "verw":
-        return bool(trial.locked)  # the microcode that clears buffers by VERW ignores LOCK
+        return bool(trial.locked)  # which a Zen 4 ignores before VERW
     if family in ("bound", "pop_sreg"):
         return faults and expected["vector"] != got["vector"]  # the whole operand is looked at first
     if family in xsave_trials.FAMILIES:
