@@ -74,6 +74,7 @@ RAISES: list[tuple[int, int, str, int, int | None]] = [
     (64, 0, "mov ecx, 0xc0000080; mov eax, 1; xor edx, edx; 9: wrmsr", GP, 0),  # LME while paging
     (64, 0, "mov ecx, 0x277; mov eax, 2; xor edx, edx; 9: wrmsr", GP, 0),
     (32, 0, "mov ecx, 0x12345; 9: rdmsr", GP, 0), (32, 0, "mov ecx, 0x12345; 9: wrmsr", GP, 0),
+    (32, 0, "mov ecx, 0x17; rdmsr; 9: wrmsr", GP, 0),  # IA32_PLATFORM_ID is for reading
     (64, 0, "mov word ptr [rsi+8], 0x8000; 9: lgdt [rsi]", GP, 0),
     (32, 0, "mov ecx, 0x174; xor eax, eax; xor edx, edx; wrmsr; 9: sysenter", GP, 0),
     (64, 0, "mov ecx, 0xc0000080; rdmsr; and al, 0xfe; wrmsr; 9: syscall", UD, None),

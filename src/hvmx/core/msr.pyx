@@ -13,6 +13,7 @@ from hvmx.isa.levels import MSRS
 cdef enum:
     MSR_P5_MC_TYPE = 1          # MSR_P5_MC_ADDR is 0
     MSR_TSC = 0x10
+    MSR_PLATFORM_ID = 0x17      # which of its sockets the processor is in: 0
     MSR_APIC_BASE = 0x1b
     MSR_BIOS_SIGN_ID = 0x8b     # microcode revision: none is loaded
     MSR_MTRR_CAP = 0xfe
@@ -127,7 +128,8 @@ cdef bint read_msr(Cpu *cpu, Op *op, uint32_t number, uint64_t *value) noexcept 
         value[0] = MTRR_CAPABILITIES
     elif number == MSR_ARCH_CAPABILITIES:
         value[0] = NOT_SUSCEPTIBLE
-    elif number == MSR_MCG_CAP or number == MSR_BIOS_SIGN_ID or number <= MSR_P5_MC_TYPE:
+    elif (number == MSR_MCG_CAP or number == MSR_BIOS_SIGN_ID or number == MSR_PLATFORM_ID
+            or number <= MSR_P5_MC_TYPE):
         value[0] = 0
     else:
         return False
@@ -177,7 +179,8 @@ cdef bint valid_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
         return canonical(value)
     if number == MSR_TSC_AUX:
         return value >> 32 == 0
-    if number == MSR_MTRR_CAP or number == MSR_MCG_CAP or number == MSR_ARCH_CAPABILITIES:
+    if (number == MSR_MTRR_CAP or number == MSR_MCG_CAP or number == MSR_ARCH_CAPABILITIES
+            or number == MSR_PLATFORM_ID):
         return False
     if number == MSR_MCG_STATUS:
         return value == 0
