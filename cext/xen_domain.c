@@ -187,7 +187,7 @@ struct domain *xen_create(Cpu *cpu, const struct domain_config *config)
         d->store_port = host_port(d);
         d->console_port = host_port(d);
     }
-    cpu->controls &= CTL_CPUID; /* nothing else exits: the rest faults at ring 3, or is a hypercall */
+    cpu->controls = 0; /* CPUID still exits: the rest faults at ring 3, or is a hypercall */
     cpu->exception_bitmap = 0;
     cpu->pv = d;
     cpu->pv_hypercall = xen_hypercall;

@@ -1,6 +1,6 @@
 """Every integer encoding that user code may run, in hvmx and on the processor itself, from the same states.
 
-50 states for each row of the instruction table in each width, 1000 where HVMX_NIGHTLY is set; HVMX_SEED varies them.
+50 states for each row of the instruction table in each width, 1000 where HVMX_NIGHTLY is 1; HVMX_SEED varies them.
 Both run in CPL 3 under the same descriptor tables, page rights and control registers. What must agree: the general
 and segment registers, the instruction pointer, the flags that the table does not call undefined, FS and GS bases, the
 memory, and of a fault the vector, the error code and CR2. Results of the x87's transcendental instructions may be
@@ -39,7 +39,7 @@ from hvmx.isa import Row, rows
 
 core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
 
-STATES = 1000 if os.environ.get("HVMX_NIGHTLY") else 50
+STATES = 1000 if os.environ.get("HVMX_NIGHTLY") == "1" else 50
 SEED = int(os.environ.get("HVMX_SEED", "1"))
 
 NOT_COMPARED = {

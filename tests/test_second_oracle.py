@@ -22,7 +22,7 @@ from hvmx.isa import Row, rows
 core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
 second_oracle = pytest.importorskip("oracle.second", reason="Unicorn is not installed")
 
-STATES = 1000 if os.environ.get("HVMX_NIGHTLY") else 50
+STATES = 1000 if os.environ.get("HVMX_NIGHTLY") == "1" else 50
 SEED = int(os.environ.get("HVMX_SEED", "1"))
 LEAST_COMPARED = STATES // 5
 """Trials that must have been compared, of those of an encoding: the others fault, or are in `beyond_unicorn`."""

@@ -37,7 +37,7 @@ from .x87 import (
 from .x87_truth import BIAS, LEAST, MOST, QUARTER, TRUE, mp, rounded, value
 
 ROUNDINGS = (NEAREST, DOWN, UP, TOWARD_ZERO)
-EACH = 5_000 if os.environ.get("HVMX_NIGHTLY") else 400
+EACH = 5_000 if os.environ.get("HVMX_NIGHTLY") == "1" else 400
 """Operands of each kind."""
 SEED = os.environ.get("HVMX_SEED", "1")
 SIGN, WRAP, TINY = 0x8000, 24576, -32

@@ -129,7 +129,7 @@ typedef struct {
 /* Controls, as in a VMCS: what is set exits, what is clear runs natively. */
 enum { CTL_HLT = 1, CTL_INVLPG = 2, CTL_RDPMC = 4, CTL_RDTSC = 8, CTL_CR3_LOAD = 0x10, CTL_CR3_STORE = 0x20,
        CTL_CR8_LOAD = 0x40, CTL_CR8_STORE = 0x80, CTL_MOV_DR = 0x100, CTL_PAUSE = 0x200, CTL_WBINVD = 0x400,
-       CTL_DESC_TABLE = 0x800, CTL_EXT_INTR = 0x2000, CTL_CPUID = 0x4000,
+       CTL_DESC_TABLE = 0x800, CTL_EXT_INTR = 0x2000,
        CTL_SHADOW_PAGING = 0x8000, CTL_EPT = 0x10000, CTL_TASK_SWITCH = 0x20000, CTL_RDRAND = 0x40000,
        CTL_RDSEED = 0x80000 };
 

@@ -145,7 +145,6 @@ cdef extern from "state.h" nogil:
         CTL_WBINVD
         CTL_DESC_TABLE
         CTL_EXT_INTR
-        CTL_CPUID
         CTL_SHADOW_PAGING
         CTL_EPT
         CTL_TASK_SWITCH

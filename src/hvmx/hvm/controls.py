@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HLT, INVLPG, RDPMC, RDTSC = 1, 2, 4, 8
 CR3_LOAD, CR3_STORE, CR8_LOAD, CR8_STORE = 0x10, 0x20, 0x40, 0x80
 MOV_DR, PAUSE, WBINVD, DESCRIPTOR_TABLE = 0x100, 0x200, 0x400, 0x800
-EXTERNAL_INTERRUPT, CPUID = 0x2000, 0x4000
+EXTERNAL_INTERRUPT = 0x2000
 SHADOW_PAGING, EPT, TASK_SWITCH = 0x8000, 0x10000, 0x20000
 RDRAND, RDSEED = 0x40000, 0x80000
 
@@ -155,7 +155,7 @@ def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, hop: Hop) -> None:
         exits.on(reason, handler)
     exits.on(ExitReason.IO_INSTRUCTION, port_io(hop))
     exits.on(ExitReason.EPT_MISCONFIG, memory_mapped_io(hop))
-    controls = HLT | CPUID | WBINVD | MOV_DR | EXTERNAL_INTERRUPT | TASK_SWITCH
+    controls = HLT | WBINVD | MOV_DR | EXTERNAL_INTERRUPT | TASK_SWITCH
     if paging == "ept":
         controls |= EPT
     else:
