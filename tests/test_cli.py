@@ -135,7 +135,10 @@ def test_a_signal_leaves_the_terminal_as_it_was_and_the_reports_written(
         assert os.read(person, 1) == b"!", "the guest runs"
         assert termios.tcgetattr(terminal) != before
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == status
     assert f"hvmx: {says}" in errors.decode()
     assert termios.tcgetattr(terminal) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,18 @@ def test_a_file_that_cannot_be_is_an_os_error(tmp_path: Path) -> None:
 
 def test_the_null_sink_takes_anything() -> None:
     null_sink(bytes(range(256)))
+
+
+def test_waiting_looks_up_now_and_then_so_that_no_signal_is_missed() -> None:
+    reader, writer = os.pipe()
+    looks: list[float] = []
+    with KeySource(reader, flush=lambda: looks.append(time.monotonic())) as keys:
+        begin = time.monotonic()
+        assert keys.wait(10, 0.9) == b""
+        assert 0.9 <= time.monotonic() - begin < 20
+    assert len(looks) >= 4
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_pipe_is_polled_without_waiting_and_ends() -> None:

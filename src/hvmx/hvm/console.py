@@ -16,6 +16,8 @@ from typing import Any, TextIO, final
 
 _ESCAPE = 0x01  # Ctrl-A
 _QUIT = ord("x")
+_LOOK_UP = 0.2
+"""Seconds of host time: a signal that comes just before select() does not end it, and is handled after it."""
 
 
 def null_sink(data: bytes) -> None:
@@ -143,15 +145,16 @@ class KeySource:
         """Like `poll`, but waits; empty at the end of input, on Ctrl-A x, or after `seconds` of host time."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while limit > 0 and not self.ended and not self.quit:
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            if not self._ready(left):
+            left = _LOOK_UP if deadline is None else max(deadline - time.monotonic(), 0.0)
+            if self._ready(min(left, _LOOK_UP)):
+                data = self.poll(limit)
+                if data:
+                    return data
+            elif left <= _LOOK_UP and deadline is not None:
                 break
-            data = self.poll(limit)
-            if data:
-                return data
         return b""
 
-    def _ready(self, seconds: float | None) -> bool:
+    def _ready(self, seconds: float) -> bool:
         if self._flush is not None:
             self._flush()
         return bool(select.select([self._descriptor], [], [], seconds)[0])
