@@ -102,16 +102,16 @@ def _batch(states: Sequence[State]) -> bytes:
     return bytes(content)
 
 
-def _results(states: Sequence[State], output: bytes) -> list[State]:
+def _results(states: Sequence[State], output: bytes) -> Iterator[State]:
     """From after each heading, the reports in the order of the states; Bochs's debugger writes between sections."""
-    results: list[State] = []
+    count = 0
     for section in output.split(_HEADING)[1:]:
         words = (word for (word,) in struct.iter_unpack("<I", section[: len(section) & ~3]))
-        while len(results) < len(states) and next(words, NEXT) == len(results):
-            results.append(_changed(states[len(results)], words))
-    if len(results) < len(states):
-        raise RuntimeError(f"the emulator stopped in state {len(results)}")
-    return results
+        while count < len(states) and next(words, NEXT) == count:
+            yield _changed(states[count], words)
+            count += 1
+    if count < len(states):
+        raise RuntimeError(f"the emulator stopped in state {count}")
 
 
 def _changed(state: State, words: Iterator[int]) -> State:
@@ -198,15 +198,15 @@ def missing(name: str) -> str:
     return "" if shutil.which(program) else f"{program} is not installed"
 
 
-def run_all(name: str, states: Sequence[State]) -> list[State]:
+def run_all(name: str, states: Sequence[State]) -> Iterator[State]:
     """The states after each guest has halted or shut down."""
-    parts = (states[start : start + STATES_PER_RUN] for start in range(0, len(states), STATES_PER_RUN))
-    return [final for part in parts for final in _run(name, part)]
+    for start in range(0, len(states), STATES_PER_RUN):
+        yield from _run(name, states[start : start + STATES_PER_RUN])
 
 
-def _run(name: str, states: Sequence[State]) -> list[State]:
+def _run(name: str, states: Sequence[State]) -> Iterator[State]:
     with TemporaryDirectory(prefix="hvmx-states-") as directory:
         folder = Path(directory)
         monitor = _monitor()
         (folder / "rom").write_bytes(_batch(states).ljust(ROM_BYTES - len(monitor), b"\0") + monitor)
-        return _results(states, _PROGRAMS[name][1](folder))
+        yield from _results(states, _PROGRAMS[name][1](folder))
