@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
-from peers import Hvmx, Qemu
+from linux_guests import require_both, timed_output
 from pytest_benchmark.fixture import BenchmarkFixture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -40,28 +36,20 @@ def _qemu(image: Path, initrd: Path) -> list[str | Path]:
 
 def _seconds_to_marker(command: Sequence[str | Path]) -> float:
     """Host seconds from the start of a process to the marker on its standard output."""
-    start = time.perf_counter()
     output = b""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0) as process:
-        assert process.stdout is not None
-        try:
-            while MARKER.encode() not in output:
-                octets = os.read(process.stdout.fileno(), 0x10000)
-                assert octets, f"{command[0]} ended without the marker: {output[-1000:]!r}"
-                output += octets
-            return time.perf_counter() - start
-        finally:
-            process.kill()
+    with timed_output(command) as pieces:
+        for seconds, octets in pieces:
+            output += octets
+            if MARKER.encode() in output:
+                return seconds
+    raise AssertionError(f"{command[0]} ended without the marker: {output[-1000:]!r}")
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_linux_boots_in_at_most_half_as_much_time_again_as_under_qemu(
     start: str, benchmark: BenchmarkFixture, report: list[str], tmp_path: Path
 ) -> None:
-    if reason := Hvmx().missing() or Qemu().missing():
-        pytest.skip(reason)
-    if shutil.which("qemu-system-x86_64") is None:
-        pytest.skip("qemu-system-x86_64 is not installed")
+    require_both()
     commands: dict[str, tuple[Sequence[str | Path], Sequence[str | Path]]] = {}
     for kernel, (bits, _) in KERNELS.items():
         initrd = initramfs(kernel, tmp_path)

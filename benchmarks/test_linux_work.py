@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import statistics
-import subprocess
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
 import pytest
-from peers import Hvmx, Qemu
+from linux_guests import require_both, timed_output
 from pytest_benchmark.fixture import BenchmarkFixture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -45,35 +41,26 @@ def script() -> str:
 
 def seconds_by_job(command: list[str]) -> dict[str, float]:
     """Host seconds between the two lines of each job, as they come out of the process."""
-    begun, taken = 0.0, {}
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0) as process:
-        assert process.stdout is not None
-        try:
-            rest = b""
-            while len(taken) < len(JOBS):
-                octets = os.read(process.stdout.fileno(), 0x10000)
-                assert octets, f"{command[0]} ended after {list(taken)}"
-                now = time.perf_counter()
-                *lines, rest = (rest + octets).split(b"\n")
-                for line in lines:
-                    mark, _, name = line.decode(errors="replace").strip().partition(": ")
-                    if mark == "begin":
-                        begun = now
-                    elif mark == "end":
-                        taken[name] = now - begun
-        finally:
-            process.kill()
-    return taken
+    begun, rest, taken = 0.0, b"", {}
+    with timed_output(command) as pieces:
+        for seconds, octets in pieces:
+            *lines, rest = (rest + octets).split(b"\n")
+            for line in lines:
+                mark, _, name = line.decode(errors="replace").strip().partition(": ")
+                if mark == "begin":
+                    begun = seconds
+                elif mark == "end":
+                    taken[name] = seconds - begun
+            if len(taken) == len(JOBS):
+                return taken
+    raise AssertionError(f"{command[0]} ended after {list(taken)}")
 
 
 @pytest.mark.parametrize("kernel", ["linux-686", "linux-cloud-amd64"])
 def test_user_programs_beside_qemu(
     kernel: str, benchmark: BenchmarkFixture, report: list[str], tmp_path: Path
 ) -> None:
-    if reason := Hvmx().missing() or Qemu().missing():
-        pytest.skip(reason)
-    if shutil.which("qemu-system-x86_64") is None:
-        pytest.skip("qemu-system-x86_64 is not installed")
+    require_both()
     initrd = build_shell_initramfs(tmp_path, guest(KERNELS[kernel][1]), script())
     commands = (
         run_command(guest(kernel), initrd, QUIET_COMMAND_LINE),
@@ -92,4 +79,5 @@ def test_user_programs_beside_qemu(
         ratios[name] = min(hvmx) / min(qemu)
         benchmark.extra_info[name] = ratios[name]
         report.append(f"{kernel}, {name}: {min(hvmx):.2f} s, QEMU TCG {min(qemu):.2f} s: {ratios[name]:.2f}x")
-    report.append(f"{kernel}, geometric mean of user work: {statistics.geometric_mean(ratios.values()):.2f}x QEMU TCG's time")
+    mean = statistics.geometric_mean(ratios.values())
+    report.append(f"{kernel}, geometric mean of user work: {mean:.2f}x QEMU TCG's time")

@@ -147,6 +147,14 @@ static inline uint32_t arg32(const struct hvmx_hypercall *call, int index)
     return (uint32_t)call->args[index];
 }
 
+enum { EXIT_CPUID = 10, EXIT_CR_ACCESS = 28, EXIT_IO = 30 }; /* basic exit reasons: SDM vol. 3, appendix C */
+
+/* All that is emulated for a PV guest is of one price. */
+static inline void charge_emulation(Cpu *cpu)
+{
+    charge_fraction(cpu, cpu->exit_cost[EXIT_CR_ACCESS]);
+}
+
 static inline void *frame_memory(const struct domain *d, uint64_t frame)
 {
     return d->cpu->ram + (frame << 12);
@@ -191,6 +199,9 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call);
 int64_t xen_update_va_mapping(struct hvmx_hypercall *call);
 int64_t xen_vm_assist(struct hvmx_hypercall *call);
 void load_page_tables(struct domain *d);
+/* The table of level 1 for an address of the guest's, below a table of level 4; 0 where there is none. `*granted`: what
+ * the entries above it allow. */
+uint64_t level1_table(const struct domain *d, uint64_t l4, uint64_t address, uint64_t *granted);
 int new_base(struct domain *d, uint64_t l4);
 /* One element of a list is done: charges it, and says whether the rest must wait. */
 int preempt_after(struct domain *d);

@@ -40,16 +40,9 @@ static void map_descriptor_page(struct domain *d, uint32_t page, uint64_t frame)
 /* The frame that is mapped in the kernel's address space; 0 where none is. */
 static uint64_t frame_in_kernel(const struct domain *d, uint64_t address)
 {
-    uint64_t frame = d->kernel_table;
-    if (!is_guest_address(address))
-        return 0;
-    for (int shift = 39; shift >= 12; shift -= 9) {
-        uint64_t entry = ((const uint64_t *)frame_memory(d, frame))[address >> shift & 511];
-        if (!(entry & PTE_P))
-            return 0;
-        frame = (entry & PTE_FRAME) >> 12;
-    }
-    return frame;
+    uint64_t granted, table = level1_table(d, d->kernel_table, address, &granted);
+    uint64_t entry = table ? ((const uint64_t *)frame_memory(d, table))[address >> 12 & 511] : 0;
+    return entry & PTE_P ? (entry & PTE_FRAME) >> 12 : 0;
 }
 
 /* Whether a page of the LDT is there: it is once it is a page of descriptors, which none that is mapped writable can be. */

@@ -117,7 +117,7 @@ int writes_once(struct domain *d, uint64_t ip)
 
 /* To the handler of Cpu.exit, at the price of such an exit; meanwhile Cpu.deadline is the board's, which a device may
  * change. 0: it raised, and nothing is to happen. */
-enum { EXIT_CPUID = 10, EXIT_CR_ACCESS = 28, EXIT_IO = 30, FORCED_CPUID_BYTES = 7 };
+enum { FORCED_CPUID_BYTES = 7 };
 static int take_exit(Cpu *cpu)
 {
     struct domain *d = cpu->pv;
@@ -577,7 +577,7 @@ int xen_privileged(Cpu *cpu, uint64_t ip)
         cpu->rip = ip;
         return xen_exception(cpu, VEC_UD, 0, 0);
     }
-    charge_fraction(cpu, cpu->exit_cost[EXIT_CR_ACCESS]); /* in a PV guest all these are of one price: emulation */
+    charge_emulation(cpu);
     cpu->rip = ip + in.at;
     return 0;
 }

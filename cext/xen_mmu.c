@@ -151,20 +151,29 @@ static int flush_for(struct domain *d, uint64_t address, uint64_t flags)
     return 0;
 }
 
+uint64_t level1_table(const struct domain *d, uint64_t l4, uint64_t address, uint64_t *granted)
+{
+    uint64_t table = l4;
+    *granted = ~0ull;
+    if (!is_guest_address(address))
+        return 0;
+    for (int shift = 39; shift > 12; shift -= 9) {
+        uint64_t entry = ((const uint64_t *)frame_memory(d, table))[address >> shift & 511];
+        if (!(entry & PTE_P))
+            return 0;
+        *granted &= entry;
+        table = (entry & PTE_FRAME) >> 12;
+    }
+    return table;
+}
+
 /* update_va_mapping(address, entry, flags): the level 1 entry that maps a linear address now. */
 int64_t xen_update_va_mapping(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    uint64_t address = call->args[0];
-    uint64_t table = d->cpu->cr3 >> 12;
-    if (!is_canonical(address) || !((address >> 39 & 511) < L4_SLOT_XEN_FIRST || (address >> 39 & 511) >= L4_SLOT_XEN_END))
+    uint64_t address = call->args[0], granted, table = level1_table(d, d->cpu->cr3 >> 12, address, &granted);
+    if (table == 0)
         return -XEN_EINVAL;
-    for (int shift = 39; shift > 12; shift -= 9) {
-        uint64_t entry = ((uint64_t *)frame_memory(d, table))[address >> shift & 511];
-        if (!(entry & PTE_P))
-            return -XEN_EINVAL;
-        table = (entry & PTE_FRAME) >> 12;
-    }
     int error = set_entry(d, table, address >> 12 & 511, call->args[1], 0);
     preempt_after(d);
     return error ? error : flush_for(d, address, call->args[2]);
@@ -333,8 +342,9 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
 int64_t xen_vm_assist(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    const uint64_t valid = 1ull << VMASST_TYPE_writable_pagetables | 1ull << VMASST_TYPE_4gb_segments | 1ull << VMASST_TYPE_4gb_segments_notify
-                           | 1ull << VMASST_TYPE_pae_extended_cr3 /* these three are without effect in 64 bits */
+    const uint64_t without_effect = 1ull << VMASST_TYPE_4gb_segments | 1ull << VMASST_TYPE_4gb_segments_notify
+                                    | 1ull << VMASST_TYPE_pae_extended_cr3; /* in 64 bits */
+    const uint64_t valid = without_effect | 1ull << VMASST_TYPE_writable_pagetables
                            | 1ull << VMASST_TYPE_architectural_iopl | 1ull << VMASST_TYPE_runstate_update_flag
                            | 1ull << VMASST_TYPE_m2p_strict;
     uint32_t type = arg32(call, 1);

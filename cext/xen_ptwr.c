@@ -9,22 +9,7 @@
 
 #include <string.h>
 
-enum { ERROR_PRESENT = 1, ERROR_WRITE = 2, ERROR_RESERVED = 8, ERROR_FETCH = 16, EXIT_CR_ACCESS = 28 };
-
-/* The level 1 entry that maps an address of the kernel's; NULL where none does, or a table above forbids writing. */
-static uint64_t *entry_of(const struct domain *d, uint64_t address)
-{
-    uint64_t frame = d->kernel_table, *entry = NULL;
-    if (!is_guest_address(address))
-        return NULL;
-    for (int shift = 39; shift >= 12; shift -= 9) {
-        entry = (uint64_t *)frame_memory(d, frame) + (address >> shift & 511);
-        if (!(*entry & PTE_P) || (shift > 12 && !(*entry & PTE_RW)))
-            return NULL;
-        frame = (*entry & PTE_FRAME) >> 12;
-    }
-    return entry;
-}
+enum { ERROR_PRESENT = 1, ERROR_WRITE = 2, ERROR_RESERVED = 8, ERROR_FETCH = 16 };
 
 static void set_writable(struct domain *d, int writable)
 {
@@ -43,8 +28,9 @@ int page_write_begin(struct domain *d, uint32_t error, uint64_t address)
     int allowed = (d->vm_assist >> VMASST_TYPE_writable_pagetables & 1) || (d->flags & SIF_INITDOMAIN);
     if (!allowed || !d->in_kernel || w->entry || (error & kinds) != (ERROR_PRESENT | ERROR_WRITE))
         return 0;
-    uint64_t *entry = entry_of(d, address);
-    if (entry == NULL || (*entry & PTE_RW) || !writes_once(d, cpu->rip))
+    uint64_t granted, l1 = level1_table(d, d->kernel_table, address, &granted);
+    uint64_t *entry = (uint64_t *)frame_memory(d, l1) + (address >> 12 & 511);
+    if (l1 == 0 || !(granted & PTE_RW) || (*entry & (PTE_P | PTE_RW)) != PTE_P || !writes_once(d, cpu->rip))
         return 0;
     uint64_t table = (*entry & PTE_FRAME) >> 12;
     if (table >= d->frame_count || d->frames[table].owner != OWNER_DOMAIN || d->frames[table].type != FRAME_L1
@@ -56,7 +42,7 @@ int page_write_begin(struct domain *d, uint32_t error, uint64_t address)
     set_writable(d, 1);
     memcpy(d->page_before, frame_memory(d, table), sizeof d->page_before);
     set_rflags(d, w->rflags | FL_TF);
-    charge_fraction(cpu, cpu->exit_cost[EXIT_CR_ACCESS]); /* as all emulation in a PV guest */
+    charge_emulation(cpu);
     return 1;
 }
 

@@ -7,14 +7,14 @@ import mmap
 import numpy as np
 
 from hvmx.boot import Segment, read_segments
-from hvmx.boot.scratch import PIECE, Scratch, _address
+from hvmx.boot.scratch import PIECE, Scratch, address_of
 
 
 def resident(view: memoryview) -> int:
     """How many bytes of `view`'s pages are in the host's memory."""
     pages = -(-len(view) // mmap.PAGESIZE)
     with open("/proc/self/pagemap", "rb") as file:
-        file.seek(_address(view) // mmap.PAGESIZE * 8)
+        file.seek(address_of(view) // mmap.PAGESIZE * 8)
         entries = np.frombuffer(file.read(pages * 8), np.uint64)
     return int((entries >> np.uint64(63)).sum()) * mmap.PAGESIZE
 

@@ -76,7 +76,7 @@ SMALL, DATA16_3, CODE16_3 = 0x100, 0x10B, 0x113
 GATE_TARGET, TASK_TARGET = CODE + 0x1000, CODE + 0x1800
 
 
-def _gdt(bits: int) -> bytes:
+def gdt_bytes(bits: int) -> bytes:
     table = bytearray(0x120)
 
     def put(selector: int, raw: bytes) -> None:
@@ -141,7 +141,7 @@ def task16(ip: int) -> bytes:
                        1, 2, 3, 4, STACK_TASK, 6, 7, 8, DATA16, CODE16, DATA16, DATA16, 0)  # fmt: skip
 
 
-def _idt(bits: int) -> bytes:
+def idt_bytes(bits: int) -> bytes:
     entries = []
     for vector in range(64):
         # Vectors from 32 on may be called from ring 3; the odd ones of them are trap gates.
@@ -182,7 +182,7 @@ def world(bits: int, code: bytes, *, cpl: int = 0) -> State:
             | {"cs": (0, 0, 0xFFFF, 0x93), "ldtr": (0, 0, 0xFFFF, 0x82), "tr": (0, 0, 0xFFFF, 0x8B)},
             gdtr=(GDT, 0x11F),
             idtr=(0, 0x3FF),
-            memory=memory | {GDT: _gdt(32)},
+            memory=memory | {GDT: gdt_bytes(32)},
         )  # fmt: skip
     code_selector = {(32, 0): CODE32, (32, 1): CODE32_1, (32, 3): CODE32_3, (64, 0): CODE64, (64, 3): CODE64_3}[bits, cpl]
     data_selector = {0: DATA32, 1: DATA32_1, 3: DATA32_3}[cpl]
@@ -193,7 +193,7 @@ def world(bits: int, code: bytes, *, cpl: int = 0) -> State:
         "ldtr": (LDT_SELECTOR, LDT, 0x17, 0x82),
         "tr": (TSS_SELECTOR, TSS, 0x6FF, 0x8B),
     }
-    memory |= {GDT: _gdt(bits), IDT: _idt(bits), LDT: bytes(8) + descriptor(DATA, 0xFFFFF, 0xC0F2)}
+    memory |= {GDT: gdt_bytes(bits), IDT: idt_bytes(bits), LDT: bytes(8) + descriptor(DATA, 0xFFFFF, 0xC0F2)}
     memory |= {TSS: _tss32() if bits == 32 else _tss64()}
     memory |= {TSS2: task32(TASK_TARGET), TSS16: task16(TASK_TARGET)}
     state = State(registers=registers, segments=segments, gdtr=(GDT, 0x11F), idtr=(IDT, 64 * 8 * (bits // 32) - 1),

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,6 +112,15 @@ def words(console: bytes) -> list[tuple[int, ...]]:
     return [
         tuple(int.from_bytes(bytes.fromhex(word), "big", signed=True) for word in line.decode().split())
         for line in found
+    ]
+
+
+def differences(names: Iterable[str], by_hvmx: list[tuple[int, ...]], by_xen: list[tuple[int, ...]]) -> list[str]:
+    """The lines, each with its name, that the two have not alike."""
+    return [
+        f"{name}: {[hex(word) for word in ours]} by hvmx, {[hex(word) for word in theirs]} by Xen"
+        for name, ours, theirs in zip(names, by_hvmx, by_xen)
+        if ours != theirs
     ]
 
 

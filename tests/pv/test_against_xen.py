@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .against_xen import Call, calling_kernel, run_by_hvmx, run_by_xen
+from .against_xen import Call, calling_kernel, differences, run_by_hvmx, run_by_xen
 
 SELF, NOWHERE, IN_XEN, NOT_CANONICAL = 0x7FF0, 0x1000, 0xFFFF800000000000, 0x1000000000000
 HIGH = 1 << 32
 
 
-def calls(number: int, *rows: tuple[object, ...], out: bool = False) -> list[Call]:
+def calls(number: int, *rows: tuple[int | str, ...], out: bool = False) -> list[Call]:
     """Rows are a name and arguments; with `out` the last is where the word is that is looked at."""
     made = []
     for name, *words in rows:
         assert all(isinstance(word, (int, str)) for word in words)
         place = words.pop() if out else 0
-        made.append(Call(str(name), number, tuple(words), place))  # type: ignore[arg-type]
+        made.append(Call(str(name), number, tuple(words), place))
     return made
 
 
@@ -218,11 +218,7 @@ def test_hypercalls_are_answered_as_by_xen(tmp_path: Path) -> None:
     image = calling_kernel(made, DATA)
     by_xen, by_hvmx = run_by_xen(image, tmp_path), run_by_hvmx(image, tmp_path)
     assert len(by_xen) == len(by_hvmx) == len(made)
-    different = [
-        f"{call.number} {call.name}: {ours} by hvmx, {theirs} by Xen"
-        for call, ours, theirs in zip(made, by_hvmx, by_xen)
-        if ours != theirs
-    ]
+    different = differences((f"{call.number} {call.name}" for call in made), by_hvmx, by_xen)
     assert not different, "\n".join(different)
     refused = {answer for answer, _ in by_xen if answer < 0}
     assert len(refused) > 8, "the calls are not of many kinds"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .against_xen import CALLS, Call, kernel, rows_of, run_by_hvmx, run_by_xen
+from .against_xen import CALLS, Call, differences, kernel, rows_of, run_by_hvmx, run_by_xen
 
 #: Maps shared_info at `shared`.
 MAP = """
@@ -134,13 +134,9 @@ def test_the_bits_of_event_channels_are_xens(tmp_path: Path) -> None:
     image = kernel(MAP + code, "\n".join([*rows_of(MADE), DATA]))
     by_xen, by_hvmx = run_by_xen(image, tmp_path), run_by_hvmx(image, tmp_path)
     names = iter(["the mask at first", *(call.name for call in MADE)])
-    named = [("an upcall" if len(words) > 2 else next(names), words) for words in by_xen]
-    different = [
-        f"{name}: {[hex(word) for word in ours]} by hvmx, {[hex(word) for word in theirs]} by Xen"
-        for (name, theirs), ours in zip(named, by_hvmx)
-        if ours != theirs
-    ]
+    named = ["an upcall" if len(words) > 2 else next(names) for words in by_xen]
+    different = differences(named, by_hvmx, by_xen)
     assert not different, "\n".join(different)
-    upcalls = sum(name == "an upcall" for name, _ in named)
+    upcalls = sum(name == "an upcall" for name in named)
     assert len(by_xen) == len(by_hvmx) == 1 + len(MADE) + upcalls
     assert upcalls

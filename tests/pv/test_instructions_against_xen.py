@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .against_xen import kernel, run_by_hvmx, run_by_xen
+from .against_xen import differences, kernel, run_by_hvmx, run_by_xen
 
 #: Name and code; RAX, RCX and RDX are 0x11, 0x22 and 0x33 before, unless the code sets them.
 INSTRUCTIONS = [
@@ -354,10 +354,6 @@ def image() -> bytes:
 
 def test_instructions_do_in_a_kernel_what_they_do_under_xen(tmp_path: Path) -> None:
     by_xen, by_hvmx = run_by_xen(image(), tmp_path), run_by_hvmx(image(), tmp_path)
-    different = [
-        f"{name}: {[hex(word) for word in ours]} by hvmx, {[hex(word) for word in theirs]} by Xen"
-        for (name, _), ours, theirs in zip(INSTRUCTIONS, by_hvmx, by_xen)
-        if ours != theirs
-    ]
+    different = differences((name for name, _ in INSTRUCTIONS), by_hvmx, by_xen)
     assert not different, "\n".join(different)
     assert len(by_xen) == len(by_hvmx) == len(INSTRUCTIONS)

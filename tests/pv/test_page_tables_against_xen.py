@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .against_xen import CALLS, Call, kernel, rows_of, run_by_hvmx, run_by_xen
+from .against_xen import CALLS, Call, differences, kernel, rows_of, run_by_hvmx, run_by_xen
 
 SELF, LEAF, READ_ONLY = 0x7FF0, 0x67, 0x65
 
@@ -255,10 +255,6 @@ def test_page_tables_and_their_pages_are_xens(tmp_path: Path) -> None:
         part(p)
     image = p.image()
     by_xen, by_hvmx = run_by_xen(image, tmp_path), run_by_hvmx(image, tmp_path)
-    different = [
-        f"{call.name}: {ours} by hvmx, {theirs} by Xen"
-        for call, ours, theirs in zip(p.calls, by_hvmx, by_xen)
-        if ours != theirs
-    ]
+    different = differences((call.name for call in p.calls), by_hvmx, by_xen)
     assert not different, "\n".join(different)
     assert len(by_xen) == len(by_hvmx) == len(p.calls)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .against_xen import kernel, run_by_hvmx, run_by_xen
+from .against_xen import differences, kernel, run_by_hvmx, run_by_xen
 
 KERNEL, USER, USER32, STACK = 0xE030, 0xE033, 0xE023, 0xE02B
 RESERVED, IF, IN_SYSCALL = 2, 0x202, 0x100
@@ -177,11 +177,7 @@ def test_returns_and_their_faults_and_nmis_are_xens(tmp_path: Path) -> None:
     by_xen, by_hvmx = run_by_xen(image, tmp_path), run_by_hvmx(image, tmp_path)
     names = [*(name for name, _ in RETURNS), "the first NMI", "the second NMI", "after both"]
     assert len(by_xen) == len(names), by_xen
-    different = [
-        f"{name}:\n  {[hex(word) for word in ours]} by hvmx\n  {[hex(word) for word in theirs]} by Xen"
-        for name, ours, theirs in zip(names, by_hvmx, by_xen)
-        if ours != theirs
-    ]
+    different = differences(names, by_hvmx, by_xen)
     assert not different, "\n".join(different)
     assert len(by_hvmx) == len(names)
     assert {words[0] for words in by_xen[: len(RETURNS)]} == {6, 13, 14}

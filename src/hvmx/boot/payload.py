@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import lz4.block
 
@@ -19,64 +19,49 @@ _LZ4_BLOCK = 8 << 20
 _XZ_MEMORY = 33 << 20
 
 
-class _Unpacked:
-    """What a decompressor gives, by pieces; ``whole`` once it came to its end."""
-
-    whole = False
-
-    def __init__(self, octets: memoryview) -> None:
-        self.octets: memoryview | bytes = octets
-
-    def pieces(self) -> Iterator[bytes]:
-        raise NotImplementedError
+def _gzip(octets: memoryview | bytes) -> Iterator[bytes]:
+    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    while piece := stream.decompress(octets, PIECE):
+        octets = stream.unconsumed_tail
+        yield piece
+    if not stream.eof:
+        raise EOFError
 
 
-class _Gzip(_Unpacked):
-    def pieces(self) -> Iterator[bytes]:
-        stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-        while piece := stream.decompress(self.octets, PIECE):
-            self.octets = stream.unconsumed_tail
-            yield piece
-        self.whole = stream.eof
+def _pieces(stream: bz2.BZ2Decompressor | lzma.LZMADecompressor, octets: memoryview | bytes) -> Iterator[bytes]:
+    while not stream.eof and (piece := stream.decompress(octets, PIECE)):
+        octets = b""
+        yield piece
+    if not stream.eof:
+        raise EOFError
 
 
-class _Bzip2(_Unpacked):
-    def stream(self) -> bz2.BZ2Decompressor | lzma.LZMADecompressor:
-        return bz2.BZ2Decompressor()
-
-    def pieces(self) -> Iterator[bytes]:
-        stream = self.stream()
-        while not stream.eof and (piece := stream.decompress(self.octets, PIECE)):
-            self.octets = b""
-            yield piece
-        self.whole = stream.eof
+def _bzip2(octets: memoryview) -> Iterator[bytes]:
+    return _pieces(bz2.BZ2Decompressor(), octets)
 
 
-class _Lzma(_Bzip2):
-    def stream(self) -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_AUTO, memlimit=_XZ_MEMORY)
+def _lzma(octets: memoryview) -> Iterator[bytes]:
+    return _pieces(lzma.LZMADecompressor(lzma.FORMAT_AUTO, memlimit=_XZ_MEMORY), octets)
 
 
-class _Lz4Legacy(_Unpacked):
-    def pieces(self) -> Iterator[bytes]:
-        position = 4
-        # The kernel's build appends the uncompressed size: the frame ends 4 bytes before the payload.
-        while position + 8 <= len(self.octets):
-            start = position + 4
-            position = start + int.from_bytes(self.octets[position:start], "little")
-            if position > len(self.octets):
-                return
-            yield lz4.block.decompress(self.octets[start:position], uncompressed_size=_LZ4_BLOCK)
-        self.whole = True
+def _lz4_legacy(octets: memoryview) -> Iterator[bytes]:
+    position = 4
+    # The kernel's build appends the uncompressed size: the frame ends 4 bytes before the payload.
+    while position + 8 <= len(octets):
+        start = position + 4
+        position = start + int.from_bytes(octets[position:start], "little")
+        if position > len(octets):
+            raise EOFError
+        yield lz4.block.decompress(octets[start:position], uncompressed_size=_LZ4_BLOCK)
 
 
-#: First bytes (boot.rst, "payload_offset") -> name, decompressor.
-_FORMATS: dict[bytes, tuple[str, type[_Unpacked]]] = {
-    b"\x1f\x8b": ("gzip", _Gzip),
-    b"BZ": ("bzip2", _Bzip2),
-    b"\x5d\x00": ("LZMA", _Lzma),
-    b"\xfd7": ("xz", _Lzma),
-    b"\x02\x21": ("LZ4", _Lz4Legacy),
+#: First bytes (boot.rst, "payload_offset") -> name, and what gives the content by pieces: EOFError where it has no end.
+_FORMATS: dict[bytes, tuple[str, Callable[[memoryview], Iterator[bytes]]]] = {
+    b"\x1f\x8b": ("gzip", _gzip),
+    b"BZ": ("bzip2", _bzip2),
+    b"\x5d\x00": ("LZMA", _lzma),
+    b"\xfd7": ("xz", _lzma),
+    b"\x02\x21": ("LZ4", _lz4_legacy),
 }
 
 
@@ -91,23 +76,24 @@ def decompress(payload: memoryview, limit: int, name: str) -> memoryview:
 
     Raises ``ImageError`` where it is damaged, or larger than ``limit`` bytes.
     """
-    title, kind = _FORMATS[bytes(payload[:2])]
+    title, pieces = _FORMATS[bytes(payload[:2])]
     size = int.from_bytes(payload[-4:], "little")
     if size > limit:
         raise ImageError(f"{name}: the {title} payload holds {size:#x} bytes, the guest's memory {limit:#x}")
-    unpacked, scratch, given = kind(payload), Scratch(size), 0
+    scratch, given, ending = Scratch(size), 0, ""
     try:
-        for piece in unpacked.pieces():
+        for piece in pieces(payload):
             given += len(piece)
             if given > size:
                 break
             scratch[given - len(piece) : given] = piece
+    except EOFError:
+        ending = " without an end"
     except (zlib.error, lzma.LZMAError, lz4.block.LZ4BlockError, OSError, ValueError) as problem:
         raise ImageError(
             f"{name}: the {title} payload of {len(payload):#x} bytes is damaged: {problem}"
         ) from problem
-    if not unpacked.whole or given != size:
+    if ending or given != size:
         amount = "more" if given > size else f"{given:#x}"
-        ending = "" if unpacked.whole or given > size else " without an end"
         raise ImageError(f"{name}: the {title} payload gives {amount} bytes{ending}, its trailer says {size:#x}")
     return memoryview(scratch)[:size]

@@ -48,8 +48,8 @@ def prepare(
     vector, and stands alone.
 
     ``initrd`` and ``modules`` go where the format takes them (``initrd`` as the first module, but for Linux).
-    Without ``decompress`` a bzImage runs its own decompressor, and anything else is refused. ``name`` is what messages call ``image``, by
-    default its path.
+    Without ``decompress`` a bzImage runs its own decompressor, and anything else is refused. ``name`` is
+    what messages call ``image``, by default its path.
 
     Raises ``ImageError`` for an image that cannot be booted, and ``ValueError`` for sizes that no machine
     has.
@@ -87,7 +87,7 @@ def prepare(
         return prepare_flat(octets, placement, load_address=load_address, entry=entry, bits=bits or 32)
 
     if octets[: len(_GZIP)] == _GZIP:
-        octets = memoryview(payload.decompress(octets, memory_bytes, placement.name))
+        octets = payload.decompress(octets, memory_bytes, placement.name)
     if pv:
         executable = _pv_executable(octets, placement, memory_bytes)
         return xen.prepare_xen(executable, placement, command_line=command_line, modules=with_initial)

@@ -41,16 +41,16 @@ def read_segments(segments: Sequence[Segment]) -> Iterator[tuple[int, memoryview
 def _overlap(one: memoryview, other: memoryview) -> bool:
     if one.obj is not other.obj or not one or not other:
         return False
-    first, second = _address(one), _address(other)
+    first, second = address_of(one), address_of(other)
     return first < second + len(other) and second < first + len(one)
 
 
 def _give_back(scratch: Scratch, piece: memoryview) -> None:
-    start = _address(piece) - _address(memoryview(scratch))
+    start = address_of(piece) - address_of(memoryview(scratch))
     first, end = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, (start + len(piece)) // mmap.PAGESIZE * mmap.PAGESIZE
     if first < end:
         scratch.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
-def _address(view: memoryview) -> int:
+def address_of(view: memoryview) -> int:
     return int(np.frombuffer(view, np.uint8).ctypes.data)

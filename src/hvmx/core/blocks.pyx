@@ -465,9 +465,14 @@ cdef void leave_out_flags(Op *op, Insn *insn, uint32_t live, uint32_t needed) no
         op.fn = shorter
 
 
+cdef inline bint adjacent(Op **places, uint32_t index) noexcept nogil:
+    """Instruction `index` is one Op, right behind that of the one before."""
+    return places[index] == places[index - 1] + 1
+
+
 cdef inline bint neighbours(Op **places, Insn *insns, uint32_t index) noexcept nogil:
-    """Instruction `index` is one Op on registers, right behind that of the one before."""
-    return not insns[index].is_mem and places[index] == places[index - 1] + 1
+    """Instruction `index` and the one before are one Op each, on registers."""
+    return not insns[index].is_mem and not insns[index - 1].is_mem and adjacent(places, index)
 
 
 cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogil:
@@ -480,7 +485,7 @@ cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogi
     while index < count:
         first = &insns[index - 1]
         fn = NULL
-        if not neighbours(places, insns, index):
+        if not adjacent(places, index):
             pass
         elif insns[index].family == FAM_JCC and places[index].fn == jcc_handler(insns[index].cc, True, False):
             if first.is_mem:
@@ -490,16 +495,16 @@ cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogi
             if fn != NULL:
                 places[index - 1].fn = fn
                 fused |= <uint64_t>3 << (index - 1)
-            if (first.family == FAM_CMP and index > 1 and not first.is_mem and not insns[index - 2].is_mem
-                    and neighbours(places, insns, index - 1)):
+            if first.family == FAM_CMP and index > 1 and neighbours(places, insns, index - 1):
                 before = &insns[index - 2]
                 fn = fused_loop_end(before.family, before.form, before.opsize, first.form, insns[index].cc)
                 if (fn != NULL and before.opsize == first.opsize and places[index - 2].fn
                         == handler_of(before.family, before.form, before.opsize, ADDRESS_QUIET)):
                     places[index - 2].fn = fn
                     fused |= <uint64_t>7 << (index - 2)
-        elif (first.family == insns[index].family and (first.family == FAM_PUSH or first.family == FAM_POP)
-                and not first.is_mem and first.form == FORM_RM and insns[index].form == FORM_RM and first.opsize == insns[index].opsize
+        elif (neighbours(places, insns, index)
+                and first.family == insns[index].family and (first.family == FAM_PUSH or first.family == FAM_POP)
+                and first.form == FORM_RM and insns[index].form == FORM_RM and first.opsize == insns[index].opsize
                 and first.rm != REG_RSP and insns[index].rm != REG_RSP):
             fn = fused_stack(first.family, first.opsize, stack_kind(cpu))
             if fn != NULL:
@@ -509,7 +514,7 @@ cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogi
         index += 1
     index = 1
     while index < count:
-        if not fused >> (index - 1) & 3 and places[index] == places[index - 1] + 1:
+        if not fused >> (index - 1) & 3 and adjacent(places, index):
             fn = pair_of(places[index - 1].fn, places[index].fn)
             if fn != NULL:
                 places[index - 1].fn = fn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from ..machine import GDT, IDT, State, _gdt, _idt
+from ..machine import GDT, IDT, State, gdt_bytes, idt_bytes
 from . import Snippet
 from .gates import put
 from .interrupts import cut_idt
@@ -64,8 +64,8 @@ SOURCES = {
 
 
 def _tables(state: State) -> None:
-    put(state, IDT, _idt(32))
-    put(state, GDT, _gdt(32))
+    put(state, IDT, idt_bytes(32))
+    put(state, GDT, gdt_bytes(32))
 
 
 SNIPPETS = [
