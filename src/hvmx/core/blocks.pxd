@@ -6,5 +6,3 @@ from hvmx.core.state cimport *
 
 # The first operation of the block at cpu.rip, decoded if need be. NULL: cpu.fault is set (the fetch faulted).
 cdef Op *block_at_rip(Cpu *cpu) noexcept nogil
-# What dropped operations do instead: back to the run loop at their own instruction.
-cdef void stale(Cpu *cpu, Op *op) noexcept nogil

@@ -2,18 +2,15 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from hvmx.core.auxiliary cimport *
 from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
 from hvmx.core.codecache cimport allocate_block, chunk_mask, find_block, insert_block
 from hvmx.core.decode cimport *
-from hvmx.core.fused cimport fused_loop_end, fused_memory_with_jcc, fused_stack, fused_with_jcc
 from hvmx.core.generated.families cimport *
 from hvmx.core.mmu cimport *
-from hvmx.core.mmx cimport mmx_usable
 from hvmx.core.ops cimport *
-from hvmx.core.pairs cimport pair_of
-from hvmx.core.sse cimport sse_usable
 from hvmx.core.state cimport *
-from hvmx.core.x87 cimport x87_ready, x87_usable
+from hvmx.core.translator cimport watch_block
 from hvmx.isa import families, rows
 
 cdef extern from "insn.h" nogil:
@@ -94,121 +91,6 @@ for _number, _name in enumerate(families()):
         | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES)
         | KIND_CHECKS_ADDRESS * (_name in CHECKS_ADDRESS)
         | KIND_MXCSR * (_name in ("ldmxcsr", "stmxcsr")) | KIND_LOCKED * (_name == "xchg"))
-
-
-# --- operations that are no instruction ---------------------------------------------------------------------------------
-cdef void stale(Cpu *cpu, Op *op) noexcept nogil:
-    rewind(cpu, op)
-
-
-# The end of a block that no branch ends: on to the next instruction.
-cdef void block_end(Cpu *cpu, Op *op) noexcept nogil:
-    branch(cpu, op, op.ip)
-
-
-cdef void undefined(Cpu *cpu, Op *op) noexcept nogil:
-    fault(cpu, op, VEC_UD, 0)
-
-
-cdef void too_long(Cpu *cpu, Op *op) noexcept nogil:
-    fault(cpu, op, VEC_GP, 0)
-
-
-# Instructions that are privileged or unknown outside of protected mode (ROW_CPL0, ROW_PROTECTED in imm).
-cdef void guard(Cpu *cpu, Op *op) noexcept nogil:
-    if op.imm & ROW_PROTECTED and (not cpu.cr0 & CR0_PE or cpu.rflags & FL_VM):
-        fault(cpu, op, VEC_UD, 0)
-        return
-    if op.imm & ROW_CPL0 and cpu.cpl != 0:
-        fault(cpu, op, VEC_GP, 0)
-        return
-    run_next(cpu, op)
-
-
-# #UD, #NM and #MF come before what is wrong with the address of an operand.
-cdef void guard_x87(Cpu *cpu, Op *op) noexcept nogil:
-    if x87_usable(cpu, op):
-        run_next(cpu, op)
-
-
-cdef void guard_x87_waiting(Cpu *cpu, Op *op) noexcept nogil:
-    if x87_ready(cpu, op):
-        run_next(cpu, op)
-
-
-cdef void guard_mmx(Cpu *cpu, Op *op) noexcept nogil:
-    if mmx_usable(cpu, op):
-        run_next(cpu, op)
-
-
-cdef void guard_sse(Cpu *cpu, Op *op) noexcept nogil:
-    if sse_usable(cpu, op):
-        run_next(cpu, op)
-
-
-cdef void guard_sse_and_mmx(Cpu *cpu, Op *op) noexcept nogil:
-    if sse_usable(cpu, op) and mmx_usable(cpu, op):
-        run_next(cpu, op)
-
-
-# Address Ops: leave the linear address of the memory operand in cpu.ea.
-cdef void ea_flat32(Cpu *cpu, Op *op) noexcept nogil:
-    cpu.ea_offset = address32(cpu, op)
-    cpu.ea = cpu.ea_offset
-    run_next(cpu, op)
-
-
-cdef void ea_flat64(Cpu *cpu, Op *op) noexcept nogil:
-    cpu.ea_offset = address64(cpu, op)
-    cpu.ea = cpu.ea_offset
-    run_next(cpu, op)
-
-
-# op.x: address size (1: 16, 2: 32, 3: 64).
-cdef inline uint64_t offset_of(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint64_t offset = address64(cpu, op)
-    return <uint16_t>offset if op.x == 1 else <uint32_t>offset if op.x == 2 else offset
-
-
-# The offset alone: the handler checks it.
-cdef void ea_offset(Cpu *cpu, Op *op) noexcept nogil:
-    cpu.ea_offset = offset_of(cpu, op)
-    run_next(cpu, op)
-
-
-# op.imm: bytes accessed | write << 8 | aligned << 9. Alignment comes first.
-cdef void ea_segment(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint64_t offset = offset_of(cpu, op)
-    cpu.ea_offset = offset
-    if op.imm & 0x200 and (offset + cpu.seg[op.seg].base) & 15:
-        fault(cpu, op, VEC_GP, 0)
-        return
-    cpu.ea = linear(cpu, op, op.seg, offset, op.imm & 0xff, (op.imm >> 8) & 1)
-    if UNLIKELY(cpu.fault != 0):
-        return
-    run_next(cpu, op)
-
-
-# The same with the full address size, no alignment asked for, for a segment that is nothing but a base.
-cdef void ea_based32(Cpu *cpu, Op *op) noexcept nogil:
-    cdef Segment *segment = &cpu.seg[op.seg]
-    if LIKELY(segment.limit == <uint32_t>0xffffffff) and LIKELY(segment.access & (AR_UNUSABLE | 0xe) == 2):
-        cpu.ea_offset = address32(cpu, op)
-        cpu.ea = <uint32_t>(segment.base + cpu.ea_offset)
-        run_next(cpu, op)
-        return
-    ea_segment(cpu, op)
-
-
-cdef void ea_based64(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint64_t offset = address64(cpu, op)
-    cdef uint64_t at = cpu.seg[op.seg].base + offset
-    if LIKELY(not ((at + (<uint64_t>1 << 47)) | (at + (op.imm & 0xff) + (<uint64_t>1 << 47))) >> 48):
-        cpu.ea_offset = offset
-        cpu.ea = at
-        run_next(cpu, op)
-        return
-    ea_segment(cpu, op)
 
 
 # --- translation --------------------------------------------------------------------------------------------------------
@@ -465,63 +347,6 @@ cdef void leave_out_flags(Op *op, Insn *insn, uint32_t live, uint32_t needed) no
         op.fn = shorter
 
 
-cdef inline bint adjacent(Op **places, uint32_t index) noexcept nogil:
-    """Instruction `index` is one Op, right behind that of the one before."""
-    return places[index] == places[index - 1] + 1
-
-
-cdef inline bint neighbours(Op **places, Insn *insns, uint32_t index) noexcept nogil:
-    """Instruction `index` and the one before are one Op each, on registers."""
-    return not insns[index].is_mem and not insns[index - 1].is_mem and adjacent(places, index)
-
-
-cdef void fuse(Cpu *cpu, Op **places, Insn *insns, uint32_t count) noexcept nogil:
-    """Let neighbouring instructions run as one operation, where there is a handler for them."""
-    cdef uint32_t index = 1
-    cdef uint64_t fused = 0     # the instructions that are part of one
-    cdef OpFn fn
-    cdef Insn *first
-    cdef Insn *before
-    while index < count:
-        first = &insns[index - 1]
-        fn = NULL
-        if not adjacent(places, index):
-            pass
-        elif insns[index].family == FAM_JCC and places[index].fn == jcc_handler(insns[index].cc, True, False):
-            if first.is_mem:
-                fn = fused_memory_with_jcc(places[index - 1].fn, insns[index].cc)
-            else:
-                fn = fused_with_jcc(first.family, first.form, first.opsize, insns[index].cc)
-            if fn != NULL:
-                places[index - 1].fn = fn
-                fused |= <uint64_t>3 << (index - 1)
-            if first.family == FAM_CMP and index > 1 and neighbours(places, insns, index - 1):
-                before = &insns[index - 2]
-                fn = fused_loop_end(before.family, before.form, before.opsize, first.form, insns[index].cc)
-                if (fn != NULL and before.opsize == first.opsize and places[index - 2].fn
-                        == handler_of(before.family, before.form, before.opsize, ADDRESS_QUIET)):
-                    places[index - 2].fn = fn
-                    fused |= <uint64_t>7 << (index - 2)
-        elif (neighbours(places, insns, index)
-                and first.family == insns[index].family and (first.family == FAM_PUSH or first.family == FAM_POP)
-                and first.form == FORM_RM and insns[index].form == FORM_RM and first.opsize == insns[index].opsize
-                and first.rm != REG_RSP and insns[index].rm != REG_RSP):
-            fn = fused_stack(first.family, first.opsize, stack_kind(cpu))
-            if fn != NULL:
-                places[index - 1].fn = fn
-                fused |= <uint64_t>3 << (index - 1)
-                index += 1
-        index += 1
-    index = 1
-    while index < count:
-        if not fused >> (index - 1) & 3 and adjacent(places, index):
-            fn = pair_of(places[index - 1].fn, places[index].fn)
-            if fn != NULL:
-                places[index - 1].fn = fn
-                index += 1
-        index += 1
-
-
 cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     cdef uint64_t ip = cpu.rip
     cdef uint64_t linear_ip = ip
@@ -690,12 +515,12 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     op.acct = acct
     op += 1
     drop_dead_flags(places, insns, count)
-    fuse(cpu, places, insns, count)
     block.physical = physical_ip
     block.physical2 = page2
     block.ip = ip
     block.mode = mode
     block.ops = <uint32_t>(op - (&block.head + 1))
     insert_block(cpu, block, chunks, bytes2)
+    watch_block(cpu, block)
     cpu.blocks_decoded += 1
     return block

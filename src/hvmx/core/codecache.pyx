@@ -179,6 +179,7 @@ cdef void flush_code(Cpu *cpu) noexcept nogil:
     cdef uint64_t frames = (cpu.ram_low + cpu.ram_high) >> 12
     memset(cpu.buckets, 0, BUCKETS * sizeof(Block *))
     cpu.arena_used = 0
+    cpu.host_code_used = 0
     for frame in range(frames):
         if cpu.page_flags[frame] & PAGE_CODE:
             cpu.page_flags[frame] &= ~PAGE_CODE

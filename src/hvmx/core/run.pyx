@@ -9,6 +9,9 @@ from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 
+cdef extern from "run_chain.h" nogil:
+    void run_chain(Cpu *cpu, Op *op)
+
 # Longest slice, in units of 1/CYCLE_FRACTION cycle: the instruction count of the accounting word must not overflow,
 # and an instruction costs at least one unit.
 cdef int64_t LONGEST_SLICE = (1 << ACCT_SHIFT) - (1 << 18)

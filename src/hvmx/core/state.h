@@ -53,6 +53,7 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
 #define CYCLE_FRACTION 64
 
+#define TRANSLATE_NEVER 0xffffffffu
 #define BUCKETS 16384
 #define TLB_ENTRIES 512
 #define JCACHE_ENTRIES 2048
@@ -285,6 +286,9 @@ struct Cpu {
     uint32_t cs_limit[MODE_CS_IDS];
     uint8_t *arena;                /* decoded blocks, never freed one by one */
     uint64_t arena_used, arena_size;
+    uint8_t *host_code;            /* what the translator has made of them; NULL where there is no translator */
+    uint64_t host_code_used, host_code_size;
+    uint32_t translate_after;      /* entries of a block; TRANSLATE_NEVER */
     Block **buckets;               /* blocks by physical address, ip and mode */
     OpFn stale;                    /* what the Ops of dropped blocks do: back to the run loop */
     uint64_t features;             /* bits of 1 << FEATURE_*: which rows of the instruction table there are */
@@ -333,17 +337,9 @@ struct Cpu {
 };
 
 /* On to the next operation: a call in tail position, which the compiler turns into a jump. Builds in which it does not
- * (sanitizers keep frames alive) define HVMX_RETURNING: handlers then return, and run_chain calls what comes next. */
+ * (sanitizers keep frames alive) define HVMX_RETURNING: handlers then return, and run_chain.h calls what comes next. */
 #ifdef HVMX_RETURNING
 #define go_on(cpu, op) ((void)((cpu)->next_op = (op)))
-static inline void run_chain(Cpu *cpu, Op *op)
-{
-    while (op) {
-        cpu->next_op = NULL;
-        op->fn(cpu, op);
-        op = cpu->next_op;
-    }
-}
 #else
 /* The compiler is kept from folding `op + 1` into the load of its handler: it would compute it once more beside. */
 static inline __attribute__((always_inline)) void go_on(Cpu *cpu, Op *op)
@@ -351,7 +347,6 @@ static inline __attribute__((always_inline)) void go_on(Cpu *cpu, Op *op)
     __asm__("" : "+r"(op));
     op->fn(cpu, op);
 }
-#define run_chain(cpu, op) go_on((cpu), (op))
 #endif
 
 _Static_assert(offsetof(Cpu, r) == 0, "Op operands are byte offsets into the register file");

@@ -190,6 +190,7 @@ cdef extern from "state.h" nogil:
     const int ACCT_SHIFT
     const int ACCT_INSTR_MASK
     const int CYCLE_FRACTION
+    const uint32_t TRANSLATE_NEVER
     const int BUCKETS
     const int TLB_ENTRIES
     const int JCACHE_ENTRIES
@@ -332,6 +333,9 @@ cdef extern from "state.h" nogil:
         uint32_t cs_limit[256]
         uint8_t *arena
         uint64_t arena_used, arena_size
+        uint8_t *host_code
+        uint64_t host_code_used, host_code_size
+        uint32_t translate_after
         Block **buckets
         OpFn stale
         uint64_t features
@@ -371,4 +375,3 @@ cdef extern from "state.h" nogil:
         TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]
 
     void go_on(Cpu *cpu, Op *op) noexcept nogil
-    void run_chain(Cpu *cpu, Op *op) noexcept nogil

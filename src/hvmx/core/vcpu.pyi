@@ -17,6 +17,7 @@ class Vcpu(Registers):
     cr0_shadow: int
     cr4_shadow: int
     deadline: int | None
+    translate_after: int | None
     board: Any
     machine: Any
     poll: Callable[[], None] | None

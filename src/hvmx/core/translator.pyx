@@ -1,0 +1,709 @@
+# cython: language_level=3
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from hvmx.core.emit cimport *
+from hvmx.core.host_registers cimport *
+from hvmx.core.ops cimport *
+from hvmx.core.owed_flags cimport *
+from hvmx.core.state cimport *
+from hvmx.core.templates cimport *
+from hvmx.core.translation cimport *
+
+
+# --- when ---------------------------------------------------------------------------------------------------------------
+# The head of a block keeps the handler of the first operation while another stands in for it, and how often the block is
+# still to be entered.
+cdef void watch_block(Cpu *cpu, Block *block) noexcept nogil:
+    cdef Op *first = &block.head + 1
+    if cpu.host_code == NULL or cpu.translate_after == TRANSLATE_NEVER:
+        return
+    block.head.fn = first.fn
+    block.head.imm = cpu.translate_after
+    first.fn = watched
+    if cpu.translate_after == 0:
+        translate_block(cpu, block)
+
+
+cdef inline Block *block_of(Op *first) noexcept nogil:
+    return <Block *>(<uint8_t *>(first - 1) - AT_HEAD)
+
+
+cdef void watched(Cpu *cpu, Op *op) noexcept nogil:
+    op[-1].imm -= 1
+    if op[-1].imm <= 0:
+        translate_block(cpu, block_of(op))
+        go_on(cpu, op)
+        return
+    op[-1].fn(cpu, op)
+
+
+# --- what ---------------------------------------------------------------------------------------------------------------
+cdef void translate_block(Cpu *cpu, Block *block) noexcept nogil:
+    cdef Translation t
+    cdef Op *op = &block.head + 1
+    cdef Op *end = op + block.ops
+    cdef const Template *template
+    cdef bint ended
+    op.fn = block.head.fn
+    while op != end:
+        template = template_of(op.fn)
+        if template == NULL:
+            op += 1
+            continue
+        begin(&t, cpu, op)
+        ended = False
+        while template != NULL and not ended:
+            t.clock += 1
+            if t.exit_count > EXITS - 4 or not translate(&t, op, template):
+                break
+            ended = template.kind >= T_JMP
+            op += 1
+            template = template_of(op.fn) if op != end else NULL
+        if op == t.first:
+            op += 1
+            continue
+        if not ended:
+            write_back(&t)
+            settle(&t)
+            emit_rm(&t.e, 64, 0x8d, HOST_RSI, HOST_RSI, HOST_NONE, 0, distance(&t, op))
+            emit_go_on(&t.e)
+        finish(&t)
+
+
+cdef void begin(Translation *t, Cpu *cpu, Op *first) noexcept nogil:
+    t.e.at = cpu.host_code + cpu.host_code_used
+    t.e.end = cpu.host_code + cpu.host_code_size
+    t.e.full = 0
+    t.cpu = cpu
+    t.first = first
+    t.first_handler = first.fn
+    t.clock = 0
+    t.has_tlb = False
+    t.exit_count = 0
+    t.now.owed.kind = OWED_NOTHING
+    forget_registers(t)
+
+
+cdef void finish(Translation *t) noexcept nogil:
+    """Append the exits, and put the code in place, if there was room for it."""
+    cdef uint32_t index
+    cdef Exit *way
+    cdef Cpu *cpu = t.cpu
+    for index in range(t.exit_count):
+        way = &t.exits[index]
+        emit_here(&t.e, way.jump)
+        t.now = way.place
+        settle(t)
+        write_back(t)
+        if way.kind == EXIT_ALONE:
+            alone(t, way.op)
+        elif way.kind == EXIT_FOLLOW:
+            follow_to(t, way.op)
+        else:
+            enter_at(t, way.op, <uint64_t>way.op.imm)
+    if not t.e.full:
+        t.first.fn = <OpFn>(cpu.host_code + cpu.host_code_used)
+        cpu.host_code_used = (<uint64_t>(t.e.at - cpu.host_code) + 15) & ~<uint64_t>15
+
+
+cdef inline int32_t distance(Translation *t, Op *op) noexcept nogil:
+    return <int32_t>(<uint8_t *>op - <uint8_t *>t.first)
+
+
+# --- ways out: all of the guest's state is in Cpu by then ---------------------------------------------------------------
+cdef void leave_by(Translation *t, uint8_t *jump, uint32_t kind, Op *op) noexcept nogil:
+    """A jump that goes out of line, from the present place."""
+    cdef Exit *way = &t.exits[t.exit_count]
+    way.jump = jump
+    way.op = op
+    way.kind = <uint8_t>kind
+    way.place = t.now
+    t.exit_count += 1
+
+
+cdef void alone(Translation *t, Op *op) noexcept nogil:
+    if op == t.first:
+        emit_mov_i(&t.e, HOST_RAX, <uint64_t>t.first_handler)
+        emit_jump_to_register(&t.e, HOST_RAX)
+        return
+    emit_rm(&t.e, 64, 0x8d, HOST_RSI, HOST_RSI, HOST_NONE, 0, distance(t, op))
+    emit_jump_to_memory(&t.e, HOST_RSI, 0)
+
+
+cdef void account(Translation *t, Op *op) noexcept nogil:
+    """Leaves the host's sign flag clear if the budget is spent. Uses RCX."""
+    emit_mov_i(&t.e, HOST_RCX, op.acct)
+    emit_rm(&t.e, 64, 0x01, HOST_RCX, HOST_RDI, HOST_NONE, 0, AT_ACCT)
+
+
+# The same as follow() of ops.pxd.
+cdef void follow_to(Translation *t, Op *op) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint8_t *spent
+    cdef uint8_t *unlinked
+    account(t, op)
+    emit_rm(e, 64, 0x8d, HOST_RSI, HOST_RSI, HOST_NONE, 0, distance(t, op))
+    spent = emit_jump_if(e, CC_NS)
+    emit_load(e, 64, HOST_RAX, HOST_RSI, AT_TARGET)
+    emit_test(e, 64, HOST_RAX, HOST_RAX)
+    unlinked = emit_jump_if(e, CC_E)
+    emit_mov(e, 64, HOST_RSI, HOST_RAX)
+    emit_go_on(e)
+    emit_here(e, spent)
+    emit_here(e, unlinked)
+    emit_mov_i(e, HOST_RAX, <uint64_t>not_followed)
+    emit_jump_to_register(e, HOST_RAX)
+
+
+cdef void not_followed(Cpu *cpu, Op *op) noexcept nogil:
+    """A direct branch within the page, accounted, that is not linked or has spent the budget."""
+    cpu.rip = <uint64_t>op.imm
+    if op.target == NULL:
+        cpu.link_from = op
+    else:
+        cpu.resume = op.target
+
+
+cdef void stop_at(Translation *t, uint64_t target) noexcept nogil:
+    """To the run loop."""
+    emit_mov_i(&t.e, HOST_RAX, target)
+    emit_store(&t.e, 64, HOST_RAX, HOST_RDI, AT_RIP)
+    emit_return(&t.e)
+
+
+# The same as branch() of ops.pxd, to a target that is known.
+cdef void enter_at(Translation *t, Op *op, uint64_t target) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef int32_t at = AT_JCACHE + <int32_t>(<uint8_t *>jump_entry(t.cpu, target) - <uint8_t *>t.cpu.jcache)
+    cdef uint8_t *spent
+    cdef uint8_t *unknown
+    account(t, op)
+    spent = emit_jump_if(e, CC_NS)
+    emit_mov_i(e, HOST_RAX, target ^ t.cpu.mode_key)  # a block is of one mode
+    emit_rm(e, 64, 0x3b, HOST_RAX, HOST_RDI, HOST_NONE, 0, at + AT_KEY)
+    unknown = emit_jump_if(e, CC_NE)
+    emit_load(e, 64, HOST_RSI, HOST_RDI, at + AT_KNOWN)
+    emit_go_on(e)
+    emit_here(e, spent)
+    emit_here(e, unknown)
+    stop_at(t, target)
+
+
+cdef void known_target(Translation *t, Op *op) noexcept nogil:
+    """RDX points at the jump cache's entry for the target in RAX; where it is for another, the operation runs alone."""
+    cdef Emitter *e = &t.e
+    emit_mov(e, 64, HOST_RDX, HOST_RAX)
+    emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 12)
+    emit_alu(e, 32, ALU_XOR, HOST_RDX, HOST_RAX)
+    emit_alu_i(e, 32, ALU_AND, HOST_RDX, JCACHE_ENTRIES - 1)
+    emit_shift_i(e, 32, SHIFT_SHL, HOST_RDX, 4)
+    emit_rm(e, 64, 0x8d, HOST_RDX, HOST_RDI, HOST_RDX, 0, AT_JCACHE)
+    emit_mov_i(e, HOST_RCX, t.cpu.mode_key)
+    emit_alu(e, 64, ALU_XOR, HOST_RCX, HOST_RAX)
+    emit_rm(e, 64, 0x3b, HOST_RCX, HOST_RDX, HOST_NONE, 0, AT_KEY)
+    leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+
+
+cdef void enter_known(Translation *t, Op *op) noexcept nogil:
+    """On at the target in RAX, whose entry of the jump cache RDX points at."""
+    cdef Emitter *e = &t.e
+    cdef uint8_t *spent
+    account(t, op)
+    spent = emit_jump_if(e, CC_NS)
+    emit_load(e, 64, HOST_RSI, HOST_RDX, AT_KNOWN)
+    emit_go_on(e)
+    emit_here(e, spent)
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_RIP)
+    emit_return(e)
+
+
+# --- memory operands ----------------------------------------------------------------------------------------------------
+cdef inline uint32_t held_or_none(Translation *t, uint8_t offset) noexcept nogil:
+    return HOST_NONE if offset == 8 * REG_ZERO else held(t, offset >> 3)
+
+
+cdef void offset_into(Translation *t, Op *op, uint32_t address, uint32_t to) noexcept nogil:
+    """base + index * scale + disp, as address32() and the others of ops.pxd."""
+    cdef uint32_t base, index
+    cdef uint32_t width = 32 if address == ADDRESS_32 or address == ADDRESS_BASE_32 else 64
+    base = held_or_none(t, op.b)
+    index = held_or_none(t, op.i)
+    if base == HOST_NONE and index == HOST_NONE:
+        emit_mov_i(&t.e, to, <uint64_t>op.disp if width == 64 else <uint32_t>op.disp)
+    elif width == 64 and op.disp != <int32_t>op.disp:
+        emit_mov_i(&t.e, to, <uint64_t>op.disp)
+        if index != HOST_NONE:
+            emit_rm(&t.e, 64, 0x8d, to, to, index, op.scale, 0)
+        if base != HOST_NONE:
+            emit_alu(&t.e, 64, ALU_ADD, to, base)
+    else:
+        emit_rm(&t.e, width, 0x8d, to, base, index, op.scale, <int32_t>op.disp)
+
+
+cdef void linear_address(Translation *t, Op *op, uint32_t address) noexcept nogil:
+    """Into RAX."""
+    if address == ADDRESS_EA:
+        emit_load(&t.e, 64, HOST_RAX, HOST_RDI, AT_EA)
+    else:
+        offset_into(t, op, address, HOST_RAX)
+
+
+cdef void reach(Translation *t, Op *op, uint32_t bytes, int32_t right) noexcept nogil:
+    """What is at the linear address in RAX is then at [RAX + RCX]; on a miss the operation runs alone. Uses RDX.
+
+    See hit_read() and hit_write() of mmu.pxd.
+    """
+    cdef Emitter *e = &t.e
+    if not t.has_tlb:
+        emit_load(e, 64, HOST_RBP, HOST_RDI, AT_TLB)
+        t.has_tlb = True
+    emit_mov(e, 64, HOST_RDX, HOST_RAX)
+    emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 6)
+    emit_alu_i(e, 32, ALU_AND, HOST_RDX, (TLB_ENTRIES - 1) << 6)
+    emit_alu(e, 64, ALU_ADD, HOST_RDX, HOST_RBP)
+    emit_rm(e, 64, 0x8d, HOST_RCX, HOST_RAX, HOST_NONE, 0, <int32_t>bytes - 1)
+    emit_alu_i(e, 64, ALU_AND, HOST_RCX, -4096)
+    emit_rm(e, 64, 0x3b, HOST_RCX, HOST_RDX, HOST_NONE, 0, right)
+    leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+    emit_load(e, 64, HOST_RCX, HOST_RDX, AT_ADDEND)
+
+
+cdef void load_reached(Translation *t, uint32_t width, uint32_t to) noexcept nogil:
+    """`width` bits at [RAX + RCX], zero-extended."""
+    emit_rm(&t.e, 64 if width == 64 else 32, 0x0fb6 if width == 8 else 0x0fb7 if width == 16 else 0x8b, to,
+            HOST_RAX, HOST_RCX, 0, 0)
+
+
+cdef void store_reached(Translation *t, uint32_t width, uint32_t source) noexcept nogil:
+    emit_rm(&t.e, width, 0x88 if width == 8 else 0x89, source, HOST_RAX, HOST_RCX, 0, 0)
+
+
+# --- operations ---------------------------------------------------------------------------------------------------------
+cdef inline bint high_byte(uint32_t width, uint8_t offset) noexcept nogil:
+    """Is it AH, CH, DH or BH? (They stay with the interpreter.)"""
+    return width == 8 and offset & 7
+
+
+cdef void owe(Translation *t, uint32_t kind, uint32_t width, uint32_t a, uint32_t b, int64_t immediate) noexcept nogil:
+    t.now.owed.kind = <uint8_t>kind
+    t.now.owed.width = <uint8_t>width
+    t.now.owed.a = <uint8_t>a
+    t.now.owed.b = <uint8_t>b
+    t.now.owed.immediate = immediate
+
+
+cdef bint translate(Translation *t, Op *op, const Template *what) noexcept nogil:
+    """The code of one operation; False, with nothing written, if it is left to the interpreter after all."""
+    cdef uint32_t kind = what.kind
+    if kind == T_MOV:
+        return move(t, op, what)
+    if kind == T_EXTEND:
+        return extend(t, op, what)
+    if kind == T_ALU or kind == T_TEST:
+        return arithmetic(t, op, what)
+    if kind == T_INC or kind == T_DEC or kind == T_NEG or kind == T_NOT:
+        return one_operand(t, op, what)
+    if kind == T_SHIFT:
+        return shift(t, op, what)
+    if kind == T_IMUL or kind == T_MUL:
+        multiply(t, op, what)
+    elif kind == T_LEA or kind == T_XCHG or kind == T_BSWAP or kind == T_WIDEN or kind == T_WIDEN_TWO:
+        rearrange(t, op, what)
+    elif kind == T_SETCC or kind == T_CMOV:
+        return conditional(t, op, what)
+    elif kind == T_PUSH or kind == T_POP or kind == T_LEAVE:
+        return stack(t, op, what)
+    elif kind == T_EA:
+        offset_into(t, op, what.address, HOST_RAX)
+        emit_store(&t.e, 64, HOST_RAX, HOST_RDI, AT_EA_OFFSET)
+        emit_store(&t.e, 64, HOST_RAX, HOST_RDI, AT_EA)
+    elif kind == T_EA_BASED:
+        based_address(t, op, what)
+    elif kind >= T_JCC:
+        branch_away(t, op, what)
+    return True
+
+
+cdef bint move(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t w = what.width, d = op.d >> 3, source
+    if what.form <= R_M and high_byte(w, op.d) or (what.form == R_R or what.form == M_R) and high_byte(w, op.s):
+        return False
+    if what.form <= R_M:
+        release(t, d)
+    if what.form == R_R:
+        source = held(t, op.s >> 3)
+        emit_mov(e, w, taken(t, d) if w >= 32 else changed(t, d), source)
+    elif what.form == R_I:
+        if w >= 32:
+            emit_mov_i(e, taken(t, d), <uint64_t>op.imm if w == 64 else <uint32_t>op.imm)
+        else:
+            emit_mov_low_i(e, w, changed(t, d), <uint32_t>op.imm)
+    elif what.form == R_M:
+        linear_address(t, op, what.address)
+        reach(t, op, w // 8, AT_READ)
+        if w >= 32:
+            load_reached(t, w, taken(t, d))
+        else:
+            emit_rm(e, w, 0x8a if w == 8 else 0x8b, changed(t, d), HOST_RAX, HOST_RCX, 0, 0)
+    else:
+        source = held(t, op.s >> 3) if what.form == M_R else HOST_NONE
+        linear_address(t, op, what.address)
+        reach(t, op, w // 8, AT_WRITE)
+        if what.form == M_R:
+            store_reached(t, w, source)
+        else:
+            emit_store_i(e, w, HOST_RAX, HOST_RCX, 0, <int32_t>op.imm)
+    return True
+
+
+cdef bint extend(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t d = op.d >> 3, source, target, opcode
+    cdef uint32_t narrow = what.source_width
+    release(t, d)
+    if what.form == R_R:
+        source = held(t, op.s >> 3)
+        if high_byte(narrow, op.s):
+            emit_mov(e, 32, HOST_RAX, source)
+            emit_shift_i(e, 32, SHIFT_SHR, HOST_RAX, 8)
+            source = HOST_RAX
+    else:
+        linear_address(t, op, what.address)
+        reach(t, op, narrow // 8, AT_READ)
+        source = HOST_RCX
+        opcode = 0x8b if narrow == 32 else (0x0fbe if what.which else 0x0fb6) | (narrow == 16)
+        if narrow == 32 and what.which:
+            opcode = 0x63
+        emit_rm(e, 64 if what.which and (what.width == 64 or narrow == 32) else 32, opcode, HOST_RCX, HOST_RAX, HOST_RCX, 0, 0)
+    if what.width == 16:
+        if what.form == R_R:
+            emit_extend(e, what.which, narrow, HOST_RCX, source)
+        emit_mov(e, 16, changed(t, d), HOST_RCX)
+    elif what.form == R_R:
+        target = taken(t, d)
+        emit_extend(e, what.which, narrow, target, source)
+        if what.which and what.width == 32:
+            emit_mov(e, 32, target, target)
+    else:
+        emit_mov(e, what.width, taken(t, d), HOST_RCX)
+    return True
+
+
+cdef void rearrange(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t w = what.width, d = op.d >> 3, a, b
+    if what.kind == T_LEA:
+        release(t, d)
+        offset_into(t, op, what.address, HOST_RAX)
+        emit_mov(e, w, taken(t, d), HOST_RAX)
+    elif what.kind == T_XCHG:
+        release(t, d)
+        release(t, op.s >> 3)
+        a = changed(t, d)
+        b = changed(t, op.s >> 3)
+        emit_mov(e, w, HOST_RAX, a)
+        emit_mov(e, w, a, b)
+        emit_mov(e, w, b, HOST_RAX)
+    elif what.kind == T_BSWAP:
+        release(t, d)
+        a = changed(t, d)
+        emit_bswap(e, w, a)
+    elif what.kind == T_WIDEN:
+        release(t, REG_RAX)
+        a = changed(t, REG_RAX)
+        emit_extend(e, True, w // 2, a, a)
+        if w == 32:
+            emit_mov(e, 32, a, a)
+    else:
+        release(t, REG_RDX)
+        a = held(t, REG_RAX)
+        b = taken(t, REG_RDX)
+        emit_mov(e, w, b, a)
+        emit_shift_i(e, w, SHIFT_SAR, b, w - 1)
+
+
+cdef bint arithmetic(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t w = what.width, d = op.d >> 3, s = op.s >> 3, which = what.which, kind, a = d, b = IMMEDIATE
+    cdef bint keeps = what.kind == T_ALU and which != ALU_CMP
+    cdef bint with_carry = what.kind == T_ALU and (which == ALU_ADC or which == ALU_SBB)
+    if (what.form <= R_M and high_byte(w, op.d) or (what.form == R_R or what.form == M_R) and high_byte(w, op.s)
+            or with_carry and what.form > R_I):
+        return False
+    if with_carry:
+        add_with_carry(t, op, what)
+        return True
+    kind = (OWED_TEST if what.kind == T_TEST else OWED_CMP if which == ALU_CMP else OWED_ADD if which == ALU_ADD
+            else OWED_SUB if which == ALU_SUB else OWED_LOGIC)
+    # An operand in memory goes to VALUE, unless nobody will need it: as the second one, or as the first and the result.
+    if what.form == R_R or what.form == M_R:
+        b = s
+    if what.form >= R_M:
+        if what.form != R_M and b != IMMEDIATE:
+            held(t, b)
+        if what.form == R_M:
+            held(t, d)
+        linear_address(t, op, what.address)
+        reach(t, op, w // 8, AT_WRITE if keeps and what.form != R_M else AT_READ)
+        t.now.owed.kind = OWED_NOTHING  # from here on the flags are this instruction's
+        if what.form == R_M and what.quiet:
+            emit_rm(e, w, which << 3 | (3 if w > 8 else 2), changed(t, d), HOST_RAX, HOST_RCX, 0, 0)
+            return True
+        load_reached(t, w, taken(t, VALUE))
+        if what.form == R_M:
+            b = VALUE
+        else:
+            a = VALUE
+    elif keeps:
+        t.now.owed.kind = OWED_NOTHING
+    if keeps:
+        if a == b and kind != OWED_LOGIC and not what.quiet:
+            emit_mov(e, 64, taken(t, VALUE), held(t, a))
+            b = VALUE
+        if b == IMMEDIATE:
+            emit_alu_i(e, w, which, taken(t, VALUE) if a == VALUE else changed(t, a), <int32_t>op.imm)
+        else:
+            emit_alu(e, w, which, taken(t, VALUE) if a == VALUE else changed(t, a), taken(t, VALUE) if b == VALUE else held(t, b))
+        if a == VALUE:
+            store_reached(t, w, taken(t, VALUE))
+    if what.quiet:
+        t.now.owed.kind = OWED_NOTHING
+    else:
+        owe(t, kind, w, a, b, op.imm)
+    return True
+
+
+cdef void add_with_carry(Translation *t, Op *op, const Template *what) noexcept nogil:
+    """ADC and SBB, on registers."""
+    cdef Emitter *e = &t.e
+    cdef uint32_t w = what.width, d = op.d >> 3, wide = 64 if w == 64 else 32
+    cdef uint32_t source = held(t, op.s >> 3) if what.form == R_R else HOST_NONE, target
+    settle(t)
+    target = changed(t, d)
+    emit_mov(e, 64, HOST_RCX, target)
+    if what.form == R_R:
+        emit_alu(e, wide, ALU_XOR, HOST_RCX, source)
+    else:
+        emit_alu_i(e, wide, ALU_XOR, HOST_RCX, <int32_t>op.imm)
+    emit_rm(e, 32, 0x0fba, 4, HOST_RDI, HOST_NONE, 0, AT_FL_CF)  # BT: CF is bit 0
+    emit_8(e, 0)
+    if what.form == R_R:
+        emit_alu(e, w, what.which, target, source)
+    else:
+        emit_alu_i(e, w, what.which, target, <int32_t>op.imm)
+    if what.quiet:
+        return
+    emit_set(e, CC_B, HOST_RAX)
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_FL_CF)
+    emit_alu(e, wide, ALU_XOR, HOST_RCX, target)
+    emit_extend(e, True, w, HOST_RCX, HOST_RCX)
+    emit_store(e, 64, HOST_RCX, HOST_RDI, AT_FL_AUX)
+    emit_extend(e, True, w, HOST_RAX, target)
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_FL_RES)
+
+
+cdef bint one_operand(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t w = what.width, d = op.d >> 3, target, kind = what.kind
+    cdef bint counts = kind == T_INC or kind == T_DEC
+    if what.form == R_R and high_byte(w, op.d):
+        return False
+    if what.form == M_R:
+        d = VALUE
+        if counts:
+            settle(t)
+        linear_address(t, op, what.address)
+        reach(t, op, w // 8, AT_WRITE)
+        if kind == T_NOT:
+            emit_rm(e, w, 0xf6 | (w > 8), 2, HOST_RAX, HOST_RCX, 0, 0)
+            return True
+        t.now.owed.kind = OWED_NOTHING
+        target = taken(t, VALUE)
+        load_reached(t, w, target)
+    else:
+        # INC and DEC leave CF, NOT all flags: what is owed of these still is.
+        if kind == T_NOT or what.quiet:
+            release(t, d)
+        elif counts:
+            settle(t)
+        target = changed(t, d)
+    if counts:
+        emit_alu_i(e, w, ALU_ADD if kind == T_INC else ALU_SUB, target, 1)
+    else:
+        emit_rr(e, w, 0xf6 | (w > 8), 2 if kind == T_NOT else 3, target)
+    if what.form == M_R:
+        store_reached(t, w, target)
+    if kind != T_NOT and not what.quiet:
+        owe(t, OWED_INC if kind == T_INC else OWED_DEC if kind == T_DEC else OWED_NEG, w, d, IMMEDIATE, 0)
+    return True
+
+
+cdef bint shift(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t w = what.width, d = op.d >> 3, count = <uint32_t>op.imm & (63 if w == 64 else 31)
+    cdef bint rotates = what.which == SHIFT_ROL or what.which == SHIFT_ROR
+    if count == 0:
+        return False
+    if rotates:
+        release(t, d)  # the other flags may still be owed
+    else:
+        t.now.owed.kind = OWED_NOTHING
+    if not what.quiet:
+        emit_mov(e, 64, taken(t, VALUE), held(t, d))
+        owe(t, OWED_SHL if what.which == SHIFT_SHL else OWED_SHR if what.which == SHIFT_SHR else OWED_SAR, w,
+            IMMEDIATE, IMMEDIATE, count)
+    emit_shift_i(e, w, what.which, changed(t, d), count)
+    return True
+
+
+cdef void multiply(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t w = what.width, d = REG_RAX if what.kind == T_MUL else op.d >> 3
+    cdef uint32_t source, target, carry
+    if what.form == R_M:
+        linear_address(t, op, what.address)
+        reach(t, op, w // 8, AT_READ)
+        load_reached(t, w, HOST_RCX)
+        source = HOST_RCX
+    else:
+        source = held(t, (op.d if what.kind == T_MUL else op.s) >> 3)
+    t.now.owed.kind = OWED_NOTHING
+    if what.kind == T_MUL:
+        emit_mov(e, w, HOST_RAX, held(t, REG_RAX))
+        emit_rr(e, w, 0xf7, 5 if what.which else 4, source)
+        carry = taken(t, VALUE)
+        emit_set(e, CC_B, carry)
+        emit_mov(e, w, taken(t, REG_RAX), HOST_RAX)
+        emit_mov(e, w, taken(t, REG_RDX), HOST_RDX)
+    else:
+        if what.form == R_I:
+            target = taken(t, d)
+            emit_rr(e, w, 0x69, target, source)
+            emit_32(e, <uint32_t>op.imm)
+        else:
+            target = changed(t, d)
+            emit_rr(e, w, 0x0faf, target, source)
+        carry = taken(t, VALUE)
+        emit_set(e, CC_B, carry)
+    owe(t, OWED_PRODUCT, w, d, IMMEDIATE, 0)
+
+
+cdef bint conditional(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t d = op.d >> 3, target, source = HOST_RAX
+    if what.kind == T_SETCC and high_byte(8, op.d):
+        return False
+    release(t, d)
+    if what.kind == T_CMOV:
+        source = held(t, op.s >> 3)
+    target = changed(t, d)
+    cdef uint32_t code = condition_of(t, op.x)
+    if what.kind == T_CMOV:
+        emit_rr(e, what.width, 0x0f40 | code, target, source)
+    else:
+        emit_set(e, code, HOST_RAX)
+        emit_mov(e, 8, target, HOST_RAX)
+    return True
+
+
+cdef void based_address(Translation *t, Op *op, const Template *what) noexcept nogil:
+    """As ea_based32 and ea_based64 of auxiliary.pyx."""
+    cdef Emitter *e = &t.e
+    cdef int32_t segment = AT_SEGMENTS + <int32_t>(op.seg * sizeof(Segment))
+    offset_into(t, op, what.address, HOST_RAX)
+    emit_load(e, 64, HOST_RCX, HOST_RDI, segment + AT_BASE)
+    if what.width == 32:
+        emit_alu_mi(e, 32, ALU_CMP, HOST_RDI, segment + AT_LIMIT, -1)
+        leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+        emit_load(e, 32, HOST_RDX, HOST_RDI, segment + AT_ACCESS)
+        emit_alu_i(e, 32, ALU_AND, HOST_RDX, AR_UNUSABLE | 0xe)
+        emit_alu_i(e, 32, ALU_CMP, HOST_RDX, 2)
+        leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+        emit_alu(e, 32, ALU_ADD, HOST_RCX, HOST_RAX)
+    else:
+        emit_alu(e, 64, ALU_ADD, HOST_RCX, HOST_RAX)
+        # Canonical in the lower half, from its first byte to behind its last: what is not goes the long way.
+        emit_rm(e, 64, 0x8d, HOST_RDX, HOST_RCX, HOST_NONE, 0, <int32_t>(op.imm & 0xff))
+        emit_alu(e, 64, ALU_OR, HOST_RDX, HOST_RCX)
+        emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 47)
+        leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_EA_OFFSET)
+    emit_store(e, 64, HOST_RCX, HOST_RDI, AT_EA)
+
+
+cdef bint stack(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t w = what.width, n = w // 8, d = op.d >> 3, source = HOST_NONE, pointer
+    if what.kind == T_PUSH:
+        release(t, REG_RSP)
+        if what.form == R_R:
+            source = held(t, d)
+        pointer = held(t, REG_RSP)
+        emit_rm(e, w, 0x8d, HOST_RAX, pointer, HOST_NONE, 0, -<int32_t>n)
+        reach(t, op, n, AT_WRITE)
+        if what.form == R_R:
+            store_reached(t, w, source)
+        else:
+            emit_store_i(e, w, HOST_RAX, HOST_RCX, 0, <int32_t>op.imm)
+        emit_mov(e, 64, changed(t, REG_RSP), HOST_RAX)
+        return True
+    if what.kind == T_POP and d == REG_RSP:
+        return False
+    if what.kind == T_LEAVE:
+        d = REG_RBP
+    release(t, REG_RSP)
+    release(t, d)
+    emit_mov(e, w, HOST_RAX, held(t, REG_RBP if what.kind == T_LEAVE else REG_RSP))
+    reach(t, op, n, AT_READ)
+    load_reached(t, w, taken(t, d))
+    emit_rm(e, w, 0x8d, taken(t, REG_RSP), HOST_RAX, HOST_NONE, 0, <int32_t>n)
+    return True
+
+
+cdef void push_next_ip(Translation *t, Op *op, uint32_t w) noexcept nogil:
+    """Where reach() has been; the stack pointer follows."""
+    cdef uint64_t next = next_ip(op)
+    if w == 64 and next != <uint64_t>(<int64_t><int32_t>next):
+        emit_mov_i(&t.e, HOST_RDX, next)
+        store_reached(t, 64, HOST_RDX)
+    else:
+        emit_store_i(&t.e, w, HOST_RAX, HOST_RCX, 0, <int32_t>next)
+    emit_mov(&t.e, 64, changed(t, REG_RSP), HOST_RAX)
+
+
+cdef void branch_away(Translation *t, Op *op, const Template *what) noexcept nogil:
+    cdef Emitter *e = &t.e
+    cdef uint32_t kind = what.kind, w = what.width, n = w // 8, code
+    if kind == T_JCC or kind == T_JCC_FAR:
+        code = condition_of(t, what.which)
+        leave_by(t, emit_jump_if(e, code), EXIT_FOLLOW if kind == T_JCC else EXIT_FOLLOW_FAR, op)
+        return
+    settle(t)
+    if kind == T_CALL or kind == T_CALL_FAR:
+        emit_rm(e, w, 0x8d, HOST_RAX, held(t, REG_RSP), HOST_NONE, 0, -<int32_t>n)
+        reach(t, op, n, AT_WRITE)
+        push_next_ip(t, op, w)
+    elif kind == T_RET:
+        emit_mov(e, w, HOST_RAX, held(t, REG_RSP))
+        reach(t, op, n, AT_READ)
+        load_reached(t, w, HOST_RAX)
+        known_target(t, op)
+        emit_rm(e, w, 0x8d, changed(t, REG_RSP), held(t, REG_RSP), HOST_NONE, 0, <int32_t>(n + op.imm))
+    elif kind == T_JMP_TO:
+        if what.form == R_M:
+            linear_address(t, op, what.address)
+            reach(t, op, n, AT_READ)
+            load_reached(t, w, HOST_RAX)
+        else:
+            emit_mov(e, w, HOST_RAX, held(t, op.d >> 3))
+        known_target(t, op)
+    write_back(t)
+    if kind == T_JMP or kind == T_CALL:
+        follow_to(t, op)
+    elif kind == T_JMP_FAR or kind == T_CALL_FAR:
+        enter_at(t, op, <uint64_t>op.imm)
+    elif kind == T_END:
+        enter_at(t, op, op.ip)
+    else:
+        enter_known(t, op)
