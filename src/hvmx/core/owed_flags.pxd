@@ -10,3 +10,8 @@ cdef void settle(Translation *t) noexcept nogil
 cdef void release(Translation *t, uint32_t guest) noexcept nogil
 # The host's condition, on the host's flags, that says whether the guest's holds. Uses the scratch registers.
 cdef uint32_t condition_of(Translation *t, uint32_t code) noexcept nogil
+# Let nothing that is owed need VALUE. Uses the scratch registers.
+cdef void free_value(Translation *t) noexcept nogil
+# After a shift on the host, whose CF is the guest's: Cpu's lazy flags. OF follows the rule for a count of 1, as in
+# shift.pyx.in; the top bit of fl_aux is OF xor CF, the rest 0. Uses the scratch registers.
+cdef void flags_of_shift(Translation *t, uint32_t which, uint32_t width, uint32_t result) noexcept nogil

@@ -89,22 +89,20 @@ cdef void shift_again(Translation *t) noexcept nogil:
     emit_shift_i(&t.e, t.now.owed.width, shift_of(t.now.owed.kind), HOST_RAX, <uint32_t>t.now.owed.immediate)
 
 
-cdef void settle_shift(Translation *t) noexcept nogil:
-    """OF follows the rule for a count of 1, as in shift.pyx.in; the top bit of fl_aux is OF xor CF, the rest 0."""
+cdef void flags_of_shift(Translation *t, uint32_t which, uint32_t width, uint32_t result) noexcept nogil:
     cdef Emitter *e = &t.e
-    cdef uint32_t width = t.now.owed.width
-    shift_again(t)
     emit_set(e, CC_B, HOST_RCX)
     store_flag_word(t, HOST_RCX, AT_FL_CF)
-    if t.now.owed.kind == OWED_SHR:
+    if which == SHIFT_SHR:
         # OF is the xor of the upper two bits of the result.
-        emit_rm(e, 64, 0x8d, HOST_RDX, HOST_RAX, HOST_RAX, 0, 0)
-        emit_alu(e, 64, ALU_XOR, HOST_RDX, HOST_RAX)
+        emit_rm(e, 64, 0x8d, HOST_RDX, result, result, 0, 0)
+        emit_alu(e, 64, ALU_XOR, HOST_RDX, result)
         emit_shift_i(e, width, SHIFT_SHR, HOST_RDX, width - 1)
+        emit_alu_i(e, 32, ALU_AND, HOST_RDX, 1)
         emit_alu(e, 32, ALU_XOR, HOST_RCX, HOST_RDX)
-    emit_extend(e, True, width, HOST_RAX, HOST_RAX)
+    emit_extend(e, True, width, HOST_RAX, result)
     store_flag_word(t, HOST_RAX, AT_FL_RES)
-    if t.now.owed.kind == OWED_SHL:
+    if which == SHIFT_SHL:
         emit_mov(e, 64, HOST_RCX, HOST_RAX)  # OF is CF xor the sign
         emit_shift_i(e, 64, SHIFT_SHR, HOST_RCX, 63)
     emit_shift_i(e, 64, SHIFT_SHL, HOST_RCX, 63)
@@ -162,7 +160,8 @@ cdef void settle(Translation *t) noexcept nogil:
         store_flag_word(t, HOST_RAX, AT_FL_RES)
         emit_store_i(e, 64, HOST_RDI, HOST_NONE, AT_FL_AUX, 0)
     elif owed.kind != OWED_NOTHING:
-        settle_shift(t)
+        shift_again(t)
+        flags_of_shift(t, shift_of(owed.kind), owed.width, HOST_RAX)
     owed.kind = OWED_NOTHING
 
 
@@ -181,6 +180,11 @@ cdef void release(Translation *t, uint32_t guest) noexcept nogil:
         owed.a = VALUE
     if owed.b == guest:
         owed.b = VALUE
+
+
+cdef void free_value(Translation *t) noexcept nogil:
+    if t.now.owed.kind != OWED_NOTHING and needs_value(&t.now.owed):
+        settle(t)
 
 
 cdef uint32_t from_lazy_flags(Translation *t, uint32_t code) noexcept nogil:

@@ -10,10 +10,10 @@ cdef enum:
     T_SETCC, T_CMOV
     T_PUSH, T_POP, T_LEAVE
     T_EA, T_EA_BASED
-    T_JCC, T_JCC_FAR, T_JMP, T_JMP_FAR, T_CALL, T_CALL_FAR, T_RET, T_JMP_TO, T_END
+    T_JCC, T_JCC_FAR, T_JMP, T_JMP_FAR, T_CALL, T_CALL_FAR, T_RET, T_JMP_TO, T_CALL_TO, T_END
 
 cdef enum:
-    R_R, R_I, R_M, M_R, M_I     # destination and source: register, immediate, memory
+    R_R, R_I, R_M, M_R, M_I     # destination and source: register, immediate, memory; T_SHIFT: R_R is by CL
 
 ctypedef struct Template:
     OpFn handler

@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from hvmx.core.auxiliary cimport block_end, ea_based32, ea_based64, ea_flat32, ea_flat64
 from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
-from hvmx.core.decode cimport FORM_I, FORM_NONE, FORM_R_RM, FORM_R_RM_I, FORM_RM, FORM_RM_I, FORM_RM_R
+from hvmx.core.decode cimport FORM_I, FORM_NONE, FORM_R_RM, FORM_R_RM_I, FORM_RM, FORM_RM_CL, FORM_RM_I, FORM_RM_R
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 from hvmx.isa import families
@@ -58,6 +58,7 @@ cdef int fill() except -1:
     memory_forms = ((FORM_R_RM, R_M), (FORM_RM_R, M_R), (FORM_RM_I, M_I))
     addresses = (ADDRESS_32, ADDRESS_64, ADDRESS_EA, ADDRESS_BASE_32, ADDRESS_BASE_64)
     alu = ("add", "or", "adc", "sbb", "and", "sub", "xor", "cmp")
+    shifts = ((4, "shl"), (5, "shr"), (7, "sar"))
     cdef uint32_t number, w, form, known, address, which, source, code, page
     for w in (8, 16, 32, 64):
         for which, name in enumerate((*alu, "test")):
@@ -83,6 +84,8 @@ cdef int fill() except -1:
         for form, known in memory_forms:
             for address in addresses:
                 add(handler_of(number, form, w, address), T_MOV, w, known, address)
+        for which, name in shifts:
+            add(handler_of(numbers[name], FORM_RM_I, w, ADDRESS_NONE), T_SHIFT, w, R_I, ADDRESS_NONE, which)
     for name in ("movzx", "movsx", "movsxd"):
         number = numbers[name]
         for form, source in ((FORM_R_RM8, 8), (FORM_R_RM16, 16), (FORM_R_RM32, 32)):
@@ -99,9 +102,10 @@ cdef int fill() except -1:
         add(handler_of(numbers["cbw"], FORM_NONE, w, ADDRESS_NONE), T_WIDEN, w)
         add(handler_of(numbers["cwd"], FORM_NONE, w, ADDRESS_NONE), T_WIDEN_TWO, w)
         add(handler_of(numbers["cmovcc"], FORM_R_RM, w, ADDRESS_NONE), T_CMOV, w)
-        for which, name in ((0, "rol"), (1, "ror"), (4, "shl"), (5, "shr"), (7, "sar")):
-            if which >= 4:
-                add(handler_of(numbers[name], FORM_RM_I, w, ADDRESS_NONE), T_SHIFT, w, R_I, ADDRESS_NONE, which)
+        add(handler_of(numbers["cmovcc"], FORM_R_RM, w, ADDRESS_EA), T_CMOV, w, R_M, ADDRESS_EA)
+        for which, name in shifts:
+            add(handler_of(numbers[name], FORM_RM_CL, w, ADDRESS_NONE), T_SHIFT, w, R_R, ADDRESS_NONE, which)
+        for which, name in ((0, "rol"), (1, "ror"), *shifts):
             add(handler_of(numbers[name], FORM_RM_I, w, ADDRESS_QUIET), T_SHIFT, w, R_I, ADDRESS_NONE, which, True)
         add(handler_of(numbers["imul"], FORM_R_RM, w, ADDRESS_NONE), T_IMUL, w, R_R)
         add(handler_of(numbers["imul"], FORM_R_RM_I, w, ADDRESS_NONE), T_IMUL, w, R_I)
@@ -115,6 +119,10 @@ cdef int fill() except -1:
         add(handler_of(numbers["pop"], FORM_RM, w, address), T_POP, w, R_R, address)
         add(handler_of(numbers["leave"], FORM_NONE, w, address), T_LEAVE, w, R_R, address)
         add(handler_of(numbers["ret"], FORM_NONE, w, address), T_RET, w, R_R, address)
+        add(handler_of(numbers["ret"], FORM_I, w, address), T_RET, w, R_R, address)
+        add(handler_of(numbers["push"], FORM_STACK_M, w, address), T_PUSH, w, R_M, address)
+        add(handler_of(numbers["call"], FORM_RM, w, address), T_CALL_TO, w, R_R, address)
+        add(handler_of(numbers["call"], FORM_STACK_M, w, address), T_CALL_TO, w, R_M, ADDRESS_EA)
         add(handler_of(numbers["jmp"], FORM_RM, w, ADDRESS_NONE), T_JMP_TO, w, R_R)
         add(handler_of(numbers["jmp"], FORM_RM, w, ADDRESS_EA), T_JMP_TO, w, R_M, ADDRESS_EA)
         add(call_handler(w, address, True, False), T_CALL, w, R_R, address)

@@ -189,8 +189,8 @@ cdef void enter_at(Translation *t, Op *op, uint64_t target) noexcept nogil:
     stop_at(t, target)
 
 
-cdef void known_target(Translation *t, Op *op) noexcept nogil:
-    """RDX points at the jump cache's entry for the target in RAX; where it is for another, the operation runs alone."""
+cdef void jump_entry_into_rdx(Translation *t) noexcept nogil:
+    """The address of the jump cache's entry for the target in RAX: see jump_entry() of ops.pxd."""
     cdef Emitter *e = &t.e
     emit_mov(e, 64, HOST_RDX, HOST_RAX)
     emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 12)
@@ -198,6 +198,12 @@ cdef void known_target(Translation *t, Op *op) noexcept nogil:
     emit_alu_i(e, 32, ALU_AND, HOST_RDX, JCACHE_ENTRIES - 1)
     emit_shift_i(e, 32, SHIFT_SHL, HOST_RDX, 4)
     emit_rm(e, 64, 0x8d, HOST_RDX, HOST_RDI, HOST_RDX, 0, AT_JCACHE)
+
+
+cdef void known_target(Translation *t, Op *op) noexcept nogil:
+    """Where the jump cache does not know the target in RAX, the operation runs alone. RDX is left at its entry."""
+    cdef Emitter *e = &t.e
+    jump_entry_into_rdx(t)
     emit_mov_i(e, HOST_RCX, t.cpu.mode_key)
     emit_alu(e, 64, ALU_XOR, HOST_RCX, HOST_RAX)
     emit_rm(e, 64, 0x3b, HOST_RCX, HOST_RDX, HOST_NONE, 0, AT_KEY)
@@ -428,8 +434,7 @@ cdef bint arithmetic(Translation *t, Op *op, const Template *what) noexcept nogi
     cdef uint32_t w = what.width, d = op.d >> 3, s = op.s >> 3, which = what.which, kind, a = d, b = IMMEDIATE
     cdef bint keeps = what.kind == T_ALU and which != ALU_CMP
     cdef bint with_carry = what.kind == T_ALU and (which == ALU_ADC or which == ALU_SBB)
-    if (what.form <= R_M and high_byte(w, op.d) or (what.form == R_R or what.form == M_R) and high_byte(w, op.s)
-            or with_carry and what.form > R_I):
+    if (what.form <= R_M and high_byte(w, op.d) or (what.form == R_R or what.form == M_R) and high_byte(w, op.s)):
         return False
     if with_carry:
         add_with_carry(t, op, what)
@@ -475,30 +480,42 @@ cdef bint arithmetic(Translation *t, Op *op, const Template *what) noexcept nogi
 
 
 cdef void add_with_carry(Translation *t, Op *op, const Template *what) noexcept nogil:
-    """ADC and SBB, on registers."""
+    """ADC and SBB."""
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = op.d >> 3, wide = 64 if w == 64 else 32
-    cdef uint32_t source = held(t, op.s >> 3) if what.form == R_R else HOST_NONE, target
+    cdef uint32_t w = what.width, target = HOST_NONE, source = HOST_NONE
     settle(t)
-    target = changed(t, d)
-    emit_mov(e, 64, HOST_RCX, target)
-    if what.form == R_R:
-        emit_alu(e, wide, ALU_XOR, HOST_RCX, source)
+    if what.form == R_R or what.form == M_R:
+        source = held(t, op.s >> 3)
+    if what.form <= R_M:
+        target = changed(t, op.d >> 3)
+    if what.form >= R_M:
+        linear_address(t, op, what.address)
+        reach(t, op, w // 8, AT_READ if what.form == R_M else AT_WRITE)
+        load_reached(t, w, taken(t, VALUE))
+        if what.form == R_M:
+            source = taken(t, VALUE)
+        else:
+            target = taken(t, VALUE)
+    emit_mov(e, 64, HOST_RDX, target)
+    if source == HOST_NONE:
+        emit_alu_i(e, 64, ALU_XOR, HOST_RDX, <int32_t>op.imm)
     else:
-        emit_alu_i(e, wide, ALU_XOR, HOST_RCX, <int32_t>op.imm)
+        emit_alu(e, 64, ALU_XOR, HOST_RDX, source)
     emit_rm(e, 32, 0x0fba, 4, HOST_RDI, HOST_NONE, 0, AT_FL_CF)  # BT: CF is bit 0
     emit_8(e, 0)
-    if what.form == R_R:
-        emit_alu(e, w, what.which, target, source)
-    else:
+    if source == HOST_NONE:
         emit_alu_i(e, w, what.which, target, <int32_t>op.imm)
+    else:
+        emit_alu(e, w, what.which, target, source)
+    if what.form > R_M:
+        store_reached(t, w, target)
     if what.quiet:
         return
     emit_set(e, CC_B, HOST_RAX)
     emit_store(e, 64, HOST_RAX, HOST_RDI, AT_FL_CF)
-    emit_alu(e, wide, ALU_XOR, HOST_RCX, target)
-    emit_extend(e, True, w, HOST_RCX, HOST_RCX)
-    emit_store(e, 64, HOST_RCX, HOST_RDI, AT_FL_AUX)
+    emit_alu(e, 64, ALU_XOR, HOST_RDX, target)
+    emit_extend(e, True, w, HOST_RDX, HOST_RDX)
+    emit_store(e, 64, HOST_RDX, HOST_RDI, AT_FL_AUX)
     emit_extend(e, True, w, HOST_RAX, target)
     emit_store(e, 64, HOST_RAX, HOST_RDI, AT_FL_RES)
 
@@ -543,7 +560,10 @@ cdef bint shift(Translation *t, Op *op, const Template *what) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef uint32_t w = what.width, d = op.d >> 3, count = <uint32_t>op.imm & (63 if w == 64 else 31)
     cdef bint rotates = what.which == SHIFT_ROL or what.which == SHIFT_ROR
-    if count == 0:
+    if what.form == R_R:
+        shift_by_cl(t, op, what)
+        return True
+    if count == 0 or count >= w or high_byte(w, op.d):
         return False
     if rotates:
         release(t, d)  # the other flags may still be owed
@@ -555,6 +575,23 @@ cdef bint shift(Translation *t, Op *op, const Template *what) noexcept nogil:
             IMMEDIATE, IMMEDIATE, count)
     emit_shift_i(e, w, what.which, changed(t, d), count)
     return True
+
+
+cdef void shift_by_cl(Translation *t, Op *op, const Template *what) noexcept nogil:
+    """A count of 0 leaves the flags."""
+    cdef Emitter *e = &t.e
+    cdef uint32_t w = what.width, target
+    cdef uint8_t *nothing
+    settle(t)
+    target = changed(t, op.d >> 3)
+    emit_mov(e, 32, HOST_RCX, held(t, REG_RCX))
+    if w == 32:
+        emit_mov(e, 32, target, target)
+    emit_alu_i(e, 32, ALU_AND, HOST_RCX, 63 if w == 64 else 31)
+    nothing = emit_jump_if(e, CC_E)
+    emit_rr(e, w, 0xd3, what.which, target)
+    flags_of_shift(t, what.which, w, target)
+    emit_here(e, nothing)
 
 
 cdef void multiply(Translation *t, Op *op, const Template *what) noexcept nogil:
@@ -595,7 +632,13 @@ cdef bint conditional(Translation *t, Op *op, const Template *what) noexcept nog
     if what.kind == T_SETCC and high_byte(8, op.d):
         return False
     release(t, d)
-    if what.kind == T_CMOV:
+    if what.kind == T_CMOV and what.form == R_M:
+        free_value(t)
+        linear_address(t, op, what.address)
+        reach(t, op, what.width // 8, AT_READ)
+        source = taken(t, VALUE)
+        load_reached(t, what.width, source)
+    elif what.kind == T_CMOV:
         source = held(t, op.s >> 3)
     target = changed(t, d)
     cdef uint32_t code = condition_of(t, op.x)
@@ -610,7 +653,7 @@ cdef bint conditional(Translation *t, Op *op, const Template *what) noexcept nog
 cdef void based_address(Translation *t, Op *op, const Template *what) noexcept nogil:
     """As ea_based32 and ea_based64 of auxiliary.pyx."""
     cdef Emitter *e = &t.e
-    cdef int32_t segment = AT_SEGMENTS + <int32_t>(op.seg * sizeof(Segment))
+    cdef int32_t segment = AT_SEGMENTS + <int32_t>(op.seg * sizeof(Segment)), end
     offset_into(t, op, what.address, HOST_RAX)
     emit_load(e, 64, HOST_RCX, HOST_RDI, segment + AT_BASE)
     if what.width == 32:
@@ -623,11 +666,13 @@ cdef void based_address(Translation *t, Op *op, const Template *what) noexcept n
         emit_alu(e, 32, ALU_ADD, HOST_RCX, HOST_RAX)
     else:
         emit_alu(e, 64, ALU_ADD, HOST_RCX, HOST_RAX)
-        # Canonical in the lower half, from its first byte to behind its last: what is not goes the long way.
-        emit_rm(e, 64, 0x8d, HOST_RDX, HOST_RCX, HOST_NONE, 0, <int32_t>(op.imm & 0xff))
-        emit_alu(e, 64, ALU_OR, HOST_RDX, HOST_RCX)
-        emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 47)
-        leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+        # Canonical, from the first byte to behind the last: what is not goes the long way.
+        for end in range(0, 2):
+            emit_rm(e, 64, 0x8d, HOST_RDX, HOST_RCX, HOST_NONE, 0, end * <int32_t>(op.imm & 0xff))
+            emit_shift_i(e, 64, SHIFT_SAR, HOST_RDX, 47)
+            emit_alu_i(e, 64, ALU_ADD, HOST_RDX, 1)
+            emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 1)
+            leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
     emit_store(e, 64, HOST_RAX, HOST_RDI, AT_EA_OFFSET)
     emit_store(e, 64, HOST_RCX, HOST_RDI, AT_EA)
 
@@ -639,13 +684,19 @@ cdef bint stack(Translation *t, Op *op, const Template *what) noexcept nogil:
         release(t, REG_RSP)
         if what.form == R_R:
             source = held(t, d)
+        elif what.form == R_M:
+            free_value(t)
+            emit_load(e, 64, HOST_RAX, HOST_RDI, AT_EA)
+            reach(t, op, n, AT_READ)
+            source = taken(t, VALUE)
+            load_reached(t, w, source)
         pointer = held(t, REG_RSP)
         emit_rm(e, w, 0x8d, HOST_RAX, pointer, HOST_NONE, 0, -<int32_t>n)
         reach(t, op, n, AT_WRITE)
-        if what.form == R_R:
-            store_reached(t, w, source)
-        else:
+        if what.form == R_I:
             emit_store_i(e, w, HOST_RAX, HOST_RCX, 0, <int32_t>op.imm)
+        else:
+            store_reached(t, w, source)
         emit_mov(e, 64, changed(t, REG_RSP), HOST_RAX)
         return True
     if what.kind == T_POP and d == REG_RSP:
@@ -690,7 +741,7 @@ cdef void branch_away(Translation *t, Op *op, const Template *what) noexcept nog
         load_reached(t, w, HOST_RAX)
         known_target(t, op)
         emit_rm(e, w, 0x8d, changed(t, REG_RSP), held(t, REG_RSP), HOST_NONE, 0, <int32_t>(n + op.imm))
-    elif kind == T_JMP_TO:
+    elif kind == T_JMP_TO or kind == T_CALL_TO:
         if what.form == R_M:
             linear_address(t, op, what.address)
             reach(t, op, n, AT_READ)
@@ -698,6 +749,14 @@ cdef void branch_away(Translation *t, Op *op, const Template *what) noexcept nog
         else:
             emit_mov(e, w, HOST_RAX, held(t, op.d >> 3))
         known_target(t, op)
+        if kind == T_CALL_TO:
+            # Nothing is pushed before it is known that it will not be pushed again.
+            emit_mov(e, 64, taken(t, VALUE), HOST_RAX)
+            emit_rm(e, w, 0x8d, HOST_RAX, held(t, REG_RSP), HOST_NONE, 0, -<int32_t>n)
+            reach(t, op, n, AT_WRITE)
+            push_next_ip(t, op, w)
+            emit_mov(e, 64, HOST_RAX, taken(t, VALUE))
+            jump_entry_into_rdx(t)
     write_back(t)
     if kind == T_JMP or kind == T_CALL:
         follow_to(t, op)
