@@ -54,7 +54,7 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
 #define CYCLE_FRACTION 64
 
 #define TRANSLATE_NEVER 0xffffffffu
-#define BUCKETS 65536
+#define BUCKETS 32768
 #define TLB_ENTRIES 512
 #define JCACHE_ENTRIES 2048
 
