@@ -1,5 +1,4 @@
 # cython: language_level=3
-from hvmx.core.emit cimport *
 from hvmx.core.translation cimport *
 
 cdef enum:

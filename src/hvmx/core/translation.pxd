@@ -6,7 +6,7 @@ Registers of the host while translated code runs:
     RSI         the first Op of the stretch: the others are at known distances
     RBP         the TLB of the present privilege, once memory has been accessed
     RAX RCX RDX scratch, within one operation
-    the rest    hold registers of the guest (run_chain saves those that the caller wants back)
+    the rest    hold registers of the guest (run_chain.h saves those that its caller wants back)
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -17,7 +17,7 @@ cdef extern from "translation.h" nogil:
     enum:
         AT_FL_RES, AT_FL_AUX, AT_FL_CF, AT_ACCT, AT_RIP, AT_TLB, AT_EA, AT_EA_OFFSET, AT_MODE_KEY, AT_SEGMENTS, AT_JCACHE
         AT_BASE, AT_LIMIT, AT_ACCESS, AT_READ, AT_WRITE, AT_ADDEND, AT_KEY, AT_KNOWN, AT_TARGET
-        AT_HEAD
+        AT_FN, AT_HEAD
     void emit_go_on(Emitter *)
 
 cdef enum:

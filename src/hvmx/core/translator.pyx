@@ -1,10 +1,11 @@
 # cython: language_level=3
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-from hvmx.core.emit cimport *
+from hvmx.core.host_exits cimport *
+from hvmx.core.host_flags cimport *
+from hvmx.core.host_memory cimport *
 from hvmx.core.host_registers cimport *
 from hvmx.core.ops cimport *
-from hvmx.core.owed_flags cimport *
 from hvmx.core.state cimport *
 from hvmx.core.templates cimport *
 from hvmx.core.translation cimport *
@@ -29,12 +30,13 @@ cdef inline Block *block_of(Op *first) noexcept nogil:
 
 
 cdef void watched(Cpu *cpu, Op *op) noexcept nogil:
-    op[-1].imm -= 1
-    if op[-1].imm <= 0:
+    cdef Op *head = op - 1
+    head.imm -= 1
+    if head.imm <= 0:
         translate_block(cpu, block_of(op))
         go_on(cpu, op)
         return
-    op[-1].fn(cpu, op)
+    head.fn(cpu, op)
 
 
 # --- what ---------------------------------------------------------------------------------------------------------------
@@ -65,9 +67,10 @@ cdef void translate_block(Cpu *cpu, Block *block) noexcept nogil:
         if not ended:
             write_back(&t)
             settle(&t)
-            emit_rm(&t.e, 64, 0x8d, HOST_RSI, HOST_RSI, HOST_NONE, 0, distance(&t, op))
-            emit_go_on(&t.e)
-        finish(&t)
+            go_to(&t, op)
+        put_in_place(&t)
+        if ended:
+            return  # what follows is not reached
 
 
 cdef void begin(Translation *t, Cpu *cpu, Op *first) noexcept nogil:
@@ -84,204 +87,13 @@ cdef void begin(Translation *t, Cpu *cpu, Op *first) noexcept nogil:
     forget_registers(t)
 
 
-cdef void finish(Translation *t) noexcept nogil:
-    """Append the exits, and put the code in place, if there was room for it."""
-    cdef uint32_t index
-    cdef Exit *way
+cdef void put_in_place(Translation *t) noexcept nogil:
+    """The code becomes the first operation's handler, if there was room for it."""
     cdef Cpu *cpu = t.cpu
-    for index in range(t.exit_count):
-        way = &t.exits[index]
-        emit_here(&t.e, way.jump)
-        t.now = way.place
-        settle(t)
-        write_back(t)
-        if way.kind == EXIT_ALONE:
-            alone(t, way.op)
-        elif way.kind == EXIT_FOLLOW:
-            follow_to(t, way.op)
-        else:
-            enter_at(t, way.op, <uint64_t>way.op.imm)
+    write_exits(t)
     if not t.e.full:
         t.first.fn = <OpFn>(cpu.host_code + cpu.host_code_used)
         cpu.host_code_used = (<uint64_t>(t.e.at - cpu.host_code) + 15) & ~<uint64_t>15
-
-
-cdef inline int32_t distance(Translation *t, Op *op) noexcept nogil:
-    return <int32_t>(<uint8_t *>op - <uint8_t *>t.first)
-
-
-# --- ways out: all of the guest's state is in Cpu by then ---------------------------------------------------------------
-cdef void leave_by(Translation *t, uint8_t *jump, uint32_t kind, Op *op) noexcept nogil:
-    """A jump that goes out of line, from the present place."""
-    cdef Exit *way = &t.exits[t.exit_count]
-    way.jump = jump
-    way.op = op
-    way.kind = <uint8_t>kind
-    way.place = t.now
-    t.exit_count += 1
-
-
-cdef void alone(Translation *t, Op *op) noexcept nogil:
-    if op == t.first:
-        emit_mov_i(&t.e, HOST_RAX, <uint64_t>t.first_handler)
-        emit_jump_to_register(&t.e, HOST_RAX)
-        return
-    emit_rm(&t.e, 64, 0x8d, HOST_RSI, HOST_RSI, HOST_NONE, 0, distance(t, op))
-    emit_jump_to_memory(&t.e, HOST_RSI, 0)
-
-
-cdef void account(Translation *t, Op *op) noexcept nogil:
-    """Leaves the host's sign flag clear if the budget is spent. Uses RCX."""
-    emit_mov_i(&t.e, HOST_RCX, op.acct)
-    emit_rm(&t.e, 64, 0x01, HOST_RCX, HOST_RDI, HOST_NONE, 0, AT_ACCT)
-
-
-# The same as follow() of ops.pxd.
-cdef void follow_to(Translation *t, Op *op) noexcept nogil:
-    cdef Emitter *e = &t.e
-    cdef uint8_t *spent
-    cdef uint8_t *unlinked
-    account(t, op)
-    emit_rm(e, 64, 0x8d, HOST_RSI, HOST_RSI, HOST_NONE, 0, distance(t, op))
-    spent = emit_jump_if(e, CC_NS)
-    emit_load(e, 64, HOST_RAX, HOST_RSI, AT_TARGET)
-    emit_test(e, 64, HOST_RAX, HOST_RAX)
-    unlinked = emit_jump_if(e, CC_E)
-    emit_mov(e, 64, HOST_RSI, HOST_RAX)
-    emit_go_on(e)
-    emit_here(e, spent)
-    emit_here(e, unlinked)
-    emit_mov_i(e, HOST_RAX, <uint64_t>not_followed)
-    emit_jump_to_register(e, HOST_RAX)
-
-
-cdef void not_followed(Cpu *cpu, Op *op) noexcept nogil:
-    """A direct branch within the page, accounted, that is not linked or has spent the budget."""
-    cpu.rip = <uint64_t>op.imm
-    if op.target == NULL:
-        cpu.link_from = op
-    else:
-        cpu.resume = op.target
-
-
-cdef void stop_at(Translation *t, uint64_t target) noexcept nogil:
-    """To the run loop."""
-    emit_mov_i(&t.e, HOST_RAX, target)
-    emit_store(&t.e, 64, HOST_RAX, HOST_RDI, AT_RIP)
-    emit_return(&t.e)
-
-
-# The same as branch() of ops.pxd, to a target that is known.
-cdef void enter_at(Translation *t, Op *op, uint64_t target) noexcept nogil:
-    cdef Emitter *e = &t.e
-    cdef int32_t at = AT_JCACHE + <int32_t>(<uint8_t *>jump_entry(t.cpu, target) - <uint8_t *>t.cpu.jcache)
-    cdef uint8_t *spent
-    cdef uint8_t *unknown
-    account(t, op)
-    spent = emit_jump_if(e, CC_NS)
-    emit_mov_i(e, HOST_RAX, target ^ t.cpu.mode_key)  # a block is of one mode
-    emit_rm(e, 64, 0x3b, HOST_RAX, HOST_RDI, HOST_NONE, 0, at + AT_KEY)
-    unknown = emit_jump_if(e, CC_NE)
-    emit_load(e, 64, HOST_RSI, HOST_RDI, at + AT_KNOWN)
-    emit_go_on(e)
-    emit_here(e, spent)
-    emit_here(e, unknown)
-    stop_at(t, target)
-
-
-cdef void jump_entry_into_rdx(Translation *t) noexcept nogil:
-    """The address of the jump cache's entry for the target in RAX: see jump_entry() of ops.pxd."""
-    cdef Emitter *e = &t.e
-    emit_mov(e, 64, HOST_RDX, HOST_RAX)
-    emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 12)
-    emit_alu(e, 32, ALU_XOR, HOST_RDX, HOST_RAX)
-    emit_alu_i(e, 32, ALU_AND, HOST_RDX, JCACHE_ENTRIES - 1)
-    emit_shift_i(e, 32, SHIFT_SHL, HOST_RDX, 4)
-    emit_rm(e, 64, 0x8d, HOST_RDX, HOST_RDI, HOST_RDX, 0, AT_JCACHE)
-
-
-cdef void known_target(Translation *t, Op *op) noexcept nogil:
-    """Where the jump cache does not know the target in RAX, the operation runs alone. RDX is left at its entry."""
-    cdef Emitter *e = &t.e
-    jump_entry_into_rdx(t)
-    emit_mov_i(e, HOST_RCX, t.cpu.mode_key)
-    emit_alu(e, 64, ALU_XOR, HOST_RCX, HOST_RAX)
-    emit_rm(e, 64, 0x3b, HOST_RCX, HOST_RDX, HOST_NONE, 0, AT_KEY)
-    leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
-
-
-cdef void enter_known(Translation *t, Op *op) noexcept nogil:
-    """On at the target in RAX, whose entry of the jump cache RDX points at."""
-    cdef Emitter *e = &t.e
-    cdef uint8_t *spent
-    account(t, op)
-    spent = emit_jump_if(e, CC_NS)
-    emit_load(e, 64, HOST_RSI, HOST_RDX, AT_KNOWN)
-    emit_go_on(e)
-    emit_here(e, spent)
-    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_RIP)
-    emit_return(e)
-
-
-# --- memory operands ----------------------------------------------------------------------------------------------------
-cdef inline uint32_t held_or_none(Translation *t, uint8_t offset) noexcept nogil:
-    return HOST_NONE if offset == 8 * REG_ZERO else held(t, offset >> 3)
-
-
-cdef void offset_into(Translation *t, Op *op, uint32_t address, uint32_t to) noexcept nogil:
-    """base + index * scale + disp, as address32() and the others of ops.pxd."""
-    cdef uint32_t base, index
-    cdef uint32_t width = 32 if address == ADDRESS_32 or address == ADDRESS_BASE_32 else 64
-    base = held_or_none(t, op.b)
-    index = held_or_none(t, op.i)
-    if base == HOST_NONE and index == HOST_NONE:
-        emit_mov_i(&t.e, to, <uint64_t>op.disp if width == 64 else <uint32_t>op.disp)
-    elif width == 64 and op.disp != <int32_t>op.disp:
-        emit_mov_i(&t.e, to, <uint64_t>op.disp)
-        if index != HOST_NONE:
-            emit_rm(&t.e, 64, 0x8d, to, to, index, op.scale, 0)
-        if base != HOST_NONE:
-            emit_alu(&t.e, 64, ALU_ADD, to, base)
-    else:
-        emit_rm(&t.e, width, 0x8d, to, base, index, op.scale, <int32_t>op.disp)
-
-
-cdef void linear_address(Translation *t, Op *op, uint32_t address) noexcept nogil:
-    """Into RAX."""
-    if address == ADDRESS_EA:
-        emit_load(&t.e, 64, HOST_RAX, HOST_RDI, AT_EA)
-    else:
-        offset_into(t, op, address, HOST_RAX)
-
-
-cdef void reach(Translation *t, Op *op, uint32_t bytes, int32_t right) noexcept nogil:
-    """What is at the linear address in RAX is then at [RAX + RCX]; on a miss the operation runs alone. Uses RDX.
-
-    See hit_read() and hit_write() of mmu.pxd.
-    """
-    cdef Emitter *e = &t.e
-    if not t.has_tlb:
-        emit_load(e, 64, HOST_RBP, HOST_RDI, AT_TLB)
-        t.has_tlb = True
-    emit_mov(e, 64, HOST_RDX, HOST_RAX)
-    emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 6)
-    emit_alu_i(e, 32, ALU_AND, HOST_RDX, (TLB_ENTRIES - 1) << 6)
-    emit_alu(e, 64, ALU_ADD, HOST_RDX, HOST_RBP)
-    emit_rm(e, 64, 0x8d, HOST_RCX, HOST_RAX, HOST_NONE, 0, <int32_t>bytes - 1)
-    emit_alu_i(e, 64, ALU_AND, HOST_RCX, -4096)
-    emit_rm(e, 64, 0x3b, HOST_RCX, HOST_RDX, HOST_NONE, 0, right)
-    leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
-    emit_load(e, 64, HOST_RCX, HOST_RDX, AT_ADDEND)
-
-
-cdef void load_reached(Translation *t, uint32_t width, uint32_t to) noexcept nogil:
-    """`width` bits at [RAX + RCX], zero-extended."""
-    emit_rm(&t.e, 64 if width == 64 else 32, 0x0fb6 if width == 8 else 0x0fb7 if width == 16 else 0x8b, to,
-            HOST_RAX, HOST_RCX, 0, 0)
-
-
-cdef void store_reached(Translation *t, uint32_t width, uint32_t source) noexcept nogil:
-    emit_rm(&t.e, width, 0x88 if width == 8 else 0x89, source, HOST_RAX, HOST_RCX, 0, 0)
 
 
 # --- operations ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 # cython: language_level=3
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
-from hvmx.core.emit cimport *
 from hvmx.core.host_registers cimport taken
 from hvmx.core.translation cimport *
 
@@ -128,7 +127,6 @@ cdef void before(Translation *t) noexcept nogil:
 cdef void settle(Translation *t) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef Owed *owed = &t.now.owed
-    cdef uint32_t host
     if owed.kind == OWED_CMP:
         emit_mov(e, 64, HOST_RAX, value_of(t, owed.a, HOST_RAX))
         settle_difference(t, ALU_SUB)
