@@ -93,8 +93,14 @@ def native() -> Iterator[Native]:
 
 
 @pytest.fixture(scope="module")
-def simulated() -> Simulated:
-    return Simulated(core.Vcpu(memory_bytes=MEMORY_BYTES))
+def simulated() -> dict[str, Simulated]:
+    """The same processor twice: every instruction by its handler, and as the translator's code where it has some."""
+    ways = {}
+    for name, translate_after in (("interpreted", None), ("translated", 0)):
+        cpu = core.Vcpu(memory_bytes=MEMORY_BYTES)
+        cpu.translate_after = translate_after
+        ways[name] = Simulated(cpu)
+    return ways
 
 
 def state(result: np.void) -> dict[str, Any]:
@@ -175,7 +181,7 @@ def floating_point_differences(row: Row, expected: bytes, got: bytes) -> list[st
     ("row", "bits"), COMPARED, ids=[f"{row.text} {row.family} {bits}" for row, bits in COMPARED]
 )
 def test_encoding_does_what_it_does_on_the_processor(
-    native: Native, simulated: Simulated, row: Row, bits: int
+    native: Native, simulated: dict[str, Simulated], row: Row, bits: int
 ) -> None:
     if row.feature in LACKING:
         pytest.skip(f"this processor has no {row.feature}: test_second_oracle.py compares it")
@@ -187,22 +193,22 @@ def test_encoding_does_what_it_does_on_the_processor(
     assert outcome.fxsave is not None
     wrong = []
     for index, trial in enumerate(chosen):
-        mxcsr = int.from_bytes(outcome.fxsave[index].tobytes()[MXCSR], "little")
-        if mxcsr & AMD_MISALIGNED_MASK:
-            continue  # loaded, where Intel's processors give #GP
-        got = simulated.run(cases[index], *([trial.fxsave] if trial.fxsave else []))
-        expected = state(outcome.states[index])
-        if differs_on_amd(trial, expected, got):
-            continue
-        found = differences(trial, expected, got)
-        if trial.row.family not in MEMORY_NOT_RESTORED_BY_FAULTS or got["vector"] == NO_VECTOR:
-            found += memory_differences(trial, outcome.changed(index), got["data"])
         image = outcome.fxsave[index].tobytes()
-        if trial.fxsave and not other_nans(trial, image, got["fxsave"]):
-            found += floating_point_differences(row, image, with_neighbours(row.family, image, got["fxsave"]))
-        if found:
-            wrong.append(f"{trial.code.hex(' ')} (state {index}): " + "; ".join(found))
-    assert not wrong, f"{len(wrong)} of {STATES} states differ\n" + "\n".join(wrong[:10])
+        if int.from_bytes(image[MXCSR], "little") & AMD_MISALIGNED_MASK:
+            continue  # loaded, where Intel's processors give #GP
+        for way, machine in simulated.items():
+            got = machine.run(cases[index], *([trial.fxsave] if trial.fxsave else []))
+            expected = state(outcome.states[index])
+            if differs_on_amd(trial, expected, got):
+                continue
+            found = differences(trial, expected, got)
+            if trial.row.family not in MEMORY_NOT_RESTORED_BY_FAULTS or got["vector"] == NO_VECTOR:
+                found += memory_differences(trial, outcome.changed(index), got["data"])
+            if trial.fxsave and not other_nans(trial, image, got["fxsave"]):
+                found += floating_point_differences(row, image, with_neighbours(row.family, image, got["fxsave"]))
+            if found:
+                wrong.append(f"{trial.code.hex(' ')} (state {index}), {way}: " + "; ".join(found))
+    assert not wrong, f"{len(wrong)} of {STATES} states, each in two ways, differ\n" + "\n".join(wrong[:10])
 
 
 def test_every_encoding_is_compared_or_says_why_not() -> None:

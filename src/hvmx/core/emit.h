@@ -174,7 +174,7 @@ static inline void emit_test_i(Emitter *e, uint32_t width, uint32_t a, int32_t v
 
 static inline void emit_shift_i(Emitter *e, uint32_t width, uint32_t operation, uint32_t to, uint32_t count)
 {
-    emit_rr(e, width, 0xc1, operation, to);
+    emit_rr(e, width, width == 8 ? 0xc0 : 0xc1, operation, to);
     emit_8(e, count);
 }
 
