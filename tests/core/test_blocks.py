@@ -1,4 +1,4 @@
-"""Code that runs in blocks (flags left out that nobody reads, instructions fused) ends as it does step by step."""
+"""Code that runs in blocks, where flags that nobody reads are left out, ends as it does step by step."""
 
 from __future__ import annotations
 

@@ -81,6 +81,14 @@ def _entry(bits: int, linear: int) -> int:
     return TABLES + 0x3000 + linear // PAGE * (8 if bits == 64 else 4)
 
 
+@BOTH
+def test_a_block_is_translated_when_it_has_been_entered_so_often(after: int, bits: int) -> None:
+    """The block of the start is entered once, and has the first round; that of the loop once for each other round."""
+    for rounds in range(1, after + 4):
+        translated = _run(bits, _rounds(rounds, "lea eax, [eax + 1]"), after).counters()["blocks_translated"]
+        assert translated == (after <= 1) + (rounds - 1 >= max(after, 1)), f"{rounds} rounds"
+
+
 # --- faults ---------------------------------------------------------------------------------------------------------------
 FAULTING = {
     "load": "mov edx, [{di}]", "store": "mov [{di}], edx", "byte store": "mov [{di}], dh", "read-modify-write": "add [{di}], edx",

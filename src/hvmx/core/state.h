@@ -324,7 +324,7 @@ struct Cpu {
     const uint32_t *op_cost;       /* by cost class */
     const uint32_t *exit_cost;     /* by exit reason */
     uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost;
-    uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, code_flushes;
+    uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
     uint64_t halted_time;          /* spent waiting for an interrupt, as `time` */
     uint64_t shadow_faults;        /* page faults that only the hypervisor saw: fills and page-table writes */
 

@@ -365,7 +365,7 @@ cdef extern from "state.h" nogil:
         const uint32_t *op_cost
         const uint32_t *exit_cost
         uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost
-        uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, code_flushes
+        uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes
         uint64_t halted_time
         uint64_t shadow_faults
         void *machine

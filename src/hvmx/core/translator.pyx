@@ -47,6 +47,7 @@ cdef void translate_block(Cpu *cpu, Block *block) noexcept nogil:
     cdef const Template *template
     cdef bint ended
     op.fn = block.head.fn
+    cpu.blocks_translated += 1
     while op != end:
         template = template_of(op.fn)
         if template == NULL:
