@@ -13,7 +13,8 @@ cdef uint64_t NO_JUMP = <uint64_t>1 << 63
 
 
 cdef inline uint64_t bucket_of(uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil:
-    return (physical ^ (physical >> 14) ^ (mode * 0x9e5) ^ (ip >> 32)) & (BUCKETS - 1)
+    # Page numbers of both kinds: where addresses are random, each process has the same code somewhere else.
+    return (physical ^ (physical >> 12) * 0x9e5 ^ (ip >> 12) * 0x3d5b ^ mode * 0x1e3) & (BUCKETS - 1)
 
 
 cdef uint64_t frame_index(Cpu *cpu, uint64_t physical) noexcept nogil:
