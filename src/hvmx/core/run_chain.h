@@ -4,7 +4,7 @@
 
 #include "state.h"
 
-#ifdef __x86_64__
+#if HOST_IS_TRANSLATED_FOR
 /* Translated code uses all registers: here those are saved that a caller wants back (System V ABI, 3.2.1). */
 void hvmx_run_op(Cpu *cpu, Op *op) __attribute__((visibility("hidden")));
 __asm__(

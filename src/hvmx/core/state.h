@@ -336,6 +336,13 @@ struct Cpu {
     TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES];
 };
 
+/* Hosts for which the translator writes code. */
+#if defined __x86_64__ && defined __ELF__
+#define HOST_IS_TRANSLATED_FOR 1
+#else
+#define HOST_IS_TRANSLATED_FOR 0
+#endif
+
 /* On to the next operation: a call in tail position, which the compiler turns into a jump. Builds in which it does not
  * (sanitizers keep frames alive) define HVMX_RETURNING: handlers then return, and run_chain.h calls what comes next. */
 #ifdef HVMX_RETURNING

@@ -374,4 +374,5 @@ cdef extern from "state.h" nogil:
         JumpEntry jcache[JCACHE_ENTRIES]
         TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]
 
+    const bint HOST_IS_TRANSLATED_FOR
     void go_on(Cpu *cpu, Op *op) noexcept nogil
