@@ -24,7 +24,7 @@ cdef enum:
     VALUE = 16                  # beside the guest's 16 registers: a value that owed flags need and nothing else holds
     IMMEDIATE = 17              # instead of a register: Owed.immediate
     HELD = 17
-    EXITS = 160                 # two for each instruction of a block would be more than there are
+    EXITS = 160                 # of one stretch: more than most have
 
 # Arithmetic flags are not computed when their instruction runs, but when somebody looks at them, or the state is left for
 # others to see. Until then they are owed: known by operation and operands.
