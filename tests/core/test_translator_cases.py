@@ -36,7 +36,7 @@ CF, PF, AF, ZF, SF, OF = 1, 4, 0x10, 0x40, 0x80, 0x800
 ARITHMETIC = CF | PF | AF | ZF | SF | OF
 BOTH = pytest.mark.parametrize("bits", [64, 32])
 pytestmark = pytest.mark.parametrize("after", [0, 1, 3])
-DB, PF_VECTOR, AC_VECTOR, DE_VECTOR = 1, 14, 17, 0
+DB, PF_VECTOR, AC_VECTOR, DE_VECTOR, GP_VECTOR = 1, 14, 17, 0, 13
 
 Drive = Callable[[Vcpu], object]
 
@@ -428,6 +428,53 @@ def test_ring_3_has_its_own_rights_in_a_block_that_is_hot_in_ring_0(after: int, 
     cpu = _run(bits, source, after, lambda cpu: cpu.run(cycles=30_000), rdi=0x20D010)
     assert [(record.vector, record.error, record.cr2) for record in records(cpu, bits)] == [(PF_VECTOR, 5, 0x20D010)] * 8
     assert (cpu.rbx, cpu.cpl) == (28, 3)
+
+
+WAYS = ["jmp {there}", "cmp eax, eax; je {there}; hlt", "push {there}; ret", "mov eax, {there}; jmp {{ax}}", "call {there}; ret"]
+
+
+@BOTH
+@pytest.mark.parametrize("way", WAYS)
+def test_a_block_that_is_hot_in_ring_0_does_not_lead_ring_3_to_code_of_the_supervisor(after: int, bits: int, way: str) -> None:
+    """Both rings run the block that branches, of a page that both may run; the target's page is the supervisor's."""
+    selector, ret = (0x53, "iretq") if bits == 64 else (0x43, "iretd")
+    source = ("mov eax, 0x4b; mov ds, ax; mov es, ax; " if bits == 32 else "") + (
+        f"mov ecx, 20; 1: call 5f; dec ecx; jnz 1b; push 0x4b; push {STACK}; push 2; push {selector}; mov {{ax}}, offset 2f; push {{ax}}; "
+        f"{ret}; 2: call 5f; 4: jmp 4b; 5: {way.format(there=FRAME1)}"
+    )
+
+    def drive(cpu: Vcpu) -> None:
+        cpu.write(FRAME1, bytes.fromhex("ffc3 c3"))  # inc ebx; ret
+        cpu.run(cycles=20_000)
+
+    cpu = _run(bits, source, after, drive)
+    first = records(cpu, bits)[0]
+    assert (first.vector, first.error & 7, first.cr2, first.rip) == (PF_VECTOR, 5, FRAME1, FRAME1)
+    assert cpu.rbx == 20
+
+
+@pytest.mark.parametrize("way", ["jmp rax", "call rax", "mov [rsi], rax; jmp [rsi]", "mov [rsi], rax; call [rsi]", "push rax; ret"])
+@pytest.mark.parametrize("ring", [0, 3])
+def test_no_branch_goes_to_an_address_that_is_not_canonical_though_it_looks_like_a_known_one(after: int, ring: int, way: str) -> None:
+    """In the jump cache's keys, bits 48 and up of a target mix with those of the mode and the privilege.
+
+    What ring 0 knows is a routine of 32-bit code, and ring 3 one of the supervisor's.
+    """
+    if ring == 0:
+        start = f"mov dword ptr [rsi + 8], {FRAME1}; mov dword ptr [rsi + 12], 8; mov ecx, 20; 1: call fword ptr [rsi + 8]; dec ecx; jnz 1b; "
+    else:
+        start = f"mov ecx, 20; 1: mov eax, {FRAME1}; call rax; dec ecx; jnz 1b; push 0x4b; push {STACK}; push 2; push 0x53; "
+        start += "mov rax, offset 2f; push rax; iretq; "
+    target = FRAME1 ^ (3 if ring == 0 else 0x40) << 48
+    source = start + f"2: mov ecx, 8; 3: movabs rax, {target}; push rcx; mov [rsi], rcx; pop rcx; cmp ecx, 3; ja 5f; {way}; 5: dec ecx; jnz 3b; 4: jmp 4b"
+
+    def drive(cpu: Vcpu) -> None:
+        cpu.write(FRAME1, bytes.fromhex("ffc3 c3" if ring == 3 else "43 cb"))  # inc ebx; ret or retf
+        cpu.run(cycles=20_000)
+
+    cpu = _run(64, source, after, drive)
+    assert [(record.vector, record.error) for record in records(cpu, 64)] == [(GP_VECTOR, 0)] * 3
+    assert (cpu.rbx, cpu.cpl) == (20, ring)
 
 
 @BOTH
