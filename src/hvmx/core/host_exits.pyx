@@ -86,7 +86,8 @@ cdef void enter_at(Translation *t, Op *op, uint64_t target) noexcept nogil:
     cdef uint8_t *unknown
     account(t, op)
     spent = emit_jump_if(e, CC_NS)
-    emit_mov_i(e, HOST_RAX, target ^ t.cpu.mode_key)  # a block is of one mode
+    emit_mov_i(e, HOST_RAX, target)
+    emit_rm(e, 64, 0x33, HOST_RAX, HOST_RDI, HOST_NONE, 0, AT_MODE_KEY)  # not only of the mode, but of the privilege too
     emit_rm(e, 64, 0x3b, HOST_RAX, HOST_RDI, HOST_NONE, 0, at + AT_KEY)
     unknown = emit_jump_if(e, CC_NE)
     emit_load(e, 64, HOST_RSI, HOST_RDI, at + AT_KNOWN)
@@ -111,10 +112,15 @@ cdef void known_target(Translation *t, Op *op) noexcept nogil:
     """Where the jump cache does not know the target in RAX, the operation runs alone. RDX is left at its entry."""
     cdef Emitter *e = &t.e
     jump_entry_into_rdx(t)
-    emit_mov_i(e, HOST_RCX, t.cpu.mode_key)
+    emit_load(e, 64, HOST_RCX, HOST_RDI, AT_MODE_KEY)
     emit_alu(e, 64, ALU_XOR, HOST_RCX, HOST_RAX)
     emit_rm(e, 64, 0x3b, HOST_RCX, HOST_RDX, HOST_NONE, 0, AT_KEY)
     leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+    if t.cpu.mode & MODE_WIDTH == MODE_64:
+        # A target that is not canonical can have the key of another one in another mode or ring.
+        emit_load(e, 64, HOST_RCX, HOST_RDX, AT_KNOWN)
+        emit_rm(e, 64, 0x3b, HOST_RAX, HOST_RCX, HOST_NONE, 0, AT_IP)
+        leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
 
 
 cdef void enter_known(Translation *t, Op *op) noexcept nogil:
