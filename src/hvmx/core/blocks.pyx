@@ -93,7 +93,7 @@ for _number, _name in enumerate(families()):
         | KIND_MXCSR * (_name in ("ldmxcsr", "stmxcsr")) | KIND_LOCKED * (_name == "xchg"))
 
 
-# --- translation --------------------------------------------------------------------------------------------------------
+# --- from instructions to operations ------------------------------------------------------------------------------------
 cdef inline uint32_t size_index(uint32_t bits) noexcept nogil:
     return 0 if bits == 8 else 1 if bits == 16 else 2 if bits == 32 else 3
 
@@ -159,7 +159,7 @@ cdef OpFn guard_of_unit(const InsnRow *row, uint32_t kind) noexcept nogil:
     return guard_sse
 
 
-cdef Op *translate_insn(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_before) noexcept nogil:
+cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_before) noexcept nogil:
     """Writes the operations of one instruction at `op`; returns the place after them."""
     cdef const InsnRow *row = row_of(insn)
     cdef uint32_t bank = FORM_MMX if row.flags & ROW_MMX else 0
@@ -480,7 +480,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
             chunks |= chunk_mask((physical_ip + used) & 0xfff, left if left < 15 else 15)
             used += 1
             break
-        op = translate_insn(cpu, &insns[count], op, ip + used, acct)
+        op = operations_of(cpu, &insns[count], op, ip + used, acct)
         places[count] = op - 1
         acct = (op - 1).acct
         if page2 != NO_PAGE:

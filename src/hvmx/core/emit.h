@@ -15,6 +15,9 @@ enum { HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_RSP, HOST_RBP, HOST_RSI, HOS
 enum { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP };
 enum { SHIFT_ROL, SHIFT_ROR, SHIFT_SHL = 4, SHIFT_SHR, SHIFT_SAR = 7 };
 
+/* Of one operand: opcodes F6 and F7. */
+enum { UNARY_NOT = 2, UNARY_NEG, UNARY_MUL, UNARY_IMUL };
+
 /* Conditions of Jcc, SETcc, CMOVcc. */
 enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP, CC_L, CC_GE, CC_LE, CC_G };
 
@@ -74,6 +77,11 @@ static inline void emit_rm(Emitter *e, uint32_t width, uint32_t opcode, uint32_t
         emit_32(e, disp);
     else if (mod == 1)
         emit_8(e, disp);
+}
+
+static inline void emit_lea(Emitter *e, uint32_t width, uint32_t to, uint32_t base, uint32_t index, uint32_t scale, int32_t disp)
+{
+    emit_rm(e, width, 0x8d, to, base, index, scale, disp);
 }
 
 /* MOV between a register and memory at base + disp. */
@@ -150,10 +158,44 @@ static inline void emit_alu_i(Emitter *e, uint32_t width, uint32_t operation, ui
     emit_alu_immediate(e, width, value);
 }
 
+/* With memory at base + disp as the source. */
+static inline void emit_alu_m(Emitter *e, uint32_t width, uint32_t operation, uint32_t to, uint32_t base, int32_t disp)
+{
+    emit_rm(e, width, operation << 3 | (width == 8 ? 2 : 3), to, base, HOST_NONE, 0, disp);
+}
+
 static inline void emit_alu_mi(Emitter *e, uint32_t width, uint32_t operation, uint32_t base, int32_t disp, int32_t value)
 {
     emit_rm(e, width, width == 8 ? 0x80 : value == (int8_t)value ? 0x83 : 0x81, operation, base, HOST_NONE, 0, disp);
     emit_alu_immediate(e, width, value);
+}
+
+static inline void emit_add_to(Emitter *e, uint32_t base, int32_t disp, uint32_t from)
+{
+    emit_rm(e, 64, 0x01, from, base, HOST_NONE, 0, disp);
+}
+
+/* CF is the lowest bit of the memory at base + disp. */
+static inline void emit_carry_from(Emitter *e, uint32_t base, int32_t disp)
+{
+    emit_rm(e, 32, 0x0fba, 4, base, HOST_NONE, 0, disp);
+    emit_8(e, 0);
+}
+
+static inline void emit_unary(Emitter *e, uint32_t width, uint32_t operation, uint32_t reg)
+{
+    emit_rr(e, width, width == 8 ? 0xf6 : 0xf7, operation, reg);
+}
+
+static inline void emit_imul(Emitter *e, uint32_t width, uint32_t to, uint32_t from)
+{
+    emit_rr(e, width, 0x0faf, to, from);
+}
+
+static inline void emit_imul_i(Emitter *e, uint32_t width, uint32_t to, uint32_t from, int32_t value)
+{
+    emit_rr(e, width, 0x69, to, from);
+    emit_32(e, value);
 }
 
 static inline void emit_test(Emitter *e, uint32_t width, uint32_t a, uint32_t b)
@@ -176,6 +218,16 @@ static inline void emit_shift_i(Emitter *e, uint32_t width, uint32_t operation, 
 {
     emit_rr(e, width, width == 8 ? 0xc0 : 0xc1, operation, to);
     emit_8(e, count);
+}
+
+static inline void emit_shift_cl(Emitter *e, uint32_t width, uint32_t operation, uint32_t to)
+{
+    emit_rr(e, width, 0xd3, operation, to);
+}
+
+static inline void emit_cmov(Emitter *e, uint32_t width, uint32_t condition, uint32_t to, uint32_t from)
+{
+    emit_rr(e, width, 0x0f40 | condition, to, from);
 }
 
 /* MOVSX and MOVZX from `width` bits to all 64. */

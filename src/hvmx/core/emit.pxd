@@ -31,6 +31,11 @@ cdef extern from "emit.h" nogil:
         SHIFT_SHR
         SHIFT_SAR
     enum:
+        UNARY_NOT
+        UNARY_NEG
+        UNARY_MUL
+        UNARY_IMUL
+    enum:
         CC_O
         CC_B
         CC_E
@@ -47,10 +52,8 @@ cdef extern from "emit.h" nogil:
         uint8_t *end
         int full
 
-    void emit_8(Emitter *, uint32_t value)
-    void emit_32(Emitter *, uint32_t value)
-    void emit_rr(Emitter *, uint32_t width, uint32_t opcode, uint32_t reg, uint32_t rm)
     void emit_rm(Emitter *, uint32_t width, uint32_t opcode, uint32_t reg, uint32_t base, uint32_t index, uint32_t scale, int32_t disp)
+    void emit_lea(Emitter *, uint32_t width, uint32_t to, uint32_t base, uint32_t index, uint32_t scale, int32_t disp)
     void emit_load(Emitter *, uint32_t width, uint32_t reg, uint32_t base, int32_t disp)
     void emit_store(Emitter *, uint32_t width, uint32_t reg, uint32_t base, int32_t disp)
     void emit_mov(Emitter *, uint32_t width, uint32_t to, uint32_t source)
@@ -59,10 +62,18 @@ cdef extern from "emit.h" nogil:
     void emit_store_i(Emitter *, uint32_t width, uint32_t base, uint32_t index, int32_t disp, int32_t value)
     void emit_alu(Emitter *, uint32_t width, uint32_t operation, uint32_t to, uint32_t source)
     void emit_alu_i(Emitter *, uint32_t width, uint32_t operation, uint32_t to, int32_t value)
+    void emit_alu_m(Emitter *, uint32_t width, uint32_t operation, uint32_t to, uint32_t base, int32_t disp)
     void emit_alu_mi(Emitter *, uint32_t width, uint32_t operation, uint32_t base, int32_t disp, int32_t value)
+    void emit_add_to(Emitter *, uint32_t base, int32_t disp, uint32_t source)
+    void emit_carry_from(Emitter *, uint32_t base, int32_t disp)
+    void emit_unary(Emitter *, uint32_t width, uint32_t operation, uint32_t reg)
+    void emit_imul(Emitter *, uint32_t width, uint32_t to, uint32_t source)
+    void emit_imul_i(Emitter *, uint32_t width, uint32_t to, uint32_t source, int32_t value)
     void emit_test(Emitter *, uint32_t width, uint32_t a, uint32_t b)
     void emit_test_i(Emitter *, uint32_t width, uint32_t a, int32_t value)
     void emit_shift_i(Emitter *, uint32_t width, uint32_t operation, uint32_t to, uint32_t count)
+    void emit_shift_cl(Emitter *, uint32_t width, uint32_t operation, uint32_t to)
+    void emit_cmov(Emitter *, uint32_t width, uint32_t condition, uint32_t to, uint32_t source)
     void emit_extend(Emitter *, int sign, uint32_t width, uint32_t to, uint32_t source)
     void emit_bswap(Emitter *, uint32_t width, uint32_t reg)
     void emit_set(Emitter *, uint32_t condition, uint32_t to)

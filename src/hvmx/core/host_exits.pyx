@@ -4,11 +4,10 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from hvmx.core.host_flags cimport settle
 from hvmx.core.host_registers cimport write_back
 from hvmx.core.ops cimport jump_entry
-from hvmx.core.translation cimport *
+from hvmx.core.stretch cimport *
 
 
-cdef void leave_by(Translation *t, uint8_t *jump, uint32_t kind, Op *op) noexcept nogil:
-    """A jump that goes out of line, from the present place."""
+cdef void leave_by(Stretch *t, uint8_t *jump, uint32_t kind, Op *op) noexcept nogil:
     cdef Exit *way = &t.exits[t.exit_count]
     way.jump = jump
     way.op = op
@@ -17,18 +16,18 @@ cdef void leave_by(Translation *t, uint8_t *jump, uint32_t kind, Op *op) noexcep
     t.exit_count += 1
 
 
-cdef void point_at(Translation *t, Op *op) noexcept nogil:
+cdef void point_at(Stretch *t, Op *op) noexcept nogil:
     """RSI at an Op; leaves the host's flags."""
     cdef int32_t distance = <int32_t>(<uint8_t *>op - <uint8_t *>t.first)
-    emit_rm(&t.e, 64, 0x8d, HOST_RSI, HOST_RSI, HOST_NONE, 0, distance)
+    emit_lea(&t.e, 64, HOST_RSI, HOST_RSI, HOST_NONE, 0, distance)
 
 
-cdef void go_to(Translation *t, Op *op) noexcept nogil:
+cdef void go_to(Stretch *t, Op *op) noexcept nogil:
     point_at(t, op)
     emit_go_on(&t.e)
 
 
-cdef void alone(Translation *t, Op *op) noexcept nogil:
+cdef void alone(Stretch *t, Op *op) noexcept nogil:
     if op == t.first:
         emit_mov_i(&t.e, HOST_RAX, <uint64_t>t.first_handler)
         emit_jump_to_register(&t.e, HOST_RAX)
@@ -37,14 +36,14 @@ cdef void alone(Translation *t, Op *op) noexcept nogil:
     emit_jump_to_memory(&t.e, HOST_RSI, AT_FN)
 
 
-cdef void account(Translation *t, Op *op) noexcept nogil:
+cdef void account(Stretch *t, Op *op) noexcept nogil:
     """Leaves the host's sign flag clear if the budget is spent. Uses RCX."""
     emit_mov_i(&t.e, HOST_RCX, op.acct)
-    emit_rm(&t.e, 64, 0x01, HOST_RCX, HOST_RDI, HOST_NONE, 0, AT_ACCT)
+    emit_add_to(&t.e, HOST_RDI, AT_ACCT, HOST_RCX)
 
 
 # The same as follow() of ops.pxd.
-cdef void follow_to(Translation *t, Op *op) noexcept nogil:
+cdef void follow_to(Stretch *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef uint8_t *spent
     cdef uint8_t *unlinked
@@ -71,7 +70,7 @@ cdef void not_followed(Cpu *cpu, Op *op) noexcept nogil:
         cpu.resume = op.target
 
 
-cdef void stop_at(Translation *t, uint64_t target) noexcept nogil:
+cdef void stop_at(Stretch *t, uint64_t target) noexcept nogil:
     """To the run loop."""
     emit_mov_i(&t.e, HOST_RAX, target)
     emit_store(&t.e, 64, HOST_RAX, HOST_RDI, AT_RIP)
@@ -79,7 +78,7 @@ cdef void stop_at(Translation *t, uint64_t target) noexcept nogil:
 
 
 # The same as branch() of ops.pxd, to a target that is known.
-cdef void enter_at(Translation *t, Op *op, uint64_t target) noexcept nogil:
+cdef void enter_at(Stretch *t, Op *op, uint64_t target) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef int32_t at = AT_JCACHE + <int32_t>(<uint8_t *>jump_entry(t.cpu, target) - <uint8_t *>t.cpu.jcache)
     cdef uint8_t *spent
@@ -87,8 +86,8 @@ cdef void enter_at(Translation *t, Op *op, uint64_t target) noexcept nogil:
     account(t, op)
     spent = emit_jump_if(e, CC_NS)
     emit_mov_i(e, HOST_RAX, target)
-    emit_rm(e, 64, 0x33, HOST_RAX, HOST_RDI, HOST_NONE, 0, AT_MODE_KEY)  # not only of the mode, but of the privilege too
-    emit_rm(e, 64, 0x3b, HOST_RAX, HOST_RDI, HOST_NONE, 0, at + AT_KEY)
+    emit_alu_m(e, 64, ALU_XOR, HOST_RAX, HOST_RDI, AT_MODE_KEY)  # not only of the mode, but of the privilege too
+    emit_alu_m(e, 64, ALU_CMP, HOST_RAX, HOST_RDI, at + AT_KEY)
     unknown = emit_jump_if(e, CC_NE)
     emit_load(e, 64, HOST_RSI, HOST_RDI, at + AT_KNOWN)
     emit_go_on(e)
@@ -97,7 +96,7 @@ cdef void enter_at(Translation *t, Op *op, uint64_t target) noexcept nogil:
     stop_at(t, target)
 
 
-cdef void jump_entry_into_rdx(Translation *t) noexcept nogil:
+cdef void jump_entry_into_rdx(Stretch *t) noexcept nogil:
     """The address of the jump cache's entry for the target in RAX: see jump_entry() of ops.pxd."""
     cdef Emitter *e = &t.e
     emit_mov(e, 64, HOST_RDX, HOST_RAX)
@@ -105,26 +104,24 @@ cdef void jump_entry_into_rdx(Translation *t) noexcept nogil:
     emit_alu(e, 32, ALU_XOR, HOST_RDX, HOST_RAX)
     emit_alu_i(e, 32, ALU_AND, HOST_RDX, JCACHE_ENTRIES - 1)
     emit_shift_i(e, 32, SHIFT_SHL, HOST_RDX, 4)
-    emit_rm(e, 64, 0x8d, HOST_RDX, HOST_RDI, HOST_RDX, 0, AT_JCACHE)
+    emit_lea(e, 64, HOST_RDX, HOST_RDI, HOST_RDX, 0, AT_JCACHE)
 
 
-cdef void known_target(Translation *t, Op *op) noexcept nogil:
-    """Where the jump cache does not know the target in RAX, the operation runs alone. RDX is left at its entry."""
+cdef void known_target(Stretch *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
     jump_entry_into_rdx(t)
     emit_load(e, 64, HOST_RCX, HOST_RDI, AT_MODE_KEY)
     emit_alu(e, 64, ALU_XOR, HOST_RCX, HOST_RAX)
-    emit_rm(e, 64, 0x3b, HOST_RCX, HOST_RDX, HOST_NONE, 0, AT_KEY)
+    emit_alu_m(e, 64, ALU_CMP, HOST_RCX, HOST_RDX, AT_KEY)
     leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
     if t.cpu.mode & MODE_WIDTH == MODE_64:
         # A target that is not canonical can have the key of another one in another mode or ring.
         emit_load(e, 64, HOST_RCX, HOST_RDX, AT_KNOWN)
-        emit_rm(e, 64, 0x3b, HOST_RAX, HOST_RCX, HOST_NONE, 0, AT_IP)
+        emit_alu_m(e, 64, ALU_CMP, HOST_RAX, HOST_RCX, AT_IP)
         leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
 
 
-cdef void enter_known(Translation *t, Op *op) noexcept nogil:
-    """On at the target in RAX, whose entry of the jump cache RDX points at."""
+cdef void enter_known(Stretch *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef uint8_t *spent
     account(t, op)
@@ -136,7 +133,7 @@ cdef void enter_known(Translation *t, Op *op) noexcept nogil:
     emit_return(e)
 
 
-cdef void write_exits(Translation *t) noexcept nogil:
+cdef void write_exits(Stretch *t) noexcept nogil:
     cdef uint32_t index
     cdef Exit *way
     for index in range(t.exit_count):

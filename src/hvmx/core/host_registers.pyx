@@ -1,14 +1,14 @@
 # cython: language_level=3
-from hvmx.core.translation cimport *
+from hvmx.core.stretch cimport *
 
 cdef enum:
     POOL = 9
 
-# Not those with a purpose of their own (see translation.pxd).
+# Not those with a purpose of their own (see stretch.pxd).
 cdef uint8_t *pool = [HOST_RBX, HOST_R8, HOST_R8 + 1, HOST_R8 + 2, HOST_R8 + 3, HOST_R8 + 4, HOST_R8 + 5, HOST_R8 + 6, HOST_R15]
 
 
-cdef void forget_registers(Translation *t) noexcept nogil:
+cdef void forget_registers(Stretch *t) noexcept nogil:
     cdef uint32_t number
     for number in range(HELD):
         t.now.host_of[number] = HOST_NONE
@@ -18,18 +18,12 @@ cdef void forget_registers(Translation *t) noexcept nogil:
     t.now.dirty = 0
 
 
-cdef inline bint owed_value(Translation *t) noexcept nogil:
-    """Is what VALUE holds still needed?"""
-    cdef uint32_t kind = t.now.owed.kind
-    return kind != OWED_NOTHING and (t.now.owed.a == VALUE or t.now.owed.b == VALUE or kind >= OWED_SHL)
-
-
-cdef inline void put_back(Translation *t, uint32_t guest) noexcept nogil:
+cdef inline void put_back(Stretch *t, uint32_t guest) noexcept nogil:
     if t.now.dirty >> guest & 1:
         emit_store(&t.e, 64, t.now.host_of[guest], HOST_RDI, at_register(guest))
 
 
-cdef uint32_t place_for(Translation *t, uint32_t guest) noexcept nogil:
+cdef uint32_t place_for(Stretch *t, uint32_t guest) noexcept nogil:
     """A register of the host for one of the guest: a free one, or the one that has not been used for longest."""
     cdef uint32_t index, host, best = HOST_NONE
     for index in range(POOL):
@@ -37,7 +31,7 @@ cdef uint32_t place_for(Translation *t, uint32_t guest) noexcept nogil:
         if t.guest_of[host] == HELD:
             best = host
             break
-        if t.used[host] == t.clock or t.guest_of[host] == VALUE and owed_value(t):
+        if t.used[host] == t.clock or t.guest_of[host] == VALUE and needs_value(t):
             continue
         if best == HOST_NONE or t.used[host] < t.used[best]:
             best = host
@@ -50,7 +44,7 @@ cdef uint32_t place_for(Translation *t, uint32_t guest) noexcept nogil:
     return best
 
 
-cdef uint32_t held(Translation *t, uint32_t guest) noexcept nogil:
+cdef uint32_t held(Stretch *t, uint32_t guest) noexcept nogil:
     cdef uint32_t host = t.now.host_of[guest]
     if host == HOST_NONE:
         host = place_for(t, guest)
@@ -59,13 +53,13 @@ cdef uint32_t held(Translation *t, uint32_t guest) noexcept nogil:
     return host
 
 
-cdef uint32_t changed(Translation *t, uint32_t guest) noexcept nogil:
+cdef uint32_t changed(Stretch *t, uint32_t guest) noexcept nogil:
     cdef uint32_t host = held(t, guest)
     t.now.dirty |= <uint32_t>1 << guest
     return host
 
 
-cdef uint32_t taken(Translation *t, uint32_t guest) noexcept nogil:
+cdef uint32_t taken(Stretch *t, uint32_t guest) noexcept nogil:
     cdef uint32_t host = t.now.host_of[guest]
     if host == HOST_NONE:
         host = place_for(t, guest)
@@ -75,8 +69,8 @@ cdef uint32_t taken(Translation *t, uint32_t guest) noexcept nogil:
     return host
 
 
-cdef void write_back(Translation *t) noexcept nogil:
+cdef void write_back(Stretch *t) noexcept nogil:
     cdef uint32_t guest
-    for guest in range(<uint32_t>VALUE):
+    for guest in range(<uint32_t>REG_ZERO):
         put_back(t, guest)
     t.now.dirty = 0

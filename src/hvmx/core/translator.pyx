@@ -8,7 +8,7 @@ from hvmx.core.host_registers cimport *
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
 from hvmx.core.templates cimport *
-from hvmx.core.translation cimport *
+from hvmx.core.stretch cimport *
 
 
 # --- when ---------------------------------------------------------------------------------------------------------------
@@ -41,25 +41,24 @@ cdef void watched(Cpu *cpu, Op *op) noexcept nogil:
 
 # --- what ---------------------------------------------------------------------------------------------------------------
 cdef void translate_block(Cpu *cpu, Block *block) noexcept nogil:
-    cdef Translation t
+    cdef Stretch t
     cdef Op *op = &block.head + 1
     cdef Op *end = op + block.ops
     cdef const Template *template
-    cdef bint ended
+    cdef uint64_t used = cpu.host_code_used
+    cdef bint ended = False
     op.fn = block.head.fn
-    cpu.blocks_translated += 1
-    while op != end:
+    while op != end and not ended:  # what follows the end is not reached
         template = template_of(op.fn)
         if template == NULL:
             op += 1
             continue
         begin(&t, cpu, op)
-        ended = False
         while template != NULL and not ended:
             t.clock += 1
-            if t.exit_count > EXITS - 4 or not translate(&t, op, template):
+            if t.exit_count > EXITS - MOST_EXITS or not write_operation(&t, op, template):
                 break
-            ended = template.kind >= T_JMP
+            ended = ends_block(template.kind)
             op += 1
             template = template_of(op.fn) if op != end else NULL
         if op == t.first:
@@ -70,11 +69,10 @@ cdef void translate_block(Cpu *cpu, Block *block) noexcept nogil:
             settle(&t)
             go_to(&t, op)
         put_in_place(&t)
-        if ended:
-            return  # what follows is not reached
+    cpu.blocks_translated += cpu.host_code_used != used
 
 
-cdef void begin(Translation *t, Cpu *cpu, Op *first) noexcept nogil:
+cdef void begin(Stretch *t, Cpu *cpu, Op *first) noexcept nogil:
     t.e.at = cpu.host_code + cpu.host_code_used
     t.e.end = cpu.host_code + cpu.host_code_size
     t.e.full = 0
@@ -88,7 +86,7 @@ cdef void begin(Translation *t, Cpu *cpu, Op *first) noexcept nogil:
     forget_registers(t)
 
 
-cdef void put_in_place(Translation *t) noexcept nogil:
+cdef void put_in_place(Stretch *t) noexcept nogil:
     """The code becomes the first operation's handler, if there was room for it."""
     cdef Cpu *cpu = t.cpu
     write_exits(t)
@@ -98,118 +96,112 @@ cdef void put_in_place(Translation *t) noexcept nogil:
 
 
 # --- operations ---------------------------------------------------------------------------------------------------------
-cdef inline bint high_byte(uint32_t width, uint8_t offset) noexcept nogil:
-    """Is it AH, CH, DH or BH? (They stay with the interpreter.)"""
-    return width == 8 and offset & 7
+cdef inline bint names_high_byte(Op *op, const Template *what) noexcept nogil:
+    """AH, CH, DH or BH, which stay with the interpreter."""
+    if what.width != 8:
+        return False
+    return (has_register_target(what.form) and op.d & 7
+            or has_two_operands(what.kind) and has_register_source(what.form) and op.s & 7)
 
 
-cdef void owe(Translation *t, uint32_t kind, uint32_t width, uint32_t a, uint32_t b, int64_t immediate) noexcept nogil:
-    t.now.owed.kind = <uint8_t>kind
-    t.now.owed.width = <uint8_t>width
-    t.now.owed.a = <uint8_t>a
-    t.now.owed.b = <uint8_t>b
-    t.now.owed.immediate = immediate
-
-
-cdef bint translate(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef bint write_operation(Stretch *t, Op *op, const Template *what) noexcept nogil:
     """The code of one operation; False, with nothing written, if it is left to the interpreter after all."""
     cdef uint32_t kind = what.kind
+    if names_high_byte(op, what):
+        return False
     if kind == T_MOV:
-        return move(t, op, what)
-    if kind == T_EXTEND:
-        return extend(t, op, what)
-    if kind == T_ALU or kind == T_TEST:
-        return arithmetic(t, op, what)
-    if kind == T_INC or kind == T_DEC or kind == T_NEG or kind == T_NOT:
-        return one_operand(t, op, what)
-    if kind == T_SHIFT:
+        move(t, op, what)
+    elif kind == T_EXTEND:
+        extend(t, op, what)
+    elif kind == T_ALU or kind == T_TEST:
+        arithmetic(t, op, what)
+    elif kind == T_INC or kind == T_DEC or kind == T_NEG or kind == T_NOT:
+        one_operand(t, op, what)
+    elif kind == T_SHIFT:
         return shift(t, op, what)
-    if kind == T_IMUL or kind == T_MUL:
+    elif kind == T_SHIFT_CL:
+        shift_by_cl(t, op, what)
+    elif kind == T_IMUL:
         multiply(t, op, what)
+    elif kind == T_MUL:
+        multiply_rax(t, op, what)
     elif kind == T_LEA or kind == T_XCHG or kind == T_BSWAP or kind == T_WIDEN or kind == T_WIDEN_TWO:
         rearrange(t, op, what)
     elif kind == T_SETCC or kind == T_CMOV:
-        return conditional(t, op, what)
-    elif kind == T_PUSH or kind == T_POP or kind == T_LEAVE:
-        return stack(t, op, what)
+        conditional(t, op, what)
+    elif kind == T_PUSH:
+        push(t, op, what)
+    elif kind == T_POP or kind == T_LEAVE:
+        return pop(t, op, what)
     elif kind == T_EA:
         offset_into(t, op, what.address, HOST_RAX)
         emit_store(&t.e, 64, HOST_RAX, HOST_RDI, AT_EA_OFFSET)
         emit_store(&t.e, 64, HOST_RAX, HOST_RDI, AT_EA)
     elif kind == T_EA_BASED:
         based_address(t, op, what)
-    elif kind >= T_JCC:
+    elif kind == T_JCC or kind == T_JCC_FAR:
+        leave_by(t, emit_jump_if(&t.e, condition_of(t, what.which)), EXIT_FOLLOW if kind == T_JCC else EXIT_FOLLOW_FAR, op)
+    elif kind != T_NOP:
         branch_away(t, op, what)
     return True
 
 
-cdef bint move(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef void reach_operand(Stretch *t, Op *op, const Template *what, uint32_t width, int32_t right) noexcept nogil:
+    linear_address(t, op, what.address)
+    reach(t, op, width // 8, right)
+
+
+cdef void move(Stretch *t, Op *op, const Template *what) noexcept nogil:
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = op.d >> 3, source
-    if what.form <= R_M and high_byte(w, op.d) or (what.form == R_R or what.form == M_R) and high_byte(w, op.s):
-        return False
-    if what.form <= R_M:
+    cdef uint32_t w = what.width, d = op.d >> 3, source = HOST_RCX
+    if has_register_target(what.form):
         release(t, d)
-    if what.form == R_R:
+    if has_register_source(what.form):
         source = held(t, op.s >> 3)
-        emit_mov(e, w, taken(t, d) if w >= 32 else changed(t, d), source)
+    if what.form == R_I and w >= 32:
+        emit_mov_i(e, taken(t, d), <uint64_t>op.imm if w == 64 else <uint32_t>op.imm)
     elif what.form == R_I:
-        if w >= 32:
-            emit_mov_i(e, taken(t, d), <uint64_t>op.imm if w == 64 else <uint32_t>op.imm)
-        else:
-            emit_mov_low_i(e, w, changed(t, d), <uint32_t>op.imm)
-    elif what.form == R_M:
-        linear_address(t, op, what.address)
-        reach(t, op, w // 8, AT_READ)
-        if w >= 32:
-            load_reached(t, w, taken(t, d))
-        else:
-            emit_rm(e, w, 0x8a if w == 8 else 0x8b, changed(t, d), HOST_RAX, HOST_RCX, 0, 0)
+        emit_mov_low_i(e, w, changed(t, d), <uint32_t>op.imm)
+    elif what.form == M_R:
+        reach_operand(t, op, what, w, AT_WRITE)
+        store_reached(t, w, source)
+    elif what.form == M_I:
+        reach_operand(t, op, what, w, AT_WRITE)
+        emit_store_i(e, w, HOST_RAX, HOST_RCX, 0, <int32_t>op.imm)
+    elif what.form == R_M and w >= 32:
+        reach_operand(t, op, what, w, AT_READ)
+        load_reached(t, w, taken(t, d))
     else:
-        source = held(t, op.s >> 3) if what.form == M_R else HOST_NONE
-        linear_address(t, op, what.address)
-        reach(t, op, w // 8, AT_WRITE)
-        if what.form == M_R:
-            store_reached(t, w, source)
-        else:
-            emit_store_i(e, w, HOST_RAX, HOST_RCX, 0, <int32_t>op.imm)
-    return True
+        if what.form == R_M:
+            reach_operand(t, op, what, w, AT_READ)
+            load_reached(t, w, source)
+        emit_mov(e, w, taken(t, d) if w >= 32 else changed(t, d), source)
 
 
-cdef bint extend(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef void extend(Stretch *t, Op *op, const Template *what) noexcept nogil:
     cdef Emitter *e = &t.e
-    cdef uint32_t d = op.d >> 3, source, target, opcode
-    cdef uint32_t narrow = what.source_width
+    cdef uint32_t d = op.d >> 3, narrow = what.source_width, source = HOST_RCX, target
     release(t, d)
-    if what.form == R_R:
+    if what.form == R_M:
+        reach_operand(t, op, what, narrow, AT_READ)
+        load_reached(t, narrow, source)
+    elif narrow == 8 and op.s & 7:  # AH, CH, DH, BH
+        emit_mov(e, 32, source, held(t, op.s >> 3))
+        emit_shift_i(e, 32, SHIFT_SHR, source, 8)
+    else:
         source = held(t, op.s >> 3)
-        if high_byte(narrow, op.s):
-            emit_mov(e, 32, HOST_RAX, source)
-            emit_shift_i(e, 32, SHIFT_SHR, HOST_RAX, 8)
-            source = HOST_RAX
-    else:
-        linear_address(t, op, what.address)
-        reach(t, op, narrow // 8, AT_READ)
-        source = HOST_RCX
-        opcode = 0x8b if narrow == 32 else (0x0fbe if what.which else 0x0fb6) | (narrow == 16)
-        if narrow == 32 and what.which:
-            opcode = 0x63
-        emit_rm(e, 64 if what.which and (what.width == 64 or narrow == 32) else 32, opcode, HOST_RCX, HOST_RAX, HOST_RCX, 0, 0)
     if what.width == 16:
-        if what.form == R_R:
-            emit_extend(e, what.which, narrow, HOST_RCX, source)
+        emit_extend(e, what.which, narrow, HOST_RCX, source)
         emit_mov(e, 16, changed(t, d), HOST_RCX)
-    elif what.form == R_R:
-        target = taken(t, d)
-        emit_extend(e, what.which, narrow, target, source)
-        if what.which and what.width == 32:
-            emit_mov(e, 32, target, target)
-    else:
-        emit_mov(e, what.width, taken(t, d), HOST_RCX)
-    return True
+        return
+    target = taken(t, d)
+    emit_extend(e, what.which, narrow, target, source)
+    if what.which and what.width == 32:
+        emit_mov(e, 32, target, target)
 
 
-cdef void rearrange(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef void rearrange(Stretch *t, Op *op, const Template *what) noexcept nogil:
+    """What moves bits about and leaves the flags."""
     cdef Emitter *e = &t.e
     cdef uint32_t w = what.width, d = op.d >> 3, a, b
     if what.kind == T_LEA:
@@ -226,8 +218,7 @@ cdef void rearrange(Translation *t, Op *op, const Template *what) noexcept nogil
         emit_mov(e, w, b, HOST_RAX)
     elif what.kind == T_BSWAP:
         release(t, d)
-        a = changed(t, d)
-        emit_bswap(e, w, a)
+        emit_bswap(e, w, changed(t, d))
     elif what.kind == T_WIDEN:
         release(t, REG_RAX)
         a = changed(t, REG_RAX)
@@ -242,144 +233,151 @@ cdef void rearrange(Translation *t, Op *op, const Template *what) noexcept nogil
         emit_shift_i(e, w, SHIFT_SAR, b, w - 1)
 
 
-cdef bint arithmetic(Translation *t, Op *op, const Template *what) noexcept nogil:
-    cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = op.d >> 3, s = op.s >> 3, which = what.which, kind, a = d, b = IMMEDIATE
-    cdef bint keeps = what.kind == T_ALU and which != ALU_CMP
-    cdef bint with_carry = what.kind == T_ALU and (which == ALU_ADC or which == ALU_SBB)
-    if (what.form <= R_M and high_byte(w, op.d) or (what.form == R_R or what.form == M_R) and high_byte(w, op.s)):
-        return False
-    if with_carry:
+cdef void operate(Stretch *t, Op *op, uint32_t width, uint32_t which, uint32_t target, uint32_t source) noexcept nogil:
+    """A two-operand operation of registers of the host; HOST_NONE as the source is the immediate."""
+    if source == HOST_NONE:
+        emit_alu_i(&t.e, width, which, target, <int32_t>op.imm)
+    else:
+        emit_alu(&t.e, width, which, target, source)
+
+
+cdef void arithmetic(Stretch *t, Op *op, const Template *what) noexcept nogil:
+    cdef uint32_t which = what.which
+    cdef uint32_t kind = (OWED_TEST if what.kind == T_TEST else OWED_CMP if which == ALU_CMP else OWED_ADD if which == ALU_ADD
+                          else OWED_SUB if which == ALU_SUB else OWED_LOGIC)
+    if what.kind == T_ALU and (which == ALU_ADC or which == ALU_SBB):
         add_with_carry(t, op, what)
-        return True
-    kind = (OWED_TEST if what.kind == T_TEST else OWED_CMP if which == ALU_CMP else OWED_ADD if which == ALU_ADD
-            else OWED_SUB if which == ALU_SUB else OWED_LOGIC)
-    # An operand in memory goes to VALUE, unless nobody will need it: as the second one, or as the first and the result.
-    if what.form == R_R or what.form == M_R:
-        b = s
-    if what.form >= R_M:
-        if what.form != R_M and b != IMMEDIATE:
+    elif kind == OWED_TEST or kind == OWED_CMP:
+        compare(t, op, what, kind)
+    elif what.form == M_R or what.form == M_I:
+        change_memory(t, op, what, kind)
+    else:
+        change_register(t, op, what, kind)
+
+
+cdef void compare(Stretch *t, Op *op, const Template *what, uint32_t kind) noexcept nogil:
+    """CMP and TEST are nothing but what they owe. An operand in memory becomes VALUE."""
+    cdef uint32_t w = what.width, a = op.d >> 3, b = op.s >> 3
+    if what.form == R_I or what.form == M_I:
+        b = IMMEDIATE
+    if has_memory(what.form):
+        if what.form == M_R:
             held(t, b)
-        if what.form == R_M:
-            held(t, d)
-        linear_address(t, op, what.address)
-        reach(t, op, w // 8, AT_WRITE if keeps and what.form != R_M else AT_READ)
-        t.now.owed.kind = OWED_NOTHING  # from here on the flags are this instruction's
-        if what.form == R_M and what.quiet:
-            emit_rm(e, w, which << 3 | (3 if w > 8 else 2), changed(t, d), HOST_RAX, HOST_RCX, 0, 0)
-            return True
+        elif what.form == R_M:
+            held(t, a)
+        reach_operand(t, op, what, w, AT_READ)
+        t.now.owed.kind = OWED_NOTHING
         load_reached(t, w, taken(t, VALUE))
         if what.form == R_M:
             b = VALUE
         else:
             a = VALUE
-    elif keeps:
-        t.now.owed.kind = OWED_NOTHING
-    if keeps:
-        if a == b and kind != OWED_LOGIC and not what.quiet:
-            emit_mov(e, 64, taken(t, VALUE), held(t, a))
+    owe(t, kind, w, a, b, op.imm)
+
+
+cdef void change_register(Stretch *t, Op *op, const Template *what, uint32_t kind) noexcept nogil:
+    cdef uint32_t w = what.width, d = op.d >> 3, b = IMMEDIATE if what.form == R_I else op.s >> 3, target, source = HOST_NONE
+    if what.form == R_M:
+        held(t, d)
+        reach_operand(t, op, what, w, AT_READ)
+    # From here on the flags are this instruction's, whatever was owed before.
+    t.now.owed.kind = OWED_NOTHING
+    target = changed(t, d)
+    if what.form == R_M and what.quiet:
+        source = HOST_RCX
+        load_reached(t, w, source)
+    elif what.form == R_M:
+        b = VALUE
+        source = taken(t, VALUE)
+        load_reached(t, w, source)
+    elif what.form == R_R:
+        source = held(t, b)
+        if b == d and kind != OWED_LOGIC and not what.quiet:
             b = VALUE
-        if b == IMMEDIATE:
-            emit_alu_i(e, w, which, taken(t, VALUE) if a == VALUE else changed(t, a), <int32_t>op.imm)
-        else:
-            emit_alu(e, w, which, taken(t, VALUE) if a == VALUE else changed(t, a), taken(t, VALUE) if b == VALUE else held(t, b))
-        if a == VALUE:
-            store_reached(t, w, taken(t, VALUE))
-    if what.quiet:
-        t.now.owed.kind = OWED_NOTHING
-    else:
-        owe(t, kind, w, a, b, op.imm)
-    return True
+            source = taken(t, VALUE)
+            emit_mov(&t.e, 64, source, target)
+    operate(t, op, w, what.which, target, source)
+    if not what.quiet:
+        owe(t, kind, w, d, b, op.imm)
 
 
-cdef void add_with_carry(Translation *t, Op *op, const Template *what) noexcept nogil:
-    """ADC and SBB."""
+cdef void change_memory(Stretch *t, Op *op, const Template *what, uint32_t kind) noexcept nogil:
+    cdef uint32_t w = what.width, target, source = held(t, op.s >> 3) if what.form == M_R else HOST_NONE
+    reach_operand(t, op, what, w, AT_WRITE)
+    t.now.owed.kind = OWED_NOTHING
+    target = taken(t, VALUE)
+    load_reached(t, w, target)
+    operate(t, op, w, what.which, target, source)
+    store_reached(t, w, target)
+    owe(t, kind, w, VALUE, op.s >> 3 if what.form == M_R else IMMEDIATE, op.imm)
+
+
+cdef void add_with_carry(Stretch *t, Op *op, const Template *what) noexcept nogil:
+    """ADC and SBB, whose flags are stored at once."""
     cdef Emitter *e = &t.e
     cdef uint32_t w = what.width, target = HOST_NONE, source = HOST_NONE
     settle(t)
-    if what.form == R_R or what.form == M_R:
+    if has_register_source(what.form):
         source = held(t, op.s >> 3)
-    if what.form <= R_M:
+    if has_register_target(what.form):
         target = changed(t, op.d >> 3)
-    if what.form >= R_M:
-        linear_address(t, op, what.address)
-        reach(t, op, w // 8, AT_READ if what.form == R_M else AT_WRITE)
+    if has_memory(what.form):
+        reach_operand(t, op, what, w, AT_READ if what.form == R_M else AT_WRITE)
         load_reached(t, w, taken(t, VALUE))
         if what.form == R_M:
             source = taken(t, VALUE)
         else:
             target = taken(t, VALUE)
     emit_mov(e, 64, HOST_RDX, target)
-    if source == HOST_NONE:
-        emit_alu_i(e, 64, ALU_XOR, HOST_RDX, <int32_t>op.imm)
-    else:
-        emit_alu(e, 64, ALU_XOR, HOST_RDX, source)
-    emit_rm(e, 32, 0x0fba, 4, HOST_RDI, HOST_NONE, 0, AT_FL_CF)  # BT: CF is bit 0
-    emit_8(e, 0)
-    if source == HOST_NONE:
-        emit_alu_i(e, w, what.which, target, <int32_t>op.imm)
-    else:
-        emit_alu(e, w, what.which, target, source)
-    if what.form > R_M:
+    operate(t, op, 64, ALU_XOR, HOST_RDX, source)
+    emit_carry_from(e, HOST_RDI, AT_FL_CF)
+    operate(t, op, w, what.which, target, source)
+    if what.form == M_R or what.form == M_I:
         store_reached(t, w, target)
-    if what.quiet:
-        return
-    emit_set(e, CC_B, HOST_RAX)
-    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_FL_CF)
-    emit_alu(e, 64, ALU_XOR, HOST_RDX, target)
-    emit_extend(e, True, w, HOST_RDX, HOST_RDX)
-    emit_store(e, 64, HOST_RDX, HOST_RDI, AT_FL_AUX)
-    emit_extend(e, True, w, HOST_RAX, target)
-    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_FL_RES)
+    if not what.quiet:
+        emit_set(e, CC_B, HOST_RCX)
+        emit_alu(e, 64, ALU_XOR, HOST_RDX, target)
+        store_flags(t, w, target, HOST_RDX, HOST_RCX)
 
 
-cdef bint one_operand(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef void one_operand(Stretch *t, Op *op, const Template *what) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef uint32_t w = what.width, d = op.d >> 3, target, kind = what.kind
     cdef bint counts = kind == T_INC or kind == T_DEC
-    if what.form == R_R and high_byte(w, op.d):
-        return False
+    cdef uint32_t owed = OWED_INC if kind == T_INC else OWED_DEC if kind == T_DEC else OWED_NEG
+    # INC and DEC leave CF, NOT all flags: what is owed of these still is.
+    if counts and not what.quiet:
+        settle(t)
     if what.form == M_R:
+        reach_operand(t, op, what, w, AT_WRITE)
         d = VALUE
-        if counts:
-            settle(t)
-        linear_address(t, op, what.address)
-        reach(t, op, w // 8, AT_WRITE)
         if kind == T_NOT:
-            emit_rm(e, w, 0xf6 | (w > 8), 2, HOST_RAX, HOST_RCX, 0, 0)
-            return True
-        t.now.owed.kind = OWED_NOTHING
-        target = taken(t, VALUE)
+            target = HOST_RDX  # VALUE may be taken
+        else:
+            t.now.owed.kind = OWED_NOTHING
+            target = taken(t, VALUE)
         load_reached(t, w, target)
     else:
-        # INC and DEC leave CF, NOT all flags: what is owed of these still is.
         if kind == T_NOT or what.quiet:
             release(t, d)
-        elif counts:
-            settle(t)
         target = changed(t, d)
     if counts:
         emit_alu_i(e, w, ALU_ADD if kind == T_INC else ALU_SUB, target, 1)
     else:
-        emit_rr(e, w, 0xf6 | (w > 8), 2 if kind == T_NOT else 3, target)
+        emit_unary(e, w, UNARY_NOT if kind == T_NOT else UNARY_NEG, target)
     if what.form == M_R:
         store_reached(t, w, target)
     if kind != T_NOT and not what.quiet:
-        owe(t, OWED_INC if kind == T_INC else OWED_DEC if kind == T_DEC else OWED_NEG, w, d, IMMEDIATE, 0)
-    return True
+        owe(t, owed, w, d, IMMEDIATE, 0)
 
 
-cdef bint shift(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef bint shift(Stretch *t, Op *op, const Template *what) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef uint32_t w = what.width, d = op.d >> 3, count = <uint32_t>op.imm & (63 if w == 64 else 31)
-    cdef bint rotates = what.which == SHIFT_ROL or what.which == SHIFT_ROR
-    if what.form == R_R:
-        shift_by_cl(t, op, what)
-        return True
-    if count == 0 or count >= w or high_byte(w, op.d):
+    if count == 0 or count >= w:
         return False
-    if rotates:
-        release(t, d)  # the other flags may still be owed
+    if what.which == SHIFT_ROL or what.which == SHIFT_ROR:
+        release(t, d)  # flags other than CF and OF may still be owed
     else:
         t.now.owed.kind = OWED_NOTHING
     if not what.quiet:
@@ -390,7 +388,7 @@ cdef bint shift(Translation *t, Op *op, const Template *what) noexcept nogil:
     return True
 
 
-cdef void shift_by_cl(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef void shift_by_cl(Stretch *t, Op *op, const Template *what) noexcept nogil:
     """A count of 0 leaves the flags."""
     cdef Emitter *e = &t.e
     cdef uint32_t w = what.width, target
@@ -402,68 +400,69 @@ cdef void shift_by_cl(Translation *t, Op *op, const Template *what) noexcept nog
         emit_mov(e, 32, target, target)
     emit_alu_i(e, 32, ALU_AND, HOST_RCX, 63 if w == 64 else 31)
     nothing = emit_jump_if(e, CC_E)
-    emit_rr(e, w, 0xd3, what.which, target)
+    emit_shift_cl(e, w, what.which, target)
     flags_of_shift(t, what.which, w, target)
     emit_here(e, nothing)
 
 
-cdef void multiply(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef void multiply(Stretch *t, Op *op, const Template *what) noexcept nogil:
+    """IMUL with two and three operands."""
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = REG_RAX if what.kind == T_MUL else op.d >> 3
-    cdef uint32_t source, target, carry
+    cdef uint32_t w = what.width, d = op.d >> 3, source = HOST_RCX
     if what.form == R_M:
-        linear_address(t, op, what.address)
-        reach(t, op, w // 8, AT_READ)
-        load_reached(t, w, HOST_RCX)
-        source = HOST_RCX
+        reach_operand(t, op, what, w, AT_READ)
+        load_reached(t, w, source)
     else:
-        source = held(t, (op.d if what.kind == T_MUL else op.s) >> 3)
+        source = held(t, op.s >> 3)
     t.now.owed.kind = OWED_NOTHING
-    if what.kind == T_MUL:
-        emit_mov(e, w, HOST_RAX, held(t, REG_RAX))
-        emit_rr(e, w, 0xf7, 5 if what.which else 4, source)
-        carry = taken(t, VALUE)
-        emit_set(e, CC_B, carry)
-        emit_mov(e, w, taken(t, REG_RAX), HOST_RAX)
-        emit_mov(e, w, taken(t, REG_RDX), HOST_RDX)
+    if what.form == R_I:
+        emit_imul_i(e, w, taken(t, d), source, <int32_t>op.imm)
     else:
-        if what.form == R_I:
-            target = taken(t, d)
-            emit_rr(e, w, 0x69, target, source)
-            emit_32(e, <uint32_t>op.imm)
-        else:
-            target = changed(t, d)
-            emit_rr(e, w, 0x0faf, target, source)
-        carry = taken(t, VALUE)
-        emit_set(e, CC_B, carry)
+        emit_imul(e, w, changed(t, d), source)
+    emit_set(e, CC_B, taken(t, VALUE))
     owe(t, OWED_PRODUCT, w, d, IMMEDIATE, 0)
 
 
-cdef bint conditional(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef void multiply_rax(Stretch *t, Op *op, const Template *what) noexcept nogil:
+    """MUL, and IMUL with one operand: the product is in rDX and rAX."""
     cdef Emitter *e = &t.e
-    cdef uint32_t d = op.d >> 3, target, source = HOST_RAX
-    if what.kind == T_SETCC and high_byte(8, op.d):
-        return False
+    cdef uint32_t w = what.width, source = HOST_RCX
+    if what.form == R_M:
+        reach_operand(t, op, what, w, AT_READ)
+        load_reached(t, w, source)
+    else:
+        source = held(t, op.d >> 3)
+    t.now.owed.kind = OWED_NOTHING
+    emit_mov(e, w, HOST_RAX, held(t, REG_RAX))
+    emit_unary(e, w, UNARY_IMUL if what.which else UNARY_MUL, source)
+    emit_set(e, CC_B, taken(t, VALUE))
+    emit_mov(e, w, taken(t, REG_RAX), HOST_RAX)
+    emit_mov(e, w, taken(t, REG_RDX), HOST_RDX)
+    owe(t, OWED_PRODUCT, w, REG_RAX, IMMEDIATE, 0)
+
+
+cdef void conditional(Stretch *t, Op *op, const Template *what) noexcept nogil:
+    """SETcc and CMOVcc."""
+    cdef Emitter *e = &t.e
+    cdef uint32_t d = op.d >> 3, target, source = HOST_RAX, code
     release(t, d)
-    if what.kind == T_CMOV and what.form == R_M:
+    if what.form == R_M:
         free_value(t)
-        linear_address(t, op, what.address)
-        reach(t, op, what.width // 8, AT_READ)
+        reach_operand(t, op, what, what.width, AT_READ)
         source = taken(t, VALUE)
         load_reached(t, what.width, source)
     elif what.kind == T_CMOV:
         source = held(t, op.s >> 3)
     target = changed(t, d)
-    cdef uint32_t code = condition_of(t, op.x)
+    code = condition_of(t, op.x)
     if what.kind == T_CMOV:
-        emit_rr(e, what.width, 0x0f40 | code, target, source)
+        emit_cmov(e, what.width, code, target, source)
     else:
-        emit_set(e, code, HOST_RAX)
-        emit_mov(e, 8, target, HOST_RAX)
-    return True
+        emit_set(e, code, source)
+        emit_mov(e, 8, target, source)
 
 
-cdef void based_address(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef void based_address(Stretch *t, Op *op, const Template *what) noexcept nogil:
     """As ea_based32 and ea_based64 of auxiliary.pyx."""
     cdef Emitter *e = &t.e
     cdef int32_t segment = AT_SEGMENTS + <int32_t>(op.seg * sizeof(Segment)), end
@@ -481,7 +480,7 @@ cdef void based_address(Translation *t, Op *op, const Template *what) noexcept n
         emit_alu(e, 64, ALU_ADD, HOST_RCX, HOST_RAX)
         # Canonical, from the first byte to behind the last: what is not goes the long way.
         for end in range(0, 2):
-            emit_rm(e, 64, 0x8d, HOST_RDX, HOST_RCX, HOST_NONE, 0, end * <int32_t>(op.imm & 0xff))
+            emit_lea(e, 64, HOST_RDX, HOST_RCX, HOST_NONE, 0, end * <int32_t>(op.imm & 0xff))
             emit_shift_i(e, 64, SHIFT_SAR, HOST_RDX, 47)
             emit_alu_i(e, 64, ALU_ADD, HOST_RDX, 1)
             emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 1)
@@ -490,43 +489,46 @@ cdef void based_address(Translation *t, Op *op, const Template *what) noexcept n
     emit_store(e, 64, HOST_RCX, HOST_RDI, AT_EA)
 
 
-cdef bint stack(Translation *t, Op *op, const Template *what) noexcept nogil:
-    cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, n = w // 8, d = op.d >> 3, source = HOST_NONE, pointer
-    if what.kind == T_PUSH:
-        release(t, REG_RSP)
-        if what.form == R_R:
-            source = held(t, d)
-        elif what.form == R_M:
-            free_value(t)
-            emit_load(e, 64, HOST_RAX, HOST_RDI, AT_EA)
-            reach(t, op, n, AT_READ)
-            source = taken(t, VALUE)
-            load_reached(t, w, source)
-        pointer = held(t, REG_RSP)
-        emit_rm(e, w, 0x8d, HOST_RAX, pointer, HOST_NONE, 0, -<int32_t>n)
-        reach(t, op, n, AT_WRITE)
-        if what.form == R_I:
-            emit_store_i(e, w, HOST_RAX, HOST_RCX, 0, <int32_t>op.imm)
-        else:
-            store_reached(t, w, source)
-        emit_mov(e, 64, changed(t, REG_RSP), HOST_RAX)
-        return True
-    if what.kind == T_POP and d == REG_RSP:
+cdef void reach_new_slot(Stretch *t, Op *op, uint32_t width) noexcept nogil:
+    """Where a push will write; RAX is what the stack pointer then is."""
+    emit_lea(&t.e, width, HOST_RAX, held(t, REG_RSP), HOST_NONE, 0, -<int32_t>(width // 8))
+    reach(t, op, width // 8, AT_WRITE)
+
+
+cdef void push(Stretch *t, Op *op, const Template *what) noexcept nogil:
+    cdef uint32_t w = what.width, source = HOST_NONE
+    release(t, REG_RSP)
+    if what.form == R_R:
+        source = held(t, op.d >> 3)
+    elif what.form == R_M:
+        free_value(t)
+        reach_operand(t, op, what, w, AT_READ)
+        source = taken(t, VALUE)
+        load_reached(t, w, source)
+    reach_new_slot(t, op, w)
+    if what.form == R_I:
+        emit_store_i(&t.e, w, HOST_RAX, HOST_RCX, 0, <int32_t>op.imm)
+    else:
+        store_reached(t, w, source)
+    emit_mov(&t.e, 64, changed(t, REG_RSP), HOST_RAX)
+
+
+cdef bint pop(Stretch *t, Op *op, const Template *what) noexcept nogil:
+    """POP, and LEAVE, which pops rBP from where it points."""
+    cdef uint32_t w = what.width, d = REG_RBP if what.kind == T_LEAVE else op.d >> 3
+    if d == REG_RSP:
         return False
-    if what.kind == T_LEAVE:
-        d = REG_RBP
     release(t, REG_RSP)
     release(t, d)
-    emit_mov(e, w, HOST_RAX, held(t, REG_RBP if what.kind == T_LEAVE else REG_RSP))
-    reach(t, op, n, AT_READ)
+    emit_mov(&t.e, w, HOST_RAX, held(t, REG_RBP if what.kind == T_LEAVE else REG_RSP))
+    reach(t, op, w // 8, AT_READ)
     load_reached(t, w, taken(t, d))
-    emit_rm(e, w, 0x8d, taken(t, REG_RSP), HOST_RAX, HOST_NONE, 0, <int32_t>n)
+    emit_lea(&t.e, w, taken(t, REG_RSP), HOST_RAX, HOST_NONE, 0, <int32_t>(w // 8))
     return True
 
 
-cdef void push_next_ip(Translation *t, Op *op, uint32_t w) noexcept nogil:
-    """Where reach() has been; the stack pointer follows."""
+cdef void push_next_ip(Stretch *t, Op *op, uint32_t w) noexcept nogil:
+    """Into the slot that was reached."""
     cdef uint64_t next = next_ip(op)
     if w == 64 and next != <uint64_t>(<int64_t><int32_t>next):
         emit_mov_i(&t.e, HOST_RDX, next)
@@ -536,37 +538,31 @@ cdef void push_next_ip(Translation *t, Op *op, uint32_t w) noexcept nogil:
     emit_mov(&t.e, 64, changed(t, REG_RSP), HOST_RAX)
 
 
-cdef void branch_away(Translation *t, Op *op, const Template *what) noexcept nogil:
+cdef void branch_away(Stretch *t, Op *op, const Template *what) noexcept nogil:
+    """What ends a block."""
     cdef Emitter *e = &t.e
-    cdef uint32_t kind = what.kind, w = what.width, n = w // 8, code
-    if kind == T_JCC or kind == T_JCC_FAR:
-        code = condition_of(t, what.which)
-        leave_by(t, emit_jump_if(e, code), EXIT_FOLLOW if kind == T_JCC else EXIT_FOLLOW_FAR, op)
-        return
+    cdef uint32_t kind = what.kind, w = what.width, n = w // 8
     settle(t)
     if kind == T_CALL or kind == T_CALL_FAR:
-        emit_rm(e, w, 0x8d, HOST_RAX, held(t, REG_RSP), HOST_NONE, 0, -<int32_t>n)
-        reach(t, op, n, AT_WRITE)
+        reach_new_slot(t, op, w)
         push_next_ip(t, op, w)
     elif kind == T_RET:
         emit_mov(e, w, HOST_RAX, held(t, REG_RSP))
         reach(t, op, n, AT_READ)
         load_reached(t, w, HOST_RAX)
         known_target(t, op)
-        emit_rm(e, w, 0x8d, changed(t, REG_RSP), held(t, REG_RSP), HOST_NONE, 0, <int32_t>(n + op.imm))
+        emit_lea(e, w, changed(t, REG_RSP), held(t, REG_RSP), HOST_NONE, 0, <int32_t>(n + op.imm))
     elif kind == T_JMP_TO or kind == T_CALL_TO:
         if what.form == R_M:
-            linear_address(t, op, what.address)
-            reach(t, op, n, AT_READ)
+            reach_operand(t, op, what, w, AT_READ)
             load_reached(t, w, HOST_RAX)
         else:
             emit_mov(e, w, HOST_RAX, held(t, op.d >> 3))
         known_target(t, op)
         if kind == T_CALL_TO:
-            # Nothing is pushed before it is known that it will not be pushed again.
+            # Only now is it known that the operation will not run alone after all.
             emit_mov(e, 64, taken(t, VALUE), HOST_RAX)
-            emit_rm(e, w, 0x8d, HOST_RAX, held(t, REG_RSP), HOST_NONE, 0, -<int32_t>n)
-            reach(t, op, n, AT_WRITE)
+            reach_new_slot(t, op, w)
             push_next_ip(t, op, w)
             emit_mov(e, 64, HOST_RAX, taken(t, VALUE))
             jump_entry_into_rdx(t)

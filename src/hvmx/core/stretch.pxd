@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from hvmx.core.emit cimport *
 from hvmx.core.state cimport *
 
-cdef extern from "translation.h" nogil:
+cdef extern from "stretch.h" nogil:
     enum:
         AT_FL_RES, AT_FL_AUX, AT_FL_CF, AT_ACCT, AT_RIP, AT_TLB, AT_EA, AT_EA_OFFSET, AT_MODE_KEY, AT_SEGMENTS, AT_JCACHE
         AT_BASE, AT_LIMIT, AT_ACCESS, AT_READ, AT_WRITE, AT_ADDEND, AT_KEY, AT_KNOWN, AT_TARGET
@@ -21,10 +21,11 @@ cdef extern from "translation.h" nogil:
     void emit_go_on(Emitter *)
 
 cdef enum:
-    VALUE = 16                  # beside the guest's 16 registers: a value that owed flags need and nothing else holds
-    IMMEDIATE = 17              # instead of a register: Owed.immediate
-    HELD = 17
-    EXITS = 160                 # of one stretch: more than most have
+    VALUE = 17                  # beside the registers of Cpu.r: a value that owed flags need and nothing else holds
+    IMMEDIATE = 18              # instead of a register: Owed.immediate
+    HELD = 18
+    EXITS = 160                 # of one stretch, which ends before there are more
+    MOST_EXITS = 4              # of one operation
 
 # Arithmetic flags are not computed when their instruction runs, but when somebody looks at them, or the state is left for
 # others to see. Until then they are owed: known by operation and operands.
@@ -35,6 +36,7 @@ cdef enum:
     OWED_ADD, OWED_SUB          # a is the result, b what was added or subtracted
     OWED_LOGIC                  # a is the result; CF and OF are 0
     OWED_NEG, OWED_INC, OWED_DEC  # a is the result; INC and DEC leave the CF that Cpu's lazy flags have
+    # and of these, each with something in VALUE:
     OWED_SHL, OWED_SHR, OWED_SAR  # VALUE is what was shifted, `immediate` the count
     OWED_PRODUCT                # a is the lower half; VALUE is CF and OF
 
@@ -60,7 +62,7 @@ cdef enum:
     EXIT_FOLLOW                 # the branch is taken, to this page
     EXIT_FOLLOW_FAR             # ... to another page
 
-ctypedef struct Translation:
+ctypedef struct Stretch:
     Emitter e
     Cpu *cpu
     Op *first
@@ -72,6 +74,12 @@ ctypedef struct Translation:
     bint has_tlb
     Exit exits[EXITS]
     uint32_t exit_count
+
+cdef inline bint needs_value(Stretch *t) noexcept nogil:
+    """Is what VALUE holds still needed?"""
+    cdef uint32_t kind = t.now.owed.kind
+    return kind != OWED_NOTHING and (t.now.owed.a == VALUE or t.now.owed.b == VALUE or kind >= OWED_SHL)
+
 
 cdef inline int64_t at_register(uint32_t guest) noexcept nogil:
     """Where a register of the guest is in Cpu."""
