@@ -115,26 +115,29 @@ static inline void emit_mov_i(Emitter *e, uint32_t to, uint64_t value)
     }
 }
 
-/* The low `width` bits, of at most 16, of a register. */
-static inline void emit_mov_low_i(Emitter *e, uint32_t width, uint32_t to, uint32_t value)
+/* An immediate operand; of 64 bits it is sign-extended from 32. */
+static inline void emit_immediate(Emitter *e, uint32_t width, int32_t value)
 {
-    emit_rr(e, width, width == 8 ? 0xc6 : 0xc7, 0, to);
-    if (width == 8)
-        emit_8(e, value);
-    else
-        emit_16(e, value);
-}
-
-/* Memory at base + index, `width` bits; of 64 bits the value is sign-extended from 32. */
-static inline void emit_store_i(Emitter *e, uint32_t width, uint32_t base, uint32_t index, int32_t disp, int32_t value)
-{
-    emit_rm(e, width, width == 8 ? 0xc6 : 0xc7, 0, base, index, 0, disp);
     if (width == 8)
         emit_8(e, value);
     else if (width == 16)
         emit_16(e, value);
     else
         emit_32(e, value);
+}
+
+/* The low `width` bits, of at most 16, of a register. */
+static inline void emit_mov_low_i(Emitter *e, uint32_t width, uint32_t to, uint32_t value)
+{
+    emit_rr(e, width, width == 8 ? 0xc6 : 0xc7, 0, to);
+    emit_immediate(e, width, value);
+}
+
+/* `width` bits of memory at base + index + disp. */
+static inline void emit_store_i(Emitter *e, uint32_t width, uint32_t base, uint32_t index, int32_t disp, int32_t value)
+{
+    emit_rm(e, width, width == 8 ? 0xc6 : 0xc7, 0, base, index, 0, disp);
+    emit_immediate(e, width, value);
 }
 
 static inline void emit_alu(Emitter *e, uint32_t width, uint32_t operation, uint32_t to, uint32_t from)
@@ -144,12 +147,7 @@ static inline void emit_alu(Emitter *e, uint32_t width, uint32_t operation, uint
 
 static inline void emit_alu_immediate(Emitter *e, uint32_t width, int32_t value)
 {
-    if (width == 8 || value == (int8_t)value)
-        emit_8(e, value);
-    else if (width == 16)
-        emit_16(e, value);
-    else
-        emit_32(e, value);
+    emit_immediate(e, value == (int8_t)value ? 8 : width, value);
 }
 
 static inline void emit_alu_i(Emitter *e, uint32_t width, uint32_t operation, uint32_t to, int32_t value)
@@ -206,12 +204,7 @@ static inline void emit_test(Emitter *e, uint32_t width, uint32_t a, uint32_t b)
 static inline void emit_test_i(Emitter *e, uint32_t width, uint32_t a, int32_t value)
 {
     emit_rr(e, width, width == 8 ? 0xf6 : 0xf7, 0, a);
-    if (width == 8)
-        emit_8(e, value);
-    else if (width == 16)
-        emit_16(e, value);
-    else
-        emit_32(e, value);
+    emit_immediate(e, width, value);
 }
 
 static inline void emit_shift_i(Emitter *e, uint32_t width, uint32_t operation, uint32_t to, uint32_t count)

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 from hvmx.core.host_registers cimport taken
 from hvmx.core.stretch cimport *
 
+
 cdef uint32_t value_of(Stretch *t, uint32_t guest, uint32_t scratch) noexcept nogil:
     """A register of the host with the value of the guest's: `scratch`, if none holds it."""
     if t.now.host_of[guest] != HOST_NONE:
@@ -21,8 +22,9 @@ cdef void with_b(Stretch *t, uint32_t width, uint32_t operation, uint32_t to) no
 
 
 cdef void value_into(Stretch *t, uint32_t guest, uint32_t host) noexcept nogil:
-    if value_of(t, guest, host) != host:
-        emit_mov(&t.e, 64, host, value_of(t, guest, host))
+    cdef uint32_t found = value_of(t, guest, host)
+    if found != host:
+        emit_mov(&t.e, 64, host, found)
 
 
 cdef void store_word(Stretch *t, uint32_t host, int32_t at) noexcept nogil:

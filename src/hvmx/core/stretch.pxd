@@ -23,7 +23,7 @@ cdef extern from "stretch.h" nogil:
 cdef enum:
     VALUE = 17                  # beside the registers of Cpu.r: a value that owed flags need and nothing else holds
     IMMEDIATE = 18              # instead of a register: Owed.immediate
-    HELD = 18
+    HELD = 18                   # as many numbers; in guest_of: nothing
     EXITS = 160                 # of one stretch, which ends before there are more
     MOST_EXITS = 4              # of one operation
 

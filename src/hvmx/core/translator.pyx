@@ -405,15 +405,19 @@ cdef void shift_by_cl(Stretch *t, Op *op, const Template *what) noexcept nogil:
     emit_here(e, nothing)
 
 
+cdef uint32_t factor(Stretch *t, Op *op, const Template *what, uint8_t offset) noexcept nogil:
+    """The operand of a multiplication that may be in memory, in a register of the host."""
+    if what.form != R_M:
+        return held(t, offset >> 3)
+    reach_operand(t, op, what, what.width, AT_READ)
+    load_reached(t, what.width, HOST_RCX)
+    return HOST_RCX
+
+
 cdef void multiply(Stretch *t, Op *op, const Template *what) noexcept nogil:
     """IMUL with two and three operands."""
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = op.d >> 3, source = HOST_RCX
-    if what.form == R_M:
-        reach_operand(t, op, what, w, AT_READ)
-        load_reached(t, w, source)
-    else:
-        source = held(t, op.s >> 3)
+    cdef uint32_t w = what.width, d = op.d >> 3, source = factor(t, op, what, op.s)
     t.now.owed.kind = OWED_NOTHING
     if what.form == R_I:
         emit_imul_i(e, w, taken(t, d), source, <int32_t>op.imm)
@@ -426,12 +430,7 @@ cdef void multiply(Stretch *t, Op *op, const Template *what) noexcept nogil:
 cdef void multiply_rax(Stretch *t, Op *op, const Template *what) noexcept nogil:
     """MUL, and IMUL with one operand: the product is in rDX and rAX."""
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, source = HOST_RCX
-    if what.form == R_M:
-        reach_operand(t, op, what, w, AT_READ)
-        load_reached(t, w, source)
-    else:
-        source = held(t, op.d >> 3)
+    cdef uint32_t w = what.width, source = factor(t, op, what, op.d)
     t.now.owed.kind = OWED_NOTHING
     emit_mov(e, w, HOST_RAX, held(t, REG_RAX))
     emit_unary(e, w, UNARY_IMUL if what.which else UNARY_MUL, source)
