@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from oracle import xsave_trials
 from oracle.amd import differs_on_amd, other_nans
 from oracle.host import LACKING
 from oracle.native import (
@@ -156,6 +157,11 @@ def memory_differences(trial: Trial, changed: tuple[int, bytes], got: bytes) -> 
         expected[address - DATA : address - DATA + len(content)] = content
     offset, content = changed
     expected[offset : offset + len(content)] = content
+    area = slice(trial.address - DATA, trial.address - DATA + xsave_trials.AREA_BYTES)
+    if trial.row.family == "xsaveopt" and 0 <= area.start and area.stop <= DATA_BYTES:
+        state_bv = area.start + xsave_trials.HEADER_AT
+        if expected[state_bv] & ~got[state_bv] & xsave_trials.SSE:
+            got = got[: area.start] + xsave_trials.with_sse_in_use(got[area], trial.bits) + got[area.stop :]
     for address, length in trial.unspecified:
         for at in range(max(address - DATA, 0), min(address - DATA + length, DATA_BYTES)):
             expected[at] = got[at]

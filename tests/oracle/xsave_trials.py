@@ -13,6 +13,8 @@ AREA_BYTES, HEADER_AT, MXCSR_AT, MXCSR_MASK_AT = 576, 512, 24, 28
 FAMILIES = frozenset(("xsave", "xsaveopt", "xrstor"))
 NO_COMPONENT_YET = range(20, 61)
 """Bits of XCR0 that no processor has (SDM volume 1, 13.1); 62 was AMD's LWP."""
+SSE = 2
+"""Its bit in XCR0 and XSTATE_BV."""
 _INITIAL_X87 = struct.pack("<HHB19x", 0x37F, 0, 0)
 _X87_CONTROL, _X87_REGISTERS, _XMM = slice(0, 24), slice(32, 160), slice(160, 416)
 
@@ -44,3 +46,14 @@ def header(rng: random.Random) -> bytes:
 def mxcsr(rng: random.Random) -> bytes:
     """MXCSR of an area: mostly without its reserved bits."""
     return struct.pack("<I", rng.getrandbits(16 if rng.random() < 0.85 else 32))
+
+
+def with_sse_in_use(area: bytes, bits: int) -> bytes:
+    """What XSAVEOPT leaves where the processor takes XMM registers that are all zero for in use.
+
+    It may (SDM volume 1, 13.6: XINUSE), and does where the kernel has put them back at the wrong moment.
+    """
+    made = bytearray(area)
+    made[_XMM.start : _XMM.start + 16 * (16 if bits == 64 else 8)] = bytes(16 * (16 if bits == 64 else 8))
+    made[HEADER_AT] |= SSE
+    return bytes(made)
