@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 from collections.abc import Callable, Collection, Iterable
@@ -184,3 +185,23 @@ def test_translated_programs_end_as_interpreted_ones_run_in_steps(bits: int) -> 
 @pytest.mark.parametrize("bits", [64, 32, 16])
 def test_translated_programs_stop_where_interpreted_ones_do(bits: int) -> None:
     Comparison(bits, with_interruptions, with_interruptions).run(some(bits, 0.25))
+
+
+def test_where_the_host_lets_nobody_write_code_all_is_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = random_program(64, SEED)
+    memory = image(64, program.cpl, program.assembled(range(len(program.items))), program.data)
+    expected = ran(program, memory, None, at_once, True)
+    usual = mmap.mmap
+
+    def refusing(*arguments: Any, **named: Any) -> mmap.mmap:
+        if named.get("prot", 0) & mmap.PROT_EXEC:
+            raise PermissionError("no code here")
+        return usual(*arguments, **named)
+
+    monkeypatch.setattr(mmap, "mmap", refusing)
+    exits: list[object] = []
+    cpu = guest(64, program.cpl, memory, program.registers, exits)
+    cpu.translate_after = 0
+    found = outcome(cpu, at_once(cpu, []), [], exits)
+    assert cpu.counters()["blocks_translated"] == 0
+    assert not (different := differences(found, expected)), "\n".join(different)
