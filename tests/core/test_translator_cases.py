@@ -477,6 +477,16 @@ def test_no_branch_goes_to_an_address_that_is_not_canonical_though_it_looks_like
     assert (cpu.rbx, cpu.cpl) == (20, ring)
 
 
+@pytest.mark.parametrize("way", ["jmp rax", "call rax", "mov [rsi], rax; jmp [rsi]", "mov [rsi], rax; call [rsi]", "push rax; ret"])
+@pytest.mark.parametrize("ring", [0, 3])
+def test_no_branch_goes_to_an_address_that_looks_like_an_empty_place_of_the_jump_cache(after: int, ring: int, way: str) -> None:
+    """Bit 63 alone marks these; the address has it with the bits of some mode."""
+    for first in range(0x8000, 0x8080, 32):
+        source = f"movabs rax, {first << 48}; movabs rdx, {1 << 48}; mov ecx, 32; 3: {way}; add rax, rdx; dec ecx; jnz 3b; 4: jmp 4b"
+        cpu = _run(64, source, after, lambda cpu: cpu.run(cycles=100_000), cpl=ring)
+        assert [(record.vector, record.error) for record in records(cpu, 64)] == [(GP_VECTOR, 0)] * 32
+
+
 @BOTH
 @pytest.mark.parametrize("access", [
     "mov edx, [{di} + 1]", "mov [{di} + 2], edx", "add [{di} + 3], edx", "cmp dx, [{di} + 1]", "push {word} ptr [{di} + 2]; pop {ax}",

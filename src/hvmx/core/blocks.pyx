@@ -357,7 +357,7 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     cdef JumpEntry *jump = jump_entry(cpu, ip)
     cdef uint32_t number
     cdef Op *first
-    if jump.key == ip ^ cpu.mode_key and not cpu.stepping:
+    if jump.key == ip ^ cpu.mode_key and not bad_target(cpu, ip) and not cpu.stepping:
         # As code that branches here finds it: when a budget ends makes no difference, not to the TLB either.
         first = jump.op
         if cpu.link_from != NULL:

@@ -3,7 +3,7 @@
 
 All but leave_by() want the guest's state in Cpu, flags and registers.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from hvmx.core.stretch cimport *
 
@@ -17,6 +17,8 @@ cdef void go_to(Stretch *t, Op *op) noexcept nogil
 cdef void follow_to(Stretch *t, Op *op) noexcept nogil
 # A branch to another page, or the end of the block.
 cdef void enter_at(Stretch *t, Op *op, uint64_t target) noexcept nogil
+# Where host + disp is no canonical address, the operation runs alone.
+cdef void canonical_or_alone(Stretch *t, Op *op, uint32_t host, int32_t disp, uint32_t scratch) noexcept nogil
 # An indirect branch. The target is in RAX; where the jump cache does not know it, the operation runs alone. RDX is left
 # at the entry of the cache.
 cdef void known_target(Stretch *t, Op *op) noexcept nogil

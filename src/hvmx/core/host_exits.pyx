@@ -96,6 +96,16 @@ cdef void enter_at(Stretch *t, Op *op, uint64_t target) noexcept nogil:
     stop_at(t, target)
 
 
+cdef void canonical_or_alone(Stretch *t, Op *op, uint32_t host, int32_t disp, uint32_t scratch) noexcept nogil:
+    """Bits 63 to 47 are all 0 or all 1."""
+    cdef Emitter *e = &t.e
+    emit_lea(e, 64, scratch, host, HOST_NONE, 0, disp)
+    emit_shift_i(e, 64, SHIFT_SAR, scratch, 47)
+    emit_alu_i(e, 64, ALU_ADD, scratch, 1)
+    emit_shift_i(e, 64, SHIFT_SHR, scratch, 1)
+    leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+
+
 cdef void jump_entry_into_rdx(Stretch *t) noexcept nogil:
     """The address of the jump cache's entry for the target in RAX: see jump_entry() of ops.pxd."""
     cdef Emitter *e = &t.e
@@ -109,16 +119,13 @@ cdef void jump_entry_into_rdx(Stretch *t) noexcept nogil:
 
 cdef void known_target(Stretch *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
+    if t.cpu.mode & MODE_WIDTH == MODE_64:
+        canonical_or_alone(t, op, HOST_RAX, 0, HOST_RCX)
     jump_entry_into_rdx(t)
     emit_load(e, 64, HOST_RCX, HOST_RDI, AT_MODE_KEY)
     emit_alu(e, 64, ALU_XOR, HOST_RCX, HOST_RAX)
     emit_alu_m(e, 64, ALU_CMP, HOST_RCX, HOST_RDX, AT_KEY)
     leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
-    if t.cpu.mode & MODE_WIDTH == MODE_64:
-        # A target that is not canonical can have the key of another one in another mode or ring.
-        emit_load(e, 64, HOST_RCX, HOST_RDX, AT_KNOWN)
-        emit_alu_m(e, 64, ALU_CMP, HOST_RAX, HOST_RCX, AT_IP)
-        leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
 
 
 cdef void enter_known(Stretch *t, Op *op) noexcept nogil:

@@ -214,7 +214,7 @@ struct Cpu {
     uint64_t ea, ea_offset;        /* linear address left by an address Op, and the offset in its segment */
     uint64_t rmw_value;            /* stands in for memory that a read-modify-write can't reach directly */
     TlbEntry *tlb;                 /* the TLB of the present privilege */
-    uint64_t mode_key;             /* mode << 48 */
+    uint64_t mode_key;             /* mode << 48: xored with canonical addresses it keeps those of all modes apart */
     uint32_t fault;                /* FAULT_* */
     uint32_t pending;              /* PEND_* */
     uint64_t rip;                  /* valid outside the chain of handlers */

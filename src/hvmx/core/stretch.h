@@ -12,7 +12,7 @@ enum {
     AT_SEGMENTS = offsetof(Cpu, seg), AT_JCACHE = offsetof(Cpu, jcache),
     AT_BASE = offsetof(Segment, base), AT_LIMIT = offsetof(Segment, limit), AT_ACCESS = offsetof(Segment, access),
     AT_READ = offsetof(TlbEntry, r), AT_WRITE = offsetof(TlbEntry, w), AT_ADDEND = offsetof(TlbEntry, addend),
-    AT_FN = offsetof(Op, fn), AT_IP = offsetof(Op, ip), AT_KEY = offsetof(JumpEntry, key), AT_KNOWN = offsetof(JumpEntry, op), AT_TARGET = offsetof(Op, target),
+    AT_FN = offsetof(Op, fn), AT_KEY = offsetof(JumpEntry, key), AT_KNOWN = offsetof(JumpEntry, op), AT_TARGET = offsetof(Op, target),
     AT_HEAD = offsetof(Block, head),
 };
 

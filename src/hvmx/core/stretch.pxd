@@ -17,7 +17,7 @@ cdef extern from "stretch.h" nogil:
     enum:
         AT_FL_RES, AT_FL_AUX, AT_FL_CF, AT_ACCT, AT_RIP, AT_TLB, AT_EA, AT_EA_OFFSET, AT_MODE_KEY, AT_SEGMENTS, AT_JCACHE
         AT_BASE, AT_LIMIT, AT_ACCESS, AT_READ, AT_WRITE, AT_ADDEND, AT_KEY, AT_KNOWN, AT_TARGET
-        AT_FN, AT_IP, AT_HEAD
+        AT_FN, AT_HEAD
     void emit_go_on(Emitter *)
 
 cdef enum:

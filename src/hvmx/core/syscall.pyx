@@ -37,7 +37,7 @@ cdef void syscall(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t selector
     if cpu.pv != NULL:
         settle_mxcsr(cpu)
-        if cpu.pv_hypercall(cpu, op) == 0 and cpu.acct < 0:
+        if cpu.pv_hypercall(cpu, op) == 0 and cpu.acct < 0 and not bad_target(cpu, cpu.rip):
             enter(cpu, cpu.rip)
         return
     if not cpu.efer & EFER_SCE:

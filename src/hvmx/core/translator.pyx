@@ -464,7 +464,7 @@ cdef void conditional(Stretch *t, Op *op, const Template *what) noexcept nogil:
 cdef void based_address(Stretch *t, Op *op, const Template *what) noexcept nogil:
     """As ea_based32 and ea_based64 of auxiliary.pyx."""
     cdef Emitter *e = &t.e
-    cdef int32_t segment = AT_SEGMENTS + <int32_t>(op.seg * sizeof(Segment)), end
+    cdef int32_t segment = AT_SEGMENTS + <int32_t>(op.seg * sizeof(Segment))
     offset_into(t, op, what.address, HOST_RAX)
     emit_load(e, 64, HOST_RCX, HOST_RDI, segment + AT_BASE)
     if what.width == 32:
@@ -477,13 +477,9 @@ cdef void based_address(Stretch *t, Op *op, const Template *what) noexcept nogil
         emit_alu(e, 32, ALU_ADD, HOST_RCX, HOST_RAX)
     else:
         emit_alu(e, 64, ALU_ADD, HOST_RCX, HOST_RAX)
-        # Canonical, from the first byte to behind the last: what is not goes the long way.
-        for end in range(0, 2):
-            emit_lea(e, 64, HOST_RDX, HOST_RCX, HOST_NONE, 0, end * <int32_t>(op.imm & 0xff))
-            emit_shift_i(e, 64, SHIFT_SAR, HOST_RDX, 47)
-            emit_alu_i(e, 64, ALU_ADD, HOST_RDX, 1)
-            emit_shift_i(e, 64, SHIFT_SHR, HOST_RDX, 1)
-            leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+        # From the first byte to behind the last.
+        canonical_or_alone(t, op, HOST_RCX, 0, HOST_RDX)
+        canonical_or_alone(t, op, HOST_RCX, <int32_t>(op.imm & 0xff), HOST_RDX)
     emit_store(e, 64, HOST_RAX, HOST_RDI, AT_EA_OFFSET)
     emit_store(e, 64, HOST_RCX, HOST_RDI, AT_EA)
 
