@@ -7,7 +7,6 @@ loading of the image and its end.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 import json
@@ -35,14 +34,15 @@ EMULATOR_EXIT_STATUS: Final = 0x10 << 1 | 1
 """What kernels/head.S writes to the debug-exit port, as QEMU and hvmx turn it into an exit status."""
 HVMX_RUN: Final = (sys.executable, "-c", "import sys; from hvmx.cli import main; sys.exit(main())", "run")
 EMPTY: Final = Kernel("empty", 1)
-STARTS_TIMED: Final = 5
 
 
 @dataclass(frozen=True)
 class PeerRun:
-    """Host seconds of the kernel's own work, and the checksum that it left."""
+    """Host seconds from start to end; just before, with a kernel that does nothing (0 where the clock runs for the
+    kernel's own work alone); and the checksum that the kernel left."""
 
     host_seconds: float
+    start_seconds: float
     checksum: int
 
 
@@ -100,20 +100,15 @@ def _checksum(output: str) -> int:
 
 
 class _Process:
-    """A peer that is a process, timed less what one with the empty kernel takes."""
+    """A peer that is a process."""
 
     def _process(self, kernel: Kernel) -> tuple[float, str]:
         raise NotImplementedError
 
-    @functools.cached_property
-    def start_seconds(self) -> float:
-        """Host seconds from start to end with nothing to do: the least of a few."""
-        return min(self._process(EMPTY)[0] for _ in range(STARTS_TIMED))
-
     def run(self, kernel: Kernel) -> PeerRun:
-        start_seconds = self.start_seconds
+        start_seconds, _ = self._process(EMPTY)
         elapsed, output = self._process(kernel)
-        return PeerRun(elapsed - start_seconds, _checksum(output))
+        return PeerRun(elapsed, start_seconds, _checksum(output))
 
 
 class Native(_Process):
@@ -215,7 +210,7 @@ class Unicorn:
         start = time.perf_counter()
         machine.emu_start(image.entry, image.report)
         elapsed = time.perf_counter() - start
-        return PeerRun(elapsed, machine.reg_read(UC_X86_REG_EAX))
+        return PeerRun(elapsed, 0, machine.reg_read(UC_X86_REG_EAX))
 
 
 def unicorn_machine(kernel: Kernel) -> Uc:
@@ -243,7 +238,7 @@ class Hvmx(_Process):
 
     def run(self, kernel: Kernel) -> HvmxRun:
         run = super().run(kernel)
-        return HvmxRun(run.host_seconds, run.checksum, self.stats["guest_cycles"], self.stats["instructions"])
+        return HvmxRun(**vars(run), guest_cycles=self.stats["guest_cycles"], instructions=self.stats["instructions"])
 
     def _process(self, kernel: Kernel) -> tuple[float, str]:
         with tempfile.TemporaryDirectory(prefix="hvmx-run-") as directory:
