@@ -1,7 +1,6 @@
 # cython: language_level=3
 from libc.stdint cimport uint32_t, uint64_t
 
-from hvmx.core.generated.families cimport *
 from hvmx.core.decode cimport *
 from hvmx.core.mmu cimport *
 from hvmx.core.mmx cimport mmx_usable

@@ -8,7 +8,6 @@ cdef extern from "emit.h" nogil:
         HOST_RCX
         HOST_RDX
         HOST_RBX
-        HOST_RSP
         HOST_RBP
         HOST_RSI
         HOST_RDI

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """How translated code goes on: to the next operation, to a branch's target, or back to the interpreter.
 
-All but leave_by() want the guest's state in Cpu, flags and registers.
+leave_by(), alone_if() and canonical_or_alone() take the place as it is; the others want the guest's state in Cpu.
 """
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
@@ -9,6 +9,8 @@ from hvmx.core.stretch cimport *
 
 # A jump that goes out of line, with the present place: see EXIT_* in stretch.pxd.
 cdef void leave_by(Stretch *t, uint8_t *jump, uint32_t kind, Op *op) noexcept nogil
+# Where a condition of the host holds, the operation runs alone: EXIT_ALONE.
+cdef void alone_if(Stretch *t, uint32_t condition, Op *op) noexcept nogil
 # The code of all those jumps' targets.
 cdef void write_exits(Stretch *t) noexcept nogil
 # On to an operation of the same block, by its handler.

@@ -16,6 +16,10 @@ cdef void leave_by(Stretch *t, uint8_t *jump, uint32_t kind, Op *op) noexcept no
     t.exit_count += 1
 
 
+cdef void alone_if(Stretch *t, uint32_t condition, Op *op) noexcept nogil:
+    leave_by(t, emit_jump_if(&t.e, condition), EXIT_ALONE, op)
+
+
 cdef void point_at(Stretch *t, Op *op) noexcept nogil:
     """RSI at an Op; leaves the host's flags."""
     cdef int32_t distance = <int32_t>(<uint8_t *>op - <uint8_t *>t.first)
@@ -70,9 +74,8 @@ cdef void not_followed(Cpu *cpu, Op *op) noexcept nogil:
         cpu.resume = op.target
 
 
-cdef void stop_at(Stretch *t, uint64_t target) noexcept nogil:
+cdef void stop_at_rax(Stretch *t) noexcept nogil:
     """To the run loop."""
-    emit_mov_i(&t.e, HOST_RAX, target)
     emit_store(&t.e, 64, HOST_RAX, HOST_RDI, AT_RIP)
     emit_return(&t.e)
 
@@ -93,7 +96,8 @@ cdef void enter_at(Stretch *t, Op *op, uint64_t target) noexcept nogil:
     emit_go_on(e)
     emit_here(e, spent)
     emit_here(e, unknown)
-    stop_at(t, target)
+    emit_mov_i(e, HOST_RAX, target)
+    stop_at_rax(t)
 
 
 cdef void canonical_or_alone(Stretch *t, Op *op, uint32_t host, int32_t disp, uint32_t scratch) noexcept nogil:
@@ -103,7 +107,7 @@ cdef void canonical_or_alone(Stretch *t, Op *op, uint32_t host, int32_t disp, ui
     emit_shift_i(e, 64, SHIFT_SAR, scratch, 47)
     emit_alu_i(e, 64, ALU_ADD, scratch, 1)
     emit_shift_i(e, 64, SHIFT_SHR, scratch, 1)
-    leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+    alone_if(t, CC_NE, op)
 
 
 cdef void jump_entry_into_rdx(Stretch *t) noexcept nogil:
@@ -125,7 +129,7 @@ cdef void known_target(Stretch *t, Op *op) noexcept nogil:
     emit_load(e, 64, HOST_RCX, HOST_RDI, AT_MODE_KEY)
     emit_alu(e, 64, ALU_XOR, HOST_RCX, HOST_RAX)
     emit_alu_m(e, 64, ALU_CMP, HOST_RCX, HOST_RDX, AT_KEY)
-    leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+    alone_if(t, CC_NE, op)
 
 
 cdef void enter_known(Stretch *t, Op *op) noexcept nogil:
@@ -136,8 +140,7 @@ cdef void enter_known(Stretch *t, Op *op) noexcept nogil:
     emit_load(e, 64, HOST_RSI, HOST_RDX, AT_KNOWN)
     emit_go_on(e)
     emit_here(e, spent)
-    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_RIP)
-    emit_return(e)
+    stop_at_rax(t)
 
 
 cdef void write_exits(Stretch *t) noexcept nogil:

@@ -1,7 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from hvmx.core.host_exits cimport leave_by
+from hvmx.core.host_exits cimport alone_if
 from hvmx.core.host_registers cimport held
 from hvmx.core.ops cimport ADDRESS_32, ADDRESS_BASE_32, ADDRESS_EA
 from hvmx.core.stretch cimport *
@@ -49,7 +49,7 @@ cdef void reach(Stretch *t, Op *op, uint32_t bytes, int32_t right) noexcept nogi
     emit_lea(e, 64, HOST_RCX, HOST_RAX, HOST_NONE, 0, <int32_t>bytes - 1)
     emit_alu_i(e, 64, ALU_AND, HOST_RCX, -4096)
     emit_alu_m(e, 64, ALU_CMP, HOST_RCX, HOST_RDX, right)
-    leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+    alone_if(t, CC_NE, op)
     emit_load(e, 64, HOST_RCX, HOST_RDX, AT_ADDEND)
 
 

@@ -265,6 +265,8 @@ cdef enum:
     FORM_STACK_M = 13
     FORM_MMX = 16          # added to any of these where an operand is an MMX register
 
+# Numbers of the families of instructions (FAM_* of generated/families.h), by name.
+cdef dict family_numbers
 # `width` in bits; 0 for every width. Raises KeyError for a family that the instruction table does not have.
 cdef int register_handler(str family, uint32_t form, uint32_t width, uint32_t address, OpFn fn) except -1
 cdef OpFn handler_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address) noexcept nogil

@@ -4,9 +4,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from hvmx.core.auxiliary cimport block_end, ea_based32, ea_based64, ea_flat32, ea_flat64
 from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
 from hvmx.core.decode cimport FORM_I, FORM_NONE, FORM_R_RM, FORM_R_RM_I, FORM_RM, FORM_RM_CL, FORM_RM_I, FORM_RM_R
+from hvmx.core.emit cimport SHIFT_ROL, SHIFT_ROR, SHIFT_SAR, SHIFT_SHL, SHIFT_SHR
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
-from hvmx.isa import families
 
 # Handlers are registered when their modules are imported.
 import hvmx.core.alu
@@ -53,16 +53,15 @@ cdef int add(OpFn handler, uint32_t kind, uint32_t width=0, uint32_t form=R_R, u
 
 
 cdef int fill() except -1:
-    numbers = {name: number for number, name in enumerate(families())}
     forms = ((FORM_RM_R, R_R), (FORM_R_RM, R_R), (FORM_RM_I, R_I))
     memory_forms = ((FORM_R_RM, R_M), (FORM_RM_R, M_R), (FORM_RM_I, M_I))
     addresses = (ADDRESS_32, ADDRESS_64, ADDRESS_EA, ADDRESS_BASE_32, ADDRESS_BASE_64)
     alu = ("add", "or", "adc", "sbb", "and", "sub", "xor", "cmp")
-    shifts = ((4, "shl"), (5, "shr"), (7, "sar"))
-    cdef uint32_t number, w, form, known, address, which, source, code, page
+    shifts = ((SHIFT_SHL, "shl"), (SHIFT_SHR, "shr"), (SHIFT_SAR, "sar"))
+    cdef uint32_t number, w, form, known, address, which, source, code
     for w in (8, 16, 32, 64):
         for which, name in enumerate((*alu, "test")):
-            number = numbers[name]
+            number = family_numbers[name]
             kind = T_TEST if name == "test" else T_ALU
             for form, known in forms:
                 add(handler_of(number, form, w, ADDRESS_NONE), kind, w, known, ADDRESS_NONE, which)
@@ -73,21 +72,21 @@ cdef int fill() except -1:
                     add(handler_of(number, form, w, address), kind, w, known, address, which)
                     add(handler_of(number, form, w, ADDRESS_QUIET + address), kind, w, known, address, which, True)
         for kind, name in ((T_INC, "inc"), (T_DEC, "dec"), (T_NEG, "neg"), (T_NOT, "not")):
-            number = numbers[name]
+            number = family_numbers[name]
             add(handler_of(number, FORM_RM, w, ADDRESS_NONE), kind, w)
             add(handler_of(number, FORM_RM, w, ADDRESS_QUIET), kind, w, R_R, ADDRESS_NONE, 0, True)
             for address in addresses:
                 add(handler_of(number, FORM_RM, w, address), kind, w, M_R, address)
-        number = numbers["mov"]
+        number = family_numbers["mov"]
         for form, known in forms:
             add(handler_of(number, form, w, ADDRESS_NONE), T_MOV, w, known)
         for form, known in memory_forms:
             for address in addresses:
                 add(handler_of(number, form, w, address), T_MOV, w, known, address)
         for which, name in shifts:
-            add(handler_of(numbers[name], FORM_RM_I, w, ADDRESS_NONE), T_SHIFT, w, R_I, ADDRESS_NONE, which)
+            add(handler_of(family_numbers[name], FORM_RM_I, w, ADDRESS_NONE), T_SHIFT, w, R_I, ADDRESS_NONE, which)
     for name in ("movzx", "movsx", "movsxd"):
-        number = numbers[name]
+        number = family_numbers[name]
         for form, source in ((FORM_R_RM8, 8), (FORM_R_RM16, 16), (FORM_R_RM32, 32)):
             for w in (16, 32, 64):
                 if source < w:
@@ -96,39 +95,39 @@ cdef int fill() except -1:
                         add(handler_of(number, form, w, address), T_EXTEND, w, R_M, address, name != "movzx", False, source)
     for w in (32, 64):
         for address in (ADDRESS_32, ADDRESS_64, ADDRESS_BASE_32, ADDRESS_BASE_64):
-            add(handler_of(numbers["lea"], FORM_R_RM, w, address), T_LEA, w, R_M, address)
-        add(handler_of(numbers["xchg"], FORM_RM_R, w, ADDRESS_NONE), T_XCHG, w)
-        add(handler_of(numbers["bswap"], FORM_RM, w, ADDRESS_NONE), T_BSWAP, w)
-        add(handler_of(numbers["cbw"], FORM_NONE, w, ADDRESS_NONE), T_WIDEN, w)
-        add(handler_of(numbers["cwd"], FORM_NONE, w, ADDRESS_NONE), T_WIDEN_TWO, w)
-        add(handler_of(numbers["cmovcc"], FORM_R_RM, w, ADDRESS_NONE), T_CMOV, w)
-        add(handler_of(numbers["cmovcc"], FORM_R_RM, w, ADDRESS_EA), T_CMOV, w, R_M, ADDRESS_EA)
+            add(handler_of(family_numbers["lea"], FORM_R_RM, w, address), T_LEA, w, R_M, address)
+        add(handler_of(family_numbers["xchg"], FORM_RM_R, w, ADDRESS_NONE), T_XCHG, w)
+        add(handler_of(family_numbers["bswap"], FORM_RM, w, ADDRESS_NONE), T_BSWAP, w)
+        add(handler_of(family_numbers["cbw"], FORM_NONE, w, ADDRESS_NONE), T_WIDEN, w)
+        add(handler_of(family_numbers["cwd"], FORM_NONE, w, ADDRESS_NONE), T_WIDEN_TWO, w)
+        add(handler_of(family_numbers["cmovcc"], FORM_R_RM, w, ADDRESS_NONE), T_CMOV, w)
+        add(handler_of(family_numbers["cmovcc"], FORM_R_RM, w, ADDRESS_EA), T_CMOV, w, R_M, ADDRESS_EA)
         for which, name in shifts:
-            add(handler_of(numbers[name], FORM_RM_CL, w, ADDRESS_NONE), T_SHIFT_CL, w, R_R, ADDRESS_NONE, which)
-        for which, name in ((0, "rol"), (1, "ror"), *shifts):
-            add(handler_of(numbers[name], FORM_RM_I, w, ADDRESS_QUIET), T_SHIFT, w, R_I, ADDRESS_NONE, which, True)
-        add(handler_of(numbers["imul"], FORM_R_RM, w, ADDRESS_NONE), T_IMUL, w, R_R)
-        add(handler_of(numbers["imul"], FORM_R_RM_I, w, ADDRESS_NONE), T_IMUL, w, R_I)
-        add(handler_of(numbers["imul"], FORM_R_RM, w, ADDRESS_EA), T_IMUL, w, R_M, ADDRESS_EA)
+            add(handler_of(family_numbers[name], FORM_RM_CL, w, ADDRESS_NONE), T_SHIFT_CL, w, R_R, ADDRESS_NONE, which)
+        for which, name in ((SHIFT_ROL, "rol"), (SHIFT_ROR, "ror"), *shifts):
+            add(handler_of(family_numbers[name], FORM_RM_I, w, ADDRESS_QUIET), T_SHIFT, w, R_I, ADDRESS_NONE, which, True)
+        add(handler_of(family_numbers["imul"], FORM_R_RM, w, ADDRESS_NONE), T_IMUL, w, R_R)
+        add(handler_of(family_numbers["imul"], FORM_R_RM_I, w, ADDRESS_NONE), T_IMUL, w, R_I)
+        add(handler_of(family_numbers["imul"], FORM_R_RM, w, ADDRESS_EA), T_IMUL, w, R_M, ADDRESS_EA)
         for which, name in enumerate(("mul", "imul")):
-            add(handler_of(numbers[name], FORM_RM, w, ADDRESS_NONE), T_MUL, w, R_R, ADDRESS_NONE, which)
-            add(handler_of(numbers[name], FORM_RM, w, ADDRESS_EA), T_MUL, w, R_M, ADDRESS_EA, which)
+            add(handler_of(family_numbers[name], FORM_RM, w, ADDRESS_NONE), T_MUL, w, R_R, ADDRESS_NONE, which)
+            add(handler_of(family_numbers[name], FORM_RM, w, ADDRESS_EA), T_MUL, w, R_M, ADDRESS_EA, which)
         address = ADDRESS_32 if w == 32 else ADDRESS_64
-        add(handler_of(numbers["push"], FORM_RM, w, address), T_PUSH, w, R_R)
-        add(handler_of(numbers["push"], FORM_I, w, address), T_PUSH, w, R_I)
-        add(handler_of(numbers["pop"], FORM_RM, w, address), T_POP, w, R_R)
-        add(handler_of(numbers["leave"], FORM_NONE, w, address), T_LEAVE, w, R_R)
-        add(handler_of(numbers["ret"], FORM_NONE, w, address), T_RET, w, R_R)
-        add(handler_of(numbers["ret"], FORM_I, w, address), T_RET, w, R_R)
-        add(handler_of(numbers["push"], FORM_STACK_M, w, address), T_PUSH, w, R_M, ADDRESS_EA)
-        add(handler_of(numbers["call"], FORM_RM, w, address), T_CALL_TO, w, R_R)
-        add(handler_of(numbers["call"], FORM_STACK_M, w, address), T_CALL_TO, w, R_M, ADDRESS_EA)
-        add(handler_of(numbers["jmp"], FORM_RM, w, ADDRESS_NONE), T_JMP_TO, w, R_R)
-        add(handler_of(numbers["jmp"], FORM_RM, w, ADDRESS_EA), T_JMP_TO, w, R_M, ADDRESS_EA)
+        add(handler_of(family_numbers["push"], FORM_RM, w, address), T_PUSH, w, R_R)
+        add(handler_of(family_numbers["push"], FORM_I, w, address), T_PUSH, w, R_I)
+        add(handler_of(family_numbers["pop"], FORM_RM, w, address), T_POP, w, R_R)
+        add(handler_of(family_numbers["leave"], FORM_NONE, w, address), T_LEAVE, w, R_R)
+        add(handler_of(family_numbers["ret"], FORM_NONE, w, address), T_RET, w, R_R)
+        add(handler_of(family_numbers["ret"], FORM_I, w, address), T_RET, w, R_R)
+        add(handler_of(family_numbers["push"], FORM_STACK_M, w, address), T_PUSH, w, R_M, ADDRESS_EA)
+        add(handler_of(family_numbers["call"], FORM_RM, w, address), T_CALL_TO, w, R_R)
+        add(handler_of(family_numbers["call"], FORM_STACK_M, w, address), T_CALL_TO, w, R_M, ADDRESS_EA)
+        add(handler_of(family_numbers["jmp"], FORM_RM, w, ADDRESS_NONE), T_JMP_TO, w, R_R)
+        add(handler_of(family_numbers["jmp"], FORM_RM, w, ADDRESS_EA), T_JMP_TO, w, R_M, ADDRESS_EA)
         add(call_handler(w, address, True, False), T_CALL, w, R_R)
         add(call_handler(w, address, False, False), T_CALL_FAR, w, R_R)
-    add(handler_of(numbers["setcc"], FORM_RM, 8, ADDRESS_NONE), T_SETCC, 8)
-    add(handler_of(numbers["nop"], FORM_NONE, 32, ADDRESS_NONE), T_NOP)
+    add(handler_of(family_numbers["setcc"], FORM_RM, 8, ADDRESS_NONE), T_SETCC, 8)
+    add(handler_of(family_numbers["nop"], FORM_NONE, 32, ADDRESS_NONE), T_NOP)
     for code in range(16):
         add(jcc_handler(code, True, False), T_JCC, 0, R_R, ADDRESS_NONE, code)
         add(jcc_handler(code, False, False), T_JCC_FAR, 0, R_R, ADDRESS_NONE, code)

@@ -469,11 +469,11 @@ cdef void based_address(Stretch *t, Op *op, const Template *what) noexcept nogil
     emit_load(e, 64, HOST_RCX, HOST_RDI, segment + AT_BASE)
     if what.width == 32:
         emit_alu_mi(e, 32, ALU_CMP, HOST_RDI, segment + AT_LIMIT, -1)
-        leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+        alone_if(t, CC_NE, op)
         emit_load(e, 32, HOST_RDX, HOST_RDI, segment + AT_ACCESS)
         emit_alu_i(e, 32, ALU_AND, HOST_RDX, AR_UNUSABLE | 0xe)
         emit_alu_i(e, 32, ALU_CMP, HOST_RDX, 2)
-        leave_by(t, emit_jump_if(e, CC_NE), EXIT_ALONE, op)
+        alone_if(t, CC_NE, op)
         emit_alu(e, 32, ALU_ADD, HOST_RCX, HOST_RAX)
     else:
         emit_alu(e, 64, ALU_ADD, HOST_RCX, HOST_RAX)
