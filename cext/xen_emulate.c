@@ -121,9 +121,10 @@ enum { FORCED_CPUID_BYTES = 7 };
 static int take_exit(Cpu *cpu)
 {
     struct domain *d = cpu->pv;
-    charge_fraction(cpu, cpu->exit_cost[cpu->exit.reason]);
     cpu->deadline = d->board_deadline;
     int done = cpu->vmexit(cpu) == 0;
+    if (done)
+        charge_fraction(cpu, cpu->exit_cost[cpu->exit.reason]);
     board_scheduled(d);
     return done;
 }

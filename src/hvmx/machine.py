@@ -24,7 +24,7 @@ from hvmx.cost import Profile, load_profile
 from hvmx.exits import Exits
 from hvmx.hvm import controls
 from hvmx.hvm.board import EPOCH, Board
-from hvmx.hvm.console import KeySource, null_sink
+from hvmx.hvm.console import LOOK_UP, KeySource, null_sink
 from hvmx.hvm.device import Sink
 from hvmx.isa.levels import level
 from hvmx.pv import Domain, start_of_day
@@ -39,6 +39,9 @@ VGA_HOLE = (0xA0000, 0x20000)
 
 LONGEST_TIMEOUT = 1e9
 """Seconds of host time: some thirty years, which every way of waiting takes."""
+
+CYCLES_BETWEEN_LOOKS = 1 << 22
+"""Guest cycles after which input is looked for again, so that a file's or a pipe's comes at the same ones in each run."""
 
 _SUFFIXES = {"K": 10, "M": 20, "G": 30}
 
@@ -152,7 +155,9 @@ class Machine:
         self._busy = threading.Lock()
         self._hop = controls.Hop(round(self.profile.user_device.cycles))
         controls.install_defaults(self.cpu, self.exits, paging, self._hop)
-        self.cpu.poll = self._poll
+        self.cpu.poll = self._over
+        if keys is not None:
+            self.cpu.input_at = CYCLES_BETWEEN_LOOKS
         if board:
             self.board = Board(
                 self.clock,
@@ -262,13 +267,16 @@ class Machine:
 
     # --- running --------------------------------------------------------------------------------------------------
     def run(self, cycles: int | None = None, timeout: float | None = None) -> Stop:
-        """Run for at most ``cycles`` guest cycles and ``timeout`` seconds of host time; says why it stopped.
+        """Run for ``cycles`` guest cycles and at most ``timeout`` seconds of host time; says why it stopped.
 
-        What a handler or a device raises comes out of here, as does KeyboardInterrupt; the machine can go on.
+        It stops before the first instruction that begins when the cycles have passed: at most one instruction, or one
+        iteration of a repeated one, later; and within 0.1 s of the host time, or of ``stop()``, after the handler that
+        runs then. What a handler or a device raises comes out of here. So does what the handler of a signal raises, as
+        KeyboardInterrupt, always between two instructions. The machine can go on.
         RuntimeError while it runs: in another thread, or below a handler that calls this.
         """
         with self._limits(cycles, timeout):
-            return self._result(self.cpu.run(cycles))
+            return self._ended() or self._result(self.cpu.run(cycles))
 
     def step(self, timeout: float | None = None) -> Stop:
         """Execute exactly one instruction, or take one interrupt or exception.
@@ -276,7 +284,7 @@ class Machine:
         ``timeout`` is in seconds of host time, for a guest that waits for input.
         """
         with self._limits(None, timeout):
-            stop = self._result(self.cpu.step())
+            stop = self._ended() or self._result(self.cpu.step())
             return Stop(StopKind.STEP) if stop.kind is StopKind.CYCLES else stop
 
     @contextmanager
@@ -299,10 +307,11 @@ class Machine:
         if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT:
             raise ValueError(f"timeout = {timeout}: not a number of seconds from 0 to {LONGEST_TIMEOUT:g}")
         with self._alone():
-            self._stop = None
             self._limit = None if timeout is None else time.monotonic() + timeout
             self._last_cycle = None if cycles is None else self.cpu.cycles + cycles
             self._schedule()
+            if self._limit is not None:
+                self.cpu.poll_by(int(self._limit * 1e9))
             yield
 
     def _schedule(self) -> None:
@@ -323,11 +332,14 @@ class Machine:
 
     def _result(self, core_stop: int) -> Stop:
         self.hypercalls.raise_error()
-        if self._stop is not None:
-            return self._stop
-        if self.domain is not None and not self.domain.running:
+        return self._ended() or Stop(_CORE_STOPS[core_stop])
+
+    def _ended(self) -> Stop | None:
+        """Why the machine has stopped, if it was asked to: in this run, or in one out of which an exception came."""
+        stop, self._stop = self._stop, None
+        if stop is None and self.domain is not None and not self.domain.running:
             return self._domain_end(self.domain)
-        return Stop(_CORE_STOPS[core_stop])
+        return stop
 
     @staticmethod
     def _domain_end(domain: Domain) -> Stop:
@@ -350,11 +362,13 @@ class Machine:
                 self.cpu.charge(max(0, self._last_cycle - self.cpu.cycles))
                 return True
         else:
-            data = self._keys.wait(self._input_room, self._seconds_left())
+            # Not for long: the run loop has to look at signals.
+            left = self._seconds_left()
+            data = self._keys.wait(self._input_room, LOOK_UP if left is None else min(left, LOOK_UP))
         if data:
             self._enter_input(data)
             return True
-        return self._over()
+        return self._over() or not self._keys.ended and self._input_room > 0
 
     @property
     def _input_room(self) -> int:
@@ -380,9 +394,10 @@ class Machine:
             return False
         return True
 
-    def _poll(self) -> None:
-        if self._over() or self._keys is None:
-            return
+    def on_input(self) -> None:
+        """Look for input; called at guest cycles that are the same however the machine is run."""
+        assert self._keys is not None, "without keys nobody asks"
+        self.cpu.input_at = (self.cpu.cycles // CYCLES_BETWEEN_LOOKS + 1) * CYCLES_BETWEEN_LOOKS
         if self._keys.interactive:
             data = self._keys.wait(self._input_room, self._idle_seconds())
         else:

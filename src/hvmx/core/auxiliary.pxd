@@ -4,6 +4,7 @@ from hvmx.core.state cimport *
 
 cdef void stale(Cpu *cpu, Op *op) noexcept nogil
 cdef void block_end(Cpu *cpu, Op *op) noexcept nogil
+cdef void followed_jump(Cpu *cpu, Op *op) noexcept nogil
 cdef void undefined(Cpu *cpu, Op *op) noexcept nogil
 cdef void too_long(Cpu *cpu, Op *op) noexcept nogil
 cdef void guard(Cpu *cpu, Op *op) noexcept nogil

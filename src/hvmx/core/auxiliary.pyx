@@ -19,6 +19,11 @@ cdef void block_end(Cpu *cpu, Op *op) noexcept nogil:
     branch(cpu, op, op.ip)
 
 
+# A jump at whose target the block goes on.
+cdef void followed_jump(Cpu *cpu, Op *op) noexcept nogil:
+    run_next(cpu, op)
+
+
 cdef void undefined(Cpu *cpu, Op *op) noexcept nogil:
     fault(cpu, op, VEC_UD, 0)
 

@@ -50,8 +50,6 @@ cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop no
 # Families whose handlers check the address after other things: images of the processor's state, and what an unmasked x87
 # exception keeps from memory. (And stores of MMX registers.)
 cdef set CHECKS_ADDRESS = set("fxsave fxrstor xsave xsaveopt xrstor fst fstp fist fistp fisttp fstp80 fbstp".split())
-# Families whose handler uses the accounting of its own operation.
-cdef set ACCOUNTS = set("cmps jcc jcxz lods loop loopnz loopz movs scas stos".split())
 
 cdef set STRINGS = set("cmps lods movs scas stos".split())
 
@@ -69,7 +67,6 @@ cdef enum:
     KIND_KEEPS_FLAGS = 64
     KIND_BIT_STRING = 128
     KIND_SHIFT = 256
-    KIND_ACCOUNTS = 512
     KIND_NUMBERED = 1024
     KIND_X87 = 2048
     KIND_X87_WAITING = 4096
@@ -85,8 +82,7 @@ for _number, _name in enumerate(families()):
         KIND_CONTINUES * (_name in CONTINUING) | KIND_STACK * (_name in STACK) | KIND_UNACCESSED * (_name in UNACCESSED)
         | KIND_SETS_ALL * (_name in SETS_ALL) | KIND_SETS_ALL_BUT_CF * (_name in SETS_ALL_BUT_CF)
         | KIND_READS_CF * (_name in READS_CF) | KIND_KEEPS_FLAGS * (_name in KEEPS_FLAGS)
-        | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS)
-        | KIND_ACCOUNTS * (_name in ACCOUNTS) | KIND_NUMBERED * (_name in NUMBERED)
+        | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS) | KIND_NUMBERED * (_name in NUMBERED)
         | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING)
         | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES)
         | KIND_CHECKS_ADDRESS * (_name in CHECKS_ADDRESS)
@@ -320,7 +316,7 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
         elif kind & (KIND_SHIFT | KIND_ROTATE) and insns[index].form == FORM_RM_I:
             if insns[index].imm & (63 if insns[index].opsize == 64 else 31):
                 kills = FL_ARITH if kind & KIND_SHIFT else FL_CF | FL_OF
-        elif not kind & KIND_KEEPS_FLAGS:
+        elif not kind & KIND_KEEPS_FLAGS and places[index].fn != followed_jump:
             live = FL_ARITH
             continue
         if kills:
@@ -352,12 +348,12 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     cdef uint64_t linear_ip = ip
     cdef uint64_t page, physical_ip
     cdef uint64_t page2 = 0
-    cdef uint32_t mode = cpu.mode | (MODE_STEP if cpu.stepping else 0)
+    cdef uint32_t mode = cpu.mode
     cdef Block *block
     cdef JumpEntry *jump = jump_entry(cpu, ip)
     cdef uint32_t number
     cdef Op *first
-    if jump.key == ip ^ cpu.mode_key and not bad_target(cpu, ip) and not cpu.stepping:
+    if jump.key == ip ^ cpu.mode_key and not bad_target(cpu, ip):
         # As code that branches here finds it: when a budget ends makes no difference, not to the TLB either.
         first = jump.op
         if cpu.link_from != NULL:
@@ -387,10 +383,10 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
                 return NULL
     first = &block.head + 1
     if cpu.link_from != NULL:
-        if block.physical2 == NO_PAGE and <uint64_t>cpu.link_from.imm == ip and not cpu.stepping:
+        if block.physical2 == NO_PAGE and <uint64_t>cpu.link_from.imm == ip:
             cpu.link_from.target = first
         cpu.link_from = NULL
-    if block.physical2 == NO_PAGE and not cpu.stepping:
+    if block.physical2 == NO_PAGE:
         jump.key = ip ^ cpu.mode_key
         jump.op = first
         number = <uint32_t>(jump - cpu.jcache)
@@ -491,17 +487,13 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
         used += <uint64_t>length
         count += 1
         if (insns[count - 1].family == FAM_JMP and insns[count - 1].form == FORM_REL and followed < FOLLOWED_JUMPS
-                and (op - 1).fn == jump_handler(True, False) and count > 1 and not mode & MODE_STEP
-                and not kinds[insns[count - 2].family] & KIND_ACCOUNTS):
-            # A jump within the page needs no operation: decoding goes on at its target, and what it costs is added
-            # to the operation before.
+                and (op - 1).fn == jump_handler(True, False) and acct >> ACCT_SHIFT < BLOCK_UNITS):
+            # A jump within the page: decoding goes on at its target.
             used = <uint64_t>(op - 1).imm - ip
-            op -= 1
-            (op - 1).acct = acct
+            (op - 1).fn = followed_jump
             followed += 1
-            count -= 1
             continue
-        if page2 != NO_PAGE or mode & MODE_STEP or not kinds[insns[count - 1].family] & KIND_CONTINUES:
+        if page2 != NO_PAGE or not kinds[insns[count - 1].family] & KIND_CONTINUES or acct >> ACCT_SHIFT >= BLOCK_UNITS:
             break
         if insns[count - 1].family == FAM_JCC:
             jumps += 1

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from hvmx.core.codecache cimport code_written, flush_jumps
+from hvmx.core.cut cimport cut_after, end_budget
 from hvmx.core.exits cimport describe_exit
 from hvmx.core.ops cimport fault, rewind
 from hvmx.core.paging cimport Translation, translate
@@ -88,9 +89,7 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
     cpu.acct += <int64_t>cpu.exit_cost[reason] << ACCT_SHIFT
     if cpu.fault:  # injected: the state is that of before the instruction
         return False
-    # The handler may have let time pass, or made something due: the budget ends with this block.
-    cpu.acct_start -= cpu.acct
-    cpu.acct = 0
+    end_budget(cpu, op)  # the handler may have let time pass, or made something due
     return True
 
 
@@ -144,16 +143,19 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
     cdef uint64_t rip
     if not canonical(cpu, op, address, access):
         return NULL
-    if entry.tag != page:
-        cpu.tlb_misses += 1
+    cdef bint miss = entry.tag != page
+    cpu.tlb_misses += miss
     if not translate(cpu, address, kind, access, &found):
         cpu.acct += <int64_t>found.cost << ACCT_SHIFT
         cpu.cr2 = address
         fault(cpu, op, VEC_PF, found.error)
         return NULL
     cpu.acct += <int64_t>found.cost << ACCT_SHIFT
+    if op != NULL and cpu.acct >= 0:
+        cut_after(cpu, op)  # the rest of the block may be more than what is left of the budget
     found.physical &= cpu.a20_mask
     if cpu.controls & CTL_SHADOW_PAGING and found.levels and not shadow_fill(cpu, op, address, access, &found):
+        take_back(cpu, &found, miss)
         return NULL
     cdef uint32_t flags = flags_of(cpu, found.physical)
     if cpu.controls & CTL_EPT and not flags & (PAGE_BACKED | PAGE_HOLE | PAGE_ROM):
@@ -163,6 +165,7 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         cpu.exit.physical = found.physical | (address & 0xfff)
         rip = cpu.rip
         if not memory_exit(cpu, op, EXIT_EPT_VIOLATION):
+            take_back(cpu, &found, miss)
             return NULL
         if access == FETCH and cpu.rip != rip:
             cpu.fault = FAULT_SKIP
@@ -178,6 +181,14 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
     entry.rights = found.rights
     open_fast_paths(cpu, kind, entry)
     return entry
+
+
+cdef void take_back(Cpu *cpu, Translation *found, bint miss) noexcept nogil:
+    """The handler of an exit raised: the walk that led to it will be made again, and is paid for then."""
+    if cpu.fault == FAULT_ABORT:
+        cpu.acct -= <int64_t>found.cost << ACCT_SHIFT
+        cpu.walk_references -= found.references
+        cpu.tlb_misses -= miss
 
 
 cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nogil:
@@ -524,8 +535,8 @@ cdef void update_mode(Cpu *cpu) noexcept nogil:
             mode |= MODE_FLAT_SS
         mode |= code_segment_id(cpu) << MODE_CS_ID_SHIFT
     cpu.mode = mode
-    # Blocks for single steps are not in the jump cache: there, this bit keeps what rings 0 to 2 may run from ring 3.
-    cpu.mode_key = <uint64_t>(mode | (MODE_STEP if cpu.cpl == 3 else 0)) << 48
+    # In the jump cache, this bit keeps what rings 0 to 2 may run from ring 3.
+    cpu.mode_key = <uint64_t>(mode | (MODE_USER if cpu.cpl == 3 else 0)) << 48
     cpu.resume = NULL
     cpu.tlb_kind = kind_of(cpu, cpu.cpl)
     cpu.tlb = cpu.tlbs[cpu.tlb_kind]

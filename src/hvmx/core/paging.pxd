@@ -10,6 +10,7 @@ ctypedef struct Translation:
     uint32_t error         # page-fault error code, when it failed
     uint32_t levels        # entries read from memory, ...
     uint64_t places[4]     # ... and their guest-physical addresses, the last (deepest) one first
+    uint32_t references    # made, those of nested paging among them
     uint32_t cost          # of the references made, in units of 1/CYCLE_FRACTION guest cycle
 
 # access: 0 read, 1 write, 2 fetch; kind: TLB_*. Sets accessed and dirty bits on success. False on a page fault.

@@ -69,6 +69,7 @@ cdef inline void count_references(Cpu *cpu, Translation *out, uint32_t reference
     if cpu.controls & CTL_EPT:
         references = references * (EPT_LEVELS + 1) + (EPT_LEVELS if found else 0)
     cpu.walk_references += references
+    out.references = references
     out.cost = references * cpu.walk_cost
 
 

@@ -3,7 +3,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from hvmx.core.blocks cimport block_at_rip
 from hvmx.core.codecache cimport flush_code
+from hvmx.core.cut cimport cut_block, mend_cut
 from hvmx.core.exits cimport describe_exit
+from hvmx.core.host_time cimport host_nanoseconds
 from hvmx.core.interrupt cimport debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
 from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
@@ -12,11 +14,13 @@ from hvmx.core.state cimport *
 cdef extern from "run_chain.h" nogil:
     void run_chain(Cpu *cpu, Op *op)
 
-# Longest slice, in units of 1/CYCLE_FRACTION cycle: the instruction count of the accounting word must not overflow,
+# Longest grant, in units of 1/CYCLE_FRACTION cycle: the instruction count of the accounting word must not overflow,
 # and an instruction costs at least one unit.
-cdef int64_t LONGEST_SLICE = (1 << ACCT_SHIFT) - (1 << 18)
+cdef int64_t LONGEST_GRANT = (1 << ACCT_SHIFT) - (1 << 18)
+# How often host time is looked at, and how often the limits are that depend on it.
 cdef enum:
-    SLICES_PER_POLL = 32
+    TURNS_PER_LOOK = 64
+    NS_BETWEEN_POLLS = 10_000_000
     EXIT_EXTERNAL_INTERRUPT = 1
     EXIT_INTERRUPT_WINDOW = 7
 
@@ -32,17 +36,33 @@ cdef inline uint64_t cycles(Cpu *cpu) noexcept nogil:
     return cpu.time // CYCLE_FRACTION
 
 
-cdef inline void grant(Cpu *cpu) noexcept nogil:
-    """A new budget: to the next thing that is due, or one instruction."""
+cdef inline uint64_t next_due(Cpu *cpu) noexcept nogil:
+    """The guest cycle up to which nothing is due: the deadline of a device, a look for input, or the end of the slice."""
     cdef uint64_t until = cpu.deadline if cpu.deadline < cpu.slice_end else cpu.slice_end
-    cdef int64_t units = LONGEST_SLICE
-    cdef uint64_t distance = until - cycles(cpu)
-    if cpu.stepping:
-        cpu.acct = -1
+    return until if until < cpu.input_at else cpu.input_at
+
+
+cdef inline bint due(Cpu *cpu) noexcept nogil:
+    return cycles(cpu) >= next_due(cpu)
+
+
+cdef inline void grant(Cpu *cpu, bint one) noexcept nogil:
+    """A new budget, to the next thing that is due.
+
+    While Cpu.acct is negative, blocks run freely: each ends within BLOCK_UNITS but for its last instruction, and so much
+    is held back. From 0 on each block comes back to the run loop, cut where the budget ends.
+    """
+    cdef uint64_t until = next_due(cpu)
+    cdef int64_t units = LONGEST_GRANT
+    if one:
+        cpu.acct = cpu.budget_end = 0
+    elif until - cycles(cpu) < <uint64_t>(LONGEST_GRANT // CYCLE_FRACTION):
+        units = <int64_t>(until * CYCLE_FRACTION - cpu.time)
+        cpu.acct = (BLOCK_UNITS - units) << ACCT_SHIFT
+        cpu.budget_end = <int64_t>BLOCK_UNITS << ACCT_SHIFT
     else:
-        if distance < <uint64_t>(LONGEST_SLICE // CYCLE_FRACTION):
-            units = <int64_t>(until * CYCLE_FRACTION - cpu.time)
         cpu.acct = -(units << ACCT_SHIFT)
+        cpu.budget_end = 0
     cpu.acct_start = cpu.acct
 
 
@@ -50,22 +70,24 @@ cdef inline bint interrupt_due(Cpu *cpu) noexcept nogil:
     return cpu.pending & PEND_INTR and cpu.rflags & FL_IF and not cpu.shadow
 
 
-# Takes a host-side exit that no instruction asked for.
+# Takes a host-side exit that no instruction asked for. False: its handler raised, and nothing has happened.
 cdef bint host_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
     describe_exit(cpu, 0, 0, 0, False, 0)
     cpu.exit.reason = reason
-    cpu.time += cpu.exit_cost[reason]
     if cpu.vmexit(cpu) != 0:
         cpu.stop = STOP_ERROR if cpu.stop == STOP_NONE else cpu.stop
         return False
+    cpu.time += cpu.exit_cost[reason]
     return True
 
 
 cdef void take_interrupt(Cpu *cpu) noexcept nogil:
     cdef int vector
     if cpu.window:
+        if not host_exit(cpu, EXIT_INTERRUPT_WINDOW):
+            return
         cpu.window = 0
-        if not host_exit(cpu, EXIT_INTERRUPT_WINDOW) or cpu.fault:
+        if cpu.fault:
             return
     vector = cpu.acknowledge(cpu)
     if vector < 0:
@@ -74,31 +96,49 @@ cdef void take_interrupt(Cpu *cpu) noexcept nogil:
     deliver_interrupt(cpu, <uint32_t>vector)
 
 
-# Devices: what is due is done. While the guest runs, it is a host interrupt that brings the host back.
+# Devices: what is due is done. While the guest runs, it is a host interrupt that brings the host back; if a device then
+# raises, that exit has been taken.
 cdef void take_deadline(Cpu *cpu) noexcept nogil:
-    if not cpu.halted and cpu.controls & CTL_EXT_INTR and not host_exit(cpu, EXIT_EXTERNAL_INTERRUPT):
-        return
-    if cpu.on_deadline(cpu) != 0 and cpu.stop == STOP_NONE:
+    if not cpu.halted and cpu.controls & CTL_EXT_INTR and not cpu.host_interrupted:
+        if not host_exit(cpu, EXIT_EXTERNAL_INTERRUPT):
+            return
+        cpu.host_interrupted = 1
+    if cpu.on_deadline(cpu) == 0:
+        cpu.host_interrupted = 0
+    elif cpu.stop == STOP_NONE:
         cpu.stop = STOP_ERROR
+
+
+# Signals and limits of host time, when enough of it has passed.
+cdef bint look_at_host(Cpu *cpu) noexcept nogil:
+    cdef uint64_t now
+    if not cpu.held_signals[0]:
+        now = host_nanoseconds()
+        if now < cpu.poll_at:
+            return True
+        cpu.poll_at = now + NS_BETWEEN_POLLS
+    if cpu.on_poll(cpu) == 0:
+        return True
+    if cpu.stop == STOP_NONE:
+        cpu.stop = STOP_ERROR
+    return False
 
 
 cdef void idle(Cpu *cpu) noexcept nogil:
     """Halted: time passes until the next thing that is due."""
-    cdef uint64_t until = cpu.deadline if cpu.deadline < cpu.slice_end else cpu.slice_end
+    cdef uint64_t until = next_due(cpu) * CYCLE_FRACTION
     if not (cpu.rflags & FL_IF or cpu.pv != NULL) or cpu.deadline == ~<uint64_t>0:
         if cpu.on_idle(cpu) != 0 and cpu.stop == STOP_NONE:
             cpu.stop = STOP_HALTED
         return
-    if until * CYCLE_FRACTION > cpu.time:
-        cpu.halted_time += until * CYCLE_FRACTION - cpu.time
-        cpu.time = until * CYCLE_FRACTION
+    if until > cpu.time:
+        cpu.halted_time += until - cpu.time
+        cpu.time = until
 
 
 cdef void run(Cpu *cpu) noexcept nogil:
-    cdef Op *op
-    cdef uint32_t slices = 0
     cdef uint64_t events
-    cdef bint one
+    cdef bint one, ended
     cpu.stop = STOP_NONE
     while cpu.stop == STOP_NONE:
         # --- what is due between instructions -----------------------------------------------------------------------
@@ -107,6 +147,8 @@ cdef void run(Cpu *cpu) noexcept nogil:
             cpu.stop_request = 0
             cpu.stop = STOP_REQUESTED
             return
+        if not look_at_host(cpu):
+            return
         if cpu.pending & PEND_FLUSH:
             cpu.pending &= ~<uint32_t>PEND_FLUSH
             flush_code(cpu)
@@ -114,13 +156,11 @@ cdef void run(Cpu *cpu) noexcept nogil:
             take_deadline(cpu)
             if cpu.stop != STOP_NONE:
                 return
+        if cycles(cpu) >= cpu.input_at and cpu.on_input(cpu) != 0:
+            cpu.stop = STOP_ERROR
+            return
         if cycles(cpu) >= cpu.slice_end:
             cpu.stop = STOP_CYCLES
-            return
-        slices += 1
-        if slices % SLICES_PER_POLL == 0 and cpu.on_poll(cpu) != 0:
-            if cpu.stop == STOP_NONE:
-                cpu.stop = STOP_ERROR
             return
         events = cpu.interrupts + cpu.exceptions
         if cpu.fault:
@@ -149,7 +189,7 @@ cdef void run(Cpu *cpu) noexcept nogil:
             continue
         if cpu.stop != STOP_NONE:
             return
-        if cycles(cpu) >= cpu.deadline or cycles(cpu) >= cpu.slice_end:
+        if due(cpu):
             continue  # what was delivered took the time that was left
         if interrupt_due(cpu) or cpu.pending & (PEND_TRAP | PEND_NMI) and not cpu.shadow & SHADOW_MOV_SS:
             continue  # before the first instruction of the handler
@@ -157,47 +197,60 @@ cdef void run(Cpu *cpu) noexcept nogil:
             idle(cpu)
             continue
         # --- instructions -------------------------------------------------------------------------------------------
-        one = cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff  # breakpoints stop within blocks
+        # Breakpoints stop within blocks.
+        one = cpu.stepping or cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff
         if cpu.shadow & SHADOW_MOV_SS:
             cpu.rflags |= FL_RF  # no breakpoint on the instruction after MOV SS either (SDM vol. 3, 17.3.1.1)
         cpu.shadow = 0
-        if one and not cpu.stepping:
-            cpu.stepping = 2
-        grant(cpu)
-        run_blocks(cpu)
+        grant(cpu, one)
+        ended = run_blocks(cpu, one)
         settle_mxcsr(cpu)
         settle(cpu)
         if cpu.fault:
             answer_fault(cpu)
-        if cpu.stepping == 2:
-            cpu.stepping = 0
-        elif cpu.stepping and cpu.stop == STOP_NONE:
+        if cpu.stepping and ended and cpu.stop == STOP_NONE:
             cpu.stop = STOP_CYCLES
 
 
-cdef void run_blocks(Cpu *cpu) noexcept nogil:
-    """Blocks until the budget is spent, something is pending, or a fault; leaves cpu.rip at the next instruction."""
+cdef bint run_blocks(Cpu *cpu, bint one) noexcept nogil:
+    """Blocks until the budget is spent, something is pending, or a fault; leaves cpu.rip at the next instruction. False
+    when no instruction has run: fetching it took an exit, whose consequences come first."""
     cdef Op *op
     cdef uint64_t before = cpu.rflags & FL_TF
+    cdef int64_t start
+    cdef uint32_t turns = 0
+    cdef bint ran = False
     cpu.entered = 0
     if cpu.dr[7] & 0xff and instruction_breakpoints(cpu) and breakpoint_hit(cpu):
-        return
-    while cpu.acct < 0:
+        return True
+    while cpu.acct < cpu.budget_end or one and not ran:
         op = cpu.resume
         cpu.resume = NULL
-        if op == NULL or op.ip != cpu.rip or cpu.stepping:
+        if op == NULL or op.ip != cpu.rip:
             op = block_at_rip(cpu)
             if op == NULL:
-                return
+                return True
+            if cpu.pending & PEND_BUDGET:
+                break
+        start = cpu.acct
         cpu.acct -= <int64_t>(op - 1).acct  # of what has been accounted for in its block
         cpu.rflags &= ~<uint64_t>FL_RF
+        if start >= 0:
+            cut_block(cpu, op, one)
         run_chain(cpu, op)
+        if cpu.cut != NULL:
+            mend_cut(cpu)
+        ran = ran or cpu.acct != start
         if (cpu.fault or cpu.pending or cpu.stop_request or cpu.halted or cpu.shadow or cpu.rflags & FL_TF
-                or cpu.dr[7] & 0xff):
+                or cpu.dr[7] & 0xff or cpu.held_signals[0]):
             break
-    if before and not cpu.fault and not cpu.entered:
+        turns += 1
+        if turns % TURNS_PER_LOOK == 0 and host_nanoseconds() >= cpu.poll_at:
+            break
+    if before and not cpu.fault and not cpu.entered and ran:
         cpu.dr6_pending |= 1 << 14
         cpu.pending |= PEND_TRAP
+    return ran or cpu.fault != FAULT_NONE
 
 
 cdef void answer_fault(Cpu *cpu) noexcept nogil:

@@ -45,13 +45,15 @@ enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800 };
 /* The decoding mode: everything that the meaning of instruction bytes depends on. Blocks are keyed by it. CS_ID names
  * a (base, limit) pair of CS, 0 being flat, so that linear addresses and limits of code are fixed within a block. */
 enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, MODE_FLAT_DS = 8, MODE_FLAT_ES = 16,
-       MODE_FLAT_SS = 32, MODE_STEP = 64, MODE_CS_ID_SHIFT = 7, MODE_CS_IDS = 256 };
+       MODE_FLAT_SS = 32, MODE_USER = 64, MODE_CS_ID_SHIFT = 7, MODE_CS_IDS = 256 };
 
 /* Accounting: cycles and retired instructions travel in one word, so that a block end costs one addition.
  * Bits 24-63 hold guest cycles in units of 1/CYCLE_FRACTION, bits 0-23 instructions. */
 #define ACCT_SHIFT 24
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
 #define CYCLE_FRACTION 64
+/* No instruction of a block begins later than this after the block does, in units of 1/CYCLE_FRACTION cycle. */
+#define BLOCK_UNITS (128 * CYCLE_FRACTION)
 
 #define TRANSLATE_NEVER 0xffffffffu
 #define BUCKETS 32768
@@ -210,7 +212,7 @@ struct Cpu {
      * SF, ...) are had by flipping: bit 8 of fl_cf flips PF, bit 16 flips SF. */
     int64_t fl_res, fl_aux;
     uint64_t fl_cf;
-    int64_t acct;                  /* counts up to 0 */
+    int64_t acct;                  /* counts up; while it is negative, branches go on without the run loop */
     uint64_t ea, ea_offset;        /* linear address left by an address Op, and the offset in its segment */
     uint64_t rmw_value;            /* stands in for memory that a read-modify-write can't reach directly */
     TlbEntry *tlb;                 /* the TLB of the present privilege */
@@ -221,7 +223,9 @@ struct Cpu {
     uint64_t rflags;               /* all but the arithmetic flags, which are lazy */
     Segment seg[SEG_COUNT];
     Op *link_from;                 /* direct branch to be linked to the next block that is entered */
-    Op *resume;                    /* where the budget ended within linked code: goes on there, as if it had not ended */
+    Op *resume;                    /* where the chain was left: goes on there, as if it had not been */
+    Op *cut, *uncut;               /* Ops with other handlers while the chain runs (see cut.pxd), and those that they had */
+    OpFn cut_handler, uncut_handler;
     uint8_t cpl, tlb_kind, halted;
     uint8_t shadow;                /* SHADOW_*: no interrupt before the next instruction has ended */
     uint32_t mode;                 /* MODE_* */
@@ -240,13 +244,16 @@ struct Cpu {
     uint64_t time;                 /* guest cycles << 6 (CYCLE_FRACTION) at the start of the slice */
     uint64_t instructions;         /* retired before the slice */
     int64_t acct_start;            /* acct at the start of the slice */
+    int64_t budget_end;            /* acct at which the slice ends */
     uint64_t deadline;             /* guest cycle (not fraction) at which a device has something to do */
+    uint64_t input_at;             /* guest cycle (not fraction) at which to look for input */
     uint64_t slice_end;            /* guest cycle (not fraction) at which run() ends */
     int64_t tsc_offset;
     uint32_t stop;                 /* STOP_* */
     volatile uint32_t stop_request; /* leave run(): the one word that other threads write */
     uint32_t stepping;             /* one instruction at a time */
     uint32_t window;               /* an interrupt has waited for the interrupt window */
+    uint32_t host_interrupted;     /* the exit has been taken for which a device that is due waits */
     uint32_t vectoring;            /* IDT-vectoring information: the event whose delivery a handler broke off */
     uint8_t nmi;                   /* NMI_* */
     uint8_t ignne;                 /* IGNNE#: x87 instructions go on in spite of an unmasked exception */
@@ -302,7 +309,10 @@ struct Cpu {
     int (*acknowledge)(Cpu *);     /* the interrupt controller's vector, or -1 for none (spurious) */
     int (*on_idle)(Cpu *);         /* halted and nothing due: 0 when there may be something to wake it after all */
     int (*on_ferr)(Cpu *);                 /* an unmasked x87 exception, with CR0.NE clear */
-    int (*on_poll)(Cpu *);         /* now and then in host time: signals and limits; nonzero: leave run() */
+    int (*on_input)(Cpu *);        /* look for input and set Cpu.input_at; nonzero: leave run() */
+    int (*on_poll)(Cpu *);         /* signals and limits of host time; nonzero: leave run() */
+    uint64_t poll_at;              /* host time at which to call it, in ns of CLOCK_MONOTONIC */
+    const volatile uint64_t *held_signals; /* not 0: call it at once, there is a signal to handle */
     int (*vmexit)(Cpu *);          /* takes Cpu.exit to its handler; nonzero: the instruction is to be aborted */
     uint32_t controls;             /* CTL_* */
     uint32_t exception_bitmap;

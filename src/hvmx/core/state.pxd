@@ -116,7 +116,7 @@ cdef extern from "state.h" nogil:
         MODE_FLAT_DS
         MODE_FLAT_ES
         MODE_FLAT_SS
-        MODE_STEP
+        MODE_USER
         MODE_CS_ID_SHIFT
         MODE_CS_IDS
     enum:
@@ -190,6 +190,7 @@ cdef extern from "state.h" nogil:
     const int ACCT_SHIFT
     const int ACCT_INSTR_MASK
     const int CYCLE_FRACTION
+    const int BLOCK_UNITS
     const uint32_t TRANSLATE_NEVER
     const int BUCKETS
     const int TLB_ENTRIES
@@ -286,6 +287,9 @@ cdef extern from "state.h" nogil:
         Segment seg[SEG_COUNT]
         Op *link_from
         Op *resume
+        Op *cut
+        Op *uncut
+        OpFn cut_handler, uncut_handler
         uint8_t cpl, tlb_kind, halted, shadow
         uint32_t mode
         TableRegister gdtr, idtr
@@ -298,11 +302,11 @@ cdef extern from "state.h" nogil:
         uint64_t fault_dr6
         uint64_t time
         uint64_t instructions
-        int64_t acct_start
-        uint64_t deadline
+        int64_t acct_start, budget_end
+        uint64_t deadline, input_at
         uint64_t slice_end
         int64_t tsc_offset
-        uint32_t stop, stop_request, stepping, window, vectoring
+        uint32_t stop, stop_request, stepping, window, host_interrupted, vectoring
         uint8_t nmi, ignne
         uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable
         uint64_t sysenter_cs, sysenter_esp, sysenter_eip
@@ -347,7 +351,10 @@ cdef extern from "state.h" nogil:
         int (*acknowledge)(Cpu *) noexcept nogil
         int (*on_idle)(Cpu *) noexcept nogil
         int (*on_ferr)(Cpu *) noexcept nogil
+        int (*on_input)(Cpu *) noexcept nogil
         int (*on_poll)(Cpu *) noexcept nogil
+        uint64_t poll_at
+        const uint64_t *held_signals
         int (*vmexit)(Cpu *) noexcept nogil
         uint32_t controls
         uint32_t exception_bitmap

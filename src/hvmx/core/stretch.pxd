@@ -64,6 +64,7 @@ cdef enum:
 
 ctypedef struct Stretch:
     Emitter e
+    uint8_t *code               # where it begins
     Cpu *cpu
     Op *first
     OpFn first_handler          # `first` itself may have another one in its place

@@ -1,7 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport uint32_t, uint64_t
 
-from hvmx.core.auxiliary cimport block_end, ea_based32, ea_based64, ea_flat32, ea_flat64
+from hvmx.core.auxiliary cimport block_end, ea_based32, ea_based64, ea_flat32, ea_flat64, followed_jump
 from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
 from hvmx.core.decode cimport FORM_I, FORM_NONE, FORM_R_RM, FORM_R_RM_I, FORM_RM, FORM_RM_CL, FORM_RM_I, FORM_RM_R
 from hvmx.core.emit cimport SHIFT_ROL, SHIFT_ROR, SHIFT_SAR, SHIFT_SHL, SHIFT_SHR
@@ -137,6 +137,7 @@ cdef int fill() except -1:
     add(ea_flat64, T_EA, 64, R_M, ADDRESS_64)
     add(ea_based32, T_EA_BASED, 32, R_M, ADDRESS_32)
     add(ea_based64, T_EA_BASED, 64, R_M, ADDRESS_64)
+    add(followed_jump, T_NOP)
     add(block_end, T_END)
     return 0
 

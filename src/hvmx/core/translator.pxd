@@ -5,7 +5,16 @@ A stretch of neighbouring operations that the translator knows becomes one handl
 The other Ops stay as they are. So whatever is not as usual (a TLB miss, a page that is watched) goes on with the handler
 of just that operation, with all of the guest's state in Cpu, and the translator needs no slow path of its own.
 """
+from libc.stdint cimport uint64_t
+
 from hvmx.core.state cimport *
 
 # Translate a block that has just been built once it has been entered Cpu.translate_after times.
 cdef void watch_block(Cpu *cpu, Block *block) noexcept nogil
+
+
+cdef inline OpFn own_handler(Cpu *cpu, Op *op) noexcept nogil:
+    """The handler of just this operation, which lies before host code that stands in its place."""
+    if <uint64_t>op.fn - <uint64_t>cpu.host_code < cpu.host_code_size:
+        return (<OpFn *>op.fn - 1)[0]
+    return op.fn

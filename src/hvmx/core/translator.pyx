@@ -11,6 +11,10 @@ from hvmx.core.templates cimport *
 from hvmx.core.stretch cimport *
 
 
+cdef enum:
+    HEADER_BYTES = 16           # before host code, which is aligned to as many: see own_handler
+
+
 # --- when ---------------------------------------------------------------------------------------------------------------
 # The head of a block keeps the handler of the first operation while another stands in for it, and how often the block is
 # still to be entered.
@@ -73,7 +77,8 @@ cdef void translate_block(Cpu *cpu, Block *block) noexcept nogil:
 
 
 cdef void begin(Stretch *t, Cpu *cpu, Op *first) noexcept nogil:
-    t.e.at = cpu.host_code + cpu.host_code_used
+    t.code = cpu.host_code + cpu.host_code_used + HEADER_BYTES
+    t.e.at = t.code
     t.e.end = cpu.host_code + cpu.host_code_size
     t.e.full = 0
     t.cpu = cpu
@@ -91,7 +96,8 @@ cdef void put_in_place(Stretch *t) noexcept nogil:
     cdef Cpu *cpu = t.cpu
     write_exits(t)
     if not t.e.full:
-        t.first.fn = <OpFn>(cpu.host_code + cpu.host_code_used)
+        (<OpFn *>t.code - 1)[0] = t.first_handler
+        t.first.fn = <OpFn>t.code
         cpu.host_code_used = (<uint64_t>(t.e.at - cpu.host_code) + 15) & ~<uint64_t>15
 
 

@@ -17,10 +17,11 @@ class Vcpu(Registers):
     cr0_shadow: int
     cr4_shadow: int
     deadline: int | None
+    input_at: int | None
     translate_after: int | None
     board: Any
     machine: Any
-    poll: Callable[[], None] | None
+    poll: Callable[[], object] | None
     @property
     def exit(self) -> Exit: ...
     def __init__(self, memory_bytes: int, level: Level = ...) -> None: ...
@@ -57,6 +58,7 @@ class Vcpu(Registers):
     def halted_cycles(self) -> int: ...
     @property
     def instructions(self) -> int: ...
+    def poll_by(self, host_ns: int) -> None: ...
     def charge(self, cycles: int) -> None: ...
     def set_costs(
         self,

@@ -16,7 +16,7 @@ from typing import Any, TextIO, final
 
 _ESCAPE = 0x01  # Ctrl-A
 _QUIT = ord("x")
-_LOOK_UP = 0.2
+LOOK_UP = 0.05
 """Seconds of host time: a signal that comes just before select() does not end it, and is handled after it."""
 
 
@@ -145,12 +145,12 @@ class KeySource:
         """Like `poll`, but waits; empty at the end of input, on Ctrl-A x, or after `seconds` of host time."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while limit > 0 and not self.ended and not self.quit:
-            left = _LOOK_UP if deadline is None else max(deadline - time.monotonic(), 0.0)
-            if self._ready(min(left, _LOOK_UP)):
+            left = LOOK_UP if deadline is None else max(deadline - time.monotonic(), 0.0)
+            if self._ready(min(left, LOOK_UP)):
                 data = self.poll(limit)
                 if data:
                     return data
-            elif left <= _LOOK_UP and deadline is not None:
+            elif left <= LOOK_UP and deadline is not None:
                 break
         return b""
 
