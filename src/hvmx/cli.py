@@ -291,7 +291,8 @@ def run(**options: Any) -> int:
     IMAGE is a file, whose format is told by its content (Linux bzImage, Multiboot or PVH ELF, with --pv an ELF with
     Xen's notes; a flat binary needs --load-address, --entry or --bits), or the name of a bundled guest: hvmx-hvm32,
     hvmx-hvm64, hvmx-pv64, or one workload of one, such as test-hvm64-pgfault. Without IMAGE or --bios it is
-    hvmx-hvm64, or hvmx-pv64 with --pv.
+    hvmx-hvm64, or hvmx-pv64 with --pv. A bundled guest checks itself first, unless --append has checks=no; with
+    workloads=A,B,... it runs these. What an operation costs is the same each way, and hvmx compare's figure.
 
     The guest's console is standard output, everything else standard error.
     """
@@ -512,7 +513,7 @@ def bundled_image(
         built = guests.image(name)
     except FileNotFoundError as problem:
         raise ImageError(str(problem)) from problem
-    selected = f"workloads={workload} {append}".strip() if workload else append
+    selected = guests.command_line([workload] if workload else [], append)
     return built, selected, name == "pv64"
 
 

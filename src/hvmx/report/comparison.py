@@ -57,14 +57,13 @@ def run_way(
     workloads: Collection[str] = (),
     cycles: int | None = None,
 ) -> WayResult:
-    """Run the bundled guest's workloads, all or those given, for at most ``cycles`` guest cycles.
+    """Run the bundled guest with all workloads, or those given, for at most ``cycles`` guest cycles.
 
     Raises ``GuestFailed`` unless it then ends as it should.
     """
     console = bytearray()
     machine = Machine(memory, profile, paging=way.paging, serial=console.extend)
-    command_line = "checks=no" + (f" workloads={','.join(workloads)}" if workloads else "")
-    machine.load(guests.image(way.guest), pv=way.pv, append=command_line)
+    machine.load(guests.image(way.guest), pv=way.pv, append=guests.command_line(workloads))
     stop = machine.run(cycles=cycles)
     text = console.decode(errors="replace")
     if stop.kind not in GOOD_ENDS or " 0 checks failed" not in text:
