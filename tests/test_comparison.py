@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 import pytest
+from rich.console import Console
 
 from hvmx import guests
 from hvmx.cli import Status, main
 from hvmx.cost import BUNDLED, load_profile
 from hvmx.machine import Machine
-from hvmx.report.comparison import WAYS, Way, WayResult, compare, ratios
+from hvmx.report.comparison import WAYS, Way, WayResult, compare, comparison_table, ratios
 
 NOTHING_EXTRA: Final = 1.01
 """Ratio within which two ways cost the same: they differ by TLB misses around the operations."""
@@ -72,6 +74,12 @@ def test_shadow_paging_takes_more_exits_and_pv_the_fewest(results: dict[str, Way
     exits = {name: result.totals["exits"] for name, result in results.items()}
     assert exits["shadow"] > exits["ept"] > exits["pv"]
     assert results["pv"].totals["hypercalls"] > 0 == results["ept"].totals["hypercalls"]
+
+
+def test_the_table_fits_80_columns(results: dict[str, WayResult]) -> None:
+    out = io.StringIO()
+    Console(file=out, width=200).print(comparison_table(load_profile("skylake"), results))
+    assert max(len(line.rstrip()) for line in out.getvalue().splitlines()) <= 80, out.getvalue()
 
 
 # --- the same guest, the same figure ------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import click
 from click.core import ParameterSource
 
 from hvmx.boot import ImageError
-from hvmx.cost import BUNDLED, Profile, ProfileError, load_profile
+from hvmx.cost import BUNDLED, Profile, ProfileError, load_profile, marks_in_words
 from hvmx.isa.levels import DEFAULT_LEVEL, LEVELS
 
 if TYPE_CHECKING:
@@ -164,12 +164,22 @@ MEMORY_OPTION = click.option(
     show_default=True,
     help="Guest RAM: bytes, or with K, M or G.",
 )
+
+
+class ProfileOption(click.Option):
+    """Its help says what the figures of the bundled profiles are."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        known = (f"{name} ({marks_in_words(load_profile(name).marks())})" for name in BUNDLED)
+        self.help = (
+            f"What operations cost in guest cycles, by figures that are published, fitted to published ones, or "
+            f"assumed: {', '.join(known)}, or a TOML file of your own."
+        )
+        return super().get_help_record(ctx)
+
+
 PROFILE_OPTION = click.option(
-    "--profile",
-    type=CostProfile(),
-    default="skylake",
-    show_default=True,
-    help=f"What operations cost in guest cycles: {', '.join(BUNDLED)}, or a TOML file of your own.",
+    "--profile", cls=ProfileOption, type=CostProfile(), default="skylake", show_default=True
 )
 
 
@@ -213,7 +223,8 @@ def commands() -> None:
 
     The same guest runs as HVM (unmodified, on virtual hardware: sensitive operations exit to a handler) or as PV (its
     kernel asks by hypercall), and hvmx says in guest cycles and in counts what the difference costs. Guest cycles are
-    cycle-approximate, from a published cost table, and the same on every host; host time is always called so.
+    cycle-approximate, by a cost profile most of whose figures are assumed (see --profile of each command), and the
+    same on every host; host time is always called so.
 
     \b
     hvmx compare                        the bundled guest in all three ways, in one table
@@ -472,11 +483,12 @@ class _Run:
             self._summary(machine, ended, counts)
 
     def _summary(self, machine: Machine, ended: str, counts: dict[str, Any]) -> None:
-        from hvmx.report.exit_table import exit_table
+        from hvmx.report.exit_table import exit_table, host_time_table
 
         click.echo(f"\nhvmx: {ended}", err=True)
         if statistics := machine.exits.statistics():
             _print_table(exit_table(statistics), err=True)
+            _print_table(host_time_table(statistics), err=True)
         names = ("guest_cycles", "instructions", "hypercalls", "tlb_misses", "walk_references")
         figures = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
         click.echo(f"{figures}\n{self.host_seconds:.2f} s of host time", err=True)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from hvmx import guests
-from hvmx.cost import Profile
+from hvmx.cost import Profile, marks_in_words
 from hvmx.machine import Machine, StopKind
 
 
@@ -95,14 +95,17 @@ def ratios(results: Mapping[str, WayResult], workload: str) -> dict[str, float]:
 def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Table:
     """Operations down, ways across: guest cycles, and how many times the cheapest's."""
     table = Table(
-        title=f"Guest cycles per operation, by the profile {profile.name} ({profile.processor})",
+        title=f"Guest cycles per operation, {profile.name} ({profile.processor})",
         title_justify="left",
+        caption=provenance(profile),
+        caption_justify="left",
         box=None,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("Operation", no_wrap=True)
     for way in WAYS:
-        table.add_column(way.title, justify="right", no_wrap=True)
+        table.add_column(way.title.replace(" ", "\n"), justify="right", no_wrap=True)
         table.add_column("", justify="right", no_wrap=True)
     for workload in guests.WORKLOADS:
         by_way = ratios(results, workload)
@@ -112,17 +115,30 @@ def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Tabl
         for name, result in results.items():
             if name in by_way:
                 style = "[bold]" if by_way[name] == 1 else ""
-                cells += [f"{style}{result.cycles[workload]:,.0f}", f"{style}x {by_way[name]:.2f}"]
+                cells += [f"{style}{result.cycles[workload]:,.0f}", f"{style}x {_factor(by_way[name])}"]
             else:
                 cells += ["-", ""]
         table.add_row(workload, *cells)
-    table.add_section()
+    table.add_row("whole run:", style="dim")
     for total in TOTALS:
         cells = []
         for result in results.values():
             cells += [f"{result.totals[total]:,}", ""]
-        table.add_row(f"{total.replace('_', ' ')}, whole run", *cells, style="dim")
+        table.add_row(f"  {total.replace('_', ' ')}", *cells, style="dim")
     return table
+
+
+def provenance(profile: Profile) -> str:
+    """What the figures rest on, and those that only PV has: how many were published, fitted or assumed."""
+    everything, pv = profile.marks(), profile.marks("paravirtual.")
+    return (
+        f"The profile's {sum(everything.values())} figures: {marks_in_words(everything)}.\n"
+        f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}."
+    )
+
+
+def _factor(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 1000 else f"{ratio:,.0f}"
 
 
 def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[str, Any]:
@@ -137,6 +153,8 @@ def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[
     }
     return {
         "profile": profile.name,
+        "figures": {mark.value: count for mark, count in profile.marks().items()},
+        "pv_figures": {mark.value: count for mark, count in profile.marks("paravirtual.").items()},
         "operations": operations,
         "totals": {name: dict(result.totals) for name, result in results.items()},
     }
