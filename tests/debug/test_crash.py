@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from hvmx import guests
 from hvmx.debug.code import disassemble, read_linear
 from hvmx.debug.crash import DEEPEST, backtrace, crash_report
-from hvmx.machine import Machine
+from hvmx.machine import Machine, StopKind
 
 SEGMENT = {"base": 0, "limit": 0xFFFFFFFF}
 CODE_32, DATA_32 = 0xC09B, 0xC093
@@ -180,6 +181,30 @@ def test_an_interrupt_is_told_from_the_exception_of_its_number(machine: Machine)
     machine.cpu.set_interrupt(True)
     machine.run(timeout=10)
     assert "#GP error 0x43, delivering interrupt 0x8" in exceptions_of(machine)[0]
+
+
+def test_a_triple_fault_in_real_mode_has_no_error_codes() -> None:
+    machine = Machine("1M", board=False)
+    machine.load(bytes.fromhex("0f0b"), load_address=0x8000, bits=16)
+    machine.cpu.idtr = (0, 3)
+    machine.run(timeout=10)
+    assert [line.split("  ")[1] for line in exceptions_of(machine)] == [
+        "#UD",
+        "#GP, delivering #UD",
+        "#GP, delivering #GP",
+        "#DF, of those two",
+        "#GP, delivering #DF",
+    ]
+
+
+def test_a_pv_guest_that_is_killed_shows_its_exception() -> None:
+    machine = Machine("64M")
+    machine.load(guests.image("pv64"), pv=True)
+    code = machine.cpu.translate(machine.cpu.rip)
+    assert code is not None
+    machine.cpu.write(code, bytes.fromhex("31c0 488b00"))  # xor eax, eax; mov rax, [rax]
+    assert machine.run(timeout=10).kind is StopKind.CRASHED
+    assert exceptions_of(machine)[-1].endswith("#PF error 0x4 address 0x0")
 
 
 def test_exceptions_are_remembered_up_to_the_last_ones(machine: Machine) -> None:

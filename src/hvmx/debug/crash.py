@@ -22,6 +22,7 @@ _EXCEPTIONS = {
 """Names of exceptions, those of the SDM (vol. 3, table 6-1)."""
 _WITH_ERROR = (8, 10, 11, 12, 13, 14, 17)
 _DOUBLE_FAULT, _PAGE_FAULT = 8, 14
+_CR0_PE = 1
 # Types of events in IDT-vectoring information (SDM vol. 3, 24.9.3); bits 8-10.
 _EXTERNAL_INTERRUPT = 0
 
@@ -76,9 +77,10 @@ def _event(vector: int, kind: int) -> str:
 
 def exceptions(vcpu: Vcpu) -> Iterator[str]:
     """The last exceptions, a line each: below each those that its delivery raised, down to a triple fault."""
+    has_errors = vcpu.cr0 & _CR0_PE  # in real-address mode there are no error codes (SDM vol. 3, 20.1.4)
     for vector, error, address, rip, cycle, vectoring in vcpu.last_exceptions():
         text = _EXCEPTIONS.get(vector, f"exception {vector:#x}")
-        if vector in _WITH_ERROR:
+        if vector in _WITH_ERROR and has_errors:
             text += f" error {error:#x}"
         if vector == _PAGE_FAULT:
             text += f" address {address:#x}"
