@@ -635,7 +635,7 @@ def test_compare_prints_the_same_numbers_as_table_and_as_json(capfd: pytest.Capt
         (row,) = (
             line.split()
             for line in table.splitlines()
-            if line.startswith(f"{total.replace('_', ' ')}, whole run")
+            if line.startswith(f"  {total.replace('_', ' ')}")
         )
         assert row[-3:] == [f"{totals[total]:,}" for totals in data["totals"].values()]
 

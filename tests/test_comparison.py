@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import pytest
+from rich.console import Console
 
 from hvmx import guests
+from hvmx.cli import Status, main
 from hvmx.cost import BUNDLED, load_profile
 from hvmx.machine import Machine
-from hvmx.report.comparison import WayResult, compare, ratios
+from hvmx.report.comparison import WAYS, Way, WayResult, compare, comparison_table, ratios
 
 NOTHING_EXTRA: Final = 1.01
 """Ratio within which two ways cost the same: they differ by TLB misses around the operations."""
@@ -70,6 +74,54 @@ def test_shadow_paging_takes_more_exits_and_pv_the_fewest(results: dict[str, Way
     exits = {name: result.totals["exits"] for name, result in results.items()}
     assert exits["shadow"] > exits["ept"] > exits["pv"]
     assert results["pv"].totals["hypercalls"] > 0 == results["ept"].totals["hypercalls"]
+
+
+def test_the_table_fits_80_columns(results: dict[str, WayResult]) -> None:
+    out = io.StringIO()
+    Console(file=out, width=200).print(comparison_table(load_profile("skylake"), results))
+    assert max(len(line.rstrip()) for line in out.getvalue().splitlines()) <= 80, out.getvalue()
+
+
+# --- the same guest, the same figure ------------------------------------------------------------------------------------
+WAYS_32_BITS = tuple(replace(way, guest="hvm32") for way in WAYS if way.guest == "hvm64")
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_a_run_and_the_comparison_have_the_same_figures(way: Way, capfd: pytest.CaptureFixture[str]) -> None:
+    compared = compare(load_profile("skylake"))[way.name]
+    how = ["--pv"] if way.pv else ["--paging", way.paging]
+    assert main(["run", *how, "--memory", "64M", f"hvmx-{way.guest}"]) == Status.GOOD
+    console, said = capfd.readouterr()
+    benches = guests.parse_benches(console)
+    assert {name: bench.cycles_per_operation for name, bench in benches.items()} == compared.cycles
+    assert f"{compared.totals['guest_cycles']:,} guest cycles" in said
+
+
+def benches(way: Way, profile: str, command_line: str, memory: str = "64M") -> dict[str, guests.Bench]:
+    console = bytearray()
+    machine = Machine(memory, profile, paging=way.paging, serial=console.extend)
+    machine.load(guests.image(way.guest), pv=way.pv, append=command_line)
+    machine.run()
+    return guests.parse_benches(console.decode())
+
+
+@pytest.mark.parametrize("profile", BUNDLED)
+@pytest.mark.parametrize("way", [*WAYS, *WAYS_32_BITS], ids=lambda way: f"{way.guest} {way.name}")
+def test_a_workload_costs_the_same_whatever_ran_before_it(way: Way, profile: str) -> None:
+    whole = benches(way, profile, "")
+    others = {
+        "without checks": benches(way, profile, "checks=no"),
+        "in the other order": benches(way, profile, guests.command_line([*whole][::-1], "checks=no")),
+        "a second time": benches(way, profile, guests.command_line([*whole, *whole])),
+        "with more memory": benches(way, profile, "", "128M"),
+    }
+    for name in whole:
+        others[f"{name} alone"] = benches(way, profile, guests.command_line([name]))
+    for how, other in others.items():
+        for name, bench in other.items():
+            # The clock that the guest reads shows whole cycles, and a cycle begins where it does.
+            difference = bench.cycles - whole[name].cycles
+            assert abs(difference) < bench.operations, f"{name}, {how}: {difference:+} guest cycles"
 
 
 # --- batching -----------------------------------------------------------------------------------------------------------

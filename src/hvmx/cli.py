@@ -20,7 +20,7 @@ import click
 from click.core import ParameterSource
 
 from hvmx.boot import ImageError
-from hvmx.cost import BUNDLED, Profile, ProfileError, load_profile
+from hvmx.cost import BUNDLED, Profile, ProfileError, load_profile, marks_in_words
 from hvmx.isa.levels import DEFAULT_LEVEL, LEVELS
 
 if TYPE_CHECKING:
@@ -164,12 +164,22 @@ MEMORY_OPTION = click.option(
     show_default=True,
     help="Guest RAM: bytes, or with K, M or G.",
 )
+
+
+class ProfileOption(click.Option):
+    """Its help says what the figures of the bundled profiles are."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        known = (f"{name} ({marks_in_words(load_profile(name).marks())})" for name in BUNDLED)
+        self.help = (
+            f"What operations cost in guest cycles, by figures that are published, fitted to published ones, or "
+            f"assumed: {', '.join(known)}, or a TOML file of your own."
+        )
+        return super().get_help_record(ctx)
+
+
 PROFILE_OPTION = click.option(
-    "--profile",
-    type=CostProfile(),
-    default="skylake",
-    show_default=True,
-    help=f"What operations cost in guest cycles: {', '.join(BUNDLED)}, or a TOML file of your own.",
+    "--profile", cls=ProfileOption, type=CostProfile(), default="skylake", show_default=True
 )
 
 
@@ -213,7 +223,8 @@ def commands() -> None:
 
     The same guest runs as HVM (unmodified, on virtual hardware: sensitive operations exit to a handler) or as PV (its
     kernel asks by hypercall), and hvmx says in guest cycles and in counts what the difference costs. Guest cycles are
-    cycle-approximate, from a published cost table, and the same on every host; host time is always called so.
+    cycle-approximate, by a cost profile most of whose figures are assumed (see --profile of each command), and the
+    same on every host; host time is always called so.
 
     \b
     hvmx compare                        the bundled guest in all three ways, in one table
@@ -291,7 +302,8 @@ def run(**options: Any) -> int:
     IMAGE is a file, whose format is told by its content (Linux bzImage, Multiboot or PVH ELF, with --pv an ELF with
     Xen's notes; a flat binary needs --load-address, --entry or --bits), or the name of a bundled guest: hvmx-hvm32,
     hvmx-hvm64, hvmx-pv64, or one workload of one, such as test-hvm64-pgfault. Without IMAGE or --bios it is
-    hvmx-hvm64, or hvmx-pv64 with --pv.
+    hvmx-hvm64, or hvmx-pv64 with --pv. A bundled guest checks itself first, unless --append has checks=no; with
+    workloads=A,B,... it runs these. What an operation costs is the same each way, and hvmx compare's figure.
 
     The guest's console is standard output, everything else standard error.
     """
@@ -471,11 +483,12 @@ class _Run:
             self._summary(machine, ended, counts)
 
     def _summary(self, machine: Machine, ended: str, counts: dict[str, Any]) -> None:
-        from hvmx.report.exit_table import exit_table
+        from hvmx.report.exit_table import exit_table, host_time_table
 
         click.echo(f"\nhvmx: {ended}", err=True)
         if statistics := machine.exits.statistics():
             _print_table(exit_table(statistics), err=True)
+            _print_table(host_time_table(statistics), err=True)
         names = ("guest_cycles", "instructions", "hypercalls", "tlb_misses", "walk_references")
         figures = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
         click.echo(f"{figures}\n{self.host_seconds:.2f} s of host time", err=True)
@@ -512,7 +525,7 @@ def bundled_image(
         built = guests.image(name)
     except FileNotFoundError as problem:
         raise ImageError(str(problem)) from problem
-    selected = f"workloads={workload} {append}".strip() if workload else append
+    selected = guests.command_line([workload] if workload else [], append)
     return built, selected, name == "pv64"
 
 

@@ -13,8 +13,9 @@ ctypedef struct Tally:
     uint64_t count, cycles, least, most, host_ns, host_least, host_most
 
 
+# The last exit of one kind, by its place among all exits, and how many of the kind there were since the first.
 ctypedef struct PastExit:
-    uint64_t cycle, rip, number
+    uint64_t place, cycle, rip, number, count, first_cycle
     uint32_t reason
 
 
@@ -22,7 +23,8 @@ cdef class ExitCounts:
     cdef Tally tallies[REASONS]
     cdef dict details
     cdef PastExit past[PAST_EXITS]
-    cdef uint64_t past_count
+    cdef uint32_t past_count
+    cdef uint64_t exits
 
     # The exit in cpu.exit goes to its handler now. Gives what it concerns, for `ended`.
     cdef uint64_t began(self, Cpu *cpu) noexcept
@@ -30,4 +32,5 @@ cdef class ExitCounts:
     cdef int ended(self, uint32_t reason, uint64_t number, uint64_t units, uint64_t host_ns) except -1
     cdef dict by_reason(self)
     cdef dict by_number(self)
+    cdef void remember(self, Cpu *cpu, uint64_t number) noexcept
     cdef list last(self)

@@ -61,13 +61,37 @@ cdef class ExitCounts:
 
     cdef uint64_t began(self, Cpu *cpu) noexcept:
         cdef uint64_t number = detail_of(cpu)
-        cdef PastExit *past = &self.past[self.past_count % PAST_EXITS]
-        self.past_count += 1
-        past.reason = cpu.exit.reason
-        past.number = 0 if number == NO_DETAIL else number
-        past.rip = cpu.rip
-        past.cycle = (cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start) >> ACCT_SHIFT)) // CYCLE_FRACTION
+        self.remember(cpu, 0 if number == NO_DETAIL else number)
         return number
+
+    # One of each kind, so that a console's output or a loop does not push out what came before it. Nested paging's
+    # violations are one kind, as each is of a page of its own.
+    cdef void remember(self, Cpu *cpu, uint64_t number) noexcept:
+        cdef uint32_t reason = cpu.exit.reason
+        cdef uint64_t cycle = (cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start) >> ACCT_SHIFT)) // CYCLE_FRACTION
+        cdef PastExit *past = NULL
+        cdef PastExit *oldest = &self.past[0]
+        cdef uint32_t index
+        for index in range(self.past_count):
+            past = &self.past[index]
+            if past.reason == reason and (past.number == number or reason == EXIT_EPT_VIOLATION):
+                break
+            if past.place < oldest.place:
+                oldest = past
+        else:
+            past = oldest
+            if self.past_count < PAST_EXITS:
+                past = &self.past[self.past_count]
+                self.past_count += 1
+            past.reason = reason
+            past.count = 0
+            past.first_cycle = cycle
+        past.place = self.exits
+        past.number = number
+        past.rip = cpu.rip
+        past.cycle = cycle
+        past.count += 1
+        self.exits += 1
 
     cdef int ended(self, uint32_t reason, uint64_t number, uint64_t units, uint64_t host_ns) except -1:
         cdef uint64_t cycles = units // CYCLE_FRACTION
@@ -93,11 +117,11 @@ cdef class ExitCounts:
         }
 
     cdef list last(self):
-        cdef uint64_t index = self.past_count - PAST_EXITS if self.past_count > PAST_EXITS else 0
         cdef PastExit *past
+        cdef uint32_t index
         exits = []
-        while index < self.past_count:
-            past = &self.past[index % PAST_EXITS]
-            exits.append((past.reason, past.number, past.rip, past.cycle))
-            index += 1
-        return exits
+        for index in range(self.past_count):
+            past = &self.past[index]
+            row = (past.reason, past.number, past.rip, past.cycle, past.count, past.first_cycle)
+            exits.append((past.place, row))
+        return [row for _, row in sorted(exits)]

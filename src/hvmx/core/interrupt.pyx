@@ -66,13 +66,31 @@ cdef void shut_down(Cpu *cpu) noexcept nogil:
         cpu.stop = STOP_SHUTDOWN
 
 
+# For a crash report.
+cdef void remember_exception(Cpu *cpu, uint32_t vectoring) noexcept nogil:
+    cdef PastException *past = &cpu.past_exceptions[cpu.past_exception_count % PAST_EXCEPTIONS]
+    cpu.past_exception_count += 1
+    past.time = cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start) >> ACCT_SHIFT)
+    past.rip = cpu.rip
+    past.address = cpu.cr2 if cpu.fault_vector == VEC_PF else 0
+    past.vector = cpu.fault_vector
+    past.error = cpu.fault_error
+    past.vectoring = vectoring
+
+
 cdef void deliver_exception(Cpu *cpu) noexcept nogil:
+    deliver_in_place_of(cpu, 0)
+
+
+# `vectoring`: the event whose delivery the exception broke off; 0 for none.
+cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
     cdef uint32_t first, source, serial
     cpu.fault = FAULT_NONE
     cpu.shadow = 0
     for serial in range(MOST_SERIAL):
         if not passes_exception_bitmap(cpu):
             return
+        remember_exception(cpu, vectoring)
         cpu.exceptions += 1
         cpu.acct += <int64_t>(<uint64_t>cpu.exception_cost << ACCT_SHIFT)
         if cpu.pv != NULL:
@@ -89,10 +107,13 @@ cdef void deliver_exception(Cpu *cpu) noexcept nogil:
         if enter_handler(cpu, NULL, first, source, cpu.fault_error, cpu.rip) or cpu.fault == FAULT_ABORT:
             return
         cpu.fault = FAULT_NONE
+        vectoring = first | VECTORING_EXCEPTION | VECTORING_VALID
         if first == VEC_DF and (cpu.fault_vector == VEC_PF or among(CONTRIBUTORY, cpu.fault_vector)):
+            remember_exception(cpu, vectoring)
             shut_down(cpu)
             return
         if makes_double_fault(first, cpu.fault_vector):
+            remember_exception(cpu, vectoring)
             cpu.fault_vector = VEC_DF
             cpu.fault_error = 0
 
@@ -114,7 +135,7 @@ cdef void deliver_event(Cpu *cpu, uint32_t event) noexcept nogil:
     cpu.acct += <int64_t>(<uint64_t>cpu.exception_cost << ACCT_SHIFT)
     cpu.shadow = 0
     if not enter_handler(cpu, NULL, event & 0xff, SOURCE_EXTERNAL, 0, cpu.rip) and cpu.fault == FAULT_EXCEPTION:
-        deliver_exception(cpu)
+        deliver_in_place_of(cpu, event | VECTORING_VALID)
     if cpu.fault == FAULT_ABORT:
         cpu.vectoring = event | VECTORING_VALID
 

@@ -145,7 +145,18 @@ enum { NMI_BLOCKED = 1,   /* until the next IRET (SDM vol. 3, 6.7.1) */
 
 /* Cpu.vectoring, as the VMCS has it (SDM vol. 3, 24.9.3). */
 #define VECTORING_VALID 0x80000000u
-enum { VECTORING_NMI = 2 << 8 };
+enum { VECTORING_NMI = 2 << 8, VECTORING_EXCEPTION = 3 << 8 };
+
+/* An exception that the guest was given, or one that came up in the delivery of another and made a double or triple
+ * fault of it. */
+typedef struct {
+    uint64_t time, rip;           /* as Cpu.time, and the instruction */
+    uint64_t address;             /* of page faults */
+    uint32_t vector, error;
+    uint32_t vectoring;           /* in whose delivery it came up; 0 for nobody's */
+} PastException;
+/* One instruction makes fewer: MOST_SERIAL and the two of a double and a triple fault. */
+enum { PAST_EXCEPTIONS = 16 };
 
 /* Why run() ended (Cpu.stop). */
 enum { STOP_NONE = 0,
@@ -337,6 +348,8 @@ struct Cpu {
     uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
     uint64_t halted_time;          /* spent waiting for an interrupt, as `time` */
     uint64_t shadow_faults;        /* page faults that only the hypervisor saw: fills and page-table writes */
+    PastException past_exceptions[PAST_EXCEPTIONS]; /* a ring */
+    uint64_t past_exception_count;
 
     void *machine;                 /* the Python object, for vmexit */
     Op *next_op;                   /* HVMX_RETURNING: what go_on was given */

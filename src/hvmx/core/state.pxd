@@ -158,6 +158,9 @@ cdef extern from "state.h" nogil:
         NMI_LATCHED
     enum:
         VECTORING_NMI
+        VECTORING_EXCEPTION
+    enum:
+        PAST_EXCEPTIONS
     enum:
         STOP_NONE
         STOP_CYCLES
@@ -259,6 +262,12 @@ cdef extern from "state.h" nogil:
     ctypedef struct Rom:
         uint64_t base, size
         uint8_t *host
+
+    ctypedef struct PastException:
+        uint64_t time, rip
+        uint64_t address
+        uint32_t vector, error
+        uint32_t vectoring
 
     ctypedef struct ExitInfo:
         uint32_t reason
@@ -375,6 +384,8 @@ cdef extern from "state.h" nogil:
         uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes
         uint64_t halted_time
         uint64_t shadow_faults
+        PastException past_exceptions[PAST_EXCEPTIONS]
+        uint64_t past_exception_count
         void *machine
         uint64_t jumps_used[JCACHE_ENTRIES // 64]
         uint64_t tlb_used[TLB_KINDS][TLB_ENTRIES // 64]

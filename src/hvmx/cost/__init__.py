@@ -6,6 +6,6 @@ the file, the key and the value.
 """
 
 from .loader import BUNDLED, ProfileError, load_profile
-from .profile import FRACTION, Figure, Mark, Profile
+from .profile import FRACTION, Figure, Mark, Profile, marks_in_words
 
-__all__ = ["BUNDLED", "FRACTION", "Figure", "Mark", "Profile", "ProfileError", "load_profile"]
+__all__ = ["BUNDLED", "FRACTION", "Figure", "Mark", "Profile", "ProfileError", "load_profile", "marks_in_words"]

@@ -74,6 +74,7 @@ class _Reader:
         self._name = name
         self._content = content
         self._sources: Mapping[str, Any] = {}
+        self._written: dict[str, Figure] = {}
 
     def profile(self) -> Profile:
         self._keys("", self._content, ("processor", "cpu", *_TABLES))
@@ -100,6 +101,7 @@ class _Reader:
             paravirtual=Paravirtual(
                 **self._figures("paravirtual", ("hypercall", "bounce", "update", "entry", "emulation"))
             ),
+            written=MappingProxyType(self._written),
         )
 
     def _level(self, name: Any) -> str:
@@ -118,7 +120,9 @@ class _Reader:
         content = self._table(table)
         self._keys(table, content, required, optional)
         order = [name for name in (*required, *optional) if name in content]
-        return {name: self._figure(f"{table}.{name}", content[name], least, most) for name in order}
+        figures = {name: self._figure(f"{table}.{name}", content[name], least, most) for name in order}
+        self._written.update((f"{table}.{name}", figure) for name, figure in figures.items())
+        return figures
 
     def _figure(self, key: str, value: Any, least: float, most: float) -> Figure:
         if not isinstance(value, dict):

@@ -26,6 +26,14 @@ class Mark(Enum):
     """It was not checked against a processor."""
 
 
+def marks_in_words(marks: Mapping[Mark, int]) -> str:
+    """In words: ``10 published, 4 fitted, 95 assumed``, or ``all assumed``."""
+    some = {mark.value: count for mark, count in marks.items() if count}
+    if len(some) == 1:
+        return f"all {next(iter(some))}"
+    return ", ".join(f"{count} {mark}" for mark, count in some.items())
+
+
 @dataclass(frozen=True)
 class Figure:
     """One cost, in guest cycles."""
@@ -81,6 +89,13 @@ class Profile:
     user_device: Figure
     """The further hop to a device that lives in the hypervisor's user space."""
     paravirtual: Paravirtual
+    written: Mapping[str, Figure]
+    """The figures as the file has them, by their place in it: the default of exits once."""
+
+    def marks(self, place: str = "") -> dict[Mark, int]:
+        """How many figures of the file came about in which way, of those whose place begins so."""
+        found = [figure.mark for key, figure in self.written.items() if key.startswith(place)]
+        return {mark: found.count(mark) for mark in Mark}
 
     @property
     def hz(self) -> int:

@@ -1,4 +1,4 @@
-"""What is known of a guest that crashed: registers, the instruction, the way there, the last exits."""
+"""What is known of a guest that crashed: registers, the instruction, the way there, the last exceptions and exits."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 DEEPEST = 32
 """Frames that a backtrace goes up."""
 
+_EXCEPTIONS = {
+    0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 10: "#TS", 11: "#NP",
+    12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC", 19: "#XM",
+}  # fmt: skip
+"""Names of exceptions, those of the SDM (vol. 3, table 6-1)."""
+_WITH_ERROR = (8, 10, 11, 12, 13, 14, 17)
+_DOUBLE_FAULT, _PAGE_FAULT = 8, 14
+_CR0_PE = 1
+# Types of events in IDT-vectoring information (SDM vol. 3, 24.9.3); bits 8-10.
+_EXTERNAL_INTERRUPT = 0
+
 _GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)))
 _SEGMENTS = ("cs", "ss", "ds", "es", "fs", "gs", "tr", "ldtr")
 _CONTROL = ("cr0", "cr2", "cr3", "cr4", "efer")
@@ -23,9 +34,9 @@ _CONTROL = ("cr0", "cr2", "cr3", "cr4", "efer")
 def registers(vcpu: Vcpu) -> str:
     """All registers that tell where a guest is, some to a line."""
     lines = [f"rip {vcpu.rip:#018x}  rflags {vcpu.rflags:#x}  {code_bits(vcpu)}-bit code"]
-    for start in range(0, len(_GENERAL), 4):
+    for start in range(0, len(_GENERAL), 3):
         lines.append(
-            "  ".join(f"{name:<3} {getattr(vcpu, name):#018x}" for name in _GENERAL[start : start + 4])
+            "  ".join(f"{name:<3} {getattr(vcpu, name):#018x}" for name in _GENERAL[start : start + 3])
         )
     for name in _SEGMENTS:
         selector, base, limit, access = vcpu.segment(name)
@@ -58,13 +69,40 @@ def backtrace(vcpu: Vcpu) -> Iterator[int]:
         frame = above
 
 
+def _event(vector: int, kind: int) -> str:
+    if kind == _EXTERNAL_INTERRUPT:
+        return f"interrupt {vector:#x}"
+    return _EXCEPTIONS.get(vector, f"exception {vector:#x}")
+
+
+def exceptions(vcpu: Vcpu) -> Iterator[str]:
+    """The last exceptions, a line each: below each those that its delivery raised, down to a triple fault."""
+    has_errors = vcpu.cr0 & _CR0_PE  # in real-address mode there are no error codes (SDM vol. 3, 20.1.4)
+    for vector, error, address, rip, cycle, vectoring in vcpu.last_exceptions():
+        text = _EXCEPTIONS.get(vector, f"exception {vector:#x}")
+        if vector in _WITH_ERROR and has_errors:
+            text += f" error {error:#x}"
+        if vector == _PAGE_FAULT:
+            text += f" address {address:#x}"
+        if vectoring and vector == _DOUBLE_FAULT:
+            text += ", of those two"
+        elif vectoring:
+            text += f", delivering {_event(vectoring & 0xFF, vectoring >> 8 & 7)}"
+        yield f"cycle {cycle}  rip {rip:#018x}  {text}"
+
+
+def last_exits(vcpu: Vcpu) -> Iterator[str]:
+    """The last exits, each reason and number on one line, where it was last."""
+    for reason, number, rip, cycle, count, first in vcpu.last_exits():
+        often = f", {count:,} since cycle {first}" if count > 1 else ""
+        yield f"cycle {cycle}  rip {rip:#018x}  {exit_name(reason, number)}{often}"
+
+
 def crash_report(vcpu: Vcpu, why: str) -> str:
     """The report in full, for people."""
     frames = [f"  {address:#018x}" for address in backtrace(vcpu)]
-    exits = [
-        f"  cycle {cycle}  rip {rip:#018x}  {exit_name(reason, number)}"
-        for reason, number, rip, cycle in vcpu.last_exits()
-    ]
+    raised = [f"  {line}" for line in exceptions(vcpu)]
+    exits = [f"  {line}" for line in last_exits(vcpu)]
     return "\n".join(
         (
             f"guest crash: {why}, at guest cycle {vcpu.cycles}",
@@ -73,7 +111,9 @@ def crash_report(vcpu: Vcpu, why: str) -> str:
             f"  {disassemble(vcpu, linear_ip(vcpu))}",
             "return addresses by frame pointers, innermost first:",
             *(frames or ["  none"]),
-            "last exits, latest last:",
+            "last exceptions, latest last:",
+            *(raised or ["  none"]),
+            "last exits, each where it was last, latest last:",
             *(exits or ["  none"]),
         )
     )

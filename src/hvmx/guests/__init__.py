@@ -5,11 +5,13 @@
 
 The guest's console holds, line by line, ``check NAME: ok`` or ``check NAME: FAILED (...)``, and for each workload
 ``bench NAME OPERATIONS CYCLES CYCLES_PER_OPERATION`` (guest cycles, as its time-stamp counter reads them) or
-``bench NAME unavailable ERROR``. Its command line: see ``common/main.c``.
+``bench NAME unavailable ERROR``. A workload costs the same whatever ran before it, to the cycle an operation. The
+guest's command line: see ``common/main.c``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +69,11 @@ def image(name: str) -> Path:
 def image_name(name: str) -> str:
     """The file name of environment ``name``'s image."""
     return f"hvmx-{name}.elf"
+
+
+def command_line(workloads: Collection[str], more: str = "") -> str:
+    """The guest's command line for these workloads, all of them if none is named, and what else it says."""
+    return f"workloads={','.join(workloads)} {more}".strip() if workloads else more
 
 
 def parse_benches(console: str) -> dict[str, Bench]:

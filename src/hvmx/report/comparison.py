@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from hvmx import guests
-from hvmx.cost import Profile
+from hvmx.cost import Profile, marks_in_words
 from hvmx.machine import Machine, StopKind
 
 
@@ -57,14 +57,13 @@ def run_way(
     workloads: Collection[str] = (),
     cycles: int | None = None,
 ) -> WayResult:
-    """Run the bundled guest's workloads, all or those given, for at most ``cycles`` guest cycles.
+    """Run the bundled guest with all workloads, or those given, for at most ``cycles`` guest cycles.
 
     Raises ``GuestFailed`` unless it then ends as it should.
     """
     console = bytearray()
     machine = Machine(memory, profile, paging=way.paging, serial=console.extend)
-    command_line = "checks=no" + (f" workloads={','.join(workloads)}" if workloads else "")
-    machine.load(guests.image(way.guest), pv=way.pv, append=command_line)
+    machine.load(guests.image(way.guest), pv=way.pv, append=guests.command_line(workloads))
     stop = machine.run(cycles=cycles)
     text = console.decode(errors="replace")
     if stop.kind not in GOOD_ENDS or " 0 checks failed" not in text:
@@ -96,14 +95,17 @@ def ratios(results: Mapping[str, WayResult], workload: str) -> dict[str, float]:
 def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Table:
     """Operations down, ways across: guest cycles, and how many times the cheapest's."""
     table = Table(
-        title=f"Guest cycles per operation, by the profile {profile.name} ({profile.processor})",
+        title=f"Guest cycles per operation, {profile.name} ({profile.processor})",
         title_justify="left",
+        caption=provenance(profile),
+        caption_justify="left",
         box=None,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("Operation", no_wrap=True)
     for way in WAYS:
-        table.add_column(way.title, justify="right", no_wrap=True)
+        table.add_column(way.title.replace(" ", "\n"), justify="right", no_wrap=True)
         table.add_column("", justify="right", no_wrap=True)
     for workload in guests.WORKLOADS:
         by_way = ratios(results, workload)
@@ -113,17 +115,30 @@ def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Tabl
         for name, result in results.items():
             if name in by_way:
                 style = "[bold]" if by_way[name] == 1 else ""
-                cells += [f"{style}{result.cycles[workload]:,.0f}", f"{style}x {by_way[name]:.2f}"]
+                cells += [f"{style}{result.cycles[workload]:,.0f}", f"{style}x {_factor(by_way[name])}"]
             else:
                 cells += ["-", ""]
         table.add_row(workload, *cells)
-    table.add_section()
+    table.add_row("whole run:", style="dim")
     for total in TOTALS:
         cells = []
         for result in results.values():
             cells += [f"{result.totals[total]:,}", ""]
-        table.add_row(f"{total.replace('_', ' ')}, whole run", *cells, style="dim")
+        table.add_row(f"  {total.replace('_', ' ')}", *cells, style="dim")
     return table
+
+
+def provenance(profile: Profile) -> str:
+    """What the figures rest on, and those that only PV has: how many were published, fitted or assumed."""
+    everything, pv = profile.marks(), profile.marks("paravirtual.")
+    return (
+        f"The profile's {sum(everything.values())} figures: {marks_in_words(everything)}.\n"
+        f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}."
+    )
+
+
+def _factor(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 1000 else f"{ratio:,.0f}"
 
 
 def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[str, Any]:
@@ -138,6 +153,8 @@ def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[
     }
     return {
         "profile": profile.name,
+        "figures": {mark.value: count for mark, count in profile.marks().items()},
+        "pv_figures": {mark.value: count for mark, count in profile.marks("paravirtual.").items()},
         "operations": operations,
         "totals": {name: dict(result.totals) for name, result in results.items()},
     }

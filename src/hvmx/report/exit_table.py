@@ -1,53 +1,108 @@
-"""The exits of a run as a table, in the columns of ``perf kvm stat``."""
+"""The exits of a run as tables, in the columns of ``perf kvm stat``: guest cycles in one, host time in another.
+
+They fit a terminal of 80 columns, whatever the figures: what would be too long is rounded. ``--stats`` has all of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rich.table import Table
 
 from hvmx.exits import ExitReason, ExitStatistic, detail_name
 
 DETAILS_SHOWN = 6
-"""Ports, MSRs or pages that are shown of a reason: the most frequent."""
+"""Ports, MSRs or pages that are shown of a reason at most: the most frequent."""
+SHARE_SHOWN = 100
+"""One is worth a line when it has at least this part of all exits or of all their guest cycles."""
+
+# The longest name, of a page, has 20 characters; these, the percentages and a space between make 80.
+_SAMPLES_WIDTH = len("9,999,999")
+_CYCLES_WIDTH = len("Avg cycles")
+_TITLE_WIDTH = 20  # of a number in the title
 
 
 def exit_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
-    """By reason, the most frequent first, and below it by vector, register, port, MSR or page."""
-    samples = sum(row.count for row in statistics.values())
-    cycles = sum(row.guest_cycles for row in statistics.values())
-    table = Table(title="Exits", title_justify="left", box=None, pad_edge=False)
-    table.add_column("VM-EXIT", no_wrap=True)
-    for name in (
-        "Samples", "Samples%", "Guest cycles", "Cycles%", "Min cycles", "Max cycles", "Avg cycles",
-        "Host time", "Min host", "Max host", "Avg host",
-    ):  # fmt: skip
-        table.add_column(name, justify="right", no_wrap=True)
+    """By reason, the most frequent first, and below it by vector, register, port, MSR or page.
+
+    What is not worth a line of its own is added up in one.
+    """
+    everything = _sum(statistics.values())
+    count, cycles = (_number(value, _TITLE_WIDTH) for value in (everything.count, everything.guest_cycles))
+    title = f"Exits: {count}, which took {cycles} guest cycles"
+    names = ("Samples", "Samples%", "Cycles%", "Min cycles", "Max cycles", "Avg cycles")
+    table = _table(title, names)
     for reason, row in statistics.items():
-        table.add_row(reason.name, *_cells(row, samples, cycles))
+        table.add_row(reason.name, *_cells(row, everything))
         details = sorted(row.detail.items(), key=lambda item: (-item[1].count, item[0]))
-        for number, detail in details[:DETAILS_SHOWN]:
-            table.add_row(f"  {detail_name(reason, number)}", *_cells(detail, samples, cycles), style="dim")
-        if len(details) > DETAILS_SHOWN:
-            table.add_row(f"  and {len(details) - DETAILS_SHOWN:,} more", style="dim")
-    host_ns = sum(row.host_ns for row in statistics.values())
-    table.add_row("all", f"{samples:,}", "", f"{cycles:,}", "", "", "", "", _host(host_ns), "", "", "")
+        shown = [item for item in details if _is_worth_a_line(item[1], everything)][:DETAILS_SHOWN]
+        rest = [item for item in details if item not in shown]
+        if len(rest) == 1:  # its line is no longer than one that counts it
+            shown, rest = shown + rest, []
+        for number, one in shown:
+            table.add_row(f"  {detail_name(reason, number)}", *_cells(one, everything), style="dim")
+        if rest:
+            kind = detail_name(reason, 0).split()[0]
+            name = f"  + {len(rest)} more {kind}s" if shown else f"  {len(rest)} {kind}s"
+            table.add_row(name, *_cells(_sum([one for _, one in rest]), everything), style="dim")
+    if statistics:
+        table.add_row("all", *_cells(everything, everything))
     return table
 
 
-def _cells(row: ExitStatistic, samples: int, cycles: int) -> tuple[str, ...]:
+def host_time_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
+    """What handling the exits took here, by reason; in the same order."""
+    everything = _sum(statistics.values())
+    names = ("Samples", "Host time", "Time%", "Min host", "Max host", "Avg host")
+    table = _table("Host time of handling them", names)
+    for name, row in (*((reason.name, row) for reason, row in statistics.items()), ("all", everything)):
+        table.add_row(
+            name,
+            _number(row.count, _SAMPLES_WIDTH),
+            _host(row.host_ns),
+            _percent(row.host_ns, everything.host_ns),
+            _host(row.host_ns_min),
+            _host(row.host_ns_max),
+            _host(row.host_ns / row.count if row.count else 0),
+        )
+    return table
+
+
+def _table(title: str, names: Collection[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("VM-EXIT", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _sum(rows: Collection[ExitStatistic]) -> ExitStatistic:
+    return ExitStatistic(
+        count=sum(row.count for row in rows),
+        guest_cycles=sum(row.guest_cycles for row in rows),
+        guest_cycles_min=min((row.guest_cycles_min for row in rows), default=0),
+        guest_cycles_max=max((row.guest_cycles_max for row in rows), default=0),
+        host_ns=sum(row.host_ns for row in rows),
+        host_ns_min=min((row.host_ns_min for row in rows), default=0),
+        host_ns_max=max((row.host_ns_max for row in rows), default=0),
+    )
+
+
+def _is_worth_a_line(row: ExitStatistic, everything: ExitStatistic) -> bool:
     return (
-        f"{row.count:,}",
-        _percent(row.count, samples),
-        f"{row.guest_cycles:,}",
-        _percent(row.guest_cycles, cycles),
-        f"{row.guest_cycles_min:,}",
-        f"{row.guest_cycles_max:,}",
-        f"{row.guest_cycles_average:,.1f}",
-        _host(row.host_ns),
-        _host(row.host_ns_min),
-        _host(row.host_ns_max),
-        _host(row.host_ns_average),
+        row.count * SHARE_SHOWN >= everything.count
+        or row.guest_cycles * SHARE_SHOWN >= everything.guest_cycles > 0
+    )
+
+
+def _cells(row: ExitStatistic, everything: ExitStatistic) -> tuple[str, ...]:
+    return (
+        _number(row.count, _SAMPLES_WIDTH),
+        _percent(row.count, everything.count),
+        _percent(row.guest_cycles, everything.guest_cycles),
+        _number(row.guest_cycles_min, _CYCLES_WIDTH),
+        _number(row.guest_cycles_max, _CYCLES_WIDTH),
+        _number(row.guest_cycles_average, _CYCLES_WIDTH, 1),
     )
 
 
@@ -55,9 +110,20 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f}%" if whole else "-"
 
 
+def _number(value: float, width: int, places: int = 0) -> str:
+    """In full where there is room, else in the unit that leaves a readable number."""
+    text = f"{value:,.{places}f}"
+    if len(text) <= width:
+        return text
+    return _in_unit(value, (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)))
+
+
 def _host(nanoseconds: float) -> str:
-    """Host time in the unit that leaves a readable number."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if nanoseconds >= size:
-            return f"{nanoseconds / size:.2f} {unit}"
-    return f"{nanoseconds:.0f} ns"
+    if nanoseconds < 1e3:
+        return f"{nanoseconds:.0f} ns"
+    return _in_unit(nanoseconds, (("s", 1e9), ("ms", 1e6), ("us", 1e3)))
+
+
+def _in_unit(value: float, units: Collection[tuple[str, float]]) -> str:
+    unit, size = next((unit, size) for unit, size in units if value >= size)
+    return f"{value / size:.2f} {unit}" if value < 1000 * size else f"{value / size:.0f} {unit}"

@@ -23,6 +23,7 @@ static size_t number_of(const void *page)
 
 void pages_init(void)
 {
+    free_count = 0;
     for (size_t i = POOL_PAGES; i-- > 0;)
         free_list[free_count++] = i;
 }
@@ -54,6 +55,13 @@ void page_drop(void *page)
 unsigned page_users(const void *page)
 {
     return users[number_of(page)];
+}
+
+void pages_reset(void)
+{
+    if (free_count != POOL_PAGES)
+        panic("not every page was given back");
+    pages_init();
 }
 
 size_t pages_free(void)

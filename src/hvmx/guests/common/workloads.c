@@ -154,32 +154,49 @@ static long timer_reads(unsigned operations, uint64_t *cycles)
     return 0;
 }
 
-/* How much longer than usual a loop takes where a tick interrupts it. A tick shows in the round in which the
- * count changed or, when it came between the clock's reading and the count's, in the round after. */
-static long ticks(unsigned operations, uint64_t *cycles)
+/* Goes round until `last` ticks have come and one round more, or the patience ends. Adds up the rounds that a
+ * tick may have made longer, two for each: a tick shows in the round in which the count changed or, when it came between
+ * the clock's reading and the count's, in the round after. Every round takes the same way, so that it makes no
+ * difference where a tick comes. */
+static __attribute__((noinline)) uint64_t rounds_with_ticks(unsigned last, unsigned patience)
 {
-    uint64_t previous = rdtsc(), usual = UINT64_MAX;
-    unsigned seen = timer_ticks, last = seen + operations, interrupted = 0, rounds = 0;
-    *cycles = 0;
-    env_start_ticks();
-    env_interrupts(true);
-    while ((seen != last || interrupted) && rounds++ < PATIENCE) {
-        uint64_t now = rdtsc(), gap = now - previous;
+    uint64_t previous = rdtsc(), sum = 0;
+    uintptr_t before = 0;
+    unsigned seen = timer_ticks;
+    do {
+        uint64_t now = rdtsc();
         unsigned count = timer_ticks;
-        if (count != seen)
-            interrupted = 2;
-        if (interrupted) {
-            interrupted--;
-            *cycles += gap > usual ? gap - usual : 0;
-        } else if (gap < usual) {
-            usual = gap;
-        }
+        uintptr_t changed = count - seen;
+        sum += (now - previous) & -(uint64_t)((changed | before) != 0);
+        before = changed;
         seen = count;
         previous = now;
-    }
+    } while (((int)(last - seen) > 0 || before) && --patience);
+    return sum;
+}
+
+static uint64_t time_without_ticks(unsigned rounds)
+{
+    uint64_t start = rdtsc();
+    rounds_with_ticks(timer_ticks + 1, rounds);
+    return rdtsc() - start;
+}
+
+/* How much longer those rounds take than as many without a tick. The first tick is not counted: it may have been due for
+ * any time. */
+static long ticks(unsigned operations, uint64_t *cycles)
+{
+    uint64_t usual = time_without_ticks(4 * operations) - time_without_ticks(2 * operations);
+    env_start_ticks();
+    env_interrupts(true);
+    unsigned last = timer_ticks + 1;
+    rounds_with_ticks(last, PATIENCE);
+    last += operations;
+    uint64_t sum = rounds_with_ticks(last, PATIENCE);
     env_interrupts(false);
     env_stop_ticks();
-    return seen == last ? 0 : NO_TICKS_CAME;
+    *cycles = sum > usual ? sum - usual : 0;
+    return (int)(timer_ticks - last) >= 0 ? 0 : NO_TICKS_CAME;
 }
 
 static const struct workload workloads[] = {
@@ -198,9 +215,12 @@ static const struct workload workloads[] = {
     {"fork-wait", 50, forks},
 };
 
+/* From the same state whatever ran before: the same pages in the same order, and nothing of them in the TLB. */
 static void run(const struct workload *workload)
 {
     uint64_t cycles;
+    pages_reset();
+    tlb_flush();
     long error = workload->run(workload->operations, &cycles);
     if (error) {
         print("bench %s unavailable %d\n", workload->name, (int)error);

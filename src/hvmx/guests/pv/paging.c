@@ -78,14 +78,15 @@ void space_build_tables(struct space *space)
     level2[USER_BASE >> 21 & 511] = page_entry(space->leaf, TABLE_FLAGS);
 }
 
-/* Changes the kernel's own mapping of each table. */
+/* Changes the kernel's own mapping of each table. It stays a user page, which Xen makes global, as a domain's builder has
+ * mapped all of them: a page that has been a table is as any other afterwards. */
 static unsigned protect_tables(const struct space *space, struct xen_multicall *calls, unsigned flags)
 {
     for (unsigned i = 0; i < space->table_count; i++)
         calls[i] = (struct xen_multicall){
             XEN_UPDATE_VA_MAPPING,
             0,
-            {(uintptr_t)space->tables[i], page_entry(space->tables[i], flags), XEN_FLUSH_ONE},
+            {(uintptr_t)space->tables[i], page_entry(space->tables[i], flags | ENTRY_USER), XEN_FLUSH_ONE},
         };
     return space->table_count;
 }
