@@ -251,7 +251,7 @@ def test_what_a_machine_gave_away_outlives_it() -> None:
     machine = bare("e460 ebfe")
     kept = []
     machine.exits.on(ExitReason.IO_INSTRUCTION, lambda vcpu, exit: kept.append(exit))
-    machine.run(cycles=100)
+    machine.run(cycles=100_000)
     memory, ports, msrs = machine.memory, machine.cpu.io_bitmap, machine.cpu.msr_bitmap
     del machine
     gc.collect()
