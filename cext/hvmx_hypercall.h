@@ -27,7 +27,8 @@
 #define HVMX_HYPERCALLS 256
 #define HVMX_FIRST_FREE 64
 
-/* Errors, as negative results; the numbers are Xen's. */
+/* Errors, as negative results; the numbers are Xen's. Of these only "there is no such call" is another one in KVM's ABI:
+ * a guest that called by VMCALL gets 1000 where a function answers -HVMX_ENOSYS. */
 #define HVMX_ENOENT 2
 #define HVMX_EFAULT 14
 #define HVMX_EEXIST 17

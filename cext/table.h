@@ -39,7 +39,8 @@ static inline struct hypercall_entry *table_entry(struct hypercall_table *table,
     return LIKELY(number < HVMX_HYPERCALLS) ? &table->entry[number] : &table->beyond;
 }
 
-/* The call itself; its price is the caller's to charge, before it. */
+/* The call itself; its price is the caller's to charge, before it. A function in Python that raised has set Cpu.fault to
+ * FAULT_ABORT: the caller takes everything back, this count too. */
 static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t number)
 {
     entry->count++;
@@ -63,15 +64,24 @@ static inline void page_changes(Cpu *cpu, uint64_t page)
 
 extern const struct hvmx_services hypercall_services;
 
+/* Calls of one number that were answered without an exit to Python, and their guest cycles. */
+struct vmcall_tally {
+    uint64_t count, cycles, least, most;
+};
+
 /* VMCALL with KVM's numbers: Cpu.vmcall_table points at one of these. */
 struct vmcall {
     struct hypercall_table table;
+    struct vmcall_tally in_c[HVMX_HYPERCALLS];
     uint64_t frequency;       /* guest cycles a second */
     uint64_t epoch;           /* wall clock at guest cycle 0: seconds since 1970-01-01 UTC */
     struct hvmx_hypercall call;
 };
 
 void vmcall_init(struct vmcall *vmcall, uint64_t frequency, uint64_t epoch);
+/* Cpu.vmcall: 0 when a C function has answered the call in the registers, 1 when it is for the handler in Python. */
 int vmcall_dispatch(Cpu *cpu);
+/* For that handler: the table's answer to any call. 1: a function in Python raised, and the call did not happen. */
+int vmcall_answer(struct vmcall *vmcall, Cpu *cpu);
 
 #endif
