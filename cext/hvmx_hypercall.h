@@ -7,7 +7,7 @@
  * Calling conventions (guest side)
  *   xen  SYSCALL in the kernel of a 64-bit PV guest: number in RAX, arguments in RDI, RSI, RDX, R10, R8, R9, result in
  *        RAX; RCX and R11 are lost.
- *   kvm  VMCALL at CPL 0 of an HVM guest: number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX.
+ *   kvm  VMCALL or VMMCALL at CPL 0 of an HVM guest: number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX.
  *
  * Numbers
  *   0..63 belong to the ABI (Xen's or KVM's). HVMX_FIRST_FREE..HVMX_HYPERCALLS-1 are left free by both, and Xen's

@@ -273,6 +273,30 @@ def test_who_answers_a_call_is_nothing_to_the_guest(way: str) -> None:
     assert of_the_guest(python) == of_the_guest(c)
 
 
+def test_counts_are_right_whenever_they_are_read() -> None:
+    """Also within a call that a Python function answers, and when a number's price changes between its calls."""
+    machine = calling(NOTHING, NOTHING, 80, NOTHING, 80, NOTHING)
+    counts: list[int] = []
+
+    def look(call: Call) -> int:
+        row = machine.exits.statistics()[ExitReason.VMCALL]
+        counts.append(row.count)
+        machine.hypercalls.set_costs({NOTHING: 64 * 5 * len(counts)})
+        return 0
+
+    machine.hypercalls.register(80, look)
+    machine.run()
+    assert counts == [2, 4], "calls that have ended"
+    row = machine.exits.statistics()[ExitReason.VMCALL]
+    price = machine.profile.exits[ExitReason.VMCALL].cycles
+    assert row.detail[NOTHING].guest_cycles == 4 * price + 2 * 70 + 5 + 10
+    assert (row.detail[NOTHING].guest_cycles_min, row.detail[NOTHING].guest_cycles_max) == (
+        price + 5,
+        price + 70,
+    )
+    assert (row.count, row.detail[NOTHING].count, row.detail[80].count) == (6, 4, 2)
+
+
 def test_a_handler_is_taken_back() -> None:
     machine = calling(NOTHING)
     before = machine.exits.on(ExitReason.VMCALL, refuse)

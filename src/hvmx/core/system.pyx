@@ -365,9 +365,6 @@ cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
 # which must not show: time is that of the instruction's end, as a handler finds it.
 cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t number
-    if cpu.pv != NULL:  # there is no VMX below a PV guest (SDM vol. 3, 30.3, VMCALL)
-        fault(cpu, op, VEC_UD, 0)
-        return
     settle_mxcsr(cpu)
     cpu.acct += <int64_t>op.acct
     if cpu.vmcall != NULL and cpu.vmcall(cpu) == 0:
@@ -377,6 +374,9 @@ cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
             enter(cpu, next_ip(op))
         return
     cpu.acct -= <int64_t>op.acct
+    if cpu.pv != NULL:  # there is no VMX below a PV guest (SDM vol. 3, 30.3, VMCALL)
+        fault(cpu, op, VEC_UD, 0)
+        return
     number = cpu.r[REG_RAX] if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>cpu.r[REG_RAX]
     if number >> 32:
         number = <uint32_t>0xffffffff  # as good as any: no table is that long

@@ -31,8 +31,8 @@ cdef extern from "table.h" nogil:
         uint64_t count, cycles, least, most
     struct vmcall:
         hypercall_table table
-        vmcall_tally in_c[256]
-    void vmcall_init(vmcall *, uint64_t frequency, uint64_t epoch)
+    void vmcall_init(vmcall *, Cpu *, uint64_t frequency, uint64_t epoch)
+    const vmcall_tally *vmcall_tally_of(vmcall *, uint32_t)
     int vmcall_dispatch(Cpu *)
     int vmcall_answer(vmcall *, Cpu *)
 

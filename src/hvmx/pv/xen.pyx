@@ -220,9 +220,9 @@ cdef class VmcallTable:
     cdef readonly Hypercalls hypercalls
 
     def __cinit__(self, vcpu, uint64_t frequency, uint64_t epoch, names):
-        vmcall_init(&self.state, frequency, epoch)
         self.vcpu = vcpu
         self.cpu = <Cpu *><uint64_t>vcpu.state_address
+        vmcall_init(&self.state, self.cpu, frequency, epoch)
         self.cpu.vmcall_table = &self.state
         self.hypercalls = face(&self.state.table, vcpu, names)
 
@@ -247,10 +247,10 @@ cdef class VmcallTable:
     def answered_in_c(self):
         """{number: (count, guest cycles, least, most)} of the calls that took no way through Python."""
         cdef uint32_t number
-        cdef vmcall_tally *tally
+        cdef const vmcall_tally *tally
         result = {}
         for number in range(<uint32_t>HVMX_HYPERCALLS):
-            tally = &self.state.in_c[number]
+            tally = vmcall_tally_of(&self.state, number)
             if tally.count:
                 result[number] = (tally.count, tally.cycles, tally.least, tally.most)
         return result
