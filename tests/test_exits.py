@@ -10,8 +10,10 @@ import pytest
 from pv.kernel import assemble
 
 from hvmx import ExitReason, Machine, StopKind
+from hvmx.boot import XenImage, prepare
 from hvmx.debug.trace import trace_exits
 from hvmx.hvm import controls
+from hvmx.pv import start_of_day
 
 if TYPE_CHECKING:
     from hvmx.core.exit import Exit
@@ -309,6 +311,17 @@ def test_a_handler_is_taken_back() -> None:
     assert (machine.cpu.rax, row.count, row.host_ns) == (0, 1, 0), "answered in C again"
 
 
+def test_the_table_of_another_machine_is_no_handler() -> None:
+    tables = [machine.exits.on(ExitReason.VMCALL, answer) for machine in (calling(), calling())]
+    machine = calling(NOTHING)
+    assert tables[0] is not None
+    with pytest.raises(ValueError, match="another machine"):
+        machine.exits.on(ExitReason.VMCALL, tables[0])
+    machine.exits.on(ExitReason.VMCALL, lambda vcpu, exit: tables[1] and tables[1](vcpu, exit))
+    with pytest.raises(ValueError, match="another machine"):
+        machine.run()
+
+
 def test_traces_have_a_line_for_each_call() -> None:
     machine, lines = calling(NOTHING, 99), io.StringIO()
     trace_exits(machine, lines)
@@ -440,6 +453,47 @@ def test_a_dom0s_ports_cost_the_emulation_alone() -> None:
     row = machine.exits.statistics()[ExitReason.IO_INSTRUCTION]
     emulation = round(machine.profile.paravirtual.emulation.cycles)
     assert (row.count, row.guest_cycles_min, row.guest_cycles_max) == (2, emulation, emulation)
+
+
+def pv_cycles(code: str, privileged: bool = True) -> int:
+    """Guest cycles of a PV guest that may use ports and executes this."""
+    prelude = "mov $6, %edi; lea iopl(%rip), %rsi; hypercall 33\n"
+    machine = Machine("16M", board=False)
+    image = assemble(prelude + code + "\n", data="iopl: .long 1\n")
+    if privileged:
+        machine.load(image, pv=True)
+    else:
+        prepared = prepare(image, memory_bytes=16 << 20, pv=True)
+        assert isinstance(prepared, XenImage)
+        machine.domain = start_of_day(
+            machine.cpu, prepared, frequency=machine.profile.hz, epoch=0, console=len, privileged=False
+        )
+        machine.profile.apply(machine.cpu, pv=True)
+    assert machine.run().kind is StopKind.POWEROFF
+    return machine.cycles
+
+
+@pytest.mark.parametrize(("code", "privileged"), [
+    ("in $0x80, %al", True), ("in $0x80, %al", False), ("out %al, $0x80", True), ("out %al, $0x80", False),
+    ("mov %cr0, %rbx", True), ("cli", True), ("sti", True),
+])  # fmt: skip
+def test_what_is_emulated_for_a_pv_guest_costs_the_emulation_whoever_answers(
+    code: str, privileged: bool
+) -> None:
+    profile = Machine("1M").profile
+    once, twice = (pv_cycles(";".join([code] * times), privileged) for times in (1, 2))
+    price = round(profile.exception.cycles + profile.paravirtual.emulation.cycles)
+    assert price <= twice - once <= price + 1
+
+
+def test_xens_leaves_of_cpuid_cost_what_the_others_do() -> None:
+    forced = ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2"
+    costs = {
+        leaf: pv_cycles(f"mov ${leaf:#x}, %eax; {forced}; mov ${leaf:#x}, %eax; {forced}")
+        - pv_cycles(f"mov ${leaf:#x}, %eax; {forced}; mov ${leaf:#x}, %eax")
+        for leaf in (0, 7, 0x4000_0000, 0x4000_0001)
+    }
+    assert len(set(costs.values())) == 1 and costs[0] > 500, costs
 
 
 # --- hypercalls in Python that raise ------------------------------------------------------------------------------------

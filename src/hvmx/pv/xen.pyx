@@ -229,11 +229,16 @@ cdef class VmcallTable:
     def __dealloc__(self):
         self.cpu.vmcall = NULL
 
-    def answer_in_c(self):
-        """The processor, which has made this its handler of VMCALL, need not call it where a C function answers."""
+    def answer_in_c(self, vcpu):
+        """The processor, which makes this its handler of VMCALL, need not call it where a C function answers. ValueError for
+        another one than that whose table this is."""
+        if vcpu is not self.vcpu:
+            raise ValueError("the hypercall table of another machine")
         self.cpu.vmcall = vmcall_dispatch
 
     def __call__(self, vcpu, exit):
+        if vcpu is not self.vcpu:
+            raise ValueError("the hypercall table of another machine")
         cdef int64_t before = self.cpu.acct
         cdef bint raised = vmcall_answer(&self.state, self.cpu) != 0
         # What the call cost is what its handler took: it belongs to the exit.
