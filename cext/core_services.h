@@ -41,6 +41,7 @@ extern const struct hvmx_core *hvmx_core;
  *     which the loop settles.
  * on_deadline(cpu)   timers: does what is due, and sets Cpu.deadline and PEND_EVENT. It calls the on_deadline that it
  *     found when the domain was created, when that one's deadline is reached.
- * vmcall(cpu)     VMCALL outside PV. Always 0: answered; the core advances RIP.
+ * vmcall(cpu)     VMCALL outside PV, with Cpu.acct at its end. 0: answered and charged; the core advances RIP. 1: nothing
+ *     has happened, it exits to its handler.
  */
 #endif

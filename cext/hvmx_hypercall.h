@@ -7,7 +7,7 @@
  * Calling conventions (guest side)
  *   xen  SYSCALL in the kernel of a 64-bit PV guest: number in RAX, arguments in RDI, RSI, RDX, R10, R8, R9, result in
  *        RAX; RCX and R11 are lost.
- *   kvm  VMCALL at CPL 0 of an HVM guest: number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX.
+ *   kvm  VMCALL or VMMCALL at CPL 0 of an HVM guest: number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX.
  *
  * Numbers
  *   0..63 belong to the ABI (Xen's or KVM's). HVMX_FIRST_FREE..HVMX_HYPERCALLS-1 are left free by both, and Xen's
@@ -27,7 +27,8 @@
 #define HVMX_HYPERCALLS 256
 #define HVMX_FIRST_FREE 64
 
-/* Errors, as negative results; the numbers are Xen's. */
+/* Errors, as negative results; the numbers are Xen's. Of these only "there is no such call" is another one in KVM's ABI:
+ * a guest that called by VMCALL gets 1000 where a function answers -HVMX_ENOSYS. */
 #define HVMX_ENOENT 2
 #define HVMX_EFAULT 14
 #define HVMX_EEXIST 17

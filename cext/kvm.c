@@ -39,42 +39,102 @@ static int64_t clock_pairing(struct hvmx_hypercall *call)
     return 0;
 }
 
-void vmcall_init(struct vmcall *vmcall, uint64_t frequency, uint64_t epoch)
+void vmcall_init(struct vmcall *vmcall, Cpu *cpu, uint64_t frequency, uint64_t epoch)
 {
     hvmx_table_init(&vmcall->table);
+    memset(vmcall->in_c, 0, sizeof vmcall->in_c);
     vmcall->frequency = frequency;
     vmcall->epoch = epoch;
     memset(&vmcall->call, 0, sizeof vmcall->call);
     vmcall->call.services = &hypercall_services;
+    vmcall->call.vcpu = cpu;
     hvmx_table_register(&vmcall->table, KVM_HC_VAPIC_POLL_IRQ, nothing_to_do, NULL, 0);
     hvmx_table_register(&vmcall->table, KVM_HC_KICK_CPU, nothing_to_do, NULL, 0);
     hvmx_table_register(&vmcall->table, KVM_HC_SCHED_YIELD, nothing_to_do, NULL, 0);
     hvmx_table_register(&vmcall->table, KVM_HC_CLOCK_PAIRING, clock_pairing, vmcall, 0);
 }
 
+static inline uint64_t register_mask(const Cpu *cpu)
+{
+    return (cpu->mode & MODE_WIDTH) == MODE_64 ? ~0ull : 0xffffffff;
+}
+
+/* What the function of a number answers to the call in the registers. Within the fast path, not called by it. */
+static inline __attribute__((always_inline)) uint64_t answer(struct vmcall *vmcall, struct hypercall_entry *entry,
+                                                             Cpu *cpu, uint64_t number, uint64_t mask)
+{
+    struct hvmx_hypercall *call = &vmcall->call;
+    cpu->hypercalls++;
+    call->args[0] = cpu->r[REG_RBX] & mask;
+    call->args[1] = cpu->r[REG_RCX] & mask;
+    call->args[2] = cpu->r[REG_RDX] & mask;
+    call->args[3] = cpu->r[REG_RSI] & mask;
+    if (UNLIKELY(entry->cost)) /* a read and a write of Cpu.acct less where there is nothing to add, as mostly */
+        charge_fraction(cpu, entry->cost);
+    uint64_t result = entry_call(entry, call, number);
+    if (UNLIKELY(result == (uint64_t)-KVM_ENOSYS))
+        entry->unanswered++;
+    return LIKELY(result != (uint64_t)-HVMX_ENOSYS) ? result : (uint64_t)-KVM_ENOSYS;
+}
+
+const struct vmcall_tally *vmcall_tally_of(struct vmcall *vmcall, uint32_t number)
+{
+    struct hypercall_entry *entry = &vmcall->table.entry[number];
+    struct vmcall_tally *tally = &vmcall->in_c[number];
+    uint64_t calls = entry->count - entry->tallied, cycles = (uint64_t)(entry->last >> ACCT_SHIFT) / CYCLE_FRACTION;
+    if (calls == 0)
+        return tally;
+    if (cycles < tally->least || tally->count == 0)
+        tally->least = cycles;
+    if (cycles > tally->most)
+        tally->most = cycles;
+    tally->count += calls;
+    tally->cycles += calls * cycles;
+    entry->tallied = entry->count;
+    return tally;
+}
+
 int vmcall_dispatch(Cpu *cpu)
 {
     struct vmcall *vmcall = cpu->vmcall_table;
-    struct hvmx_hypercall *call = &vmcall->call;
-    uint64_t mask = (cpu->mode & MODE_WIDTH) == MODE_64 ? ~0ull : 0xffffffff;
-    uint64_t number = cpu->r[REG_RAX] & mask, result;
-
-    cpu->hypercalls++;
+    uint64_t mask = register_mask(cpu), number = cpu->r[REG_RAX] & mask;
+    struct hypercall_entry *entry = table_entry(&vmcall->table, number);
+    int64_t before = cpu->acct;
+    if (UNLIKELY(cpu->cpl || (entry->flags & (ENTRY_TAKEN | ENTRY_SLOW)) != ENTRY_TAKEN))
+        return 1;
+    cpu->r[REG_RAX] = answer(vmcall, entry, cpu, number, mask) & mask;
     charge_fraction(cpu, cpu->exit_cost[EXIT_VMCALL]); /* it is an exit, though no handler in Python sees it */
-    if (cpu->cpl) {
-        result = (uint64_t)-KVM_EPERM;
-    } else {
-        call->vcpu = cpu;
-        call->args[0] = cpu->r[REG_RBX] & mask;
-        call->args[1] = cpu->r[REG_RCX] & mask;
-        call->args[2] = cpu->r[REG_RDX] & mask;
-        call->args[3] = cpu->r[REG_RSI] & mask;
-        struct hypercall_entry *entry = table_entry(&vmcall->table, number);
-        charge_fraction(cpu, entry->cost);
-        result = entry_call(entry, call, number);
-        if (!(entry->flags & ENTRY_TAKEN)) /* KVM's number for "no such call" is its own */
-            result = (uint64_t)-KVM_ENOSYS;
+
+    if (UNLIKELY(cpu->acct - before != entry->last)) { /* not as the calls before this one */
+        entry->count--;
+        vmcall_tally_of(vmcall, (uint32_t)number);
+        entry->count++;
+        entry->last = cpu->acct - before;
     }
-    cpu->r[REG_RAX] = result & mask;
+    return 0;
+}
+
+int vmcall_answer(struct vmcall *vmcall, Cpu *cpu)
+{
+    uint64_t mask = register_mask(cpu), number = cpu->r[REG_RAX] & mask;
+    if (cpu->cpl) {
+        cpu->hypercalls++;
+        cpu->r[REG_RAX] = (uint64_t)-KVM_EPERM & mask;
+        return 0;
+    }
+    struct hypercall_entry *entry = table_entry(&vmcall->table, number);
+    if (number < HVMX_HYPERCALLS)
+        vmcall_tally_of(vmcall, (uint32_t)number);
+    entry->tallied++; /* this one is counted as an exit to Python */
+    uint64_t result = answer(vmcall, entry, cpu, number, mask);
+    if (cpu->fault == FAULT_ABORT) {
+        entry->tallied--;
+        entry->count--;
+        cpu->hypercalls--;
+        cpu->fault = FAULT_NONE;
+        return 1;
+    }
+    if (!cpu->fault) /* else it has injected an exception, which comes in the call's place */
+        cpu->r[REG_RAX] = result & mask;
     return 0;
 }

@@ -12,6 +12,10 @@ struct hypercall_entry {
     uint64_t unanswered;      /* of these, answered -ENOSYS: there is no function, or it has not what was asked of it */
     uint32_t cost;            /* price of the work behind the number, in 1/CYCLE_FRACTION guest cycles */
     uint32_t flags;           /* ENTRY_* */
+    /* By VMCALL, without an exit to Python: the last `count - tallied` calls took `last` of Cpu.acct each. */
+    uint64_t tallied;
+    int64_t last;
+    uint64_t spare;           /* a power of 2 makes the entry's address cheap */
 };
 
 enum { ENTRY_TAKEN = 1,       /* a function answers this number */
@@ -39,14 +43,16 @@ static inline struct hypercall_entry *table_entry(struct hypercall_table *table,
     return LIKELY(number < HVMX_HYPERCALLS) ? &table->entry[number] : &table->beyond;
 }
 
-/* The call itself; its price is the caller's to charge, before it. */
+/* The call itself; its price is the caller's to charge, before it. A function in Python that raised has set Cpu.fault to
+ * FAULT_ABORT: the caller takes everything back, this count too. */
 static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t number)
 {
     entry->count++;
     call->number = (uint32_t)number;
     call->user = entry->user;
     int64_t result = entry->fn(call);
-    entry->unanswered += result == -HVMX_ENOSYS;
+    if (UNLIKELY(result == -HVMX_ENOSYS))
+        entry->unanswered++;
     return (uint64_t)result;
 }
 
@@ -63,15 +69,26 @@ static inline void page_changes(Cpu *cpu, uint64_t page)
 
 extern const struct hvmx_services hypercall_services;
 
+/* Calls of one number that were answered without an exit to Python, and their guest cycles. */
+struct vmcall_tally {
+    uint64_t count, cycles, least, most;
+};
+
 /* VMCALL with KVM's numbers: Cpu.vmcall_table points at one of these. */
 struct vmcall {
     struct hypercall_table table;
+    struct vmcall_tally in_c[HVMX_HYPERCALLS];
     uint64_t frequency;       /* guest cycles a second */
     uint64_t epoch;           /* wall clock at guest cycle 0: seconds since 1970-01-01 UTC */
     struct hvmx_hypercall call;
 };
 
-void vmcall_init(struct vmcall *vmcall, uint64_t frequency, uint64_t epoch);
+void vmcall_init(struct vmcall *vmcall, Cpu *cpu, uint64_t frequency, uint64_t epoch);
+/* Cpu.vmcall: 0 when a C function has answered the call in the registers, 1 when it is for the handler in Python. */
 int vmcall_dispatch(Cpu *cpu);
+/* For that handler: the table's answer to any call. 1: a function in Python raised, and the call did not happen. */
+int vmcall_answer(struct vmcall *vmcall, Cpu *cpu);
+/* What the calls of a number have come to that were answered in C. */
+const struct vmcall_tally *vmcall_tally_of(struct vmcall *vmcall, uint32_t number);
 
 #endif

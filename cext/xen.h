@@ -127,7 +127,7 @@ struct domain {
     uint64_t console_frame;         /* of the console ring of a domU; 0: none */
     uint8_t console_in[4096];       /* waits for CONSOLEIO_read or the ring */
     uint32_t console_in_count;
-    void (*console)(void *owner, const char *text, uint32_t size);
+    int (*console)(void *owner, const char *text, uint32_t size); /* 1: it raised, and the run ends */
     void *owner;
 
     /* the end */
@@ -165,7 +165,7 @@ struct domain_config {
     uint64_t frequency, epoch;      /* guest cycles a second; seconds since 1970 at cycle 0 */
     uint32_t flags;                 /* SIF_PRIVILEGED | SIF_INITDOMAIN for a dom0 */
     uint32_t update_cost, entry_cost; /* as in struct domain */
-    void (*console)(void *owner, const char *text, uint32_t size);
+    int (*console)(void *owner, const char *text, uint32_t size); /* 1: it raised, and the run ends */
     void *owner;
 };
 /* What the hypervisor needs of memory is taken from its end; the rest is the domain's: page `pfn` of it is frame

@@ -5,12 +5,18 @@
 
 static int64_t write_text(struct domain *d, struct hvmx_hypercall *call)
 {
+    uint8_t written = 0;
     while (call->args[1]) {
         char text[512];
         uint32_t size = call->args[1] < sizeof text ? (uint32_t)call->args[1] : (uint32_t)sizeof text;
         if (guest_read(d->cpu, text, call->args[2], size))
             return -XEN_EFAULT;
-        d->console(d->owner, text, size);
+        if (d->console(d->owner, text, size)) { /* what is left is written when the guest goes on */
+            d->cpu->fault = FAULT_ABORT;
+            d->preempted = written;
+            break;
+        }
+        written = 1;
         call->args[1] -= size;
         call->args[2] += size;
         d->work += size;
@@ -64,8 +70,8 @@ void console_ring(struct domain *d)
         ring->in[ring->in_prod++ % sizeof ring->in] = (char)d->console_in[moved++];
     d->console_in_count -= moved;
     memmove(d->console_in, d->console_in + moved, d->console_in_count);
-    if (size)
-        d->console(d->owner, text, size);
+    if (size && d->console(d->owner, text, size))
+        d->cpu->pending |= PEND_BUDGET; /* the run ends here, but the guest has already let go of this text */
     if ((size || moved) && d->console_port)
         raise_port(d, d->console_port);
 }

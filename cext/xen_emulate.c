@@ -165,6 +165,7 @@ static int cpuid(struct domain *d)
     uint32_t leaf = (uint32_t)cpu->r[REG_RAX];
     uint32_t out[4];
     if (leaf >= XEN_CPUID_BASE && leaf < XEN_CPUID_BASE + 0x100) {
+        charge_fraction(cpu, cpu->exit_cost[EXIT_CPUID]);
         hypervisor_leaf(d, leaf, out);
         cpu->r[REG_RAX] = out[0];
         cpu->r[REG_RBX] = out[1];
@@ -234,6 +235,8 @@ static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, 
         if (!take_exit(cpu))
             return 1;
         value = cpu->exit.value & all;
+    } else {
+        charge_fraction(cpu, cpu->exit_cost[EXIT_IO]);
     }
     if (in)
         cpu->r[REG_RAX] = width == 4 ? value : (cpu->r[REG_RAX] & ~all) | value;
@@ -566,6 +569,7 @@ int xen_privileged(Cpu *cpu, uint64_t ip)
         if ((in.opcode & 0xfc) == 0x6c)
             return string_in_out(d, &in, ip);
         if ((in.opcode & 0xfe) == 0xfa && d->iopl >= (d->in_kernel ? 1 : 3)) { /* CLI, STI: events have a mask of their own */
+            charge_emulation(cpu);
             cpu->rip = ip + in.at;
             return 0;
         }

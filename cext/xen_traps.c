@@ -203,12 +203,30 @@ static void call_again(struct domain *d, uint64_t number)
     d->preempted = 0;
 }
 
+/* A function in Python raised, or injected an exception: as before the instruction. */
+struct before {
+    int64_t acct;
+    uint64_t rcx, r11;
+};
+static void take_back(Cpu *cpu, const Op *op, struct hypercall_entry *entry, const struct before *before)
+{
+    if (cpu->fault == FAULT_ABORT) {
+        entry->count--;
+        cpu->hypercalls--;
+    }
+    cpu->acct = before->acct + (int64_t)(op - 1)->acct;
+    cpu->rip = op->ip;
+    cpu->r[REG_RCX] = before->rcx;
+    cpu->r[REG_R8 + 3] = before->r11;
+}
+
 int xen_hypercall(Cpu *cpu, Op *op)
 {
     struct domain *d = cpu->pv;
     struct hvmx_hypercall *call = &d->call;
     uint64_t number = cpu->r[REG_RAX];
     struct hypercall_entry *entry = table_entry(&d->table, number);
+    struct before before = { cpu->acct, cpu->r[REG_RCX], cpu->r[REG_R8 + 3] };
 
     cpu->rip = op->ip + op->len;
     cpu->r[REG_RCX] = cpu->rip;
@@ -226,16 +244,21 @@ int xen_hypercall(Cpu *cpu, Op *op)
     call->args[3] = cpu->r[REG_R8 + 2];
     call->args[4] = cpu->r[REG_R8];
     call->args[5] = cpu->r[REG_R8 + 1];
-    cpu->r[REG_RAX] = entry_call(entry, call, number);
+    uint64_t result = entry_call(entry, call, number);
     if (UNLIKELY(d->preempted)) {
         call_again(d, number);
         return 1;
     }
+    if (UNLIKELY(cpu->fault)) {
+        take_back(cpu, op, entry, &before);
+        return 1;
+    }
+    cpu->r[REG_RAX] = result;
     if (UNLIKELY(d->nmi_pending))
         deliver_nmi(d);
     if (UNLIKELY(event_deliverable(d)))
         deliver_event(d);
-    return (cpu->pending | cpu->halted) != 0;
+    return (cpu->pending | cpu->halted | cpu->stop_request) != 0;
 }
 
 /* multicall(list, count) */
@@ -255,9 +278,18 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
         struct hvmx_hypercall inner = *call;
         memcpy(inner.args, entry.args, sizeof entry.args);
         struct hypercall_entry *function = table_entry(&d->table, entry.op == __HYPERVISOR_iret ? ~0ull : entry.op);
+        int64_t acct = d->cpu->acct;
         charge_fraction(d->cpu, function->cost);
         entry.result = entry_call(function, &inner, entry.op);
         int again = d->preempted;
+        if (UNLIKELY(d->cpu->fault && !again)) { /* this element did not happen: the list goes on with it */
+            d->cpu->acct = acct;
+            function->count -= d->cpu->fault == FAULT_ABORT;
+            call->args[0] = list;
+            call->args[1] = count - index;
+            d->preempted = index > 0;
+            return 0;
+        }
         if (again) { /* the rest of this element comes first when the list goes on */
             memcpy(entry.args, inner.args, sizeof entry.args);
             entry.result = 0;

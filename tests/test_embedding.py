@@ -49,6 +49,7 @@ EXITING = {
     "push of a device register": ("ff350000d4fe", ExitReason.EPT_MISCONFIG),
     "rep movsb from a device": ("be0000d4fe f3a4", ExitReason.EPT_MISCONFIG),
     "cpuid": ("0fa2", ExitReason.CPUID),
+    "vmcall": ("b801000000 0f01c1", ExitReason.VMCALL),
     "hlt": ("f4", ExitReason.HLT),
     "wbinvd": ("0f09", ExitReason.WBINVD),
     "mov cr0": ("b811000040 0f22c0", ExitReason.CR_ACCESS),

@@ -5,13 +5,18 @@ from __future__ import annotations
 import operator
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from hvmx.core.exit import Exit
     from hvmx.core.vcpu import Vcpu
+    from hvmx.hvm.bus import Bus
+    from hvmx.pv.xen import VmcallTable
 
     Handler = Callable[[Vcpu, Exit], None]
 
@@ -50,6 +55,7 @@ class ExitReason(IntEnum):
 
 _DETAILS = {
     ExitReason.EXCEPTION_NMI: "vector",
+    ExitReason.VMCALL: "hypercall",
     ExitReason.CR_ACCESS: "CR",
     ExitReason.DR_ACCESS: "DR",
     ExitReason.IO_INSTRUCTION: "port",
@@ -60,6 +66,13 @@ _DETAILS = {
 }
 
 _REASONS = frozenset(ExitReason)
+
+_PV_REASONS = frozenset((
+    ExitReason.EXCEPTION_NMI, ExitReason.EXTERNAL_INTERRUPT, ExitReason.CPUID, ExitReason.RDTSC,
+    ExitReason.IO_INSTRUCTION, ExitReason.PAUSE_INSTRUCTION, ExitReason.GDTR_IDTR, ExitReason.LDTR_TR,
+    ExitReason.EPT_VIOLATION, ExitReason.RDTSCP, ExitReason.RDRAND, ExitReason.RDSEED,
+))  # fmt: skip
+"""What exits of a PV guest, some of it if the controls say so: what faults at ring 3 is Xen's, or #UD."""
 
 THREE_GIB, FOUR_GIB = 3 << 30, 1 << 32
 """RAM goes up to the first, and on from the second."""
@@ -73,7 +86,9 @@ def detail_name(reason: int, number: int) -> str:
     kind = _DETAILS.get(ExitReason(reason))
     if kind is None:
         return ""
-    return "others" if number == OTHERS else f"{kind} {number:#x}"
+    if number == OTHERS:
+        return "others"
+    return f"{kind} {number}" if reason == ExitReason.VMCALL else f"{kind} {number:#x}"
 
 
 def exit_name(reason: int, number: int) -> str:
@@ -83,7 +98,10 @@ def exit_name(reason: int, number: int) -> str:
 
 @dataclass(frozen=True)
 class ExitStatistic:
-    """What one exit reason came to. Guest cycles are the model's; host time is what handling took on this host."""
+    """What one exit reason came to. Guest cycles are the model's; host time is what handling took on this host.
+
+    A VMCALL that a C function answered counts no host time: that would take longer to find out than the call.
+    """
 
     count: int
     guest_cycles: int
@@ -93,8 +111,8 @@ class ExitStatistic:
     host_ns_min: int
     host_ns_max: int
     detail: Mapping[int, ExitStatistic] = field(default_factory=dict)
-    """The same by vector, register, port, MSR or guest-physical page, for the reasons that have one; the last
-    exits of a guest that touches very many are under ``OTHERS``."""
+    """The same by vector, register, port, MSR, hypercall or guest-physical page, for the reasons that have one; the
+    last exits of a guest that touches very many are under ``OTHERS``."""
 
     @property
     def guest_cycles_average(self) -> float:
@@ -103,6 +121,21 @@ class ExitStatistic:
     @property
     def host_ns_average(self) -> float:
         return self.host_ns / self.count
+
+    def __add__(self, other: ExitStatistic) -> ExitStatistic:
+        details = dict(self.detail)
+        for number, row in other.detail.items():
+            details[number] = details[number] + row if number in details else row
+        return ExitStatistic(
+            count=self.count + other.count,
+            guest_cycles=self.guest_cycles + other.guest_cycles,
+            guest_cycles_min=min(self.guest_cycles_min, other.guest_cycles_min),
+            guest_cycles_max=max(self.guest_cycles_max, other.guest_cycles_max),
+            host_ns=self.host_ns + other.host_ns,
+            host_ns_min=min(self.host_ns_min, other.host_ns_min),
+            host_ns_max=max(self.host_ns_max, other.host_ns_max),
+            detail=details,
+        )
 
     def as_json(self, reason: int) -> dict[str, Any]:
         """The figures by name, and below ``detail`` the same of each of its ports, MSRs, ..."""
@@ -141,6 +174,9 @@ class _Ranges:
             raise ValueError(f"{first:#x} to {first + length - 1:#x}: no range that was given a handler")
         del self._firsts[index], self._ranges[index]
 
+    def __bool__(self) -> bool:
+        return bool(self._firsts)
+
     def __call__(self, vcpu: Vcpu, exit: Exit) -> None:
         place = self._place(exit)
         index = bisect_right(self._firsts, place) - 1
@@ -162,37 +198,57 @@ class Exits:
     `hvmx.hvm.controls`), `exception_bitmap`, `io_bitmap`, `msr_bitmap`, `cr0_mask` and `cr4_mask`.
     """
 
-    def __init__(self, vcpu: Vcpu) -> None:
+    def __init__(self, vcpu: Vcpu, vmcalls: VmcallTable) -> None:
+        """`vmcalls` answers VMCALL, and counts what it answers in C."""
         self._vcpu = vcpu
+        self._vmcalls = vmcalls
         self._ranges: dict[int, _Ranges] = {}
+        self._defaults: dict[int, Handler | None] = {}  # of the reasons that `on` has been asked for
+        self._replaced: dict[tuple[int, int], NDArray[np.uint8]] = {}  # of kernel_ports, by range
+        self._reasons = _REASONS
 
     def on(self, reason: int, handler: Handler) -> Handler | None:
         """Let `handler(vcpu, exit)` take this exit reason; returns the handler that did so before.
 
         When it returns, the instruction is complete, unless it moved `vcpu.rip` or injected an exception. What it
         raises comes out of `run()`, with the guest as it was before the instruction. Ranges of ports and addresses
-        keep their handlers. ValueError for a reason that is no `ExitReason`, TypeError for what cannot be called.
+        keep their handlers.
+
+        VMCALL goes to the hypercall table unless it has a handler here, which may hand it on to the one before: that
+        of the table. With the table's the calls that C functions answer stay in C; any handler here gets them all.
+
+        ValueError for a reason that is no `ExitReason`, or of which a PV guest has no exits once one is loaded;
+        TypeError for what cannot be called.
         """
         _check(handler)
         if operator.index(reason) not in _REASONS:
             raise ValueError(f"no exit reason {reason:#x}: they are those of ExitReason")
-        ranges = self._ranges.get(reason)
-        if ranges is not None:
-            before, ranges.rest = ranges.rest, handler
-            return before
-        previous = self._vcpu.handler(reason)
-        self._vcpu.set_handler(reason, handler)
+        self._check_occurs(reason)
+        previous = self._handler(reason)
+        self._defaults.setdefault(reason, previous)
+        if reason in self._ranges:
+            self._ranges[reason].rest = handler
+        else:
+            self._vcpu.set_handler(reason, handler)
         return previous
 
-    def on_ports(self, first: int, count: int, handler: Handler) -> None:
+    def on_ports(self, first: int, count: int, handler: Handler, *, in_kernel: bool = False) -> None:
         """Let `handler(vcpu, exit)` take the port I/O that starts at one of `count` ports from `first` on.
 
         It finds `exit.port`, `exit.width` in bytes and `exit.is_in`, takes what the guest writes from `exit.value`
         and sets that to what the guest reads. ValueError where there is no such port, or it has a handler.
+
+        What an access costs depends on where the device is that lives there, not on who answers: an exit goes on to
+        the hypervisor's user space, at the profile's price `user_device`, unless the device is `in_kernel`. So do
+        ports that nobody answers; of the board's devices PIC, PIT and the speaker's port are the kernel's, as KVM's.
+        A dom0's ports are the hardware's own and have no such way to go.
         """
         self._in_front(ExitReason.IO_INSTRUCTION, lambda exit: exit.port).add(first, count, handler, 1 << 16)
+        ports = self._vcpu.kernel_ports[first : first + count]
+        self._replaced[first, count] = ports.copy()
+        ports[:] = in_kernel
 
-    def on_mmio(self, address: int, length: int, handler: Handler) -> None:
+    def on_mmio(self, address: int, length: int, handler: Handler, *, in_kernel: bool = False) -> None:
         """Let `handler(vcpu, exit)` take accesses that start in `length` bytes from a guest-physical address on.
 
         As `on_ports`, with `exit.guest_physical` and `exit.is_write`. RAM there gives way, in whole pages, for good;
@@ -203,18 +259,51 @@ class Exits:
             raise ValueError(f"{length:#x} bytes at {address:#x}: there is RAM above 4 GiB")
         ranges = self._in_front(ExitReason.EPT_MISCONFIG, lambda exit: exit.guest_physical)
         ranges.add(address, length, handler, 1 << 52)
+        here, devices = range(address, address + length), self._vcpu.mmio_devices
+        if in_kernel or any(here.start < other.stop and other.start < here.stop for other, _ in devices):
+            devices.insert(0, (here, in_kernel))
         if address < low:
             self._vcpu.add_hole(address, min(length, low - address))
 
     def off_ports(self, first: int, count: int) -> None:
         """Let the ports that `on_ports` took with these numbers go back to the handler of the rest."""
         self._in_front(ExitReason.IO_INSTRUCTION, lambda exit: exit.port).remove(first, count)
+        self._vcpu.kernel_ports[first : first + count] = self._replaced.pop((first, count))
 
     def off_mmio(self, address: int, length: int) -> None:
         """Let the addresses that `on_mmio` took with these numbers go back to the handler of the rest."""
         self._in_front(ExitReason.EPT_MISCONFIG, lambda exit: exit.guest_physical).remove(address, length)
+        here, devices = range(address, address + length), self._vcpu.mmio_devices
+        devices[:] = [(other, in_kernel) for other, in_kernel in devices if other != here]
+
+    def place_devices(self, ports: Bus, mmio: Bus) -> None:
+        """Where a board's devices are: in the kernel or in user space."""
+        for region in ports.regions:
+            self._vcpu.kernel_ports[region.base : region.base + region.length] = region.in_kernel
+        self._vcpu.mmio_devices.extend(
+            (range(region.base, region.base + region.length), True) for region in mmio.regions if region.in_kernel
+        )
+
+    def become_pv(self) -> None:
+        """The guest is a PV one from now on. ValueError if a handler was set that would never be called."""
+        changed = {reason for reason, default in self._defaults.items() if self._handler(reason) is not default}
+        changed |= {reason for reason, ranges in self._ranges.items() if ranges}
+        if never := sorted(changed - _PV_REASONS):
+            names = ", ".join(ExitReason(reason).name for reason in never)
+            raise ValueError(f"there is a handler of {names}, and a PV guest has no such exit")
+        self._reasons = _PV_REASONS
+
+    def _check_occurs(self, reason: int) -> None:
+        if reason not in self._reasons:
+            raise ValueError(f"a PV guest has no exit {ExitReason(reason).name}")
+
+    def _handler(self, reason: int) -> Handler | None:
+        """What takes the exits of no range."""
+        ranges = self._ranges.get(reason)
+        return self._vcpu.handler(reason) if ranges is None else ranges.rest
 
     def _in_front(self, reason: ExitReason, place: Callable[[Exit], int]) -> _Ranges:
+        self._check_occurs(reason)
         ranges = self._ranges.get(reason)
         if ranges is None:
             rest = self._vcpu.handler(reason)
@@ -227,12 +316,20 @@ class Exits:
     @property
     def total(self) -> int:
         """All exits so far."""
-        return sum(row[0] for row in self._vcpu.exit_statistics().values())
+        in_c = sum(row[0] for row in self._vmcalls.answered_in_c().values())
+        return in_c + sum(row[0] for row in self._vcpu.exit_statistics().values())
 
     def statistics(self) -> dict[ExitReason, ExitStatistic]:
         """By reason, the most frequent first."""
         details: dict[int, dict[int, ExitStatistic]] = {}
         for (reason, number), row in self._vcpu.exit_details().items():
             details.setdefault(reason, {})[number] = ExitStatistic(*row)
-        rows = sorted(self._vcpu.exit_statistics().items(), key=lambda item: (-item[1][0], item[0]))
-        return {ExitReason(reason): ExitStatistic(*row, details.get(reason, {})) for reason, row in rows}
+        rows = {
+            ExitReason(reason): ExitStatistic(*row, details.get(reason, {}))
+            for reason, row in self._vcpu.exit_statistics().items()
+        }
+        for number, (count, cycles, least, most) in self._vmcalls.answered_in_c().items():
+            calls = ExitStatistic(count, cycles, least, most, host_ns=0, host_ns_min=0, host_ns_max=0)
+            calls = replace(calls, detail={number: calls})
+            rows[ExitReason.VMCALL] = rows[ExitReason.VMCALL] + calls if ExitReason.VMCALL in rows else calls
+        return dict(sorted(rows.items(), key=lambda item: (-item[1].count, item[0])))

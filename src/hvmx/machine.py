@@ -140,11 +140,11 @@ class Machine:
         self.seed = seed
         self.cpu.random_state = seed
         self.profile.apply(self.cpu)
-        self.exits = Exits(self.cpu)
+        self._vmcall = VmcallTable(self.cpu, self.profile.hz, EPOCH, KVM_HYPERCALLS)
+        self.exits = Exits(self.cpu, self._vmcall)
         self.clock = Clock(self.cpu, self.profile.hz)
         self.board: Board | None = None
         self.domain: Domain | None = None
-        self._vmcall = VmcallTable(self.cpu, self.profile.hz, EPOCH, KVM_HYPERCALLS)
         self._serial = serial
         self._keys = keys
         self._waited = 0
@@ -153,8 +153,7 @@ class Machine:
         self._last_cycle: int | None = None
         self._loaded: str | None = None
         self._busy = threading.Lock()
-        self._hop = controls.Hop(round(self.profile.user_device.cycles))
-        controls.install_defaults(self.cpu, self.exits, paging, self._hop)
+        controls.install_defaults(self.cpu, self._vmcall, paging)
         self.cpu.poll = self._over
         if keys is not None:
             self.cpu.input_at = CYCLES_BETWEEN_LOOKS
@@ -172,6 +171,7 @@ class Machine:
                 debugcon=debugcon,
             )
             self.cpu.board = self.board
+            self.exits.place_devices(self.board.ports, self.board.mmio)
             self.cpu.add_hole(*VGA_HOLE)
 
     # --- loading --------------------------------------------------------------------------------------------------
@@ -191,8 +191,9 @@ class Machine:
     ) -> str:
         """Prepare the machine to run an image; returns what it was recognised as.
 
-        Raises ``hvmx.boot.ImageError`` for an image that cannot be booted, the machine then being as before, and
-        RuntimeError for a second one: a machine is loaded once.
+        Raises ``hvmx.boot.ImageError`` for an image that cannot be booted, the machine then being as before, ValueError
+        where a handler was set for an exit that a PV guest has not, and RuntimeError for a second image: a machine is
+        loaded once.
         """
         with self._alone():
             if self._loaded is not None:
@@ -209,6 +210,8 @@ class Machine:
                 bits=bits,
                 decompress=decompress,
             )
+            if isinstance(prepared, boot.XenImage):
+                self.exits.become_pv()
             self._loaded = prepared.description
             if isinstance(prepared, boot.XenImage):
                 self._load_xen(prepared)
@@ -263,7 +266,6 @@ class Machine:
         self.profile.apply(self.cpu, pv=True)
         if self.board is not None:
             self.board.input.connect(self.domain)
-        self._hop.cycles = 0  # a dom0's ports are the machine's own: nothing stands between
 
     # --- running --------------------------------------------------------------------------------------------------
     def run(self, cycles: int | None = None, timeout: float | None = None) -> Stop:
@@ -331,7 +333,6 @@ class Machine:
         self.cpu.stop()
 
     def _result(self, core_stop: int) -> Stop:
-        self.hypercalls.raise_error()
         return self._ended() or Stop(_CORE_STOPS[core_stop])
 
     def _ended(self) -> Stop | None:

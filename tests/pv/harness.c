@@ -30,13 +30,14 @@ static uint64_t translate(Cpu *cpu, uint64_t address, int write)
 
 static const struct hvmx_core services = { flush_tlb, flush_page, update_mode, translate, page_written };
 
-static void print(void *owner, const char *text, uint32_t size)
+static int print(void *owner, const char *text, uint32_t size)
 {
     (void)owner;
     if (size > sizeof console - console_size)
         size = (uint32_t)sizeof console - console_size;
     memcpy(console + console_size, text, size);
     console_size += size;
+    return 0;
 }
 
 static int vmexit(Cpu *cpu)

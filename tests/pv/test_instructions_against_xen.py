@@ -85,6 +85,8 @@ INSTRUCTIONS = [
     ("INS nowhere", "mov $0x5660, %edx; mov $0x1000, %edi; insl"),
     ("HLT", "hlt"),
     ("INT3", "int3"),
+    ("VMCALL", "vmcall"),
+    ("VMMCALL", "vmmcall"),
     ("INT 3", "int $3"),
     ("INT 0x80", "int $0x80"),
     ("UD2", "ud2"),

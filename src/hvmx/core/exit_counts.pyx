@@ -5,6 +5,7 @@ from hvmx.core.state cimport *
 
 cdef enum:
     EXIT_EXCEPTION = 0
+    EXIT_VMCALL = 18
     EXIT_CR = 28
     EXIT_WRMSR = 32
     EXIT_EPT_VIOLATION = 48
@@ -48,7 +49,7 @@ cdef inline int64_t number_of(uint64_t key) noexcept:
 cdef inline uint64_t detail_of(Cpu *cpu) noexcept:
     """What the exit concerns, as far as that is counted."""
     cdef uint32_t reason = cpu.exit.reason
-    if EXIT_CR <= reason <= EXIT_WRMSR or reason == EXIT_EXCEPTION:
+    if EXIT_CR <= reason <= EXIT_WRMSR or reason == EXIT_EXCEPTION or reason == EXIT_VMCALL:
         return cpu.exit.number
     if reason == EXIT_EPT_VIOLATION or reason == EXIT_EPT_MISCONFIG:
         return cpu.exit.physical & ~<uint64_t>0xfff

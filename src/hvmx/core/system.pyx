@@ -361,15 +361,26 @@ cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
         set32(cpu, 8 * REG_RDX, <uint32_t>(cpu.exit.value >> 32))
 
 
+# VMCALL and VMMCALL are one exit, as KVM makes them. A hypercall that the table has in C is answered without the handler,
+# which must not show: time is that of the instruction's end, as a handler finds it.
 cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t number
     settle_mxcsr(cpu)
+    cpu.acct += <int64_t>op.acct
     if cpu.vmcall != NULL and cpu.vmcall(cpu) == 0:
-        if cpu.pending:
-            leave(cpu, op)
+        if cpu.pending or cpu.acct >= 0:
+            cpu.rip = next_ip(op)
         else:
-            branch(cpu, op, next_ip(op))
+            enter(cpu, next_ip(op))
         return
-    describe_exit(cpu, <uint32_t>cpu.r[REG_RAX], 0, 0, False, 0)
+    cpu.acct -= <int64_t>op.acct
+    if cpu.pv != NULL:  # there is no VMX below a PV guest (SDM vol. 3, 30.3, VMCALL)
+        fault(cpu, op, VEC_UD, 0)
+        return
+    number = cpu.r[REG_RAX] if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>cpu.r[REG_RAX]
+    if number >> 32:
+        number = <uint32_t>0xffffffff  # as good as any: no table is that long
+    describe_exit(cpu, <uint32_t>number, 0, 0, False, 0)
     take_exit(cpu, op, EXIT_VMCALL)
 
 

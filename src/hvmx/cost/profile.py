@@ -115,7 +115,8 @@ class Profile:
     def apply(self, vcpu: Vcpu, *, pv: bool = False) -> None:
         """Let the processor count by these costs from now on.
 
-        What takes an HVM guest to a handler by an exit takes a PV guest there by a fault, and is emulated.
+        What takes an HVM guest to a handler by an exit takes a PV guest there by a fault, and is emulated. Its ports
+        are a dom0's: those of the hardware itself, which the hypervisor reaches without a device in user space.
         """
         exits = {reason: self.paravirtual.emulation if pv else figure for reason, figure in self.exits.items()}
         vcpu.set_costs(
@@ -125,4 +126,5 @@ class Profile:
             exception=self.exception.units,
             hypercall=self.paravirtual.hypercall.units,
             pv_bounce=self.paravirtual.bounce.units,
+            user_device=0 if pv else self.user_device.units,
         )

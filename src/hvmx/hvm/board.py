@@ -66,13 +66,14 @@ class Board(Saved):
         self.input = InputLog(clock, self.serial)
         self._a20 = True
 
-        self.ports.add(0x20, 2, self.pic, "master interrupt controller")
-        self.ports.add(0xA0, 2, self.pic, "slave interrupt controller", offset=2)
-        self.ports.add(0x4D0, 2, self.pic, "edge/level registers", offset=4)
-        self.ports.add(0x40, 4, self.pit, "interval timer")
+        # In the kernel is what KVM has there: the interrupt controllers, and the timer with the speaker's port.
+        self.ports.add(0x20, 2, self.pic, "master interrupt controller", in_kernel=True)
+        self.ports.add(0xA0, 2, self.pic, "slave interrupt controller", offset=2, in_kernel=True)
+        self.ports.add(0x4D0, 2, self.pic, "edge/level registers", offset=4, in_kernel=True)
+        self.ports.add(0x40, 4, self.pit, "interval timer", in_kernel=True)
         self.ports.add(0x60, 1, self.i8042, "keyboard controller, data")
         self.ports.add(0x64, 1, self.i8042, "keyboard controller, command", offset=4)
-        self.ports.add(0x61, 1, self.port61, "port 0x61")
+        self.ports.add(0x61, 1, self.port61, "port 0x61", in_kernel=True)
         self.ports.add(0x70, 2, self.cmos, "real-time clock and CMOS memory")
         self.ports.add(0x92, 1, self.port92, "port 0x92")
         self.ports.add(0xF0, 1, self.numeric, "x87 error")

@@ -20,13 +20,17 @@ _MASK = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF, 8: 0xFFFF_FFFF_FFFF_FFFF}
 
 
 class Region(NamedTuple):
-    """What answers at `base` ... `base + length - 1`; `offset` is the device's name for `base`."""
+    """What answers at `base` ... `base + length - 1`; `offset` is the device's name for `base`.
+
+    A device is in the hypervisor's kernel or in its user space, which is a longer way from an exit.
+    """
 
     base: int
     length: int
     device: Device
     name: str
     offset: int
+    in_kernel: bool
 
 
 class _Entry(NamedTuple):
@@ -53,11 +57,13 @@ class Bus:
         self._dense: dict[int, _Entry] = {}
         self._large: list[Region] = []
 
-    def add(self, base: int, length: int, device: Device, name: str, offset: int = 0) -> None:
+    def add(
+        self, base: int, length: int, device: Device, name: str, offset: int = 0, *, in_kernel: bool = False
+    ) -> None:
         """Place `device` at `base`, where it sees `offset`; ValueError if a byte of it is taken."""
         if base < 0 or length <= 0 or base + length > self._size:
             raise ValueError(f"{name}: {length} bytes at {base:#x} is no range of the {self.name} bus")
-        region = Region(base, length, device, name, offset)
+        region = Region(base, length, device, name, offset, in_kernel)
         for other in self.regions:
             if base < other.base + other.length and other.base < base + length:
                 raise ValueError(f"{self.name} bus: {_span(region)} overlaps {_span(other)}")

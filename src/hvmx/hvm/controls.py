@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hvmx.exits import ExitReason
@@ -12,7 +11,8 @@ from hvmx.hvm.handlers import io_instruction, mmio
 if TYPE_CHECKING:
     from hvmx.core.exit import Exit
     from hvmx.core.vcpu import Vcpu
-    from hvmx.exits import Exits, Handler
+    from hvmx.exits import Handler
+    from hvmx.pv.xen import VmcallTable
 
 # Bits of Vcpu.controls (CTL_* in core/state.h).
 HLT, INVLPG, RDPMC, RDTSC = 1, 2, 4, 8
@@ -34,16 +34,6 @@ CR4_GUEST_OWNED = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
 
 PASSED_MSRS = (0x10, 0x174, 0x175, 0x176, 0xC0000100, 0xC0000101, 0xC0000102)
 """TSC, SYSENTER_*, FS and GS base: the MSRs that KVM lets a guest reach without an exit."""
-
-KERNEL_PORTS = frozenset((0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1, 0x40, 0x41, 0x42, 0x43, 0x61))
-"""PIC pair, PIT and the speaker's port: the devices of this board that KVM has in the kernel. All others are QEMU's."""
-
-
-@dataclass
-class Hop:
-    """The way on from the hypervisor's kernel to a device in its user space, in guest cycles."""
-
-    cycles: int
 
 
 def complete(vcpu: Vcpu, exit: Exit) -> None:
@@ -83,39 +73,25 @@ def xsetbv(vcpu: Vcpu, exit: Exit) -> None:
         vcpu.xcr0 = exit.value
 
 
-def port_io(hop: Hop) -> Handler:
-    """A handler of port I/O: it goes to the board; without one, as with nothing plugged in, reads give all ones.
-
-    An access to a device that lives in user space costs the hop there.
-    """
-
-    def io(vcpu: Vcpu, exit: Exit) -> None:
-        if vcpu.board is not None:
-            io_instruction(vcpu, exit)
-            vcpu.deadline = vcpu.board.next_event()
-        elif exit.is_in:
-            exit.value = (1 << 8 * exit.width) - 1
-        if exit.port not in KERNEL_PORTS:
-            vcpu.charge(hop.cycles)
-
-    return io
+def port_io(vcpu: Vcpu, exit: Exit) -> None:
+    """Port I/O: it goes to the board; without one, as with nothing plugged in, reads give all ones."""
+    if vcpu.board is not None:
+        io_instruction(vcpu, exit)
+        vcpu.deadline = vcpu.board.next_event()
+    elif exit.is_in:
+        exit.value = (1 << 8 * exit.width) - 1
 
 
-def memory_mapped_io(hop: Hop) -> Handler:
-    """A handler of accesses outside of RAM, as ``port_io``'s."""
-
-    def access(vcpu: Vcpu, exit: Exit) -> None:
-        if vcpu.board is not None:
-            mmio(vcpu, exit)
-            vcpu.deadline = vcpu.board.next_event()
-        elif not exit.is_write:
-            exit.value = (1 << 8 * exit.width) - 1
-        vcpu.charge(hop.cycles)
-
-    return access
+def memory_mapped_io(vcpu: Vcpu, exit: Exit) -> None:
+    """Accesses outside of RAM: as ``port_io``."""
+    if vcpu.board is not None:
+        mmio(vcpu, exit)
+        vcpu.deadline = vcpu.board.next_event()
+    elif not exit.is_write:
+        exit.value = (1 << 8 * exit.width) - 1
 
 
-DEFAULT_HANDLERS = {
+DEFAULT_HANDLERS: dict[ExitReason, Handler] = {
     ExitReason.EXCEPTION_NMI: exception,
     ExitReason.EXTERNAL_INTERRUPT: complete,
     ExitReason.TRIPLE_FAULT: complete,
@@ -127,15 +103,16 @@ DEFAULT_HANDLERS = {
     ExitReason.INVLPG: complete,
     ExitReason.RDPMC: complete,
     ExitReason.RDTSC: complete,
-    ExitReason.VMCALL: complete,
     ExitReason.CR_ACCESS: cr_access,
     ExitReason.DR_ACCESS: complete,
+    ExitReason.IO_INSTRUCTION: port_io,
     ExitReason.MSR_READ: msr_access,
     ExitReason.MSR_WRITE: msr_access,
     ExitReason.PAUSE_INSTRUCTION: complete,
     ExitReason.GDTR_IDTR: complete,
     ExitReason.LDTR_TR: complete,
     ExitReason.EPT_VIOLATION: complete,
+    ExitReason.EPT_MISCONFIG: memory_mapped_io,
     ExitReason.RDTSCP: complete,
     ExitReason.WBINVD: complete,
     ExitReason.XSETBV: xsetbv,
@@ -144,17 +121,13 @@ DEFAULT_HANDLERS = {
 }
 
 
-def install_defaults(vcpu: Vcpu, exits: Exits, paging: str, hop: Hop) -> None:
-    """Set the controls and a handler for every reason; ``paging`` is ``ept`` or ``shadow``.
-
-    Ports and memory-mapped registers reach the board, those in user space by ``hop``.
-    """
+def install_defaults(vcpu: Vcpu, vmcalls: VmcallTable, paging: str) -> None:
+    """Set the controls and a handler for every reason, ``vmcalls`` for VMCALL; ``paging`` is ``ept`` or ``shadow``."""
     if paging not in ("ept", "shadow"):
         raise ValueError(f"paging {paging!r} is neither 'ept' nor 'shadow'")
     for reason, handler in DEFAULT_HANDLERS.items():
-        exits.on(reason, handler)
-    exits.on(ExitReason.IO_INSTRUCTION, port_io(hop))
-    exits.on(ExitReason.EPT_MISCONFIG, memory_mapped_io(hop))
+        vcpu.set_handler(reason, handler)
+    vcpu.set_handler(ExitReason.VMCALL, vmcalls)
     controls = HLT | WBINVD | MOV_DR | EXTERNAL_INTERRUPT | TASK_SWITCH
     if paging == "ept":
         controls |= EPT

@@ -27,10 +27,14 @@ cdef extern from "table.h" nogil:
         hypercall_entry entry[256]
         hypercall_entry beyond
     int hvmx_table_register(hypercall_table *, uint32_t, hvmx_hypercall_fn, void *, uint32_t)
+    struct vmcall_tally:
+        uint64_t count, cycles, least, most
     struct vmcall:
         hypercall_table table
-    void vmcall_init(vmcall *, uint64_t frequency, uint64_t epoch)
+    void vmcall_init(vmcall *, Cpu *, uint64_t frequency, uint64_t epoch)
+    const vmcall_tally *vmcall_tally_of(vmcall *, uint32_t)
     int vmcall_dispatch(Cpu *)
+    int vmcall_answer(vmcall *, Cpu *)
 
 cdef extern from "xen.h" nogil:
     enum:
@@ -51,7 +55,7 @@ cdef extern from "xen.h" nogil:
         uint64_t frequency, epoch
         uint32_t flags
         uint32_t update_cost, entry_cost
-        void (*console)(void *, const char *, uint32_t) noexcept
+        int (*console)(void *, const char *, uint32_t) noexcept
         void *owner
     struct domain_start:
         uint64_t l4, entry, stack, start_info, console_frame

@@ -84,32 +84,22 @@ cdef class Call:
 
 
 cdef class Hypercalls:
-    """The hypercall table of a machine: numbers, functions, counts."""
+    """The hypercall table of a machine: numbers, functions, counts.
+
+    What a function in Python raises comes out of `run()`, with the guest as it was before the instruction: when it goes
+    on it makes the call again. Of a multicall, the calls before it have been made, and are not made again.
+    """
 
     cdef hypercall_table *table
     cdef object owner          # keeps the memory of the table
     cdef list functions        # what is registered from Python
     cdef object names
-    cdef Cpu *cpu
-    cdef object error          # that a function in Python, or the console, raised
-
-    cdef int report(self, object error) except -1:
-        """Keep an exception, the first one, for whoever runs the machine, and stop it."""
-        if self.error is None:
-            self.error = error
-        self.cpu.stop_request = 1
-        return 0
-
-    def raise_error(self):
-        """Raise what a function in Python, or the console, raised since the last time; nothing if nothing did."""
-        error = self.error
-        self.error = None
-        if error is not None:
-            raise error
+    cdef object error          # what the function in Python has raised, of the call that it ended
 
     def register(self, uint32_t number, function, *, user=None):
         """Answer a number by `function`: a capsule named "hvmx.hypercall" that holds a C function, or a callable that
-        takes a `Call` and returns an integer (the slow way: it takes the GIL, and is counted as such).
+        takes a `Call` and returns an integer (the slow way: it takes the GIL, and is counted as such; by VMCALL it is an
+        exit to Python, `Exits.on`).
 
         ValueError for a number that is taken or beyond the table. `user` is a capsule whose pointer the C function finds
         in its call.
@@ -157,7 +147,8 @@ cdef class Hypercalls:
 
     @property
     def unanswered(self):
-        """Calls that got -ENOSYS: the number has no function, or the function has not the operation that was asked of it."""
+        """Calls that got the ABI's number for "no such call" (Xen's -38, KVM's -1000): there is no function, or it has not
+        the operation that was asked of it."""
         cdef uint32_t number
         return self.table.beyond.unanswered + sum(
             self.table.entry[number].unanswered for number in range(<uint32_t>HVMX_HYPERCALLS))
@@ -191,25 +182,37 @@ cdef int64_t python_answer(PythonHypercall entry, hvmx_hypercall *call) noexcept
     try:
         return <int64_t>int(entry.function(view))
     except BaseException as error:
-        table.report(error)
-        return -HVMX_ENOSYS
+        keep_error(table, <Cpu *>call.vcpu, error)
+        return 0
     finally:
         view.call = NULL
 
 
-cdef Hypercalls face(hypercall_table *table, Cpu *cpu, object owner, object names):
+cdef int keep_error(Hypercalls table, Cpu *cpu, object error) except -1:
+    """The call that is being answered has not happened: an exception comes out of run() in its place."""
+    cpu.fault = FAULT_ABORT
+    if cpu.pv != NULL:
+        table.owner.report(error)
+    else:
+        table.error = error  # for the handler of VMCALL, which raises it
+    return 0
+
+
+cdef Hypercalls face(hypercall_table *table, object owner, object names):
     cdef Hypercalls result = Hypercalls.__new__(Hypercalls)
     result.table = table
     result.owner = owner
     result.functions = []
     result.names = names
-    result.cpu = cpu
     return result
 
 
 @cython.no_gc_clear  # __dealloc__ needs the processor
 cdef class VmcallTable:
-    """VMCALL with KVM's numbers, for an HVM guest."""
+    """VMCALL with KVM's numbers, for an HVM guest: the handler of that exit, unless another one is set.
+
+    While it is the handler, calls that a C function answers take no way through Python.
+    """
 
     cdef vmcall state
     cdef Cpu *cpu
@@ -217,15 +220,45 @@ cdef class VmcallTable:
     cdef readonly Hypercalls hypercalls
 
     def __cinit__(self, vcpu, uint64_t frequency, uint64_t epoch, names):
-        vmcall_init(&self.state, frequency, epoch)
         self.vcpu = vcpu
         self.cpu = <Cpu *><uint64_t>vcpu.state_address
-        self.cpu.vmcall = vmcall_dispatch
+        vmcall_init(&self.state, self.cpu, frequency, epoch)
         self.cpu.vmcall_table = &self.state
-        self.hypercalls = face(&self.state.table, self.cpu, vcpu, names)
+        self.hypercalls = face(&self.state.table, vcpu, names)
 
     def __dealloc__(self):
         self.cpu.vmcall = NULL
+
+    def answer_in_c(self, vcpu):
+        """The processor, which makes this its handler of VMCALL, need not call it where a C function answers. ValueError for
+        another one than that whose table this is."""
+        if vcpu is not self.vcpu:
+            raise ValueError("the hypercall table of another machine")
+        self.cpu.vmcall = vmcall_dispatch
+
+    def __call__(self, vcpu, exit):
+        if vcpu is not self.vcpu:
+            raise ValueError("the hypercall table of another machine")
+        cdef int64_t before = self.cpu.acct
+        cdef bint raised = vmcall_answer(&self.state, self.cpu) != 0
+        # What the call cost is what its handler took: it belongs to the exit.
+        self.cpu.time += 0 if raised else <uint64_t>(self.cpu.acct - before) >> ACCT_SHIFT
+        self.cpu.acct = before
+        self.cpu.pending |= PEND_BUDGET
+        if raised:
+            error, self.hypercalls.error = self.hypercalls.error, None
+            raise error
+
+    def answered_in_c(self):
+        """{number: (count, guest cycles, least, most)} of the calls that took no way through Python."""
+        cdef uint32_t number
+        cdef const vmcall_tally *tally
+        result = {}
+        for number in range(<uint32_t>HVMX_HYPERCALLS):
+            tally = vmcall_tally_of(&self.state, number)
+            if tally.count:
+                result[number] = (tally.count, tally.cycles, tally.least, tally.most)
+        return result
 
 
 # --- a domain --------------------------------------------------------------------------------------------------------------
@@ -254,7 +287,7 @@ cdef class XenDomain:
         self.state = xen_create(<Cpu *><uint64_t>vcpu.state_address, &config)
         if self.state == NULL:
             raise ValueError(f"memory of {vcpu.memory_bytes:#x} bytes is too small for a PV domain, or beyond its 64 GiB")
-        self.hypercalls = face(&self.state.table, self.state.cpu, vcpu, names)
+        self.hypercalls = face(&self.state.table, vcpu, names)
 
     def __dealloc__(self):
         if self.state != NULL:
@@ -337,13 +370,15 @@ cdef class XenDomain:
         return xen_console_input(self.state, &text[0], <uint32_t>text.shape[0]) if text.shape[0] else 0
 
 
-cdef void write_console(void *owner, const char *text, uint32_t size) noexcept nogil:
+cdef int write_console(void *owner, const char *text, uint32_t size) noexcept nogil:
     with gil:
-        console_text(<XenDomain>owner, text, size)
+        return console_text(<XenDomain>owner, text, size)
 
 
-cdef void console_text(XenDomain domain, const char *text, uint32_t size) noexcept:
+cdef int console_text(XenDomain domain, const char *text, uint32_t size) noexcept:
     try:
         domain.console((<const char *>text)[:size])
     except BaseException as error:
-        domain.hypercalls.report(error)
+        domain.vcpu.report(error)
+        return 1
+    return 0
