@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from hvmx.core.blocks cimport block_at_rip
 from hvmx.core.codecache cimport flush_code
 from hvmx.core.exits cimport describe_exit
-from hvmx.core.interrupt cimport debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
+from hvmx.core.interrupt cimport debug_fault, debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
 from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
@@ -195,7 +195,8 @@ cdef void run_blocks(Cpu *cpu) noexcept nogil:
         if (cpu.fault or cpu.pending or cpu.stop_request or cpu.halted or cpu.shadow or cpu.rflags & FL_TF
                 or cpu.dr[7] & 0xff):
             break
-    if before and not cpu.fault and not cpu.entered:
+    # After MOV SS the trap is not put off as others are, but dropped (SDM vol. 3, 6.8.3).
+    if before and not cpu.fault and not cpu.entered and not cpu.shadow & SHADOW_MOV_SS:
         cpu.dr6_pending |= 1 << 14
         cpu.pending |= PEND_TRAP
 
@@ -235,7 +236,5 @@ cdef bint breakpoint_hit(Cpu *cpu) noexcept nogil:
             hit |= <uint64_t>1 << index
     if not hit:
         return False
-    cpu.fault_dr6 = hit
-    cpu.dr[6] |= hit
-    fault(cpu, NULL, VEC_DB, 0)
+    debug_fault(cpu, NULL, hit)
     return True

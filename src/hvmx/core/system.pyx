@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.decode cimport FORM_NONE, FORM_R_RM, FORM_RM, FORM_RM_R
 from hvmx.core.exits cimport *
+from hvmx.core.interrupt cimport debug_fault
 from hvmx.core.mmu cimport *
 from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
@@ -231,9 +232,7 @@ cdef bint may_use_dr(Cpu *cpu, Op *op, uint32_t number) noexcept nogil:
         fault(cpu, op, VEC_UD, 0)
         return False
     if cpu.dr[7] & DR7_GD:
-        cpu.dr[6] |= DR6_BD
-        cpu.fault_dr6 = DR6_BD
-        fault(cpu, op, VEC_DB, 0)
+        debug_fault(cpu, op, DR6_BD)
         return False
     leave(cpu, op)
     return True
