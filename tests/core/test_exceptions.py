@@ -159,6 +159,15 @@ def _run(bits: int, source: str, *, cpl: int = 0) -> State:
     return run_hvmx(world(bits, assemble(bits, [source])[0], cpl=cpl))
 
 
+@pytest.mark.parametrize("smap", [False, True])
+@pytest.mark.parametrize(("bits", "register"), [(32, "eax"), (64, "rax")])
+def test_stac_and_clac_execute_in_ring_0_whatever_cr4_smap_says(bits: int, register: str, smap: bool) -> None:
+    enable = f"mov {register}, cr4; or {register}, 0x200000; mov cr4, {register}; " if smap else ""
+    after = _run(bits, f"{enable} .byte 0x0f, 0x01, 0xcb; pushf; pop {register}; .byte 0x0f, 0x01, 0xca; hlt")
+    assert after.registers["rax"] & 0x40000, "STAC"
+    assert not after.registers["rflags"] & 0x40000, "CLAC"
+
+
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize(("vector", "interrupts"), [(32, False), (33, True)])
 def test_interrupt_gates_clear_if_and_trap_gates_keep_it(bits: int, vector: int, interrupts: bool) -> None:

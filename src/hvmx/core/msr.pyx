@@ -18,6 +18,7 @@ cdef enum:
     MSR_CTR = 0x12
     MSR_PLATFORM_ID = 0x17      # which of its sockets the processor is in: 0
     MSR_APIC_BASE = 0x1b
+    MSR_BIOS_UPDT_TRIG = 0x79   # where microcode lies that is to be loaded
     MSR_BIOS_SIGN_ID = 0x8b     # microcode revision: none is loaded
     MSR_PERFCTR = 0xc1          # those of the P6 family: 2, and their selections
     MSR_PERFEVTSEL = 0x186
@@ -198,7 +199,7 @@ cdef bint valid_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
     if number == MSR_PAT:
         return valid_pat(value)
     if (number == MSR_LSTAR or number == MSR_CSTAR or MSR_FS_BASE <= number <= MSR_KERNEL_GS_BASE
-            or number == MSR_SYSENTER_ESP or number == MSR_SYSENTER_EIP):
+            or number == MSR_SYSENTER_ESP or number == MSR_SYSENTER_EIP or number == MSR_BIOS_UPDT_TRIG):
         return canonical(value)
     if number == MSR_TSC_AUX:
         return value >> 32 == 0
@@ -265,9 +266,8 @@ cdef void rdmsr(Cpu *cpu, Op *op) noexcept nogil:
 cdef void wrmsr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t number = <uint32_t>cpu.r[REG_RCX]
     cdef uint64_t value = <uint32_t>cpu.r[REG_RAX] | cpu.r[REG_RDX] << 32
-    cdef uint64_t old = 0
     cdef uint64_t now = time_stamp(cpu, op)
-    cdef bint known = read_msr(cpu, op, number, &old)
+    cdef bint known = has_msr(cpu, number)
     describe_exit(cpu, number, value, 0, True, 0)
     cdef bint exits = msr_exits(cpu, number, True)
     if exits:

@@ -80,7 +80,7 @@ MSRS = {
     "p5_counters": (0x11, 0x12, 0x13),
     "p6_counters": (0xC1, 0xC2, 0x186, 0x187),
     "arch_capabilities": (0x10A,),
-    FAMILY_6: (0x17, 0x1B, 0x8B, 0x1D9),
+    FAMILY_6: (0x17, 0x1B, 0x79, 0x8B, 0x1D9),
     "mtrr": (0xFE, *range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270), 0x2FF),
     "sep": (0x174, 0x175, 0x176),
     "mca": (0x179, 0x17A),
@@ -91,6 +91,9 @@ MSRS = {
     "rdtscp": (0xC0000103,),
 }
 """The MSRs that a feature brings (SDM volume 4, table 2-2). IA32_MISC_ENABLE is there for its XD-disable bit."""
+
+WRITE_ONLY_MSRS = (0x79,)
+"""IA32_BIOS_UPDT_TRIG, by which system software loads microcode: none is for these processors, and nothing is loaded."""
 
 
 @dataclass(frozen=True, eq=False)
