@@ -1,7 +1,8 @@
 # cython: language_level=3
 """Performance counters: two of the P6 family, or of the Pentium (SDM vol. 3, chapter 20: P6 and Pentium processors).
 
-What is counted depends on guest cycles and instructions alone. An event that hvmx has no figure of is never counted.
+What is counted depends on guest cycles and instructions alone. An event that hvmx has no figure of is never counted. No
+overflow interrupts: there is no local APIC to send them.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
