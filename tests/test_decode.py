@@ -15,6 +15,7 @@ from iced_x86 import (
     Code,
     CpuidFeature,
     Decoder,
+    DecoderOptions,
     EncodingKind,
     Instruction,
     MemorySizeExt,
@@ -46,6 +47,8 @@ NOT_IMPLEMENTED = frozenset(coverage.OUTSIDE)
 REFUSED = {
     "SYSCALL": "outside 64-bit mode it is #UD (SDM volume 2, SYSCALL)",
     "SYSRETD": "outside 64-bit mode it is #UD (SDM volume 2, SYSRET)",
+    "MOV_R32_TR": "TR0, TR1 and TR2 are reserved (i486 Programmer's Reference Manual, MOV)",
+    "MOV_TR_R32": "as MOV from them",
 }
 
 assert NOT_IMPLEMENTED <= set(FEATURE.values()), "features that iced-x86 does not know hide nothing"
@@ -79,7 +82,7 @@ MNEMONICS: dict[str, dict[int, str]] = {
 # volume 3).
 RENAMED = {
     "mov_from_sreg": "mov", "mov_to_sreg": "mov", "push_sreg": "push", "pop_sreg": "pop", "mov_from_cr": "mov",
-    "mov_to_cr": "mov", "mov_from_dr": "mov", "mov_to_dr": "mov", "call_far": "call", "jmp_far": "jmp",
+    "mov_to_cr": "mov", "mov_from_dr": "mov", "mov_to_dr": "mov", "mov_from_tr": "mov", "mov_to_tr": "mov", "call_far": "call", "jmp_far": "jmp",
     "ret_far": "retf", "bsf": ("bsf", "tzcnt"), "bsr": ("bsr", "lzcnt"), "xlat": "xlatb", "fld80": "fld", "fstp80": "fstp", "loopz": "loope", "loopnz": "loopne", "fwait": "wait", "movd": ("movd", "movq"), "shl": ("shl", "sal"),
     "vmmcall": ("vmmcall", "vmgexit"), "wbinvd": ("wbinvd", "wbnoinvd"),
 }  # fmt: skip
@@ -221,7 +224,7 @@ def differences(insn: dict, iced: Instruction, mode: int) -> list[str]:
         elif role == "reg":
             if operand == "Sw" or operand in isa.SEGMENTS:
                 ours = SEGMENTS[insn["reg"]]
-            elif operand[0] in "CD":
+            elif operand[0] in "CDT":
                 ours = f"{operand[0].lower()}r{insn['reg']}"
             else:
                 ours = general(insn["reg_offset"], named_bits(bits, iced))
@@ -252,7 +255,7 @@ def compare_segment(same, what: str, insn: dict, iced: Instruction, mode: int) -
 
 def disagreement(code: bytes, mode: int) -> str | None:
     """What hvmx and iced-x86 do not agree on about the instruction that `code` begins with; None if nothing."""
-    iced = Decoder(mode, code).decode()
+    iced = Decoder(mode, code, DecoderOptions.MOV_TR).decode()
     try:
         insn = decode_py(code, mode)
     except OverflowError:

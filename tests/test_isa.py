@@ -8,6 +8,7 @@ import pytest
 from iced_x86 import (
     CpuidFeature,
     Decoder,
+    DecoderOptions,
     Instruction,
     InstructionInfoFactory,
     OpAccess,
@@ -40,7 +41,7 @@ def encodings(row: Row) -> Iterator[tuple[int, bytes]]:
         if len(row.modrm) == 2:
             modrms = [int(row.modrm, 16)]
         else:
-            middle = (int(row.modrm) if row.modrm.isdigit() else 2) << 3
+            middle = (int(row.modrm) if row.modrm.isdigit() else 3) << 3
             modrms = [middle | 0x00] * (not row.register_only) + [middle | 0xC1] * (not row.memory_only)
         for opcode in row.opcodes:
             for modrm in modrms if row.modrm else [2]:
@@ -52,7 +53,7 @@ def encodings(row: Row) -> Iterator[tuple[int, bytes]]:
 
 def decoded(row: Row) -> list[tuple[int, Instruction]]:
     """The same as iced-x86 has them."""
-    return [(mode, Decoder(mode, code).decode()) for mode, code in encodings(row)]
+    return [(mode, Decoder(mode, code, DecoderOptions.MOV_TR).decode()) for mode, code in encodings(row)]
 
 
 def letters(bits: int) -> set[str]:

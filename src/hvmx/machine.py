@@ -456,6 +456,7 @@ class Machine:
             "guest_cycles": self.cpu.cycles,
             "halted_guest_cycles": self.cpu.halted_cycles,
             **self.cpu.counters(),
+            "uncounted_events": [f"{number:#x}" for number in self.cpu.uncounted_events],
             "hypercalls_by_name": self.hypercalls.counts(),
             "hypercalls_in_python": self.hypercalls.slow,
             "hypercalls_unanswered": self.hypercalls.unanswered,

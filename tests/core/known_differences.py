@@ -68,7 +68,7 @@ def _without_resume_flag_in_double_fault(state: State) -> State:
 
 def _without_disabled_breakpoints(state: State) -> State:
     """Bochs says of breakpoints that are not enabled, too, that they were met, as it may (SDM vol. 3, 17.2.3)."""
-    disabled = sum(1 << number for number in range(4) if not state.dr7 >> 2 * number & 3)
+    disabled = sum(1 << number for number in range(4) if state.dr[number] and not state.dr7 >> 2 * number & 3)
     return replace(state, dr6=state.dr6 & ~disabled)
 
 

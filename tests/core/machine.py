@@ -19,6 +19,7 @@ from elftools.elf.elffile import ELFFile
 
 from hvmx.core.vcpu import Vcpu
 from hvmx.hvm.controls import msr_access
+from hvmx.isa.levels import DEFAULT_LEVEL, Level
 
 GENERAL = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
 SEGMENTS = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"]
@@ -233,9 +234,9 @@ def assemble(bits: int, sources: Sequence[str]) -> list[bytes]:
             return [elf.get_section_by_name(f".piece{n}").data() for n in range(len(sources))]
 
 
-def run_hvmx(state: State) -> State:
+def run_hvmx(state: State, level: Level = DEFAULT_LEVEL) -> State:
     """The state after hvmx has run the guest until it halts or shuts down."""
-    cpu = Vcpu(MEMORY)
+    cpu = Vcpu(MEMORY, level)
     cpu.set_handler(2, lambda vcpu, exit: None)
     for reason in (31, 32):  # MSRs that no bitmap has
         cpu.set_handler(reason, msr_access)
@@ -245,7 +246,8 @@ def run_hvmx(state: State) -> State:
     cpu.gdtr, cpu.idtr = state.gdtr, state.idtr
     cpu.dr0, cpu.dr1, cpu.dr2, cpu.dr3 = state.dr
     cpu.dr6, cpu.dr7 = state.dr6, state.dr7
-    for number in MSRS:
+    there = [number for number in MSRS if cpu.has_msr(number)]
+    for number in there:
         cpu.set_msr(number, state.msrs.get(number, 0))
     for name, segment in state.segments.items():
         cpu.set_segment(name, *segment)
@@ -258,7 +260,7 @@ def run_hvmx(state: State) -> State:
         registers={name: getattr(cpu, name) for name in (*GENERAL, "rip", "rflags")},
         segments={name: cpu.segment(name) for name in SEGMENTS},
         gdtr=cpu.gdtr, idtr=cpu.idtr, cr0=cpu.cr0, cr2=cpu.cr2, cr3=cpu.cr3, cr4=cpu.cr4, efer=cpu.efer,
-        dr=(cpu.dr0, cpu.dr1, cpu.dr2, cpu.dr3), dr6=cpu.dr6, dr7=cpu.dr7, msrs={number: cpu.msr(number) for number in MSRS},
+        dr=(cpu.dr0, cpu.dr1, cpu.dr2, cpu.dr3), dr6=cpu.dr6, dr7=cpu.dr7, msrs={number: cpu.msr(number) for number in there},
         memory={0: cpu.read(0, MEMORY)},
         shut_down=stop == STOP_SHUTDOWN,
     )  # fmt: skip

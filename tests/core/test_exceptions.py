@@ -78,7 +78,9 @@ RAISES: list[tuple[int, int, str, int, int | None]] = [
     (64, 0, "mov word ptr [rsi+8], 0x8000; 9: lgdt [rsi]", GP, 0),
     (32, 0, "mov ecx, 0x174; xor eax, eax; xor edx, edx; wrmsr; 9: sysenter", GP, 0),
     (64, 0, "mov ecx, 0xc0000080; rdmsr; and al, 0xfe; wrmsr; 9: syscall", UD, None),
-    (32, 0, "9: stac", UD, None), (32, 0, "mov eax, 8; mov cr4, eax; 9: mov ebx, dr4", UD, None),
+    *((bits, cpl, f"9: {prefix}{name}", UD, None) for bits in (32, 64) for name in ("stac", "clac")
+      for cpl, prefix in ((3, ""), (0, ".byte 0xf0; "), (0, ".byte 0x66; "))),
+    (32, 0, "mov eax, 8; mov cr4, eax; 9: mov ebx, dr4", UD, None),
     (32, 0, "mov eax, 0x80; 9: ltr ax", GP, 0x80), (32, 0, "mov eax, 0x10; 9: lldt ax", GP, 0x10),
     (32, 0, "xor eax, eax; 9: ltr ax", GP, 0),
     # floating point that is switched off
@@ -155,6 +157,15 @@ def test_raises(row: tuple[int, int, str, int, int | None]) -> None:
 
 def _run(bits: int, source: str, *, cpl: int = 0) -> State:
     return run_hvmx(world(bits, assemble(bits, [source])[0], cpl=cpl))
+
+
+@pytest.mark.parametrize("smap", [False, True])
+@pytest.mark.parametrize(("bits", "register"), [(32, "eax"), (64, "rax")])
+def test_stac_and_clac_execute_in_ring_0_whatever_cr4_smap_says(bits: int, register: str, smap: bool) -> None:
+    enable = f"mov {register}, cr4; or {register}, 0x200000; mov cr4, {register}; " if smap else ""
+    after = _run(bits, f"{enable} .byte 0x0f, 0x01, 0xcb; pushf; pop {register}; .byte 0x0f, 0x01, 0xca; hlt")
+    assert after.registers["rax"] & 0x40000, "STAC"
+    assert not after.registers["rflags"] & 0x40000, "CLAC"
 
 
 @pytest.mark.parametrize("bits", [32, 64])

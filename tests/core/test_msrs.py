@@ -52,5 +52,22 @@ def test_an_msr_refuses_what_it_cannot_hold(msr: int, value: int) -> None:
     assert written(msr, value, "x86-64-v2") is None
 
 
+@pytest.mark.parametrize("cpu", ["pentium2", "x86-64-v1", "x86-64-v2"])
+@pytest.mark.parametrize("native", [False, True], ids=["exits", "in a bitmap"])
+def test_microcode_is_not_loaded_and_its_trigger_not_read(cpu: str, native: bool) -> None:
+    # mov ecx, 0x79; xor edx, edx; mov eax, 0x20000; wrmsr; mov ecx, 0x8b; rdmsr; mov esi, eax; mov ecx, 0x79; rdmsr
+    code = "b979000000 31d2 b800000200 0f30 b98b000000 0f32 89d6 b979000000 0f32 f4"
+    machine = Machine("2M", cpu=cpu, board=False)
+    machine.load(bytes.fromhex(code), load_address=0x10000, bits=32)
+    if native:
+        machine.cpu.msr_bitmap[:] = 0
+    assert machine.run().kind is StopKind.TRIPLE_FAULT
+    assert machine.cpu.rip == 0x10000 + len(bytes.fromhex(code)) - 3, "at the last RDMSR"
+    assert machine.cpu.rsi == 0, "the revision is as before"
+    machine.cpu.set_msr(0x79, 0x20000)
+    with pytest.raises(ValueError, match="0x79"):
+        machine.cpu.msr(0x79)
+
+
 def test_the_apic_is_off_where_cpuid_has_none() -> None:
     assert Machine("2M", board=False).cpu.apic_base & 1 << 11 == 0

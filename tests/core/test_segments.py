@@ -33,6 +33,20 @@ def _word(state: State, at: int, size: int) -> int:
     return int.from_bytes(state.memory[0][at : at + size], "little")
 
 
+@pytest.mark.parametrize("selector", [0, 3, 0x10])
+@pytest.mark.parametrize("far_return", [False, True], ids=["iret", "lret"])
+@pytest.mark.parametrize(("name", "msr"), [("fs", 0xC0000100), ("gs", 0xC0000101)])
+def test_a_return_to_an_outer_ring_takes_the_selector_and_leaves_the_base(
+    name: str, msr: int, far_return: bool, selector: int
+) -> None:
+    leave = "push 0x53; push offset 1f; .byte 0x48, 0xcb" if far_return else "push 2; push 0x53; push offset 1f; iretq"
+    after = _run(64, f"mov eax, {selector}; mov {name}, eax; mov ecx, {msr}; mov eax, {DATA}; xor edx, edx; wrmsr;"
+                     f"push 0x4b; push {STACK3}; {leave}; 1: mov eax, {name}:[0x10]; mov ebx, {name}; int 33")
+    assert after.segments[name][:2] == (0, DATA)
+    assert after.registers["rbx"] == 0
+    assert after.registers["rax"] == 0x13121110, "what ring 3 reads at the base"
+
+
 def _stack(state: State, size: int, count: int) -> list[int]:
     at = state.registers["rsp"]
     return [_word(state, at + size * index, size) for index in range(count)]

@@ -36,7 +36,7 @@ BRANCHES = {
 
 LEAVING = {
     "call_far", "cpuid", "hlt", "int", "int1", "int3", "invd", "iret", "jmp_far", "lds", "lss", "ltr", "monitor",
-    "mov_to_cr", "mwait", "rdmsr", "rdpmc", "ret_far", "rsm", "syscall", "sysenter", "sysexit", "sysret", "ud0",
+    "mov_from_tr", "mov_to_cr", "mov_to_tr", "mwait", "rdmsr", "rdpmc", "ret_far", "rsm", "syscall", "sysenter", "sysexit", "sysret", "ud0",
     "ud1", "ud2", "vmcall", "vmmcall", "wrmsr", "xsetbv",
 }  # fmt: skip
 """Families that fault here, exit, or return to the run loop: they go on to no next operation."""

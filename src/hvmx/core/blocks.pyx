@@ -55,7 +55,7 @@ cdef set STRINGS = set("cmps lods movs scas stos".split())
 
 # Families with a segment, control or debug register as operand: Op.d or Op.s is its number.
 cdef set NUMBERED = set("""mov_from_sreg mov_to_sreg push_sreg pop_sreg mov_from_cr mov_to_cr mov_from_dr
-    mov_to_dr""".split())
+    mov_to_dr mov_from_tr mov_to_tr""".split())
 
 cdef enum:
     KIND_CONTINUES = 1

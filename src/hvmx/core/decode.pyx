@@ -50,6 +50,7 @@ cdef extern from "insn.h" nogil:
         REG_SEGMENT
         REG_CONTROL
         REG_DEBUG
+        REG_TEST
         REG_FIXED
         REG_MMX
         MOD_MEMORY
@@ -396,7 +397,8 @@ cdef int decode(const uint8_t* code, int available, int mode, uint64_t features,
     elif out.rex & REX_R and row.reg_source != REG_MMX:
         out.reg |= 8
     if row.reg_source == REG_CONTROL and not CONTROL_REGISTERS >> out.reg & 1 \
-            or row.reg_source == REG_DEBUG and out.reg >= 8:
+            or row.reg_source == REG_DEBUG and out.reg >= 8 \
+            or row.reg_source == REG_TEST and out.reg < 3:
         return DECODE_UNDEFINED
     if out.prefixes & PREFIX_LOCK and not (row.flags & ROW_LOCK and out.is_mem):
         return DECODE_UNDEFINED

@@ -63,7 +63,7 @@ cdef void popf(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef void set_ac(Cpu *cpu, Op *op, bint value) noexcept nogil:
-    if not cpu.cr4 & CR4_SMAP or cpu.cpl:  # above ring 0 #UD, not #GP (SDM vol. 2, CLAC)
+    if cpu.cpl:  # #UD, not #GP; CR4.SMAP does not matter (SDM vol. 2, CLAC)
         fault(cpu, op, VEC_UD, 0)
         return
     cpu.rflags = cpu.rflags | FL_AC if value else cpu.rflags & ~<uint64_t>FL_AC

@@ -107,7 +107,7 @@ enum insn_immediate {
 
 /* Where a row finds its rm and reg operands. */
 enum insn_rm_source { RM_NONE, RM_MODRM, RM_OPCODE, RM_ACCUMULATOR, RM_ABSOLUTE, RM_MMX };
-enum insn_reg_source { REG_NONE, REG_GENERAL, REG_SEGMENT, REG_CONTROL, REG_DEBUG, REG_FIXED, REG_MMX };
+enum insn_reg_source { REG_NONE, REG_GENERAL, REG_SEGMENT, REG_CONTROL, REG_DEBUG, REG_FIXED, REG_MMX, REG_TEST };
 
 enum { MOD_MEMORY = 1, MOD_REGISTER = 2 };
 

@@ -10,6 +10,8 @@ cdef void deliver_interrupt(Cpu *cpu, uint32_t vector) noexcept nogil
 cdef void deliver_nmi(Cpu *cpu) noexcept nogil
 cdef void redeliver_event(Cpu *cpu) noexcept nogil        # the one in cpu.vectoring
 cdef void debug_trap(Cpu *cpu) noexcept nogil             # the #DB whose bits are in cpu.dr6_pending
+# A #DB before an instruction; what MOV SS has left pending goes with it.
+cdef void debug_fault(Cpu *cpu, Op *op, uint64_t conditions) noexcept nogil
 
 cdef enum:
     SOURCE_EXTERNAL = 1    # EXT bit of error codes; no check of the gate's privilege level

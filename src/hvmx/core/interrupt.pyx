@@ -88,9 +88,14 @@ cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
     cpu.fault = FAULT_NONE
     cpu.shadow = 0
     for serial in range(MOST_SERIAL):
+        first = cpu.fault_vector
         if not passes_exception_bitmap(cpu):
+            if first == VEC_DB and cpu.fault != FAULT_ABORT:
+                take_conditions(cpu)
             return
         remember_exception(cpu, vectoring)
+        if first == VEC_DB:
+            take_conditions(cpu)
         cpu.exceptions += 1
         cpu.acct += <int64_t>(<uint64_t>cpu.exception_cost << ACCT_SHIFT)
         if cpu.pv != NULL:
@@ -158,17 +163,33 @@ cdef void redeliver_event(Cpu *cpu) noexcept nogil:
     deliver_event(cpu, cpu.vectoring & ~VECTORING_VALID)
 
 
+# --- debug exceptions -----------------------------------------------------------------------------------------------------
+cdef void debug_conditions(Cpu *cpu, uint64_t conditions) noexcept nogil:
+    """DR6 of a #DB, with what is pending: of the breakpoints it names those that were met now."""
+    cpu.fault_dr6 = conditions | cpu.dr6_pending
+    cpu.dr[6] = (cpu.dr[6] & ~DR6_BREAKPOINTS) | cpu.fault_dr6
+
+
+cdef void take_conditions(Cpu *cpu) noexcept nogil:
+    """What the #DB has told of is no longer pending."""
+    cpu.dr6_pending &= ~cpu.fault_dr6
+    cpu.fault_dr6 = 0
+    if not cpu.dr6_pending:
+        cpu.pending &= ~<uint32_t>PEND_TRAP
+
+
+cdef void debug_fault(Cpu *cpu, Op *op, uint64_t conditions) noexcept nogil:
+    debug_conditions(cpu, conditions)
+    fault(cpu, op, VEC_DB, 0)
+
+
 cdef void debug_trap(Cpu *cpu) noexcept nogil:
-    cdef uint64_t conditions = cpu.dr6_pending
-    cpu.dr[6] = (cpu.dr[6] & ~DR6_BREAKPOINTS) | cpu.dr6_pending
-    cpu.fault_dr6 = cpu.dr6_pending
-    cpu.dr6_pending = 0
+    debug_conditions(cpu, 0)
     cpu.halted = 0
     cpu.fault_vector = VEC_DB
     cpu.fault_error = 0
     deliver_exception(cpu)
     if cpu.fault == FAULT_ABORT:
-        cpu.dr6_pending = conditions
         cpu.pending |= PEND_TRAP
 
 
@@ -364,9 +385,9 @@ cdef void enter_software(Cpu *cpu, Op *op, uint32_t vector, uint32_t source) noe
         cpu.entered = 1
 
 
-cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source) noexcept nogil:
+cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint64_t qualification) noexcept nogil:
     if (cpu.exception_bitmap >> vector) & 1:
-        describe_exit(cpu, vector, 0, 0, False, 0)
+        describe_exit(cpu, vector, 0, 0, False, qualification)
         if take_exit(cpu, op, EXIT_EXCEPTION) or cpu.fault != FAULT_EXCEPTION or cpu.fault_vector != vector:
             return
         # Injected back: go on as if there had been no exit.
@@ -391,18 +412,27 @@ cdef void int_n(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef void int3(Cpu *cpu, Op *op) noexcept nogil:
-    software_exception(cpu, op, VEC_BP, 0)
+    software_exception(cpu, op, VEC_BP, 0, 0)
 
 
 cdef void into(Cpu *cpu, Op *op) noexcept nogil:
     if flag_of(cpu):
-        software_exception(cpu, op, VEC_OF, 0)
+        software_exception(cpu, op, VEC_OF, 0, 0)
     else:
         leave(cpu, op)
 
 
+# With what MOV SS has left pending it is one #DB. What its own delivery meets comes after it.
 cdef void int1(Cpu *cpu, Op *op) noexcept nogil:
-    software_exception(cpu, op, VEC_DB, SOURCE_EXTERNAL)
+    cdef uint64_t conditions = cpu.dr6_pending, before = cpu.dr[6]
+    if conditions:
+        debug_conditions(cpu, 0)
+        take_conditions(cpu)
+    software_exception(cpu, op, VEC_DB, SOURCE_EXTERNAL, conditions)
+    if conditions and cpu.fault:
+        cpu.dr[6] = before
+        cpu.dr6_pending |= conditions
+        cpu.pending |= PEND_TRAP
 
 
 # Intel's processors compare with the lower bound before they read the upper one.

@@ -2,6 +2,7 @@
 """IRET in all its forms (SDM vol. 2, IRET)."""
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
+from hvmx.core.counters cimport count_events
 from hvmx.core.decode cimport FORM_NONE
 from hvmx.core.flags cimport *
 from hvmx.core.frame cimport *
@@ -125,6 +126,7 @@ cdef void iret_to_v86(Cpu *cpu, Op *op, Frame *frame, uint64_t target, uint32_t 
     if target > 0xffff:
         fault(cpu, op, VEC_GP, 0)
         return
+    count_events(cpu, op)
     cpu.cpl = 3
     cpu.r[REG_RSP] = popped[0]
     set_v86(&cpu.seg[SEG_CS], selector)

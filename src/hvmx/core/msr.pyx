@@ -1,6 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from hvmx.core.counters cimport read_counter, select_events, valid_selection, write_counter
 from hvmx.core.decode cimport FORM_NONE
 from hvmx.core.exits cimport EXIT_RDMSR, EXIT_WRMSR, describe_exit, pass_exit, take_exit
 from hvmx.core.mmu cimport *
@@ -13,9 +14,14 @@ from hvmx.isa.levels import MSRS
 cdef enum:
     MSR_P5_MC_TYPE = 1          # MSR_P5_MC_ADDR is 0
     MSR_TSC = 0x10
+    MSR_CESR = 0x11             # the Pentium's counters: selection, and 2
+    MSR_CTR = 0x12
     MSR_PLATFORM_ID = 0x17      # which of its sockets the processor is in: 0
     MSR_APIC_BASE = 0x1b
+    MSR_BIOS_UPDT_TRIG = 0x79   # where microcode lies that is to be loaded
     MSR_BIOS_SIGN_ID = 0x8b     # microcode revision: none is loaded
+    MSR_PERFCTR = 0xc1          # those of the P6 family: 2, and their selections
+    MSR_PERFEVTSEL = 0x186
     MSR_MTRR_CAP = 0xfe
     MSR_ARCH_CAPABILITIES = 0x10a
     MSR_SYSENTER_CS = 0x174
@@ -68,6 +74,10 @@ cdef uint64_t *storage(Cpu *cpu, uint32_t number) noexcept nogil:
         return &cpu.mtrr_fixed[1 + number - MSR_MTRR_FIXED_16K]
     if MSR_MTRR_FIXED_4K <= number < MSR_MTRR_FIXED_4K + 8:
         return &cpu.mtrr_fixed[3 + number - MSR_MTRR_FIXED_4K]
+    if number == MSR_CESR:
+        return &cpu.event_select[0]
+    if MSR_PERFEVTSEL <= number < MSR_PERFEVTSEL + 2:
+        return &cpu.event_select[number - MSR_PERFEVTSEL]
     if number == MSR_APIC_BASE:
         return &cpu.apic_base
     if number == MSR_SYSENTER_CS:
@@ -107,6 +117,18 @@ cdef uint64_t *storage(Cpu *cpu, uint32_t number) noexcept nogil:
     return NULL
 
 
+cdef inline bint is_counter(uint32_t number) noexcept nogil:
+    return MSR_CTR <= number < MSR_CTR + 2 or MSR_PERFCTR <= number < MSR_PERFCTR + 2
+
+
+cdef inline uint32_t counter_index(uint32_t number) noexcept nogil:
+    return number - MSR_PERFCTR if number >= MSR_PERFCTR else number - MSR_CTR
+
+
+cdef inline bint is_selection(uint32_t number) noexcept nogil:
+    return number == MSR_CESR or MSR_PERFEVTSEL <= number < MSR_PERFEVTSEL + 2
+
+
 cdef bint has_msr(Cpu *cpu, uint32_t number) noexcept nogil:
     cdef uint32_t index = number & 0x3fffffff
     cdef uint32_t feature
@@ -124,6 +146,8 @@ cdef bint read_msr(Cpu *cpu, Op *op, uint32_t number, uint64_t *value) noexcept 
         value[0] = place[0]
     elif number == MSR_TSC:
         value[0] = time_stamp(cpu, op) + <uint64_t>cpu.tsc_offset
+    elif is_counter(number):
+        value[0] = read_counter(cpu, op, counter_index(number))
     elif number == MSR_MTRR_CAP:
         value[0] = MTRR_CAPABILITIES
     elif number == MSR_ARCH_CAPABILITIES:
@@ -175,10 +199,12 @@ cdef bint valid_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
     if number == MSR_PAT:
         return valid_pat(value)
     if (number == MSR_LSTAR or number == MSR_CSTAR or MSR_FS_BASE <= number <= MSR_KERNEL_GS_BASE
-            or number == MSR_SYSENTER_ESP or number == MSR_SYSENTER_EIP):
+            or number == MSR_SYSENTER_ESP or number == MSR_SYSENTER_EIP or number == MSR_BIOS_UPDT_TRIG):
         return canonical(value)
     if number == MSR_TSC_AUX:
         return value >> 32 == 0
+    if is_selection(number):
+        return valid_selection(cpu, value)
     if (number == MSR_MTRR_CAP or number == MSR_MCG_CAP or number == MSR_ARCH_CAPABILITIES
             or number == MSR_PLATFORM_ID):
         return False
@@ -199,6 +225,10 @@ cdef void write_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
         update_mode(cpu)
     elif number == MSR_SFMASK:
         cpu.sfmask = value & <uint64_t>0xffffffff
+    elif is_selection(number):
+        select_events(cpu, 0 if number == MSR_CESR else number - MSR_PERFEVTSEL, value)
+    elif is_counter(number):
+        write_counter(cpu, counter_index(number), value)
     elif place != NULL:
         place[0] = value
 
@@ -236,9 +266,8 @@ cdef void rdmsr(Cpu *cpu, Op *op) noexcept nogil:
 cdef void wrmsr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t number = <uint32_t>cpu.r[REG_RCX]
     cdef uint64_t value = <uint32_t>cpu.r[REG_RAX] | cpu.r[REG_RDX] << 32
-    cdef uint64_t old = 0
     cdef uint64_t now = time_stamp(cpu, op)
-    cdef bint known = read_msr(cpu, op, number, &old)
+    cdef bint known = has_msr(cpu, number)
     describe_exit(cpu, number, value, 0, True, 0)
     cdef bint exits = msr_exits(cpu, number, True)
     if exits:

@@ -6,7 +6,7 @@ from hvmx.core.codecache cimport flush_code
 from hvmx.core.cut cimport cut_block, mend_cut
 from hvmx.core.exits cimport describe_exit
 from hvmx.core.host_time cimport host_nanoseconds
-from hvmx.core.interrupt cimport debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
+from hvmx.core.interrupt cimport debug_fault, debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
 from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
 from hvmx.core.state cimport *
@@ -247,7 +247,8 @@ cdef bint run_blocks(Cpu *cpu, bint one) noexcept nogil:
         turns += 1
         if turns % TURNS_PER_LOOK == 0 and host_nanoseconds() >= cpu.poll_at:
             break
-    if before and not cpu.fault and not cpu.entered and ran:
+    # After MOV SS the trap is not put off as others are, but dropped (SDM vol. 3, 6.8.3).
+    if before and not cpu.fault and not cpu.entered and ran and not cpu.shadow & SHADOW_MOV_SS:
         cpu.dr6_pending |= 1 << 14
         cpu.pending |= PEND_TRAP
     return ran or cpu.fault != FAULT_NONE
@@ -288,7 +289,5 @@ cdef bint breakpoint_hit(Cpu *cpu) noexcept nogil:
             hit |= <uint64_t>1 << index
     if not hit:
         return False
-    cpu.fault_dr6 = hit
-    cpu.dr[6] |= hit
-    fault(cpu, NULL, VEC_DB, 0)
+    debug_fault(cpu, NULL, hit)
     return True

@@ -171,7 +171,8 @@ cdef bint load_segment(Cpu *cpu, Op *op, uint32_t segment, uint32_t selector) no
 cdef uint32_t[4] DATA_SEGMENTS = [SEG_ES, SEG_DS, SEG_FS, SEG_GS]
 
 
-# Null selectors lose their RPL; their bases stay (SDM vol. 2, IRET: return to an outer privilege level).
+# Only the selectors become null: the bases stay, as the kernel's of GS (SDM vol. 2, IRET: return to an outer privilege
+# level).
 cdef void drop_inner_segments(Cpu *cpu) noexcept nogil:
     cdef uint32_t index
     cdef Segment *seg
@@ -180,7 +181,9 @@ cdef void drop_inner_segments(Cpu *cpu) noexcept nogil:
         if seg.access & AR_UNUSABLE:
             seg.selector = 0
         elif (seg.access >> 5) & 3 < cpu.cpl and not (is_code(seg.access) and is_conforming(seg.access)):
-            set_null(seg, 0)
+            seg.selector = 0
+            seg.limit = 0
+            seg.access = AR_UNUSABLE
 
 
 # --- MOV, POP, LDS and the like -------------------------------------------------------------------------------------------

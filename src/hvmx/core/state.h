@@ -274,6 +274,15 @@ struct Cpu {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_phys[16], mcg_status, debugctl;
 
+    /* performance counters (counters.pyx) */
+    uint64_t event_select[2];      /* PerfEvtSel0 and 1; on a Pentium CESR in the first */
+    uint64_t event_count[2];       /* in units of 1/CYCLE_FRACTION event */
+    uint64_t counted_time, counted_instructions, counted_deliveries; /* what the counters have seen of these */
+    uint64_t uncounted_events[4];  /* a bit for each number of an event that was selected and that nothing counts */
+    uint32_t counting;             /* a counter runs */
+
+    uint32_t tr[8];                /* TR3 to TR7 of a 486 */
+
     /* floating-point control state, and the image that FXSAVE stores */
     uint16_t fcw, fsw, ftw, fop;
     uint64_t fip, fdp;             /* offsets of the last instruction and its operand, in ... */

@@ -323,6 +323,12 @@ cdef extern from "state.h" nogil:
         uint64_t mtrr_fixed[11]
         uint64_t mtrr_phys[16]
         uint64_t mcg_status, debugctl
+        uint64_t event_select[2]
+        uint64_t event_count[2]
+        uint64_t counted_time, counted_instructions, counted_deliveries
+        uint64_t uncounted_events[4]
+        uint32_t counting
+        uint32_t tr[8]
         uint16_t fcw, fsw, ftw, fop
         uint64_t fip, fdp
         uint16_t fcs, fds

@@ -2,6 +2,7 @@
 """SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS (SDM vol. 3, 5.8.7 and 5.8.8)."""
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from hvmx.core.counters cimport count_events
 from hvmx.core.decode cimport FORM_NONE
 from hvmx.core.mmu cimport *
 from hvmx.core.mxcsr cimport settle_mxcsr
@@ -25,9 +26,10 @@ cdef inline void set_flat(Segment *seg, uint32_t selector, uint32_t rights, uint
     seg.access = rights | cpl << 5
 
 
-cdef void enter_flat(Cpu *cpu, uint32_t code, uint32_t code_rights, uint32_t stack, uint32_t cpl) noexcept nogil:
+cdef void enter_flat(Cpu *cpu, Op *op, uint32_t code, uint32_t code_rights, uint32_t stack, uint32_t cpl) noexcept nogil:
     set_flat(&cpu.seg[SEG_CS], code, code_rights, cpl)
     set_flat(&cpu.seg[SEG_SS], stack, STACK_RIGHTS, cpl)
+    count_events(cpu, op)
     cpu.cpl = <uint8_t>cpl
     update_mode(cpu)
 
@@ -50,7 +52,7 @@ cdef void syscall(Cpu *cpu, Op *op) noexcept nogil:
     flags &= ~cpu.sfmask
     set_arithmetic_flags(cpu, flags)
     cpu.rflags = (flags & ~<uint64_t>FL_ARITH) | 2
-    enter_flat(cpu, selector, CODE64_RIGHTS, selector + 8, 0)
+    enter_flat(cpu, op, selector, CODE64_RIGHTS, selector + 8, 0)
     cpu.entered = 1
     leave_to(cpu, op, cpu.lstar)
 
@@ -68,7 +70,7 @@ cdef void sysret(Cpu *cpu, Op *op) noexcept nogil:
     flags = (cpu.r[REG_R8 + 3] & SYSRET_FLAGS) | 2
     set_arithmetic_flags(cpu, flags)
     cpu.rflags = flags & ~<uint64_t>FL_ARITH
-    enter_flat(cpu, selector + 16 if to_64 else selector, CODE64_RIGHTS if to_64 else CODE32_RIGHTS, selector + 8, 3)
+    enter_flat(cpu, op, selector + 16 if to_64 else selector, CODE64_RIGHTS if to_64 else CODE32_RIGHTS, selector + 8, 3)
     leave_to(cpu, op, cpu.r[REG_RCX] if to_64 else <uint32_t>cpu.r[REG_RCX])
 
 
@@ -80,7 +82,7 @@ cdef void sysenter(Cpu *cpu, Op *op) noexcept nogil:
         return
     cpu.rflags &= ~<uint64_t>(FL_VM | FL_IF | FL_RF)
     cpu.r[REG_RSP] = cpu.sysenter_esp if to_64 else <uint32_t>cpu.sysenter_esp
-    enter_flat(cpu, selector, CODE64_RIGHTS if to_64 else CODE32_RIGHTS, selector + 8, 0)
+    enter_flat(cpu, op, selector, CODE64_RIGHTS if to_64 else CODE32_RIGHTS, selector + 8, 0)
     leave_to(cpu, op, cpu.sysenter_eip if to_64 else <uint32_t>cpu.sysenter_eip)
 
 
@@ -93,10 +95,10 @@ cdef void sysexit(Cpu *cpu, Op *op) noexcept nogil:
         return
     cpu.r[REG_RSP] = cpu.r[REG_RCX] if to_64 else <uint32_t>cpu.r[REG_RCX]
     if to_64:
-        enter_flat(cpu, selector + 32, CODE64_RIGHTS, selector + 40, 3)
+        enter_flat(cpu, op, selector + 32, CODE64_RIGHTS, selector + 40, 3)
     else:
         target = <uint32_t>target
-        enter_flat(cpu, selector + 16, CODE32_RIGHTS, selector + 24, 3)
+        enter_flat(cpu, op, selector + 16, CODE32_RIGHTS, selector + 24, 3)
     leave_to(cpu, op, target)
 
 

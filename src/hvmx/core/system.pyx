@@ -2,8 +2,10 @@
 """Control and debug registers, HLT, INVLPG, caches, time stamps, CPUID, VMCALL: what only has to do with this CPU."""
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
+from hvmx.core.counters cimport has_p6_counters, read_counter
 from hvmx.core.decode cimport FORM_NONE, FORM_R_RM, FORM_RM, FORM_RM_R
 from hvmx.core.exits cimport *
+from hvmx.core.interrupt cimport debug_fault
 from hvmx.core.mmu cimport *
 from hvmx.core.mxcsr cimport settle_mxcsr
 from hvmx.core.ops cimport *
@@ -25,6 +27,8 @@ cdef enum:
     EXIT_INVD = 13
     DR6_BD = 0x2000
     DR7_GD = 0x2000
+    TR6_LOOKUP = 1
+    TR7_HIT = 0x10
 cdef uint64_t DR6_FIXED = <uint64_t>0xffff0ff0
 cdef uint64_t DR7_WRITABLE = <uint64_t>0xffff23ff
 
@@ -231,9 +235,7 @@ cdef bint may_use_dr(Cpu *cpu, Op *op, uint32_t number) noexcept nogil:
         fault(cpu, op, VEC_UD, 0)
         return False
     if cpu.dr[7] & DR7_GD:
-        cpu.dr[6] |= DR6_BD
-        cpu.fault_dr6 = DR6_BD
-        fault(cpu, op, VEC_DB, 0)
+        debug_fault(cpu, op, DR6_BD)
         return False
     leave(cpu, op)
     return True
@@ -275,6 +277,21 @@ cdef void mov_from_dr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t value = operand_width(cpu, cpu.dr[dr_number(op.s)])
     if pass_dr_exit(cpu, op, op.s, &value, DR_MOV_FROM | <uint64_t>(op.d >> 3) << 8) and may_use_dr(cpu, op, op.s):
         set64(cpu, op.d, operand_width(cpu, value))
+
+
+# --- test registers (i486 Processor Programmer's Reference Manual, chapter 10) -----------------------------------------------
+# They hold what was written: hvmx's caches are not to be tested, and a lookup in the TLB finds nothing.
+cdef void mov_to_tr(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint32_t value = reg32(cpu, op.s)[0]
+    leave(cpu, op)
+    cpu.tr[op.d] = value
+    if op.d == 6 and value & TR6_LOOKUP:
+        cpu.tr[7] &= ~<uint32_t>TR7_HIT
+
+
+cdef void mov_from_tr(Cpu *cpu, Op *op) noexcept nogil:
+    leave(cpu, op)
+    set32(cpu, op.d, cpu.tr[op.s])
 
 
 # --- the rest -----------------------------------------------------------------------------------------------------------------
@@ -350,15 +367,21 @@ cdef void rdtscp(Cpu *cpu, Op *op) noexcept nogil:
         set32(cpu, 8 * REG_RCX, <uint32_t>cpu.tsc_aux)
 
 
-# There are no performance counters: every index is #GP, unless a handler has some.
+# A handler may have more counters than the processor.
 cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
-    if not cpu.controls & CTL_RDPMC or cpu.cpl and not cpu.cr4 & CR4_PCE:
+    cdef uint32_t index = <uint32_t>cpu.r[REG_RCX]
+    cdef bint known = index < 2 and has_p6_counters(cpu)
+    if cpu.cpl and not cpu.cr4 & CR4_PCE or not (known or cpu.controls & CTL_RDPMC):
         fault(cpu, op, VEC_GP, 0)
         return
-    describe_exit(cpu, <uint32_t>cpu.r[REG_RCX], 0, 0, False, 0)
-    if take_exit(cpu, op, EXIT_RDPMC):
-        set32(cpu, 8 * REG_RAX, <uint32_t>cpu.exit.value)
-        set32(cpu, 8 * REG_RDX, <uint32_t>(cpu.exit.value >> 32))
+    describe_exit(cpu, index, read_counter(cpu, op, index) if known else 0, 0, False, 0)
+    if cpu.controls & CTL_RDPMC:
+        if not take_exit(cpu, op, EXIT_RDPMC):
+            return
+    else:
+        leave(cpu, op)
+    set32(cpu, 8 * REG_RAX, <uint32_t>cpu.exit.value)
+    set32(cpu, 8 * REG_RDX, <uint32_t>(cpu.exit.value >> 32))
 
 
 # VMCALL and VMMCALL are one exit, as KVM makes them. A hypercall that the table has in C is answered without the handler,
@@ -393,6 +416,8 @@ register_handler("mov_to_cr", FORM_R_RM, 0, ADDRESS_NONE, mov_to_cr)
 register_handler("mov_from_cr", FORM_RM_R, 0, ADDRESS_NONE, mov_from_cr)
 register_handler("mov_to_dr", FORM_R_RM, 0, ADDRESS_NONE, mov_to_dr)
 register_handler("mov_from_dr", FORM_RM_R, 0, ADDRESS_NONE, mov_from_dr)
+register_handler("mov_to_tr", FORM_R_RM, 0, ADDRESS_NONE, mov_to_tr)
+register_handler("mov_from_tr", FORM_RM_R, 0, ADDRESS_NONE, mov_from_tr)
 register_handler("clts", FORM_NONE, 0, ADDRESS_NONE, clts)
 register_handler("lmsw", FORM_RM, 0, ADDRESS_NONE, lmsw_r)
 register_handler("lmsw", FORM_RM, 0, ADDRESS_EA, lmsw_m)

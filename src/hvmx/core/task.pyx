@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from hvmx.core.counters cimport count_events
 from hvmx.core.exits cimport EXIT_TASK_SWITCH, describe_exit, take_event_exit
 from hvmx.core.mmu cimport *
 from hvmx.core.ops cimport *
@@ -170,6 +171,7 @@ cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32
             set16(cpu, 8 * index, <uint16_t>image.registers[index])
     set_arithmetic_flags(cpu, image.flags)
     cpu.rflags = (image.flags & (0x3f7fd5 if wide else 0x7fd5) & ~<uint64_t>FL_ARITH) | 2
+    count_events(cpu, op)
     if not enter_task(cpu, &image, wide, ext):
         if op != NULL:
             cpu.acct += <int64_t>op.acct  # the instruction itself has ended

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hvmx.exits import ExitReason
 from hvmx.hvm.cpuid import XCR0_BITS, XCR0_X87, cpuid
 from hvmx.hvm.handlers import io_instruction, mmio
+from hvmx.isa.levels import WRITE_ONLY_MSRS
 
 if TYPE_CHECKING:
     from hvmx.core.exit import Exit
@@ -61,7 +62,7 @@ def cr_access(vcpu: Vcpu, exit: Exit) -> None:
 
 def msr_access(vcpu: Vcpu, exit: Exit) -> None:
     """RDMSR and WRMSR: #GP for an MSR that the processor has not."""
-    if not vcpu.has_msr(exit.msr):
+    if not vcpu.has_msr(exit.msr) or exit.msr in WRITE_ONLY_MSRS and not exit.is_write:
         vcpu.inject(GENERAL_PROTECTION, 0)
 
 

@@ -17,7 +17,7 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
     register, ``D`` debug register, ``E`` register or memory, ``F`` flags register, ``G`` general register,
     ``I`` immediate, ``J`` relative offset, ``M`` memory only, ``N`` MMX register, ``O`` memory at an absolute
     offset, ``P`` MMX register of ModRM's reg field, ``Q`` MMX register or memory, ``R`` register only,
-    ``S`` segment register, ``U`` XMM register, ``V`` XMM register of ModRM's reg field, ``W`` XMM register or
+    ``S`` segment register, ``T`` test register, ``U`` XMM register, ``V`` XMM register of ModRM's reg field, ``W`` XMM register or
     memory, ``X`` DS:rSI, ``Y`` ES:rDI) and one for the type (``b w d q dq`` 1 to 16 bytes, ``ss sd ps pd`` scalar
     and packed floating point, ``v`` operand size, ``y`` the same but not under 32 bits, ``z`` the same but not over
     32 bits, ``a`` bounds pair, ``p`` far pointer, ``s`` pseudo-descriptor, ``t`` 80 bits, ``e`` x87 environment,
@@ -80,7 +80,7 @@ X87_OPCODES = range(0xD8, 0xE0)
 
 _ROLES = {
     "A": "far", "C": "reg", "D": "reg", "E": "rm", "F": "implied", "G": "reg", "I": "imm", "J": "rel", "M": "rm",
-    "N": "rm", "O": "rm", "P": "reg", "Q": "rm", "R": "rm", "S": "reg", "U": "rm", "V": "reg", "W": "rm",
+    "N": "rm", "O": "rm", "P": "reg", "Q": "rm", "R": "rm", "S": "reg", "T": "reg", "U": "rm", "V": "reg", "W": "rm",
     "X": "implied", "Y": "implied", "Z": "rm",
 }  # fmt: skip
 
@@ -161,8 +161,8 @@ class Row:
 
     @property
     def mod_ignored(self) -> bool:
-        """Whether ModRM names a register whatever its mod field: MOV to and from CR and DR (SDM, volume 2)."""
-        return any(operand in ("Cy", "Dy") for operand in self.operands)
+        """Whether ModRM names a register whatever its mod field: MOV to and from CR, DR and TR (SDM, volume 2)."""
+        return any(operand in ("Cy", "Dy", "Td") for operand in self.operands)
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from iced_x86 import (
     Code,
     CpuidFeature,
     Decoder,
+    DecoderOptions,
     EncodingKind,
     Instruction,
     MandatoryPrefix,
@@ -34,7 +35,7 @@ FEATURES = {
     "FXSR": "fxsr", "SSE": "sse", "SSE2": "sse2", "PAUSE": "sse2", "CLFSH": "clflush", "X64": "lm", "SYSCALL": "syscall",
     "PREFETCHW": "prefetchw", "CMPXCHG16B": "cx16", "SSE3": "sse3", "SSSE3": "ssse3", "SSE4_1": "sse4.1",
     "SSE4_2": "sse4.2", "POPCNT": "popcnt", "MOVBE": "movbe", "AES": "aes", "PCLMULQDQ": "pclmulqdq", "RDTSCP": "rdtscp",
-    "RDRAND": "rdrand", "RDSEED": "rdseed", "XSAVE": "xsave", "XSAVEOPT": "xsaveopt", "SMAP": "smap",
+    "MOV_TR": "tr", "RDRAND": "rdrand", "RDSEED": "rdseed", "XSAVE": "xsave", "XSAVEOPT": "xsaveopt", "SMAP": "smap",
 }  # fmt: skip
 """iced-x86's feature -> that of :mod:`hvmx.isa.levels`."""
 
@@ -60,7 +61,7 @@ OUTSIDE = {
             PADLOCK_ACE PADLOCK_PHE PADLOCK_PMM PADLOCK_RNG PADLOCK_GMI PADLOCK_UNDOC CENTAUR_AIS""",
         "of one older processor only, or gone before the Pentium": """
             INTEL8086_ONLY INTEL286_ONLY INTEL386_ONLY INTEL386_A0_ONLY INTEL486_A_ONLY FPU287XL_ONLY FPU387SL_ONLY
-            MOV_TR UMOV IA64""",
+            UMOV IA64""",
     }.items()
     for feature in features.split()
 }
@@ -74,6 +75,9 @@ LATER_IN_64_BIT_MODE: dict[int, str] = {Code.LAHF: "lahf", Code.SAHF: "lahf"}
 
 OTHER_FEATURE: dict[int, str] = {Code.PADDQ_MM_MMM64: "SSE2"}
 """Encodings that came with another feature than the one that iced-x86 has (SDM volume 1, section 5.6.3)."""
+
+FIRST_REGISTER: dict[int, int] = {Code.MOV_R32_TR: 3, Code.MOV_TR_R32: 3}
+"""The first register that exists, where iced-x86 begins with 0."""
 
 _NAMES: dict[int, str] = {v: name for name, v in vars(CpuidFeature).items() if isinstance(v, int)}
 _PREFIXES = {MandatoryPrefix.P66: b"\x66", MandatoryPrefix.PF3: b"\xf3", MandatoryPrefix.PF2: b"\xf2"}
@@ -135,11 +139,11 @@ def _examples(code: Any) -> dict[int, bytes]:
         if info.operand_size not in (0, 64, min(width, 32)):
             prefixes += b"\x66"
         for rex, opcode, modrm in product((b"", b"\x48"), (info.op_code, info.op_code | 1), _MODRMS):
-            modrm |= max(info.group_index, 0) << 3 | max(info.rm_group_index, 0)
+            modrm |= FIRST_REGISTER.get(code, max(info.group_index, 0)) << 3 | max(info.rm_group_index, 0)
             start = prefixes + rex * (width == 64) + _ESCAPES[info.table]
             data = start + opcode.to_bytes(info.op_code_len, "big") + bytes([modrm, *_FILL])
             exists = exists and (width == 64 or code not in ONLY_IN_64_BIT_MODE)
-            if exists and width not in found and Decoder(width, data).decode().code == code:
+            if exists and width not in found and Decoder(width, data, DecoderOptions.MOV_TR).decode().code == code:
                 found[width] = data
     return found
 
@@ -155,7 +159,8 @@ def encodings() -> tuple[Encoding, ...]:
     codes: list[Any] = [value for value in vars(Code).values() if isinstance(value, int)]
     for code in sorted(codes):
         info = OpCodeInfo(code)
-        if not info.is_instruction or info.encoding != EncodingKind.LEGACY or info.fwait or info.decoder_option:
+        other = info.decoder_option not in (DecoderOptions.NONE, DecoderOptions.MOV_TR)
+        if not info.is_instruction or info.encoding != EncodingKind.LEGACY or info.fwait or other:
             continue
         instruction = Instruction()
         instruction.code = code

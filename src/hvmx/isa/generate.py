@@ -37,7 +37,7 @@ _ROW_FLAGS = {
     "lock": "LOCK", "d64": "D64", "f64": "F64", "prot": "PROTECTED", "cpl0": "CPL0", "iopl": "IOPL", "b0": "NO_REX_B",
     "w0": "NO_REX_W", "align": "ALIGNED",
 }  # fmt: skip
-_REG_SOURCES = {"G": "GENERAL", "S": "SEGMENT", "C": "CONTROL", "D": "DEBUG", "P": "MMX", "V": "GENERAL"}
+_REG_SOURCES = {"G": "GENERAL", "S": "SEGMENT", "C": "CONTROL", "D": "DEBUG", "T": "TEST", "P": "MMX", "V": "GENERAL"}
 _RM_SOURCES = {
     "E": "MODRM", "M": "MODRM", "N": "MMX", "O": "ABSOLUTE", "Q": "MMX", "R": "MODRM", "U": "MODRM", "W": "MODRM",
     "Z": "OPCODE",

@@ -1,7 +1,8 @@
 """The processor levels: which features a guest's processor has, and how CPUID and the control registers show it.
 
 A level is a set of features. A row of the instruction table exists at a level that has the row's feature; without it
-the encoding is #UD, or what the next row that matches makes of it. The levels and where they are from:
+the encoding is #UD, or what the next row that matches makes of it. Each level has all that the one before has, but for
+``GONE``. The levels and where they are from:
 
 - ``486``: the Intel486 DX4 (family 4, model 8), which has CPUID (SDM volume 3, section 23.17; AP-485, table 2-3).
 - ``pentium``: the Pentium (family 5, model 2), without MMX.
@@ -53,8 +54,15 @@ CPUID_BITS = {
 """By feature (SDM volume 2, CPUID, tables 3-8 to 3-11; of leaf 80000001 also APM volume 3, appendix E)."""
 
 FAMILY_6 = "p6"
-"""The feature without a CPUID bit: a program must look at the family. Long NOPs and hints, 0F 18 to 0F 1F (SDM
-volume 2, NOP: from family 6 on), RDPMC, and MSRs that came with that family."""
+"""Without a CPUID bit: a program must look at the family. Long NOPs and hints, 0F 18 to 0F 1F (SDM volume 2, NOP: from
+family 6 on), RDPMC, and MSRs that came with that family."""
+
+GONE = {
+    "tr": "test registers: in the 486 only (SDM volume 3, section 23.18)",
+    "p5_counters": "the Pentium's performance counters, which others followed (SDM volume 3, chapter 20)",
+    "p6_counters": "those of the P6 family; later ones are not hvmx's, and CPUID says so (SDM volume 2, leaf 0AH)",
+}
+"""Features of one level only, and what they are. None has a CPUID bit: a program must look at family and model."""
 
 CR4_BITS = {
     "tsc": 1 << 2, "de": 1 << 3, "pse": 1 << 4, "pae": 1 << 5, "mce": 1 << 6, "pge": 1 << 7, FAMILY_6: 1 << 8,
@@ -69,8 +77,10 @@ EFER_BITS = {"syscall": 1 << 0, "lm": 1 << 8 | 1 << 10, "nx": 1 << 11}
 MSRS = {
     "mce": (0x0, 0x1),
     "tsc": (0x10,),
+    "p5_counters": (0x11, 0x12, 0x13),
+    "p6_counters": (0xC1, 0xC2, 0x186, 0x187),
     "arch_capabilities": (0x10A,),
-    FAMILY_6: (0x17, 0x1B, 0x8B, 0x1D9),
+    FAMILY_6: (0x17, 0x1B, 0x79, 0x8B, 0x1D9),
     "mtrr": (0xFE, *range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270), 0x2FF),
     "sep": (0x174, 0x175, 0x176),
     "mca": (0x179, 0x17A),
@@ -81,6 +91,9 @@ MSRS = {
     "rdtscp": (0xC0000103,),
 }
 """The MSRs that a feature brings (SDM volume 4, table 2-2). IA32_MISC_ENABLE is there for its XD-disable bit."""
+
+WRITE_ONLY_MSRS = (0x79,)
+"""IA32_BIOS_UPDT_TRIG, by which system software loads microcode: none is for these processors, and nothing is loaded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +117,12 @@ class Level:
         return sum(bits for feature, bits in places.items() if feature in self.features)
 
 
-_486 = frozenset({"base", "fpu"})
-_PENTIUM = _486 | {"de", "pse", "tsc", "msr", "mce", "cx8"}
-_PENTIUM2 = _PENTIUM | {FAMILY_6, "pae", "sep", "mtrr", "pge", "mca", "cmov", "pat", "pse36", "mmx", "fxsr"}
-_V1 = _PENTIUM2 | {"clflush", "sse", "sse2", "syscall", "nx", "lm", "prefetchw"}
+_486 = frozenset({"base", "fpu", "tr"})
+_PENTIUM = _486 - {"tr"} | {"de", "pse", "tsc", "msr", "mce", "cx8", "p5_counters"}
+_PENTIUM2 = _PENTIUM - {"p5_counters"} | {
+    FAMILY_6, "pae", "sep", "mtrr", "pge", "mca", "cmov", "pat", "pse36", "mmx", "fxsr", "p6_counters",
+}  # fmt: skip
+_V1 = _PENTIUM2 - {"p6_counters"} | {"clflush", "sse", "sse2", "syscall", "nx", "lm", "prefetchw"}
 _V2 = _V1 | {
     "cx16", "lahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2", "aes", "pclmulqdq", "movbe", "rdrand", "rdseed", "xsave",
     "xsaveopt", "rdtscp", "page1gb", "smep", "smap", "umip", "arch_capabilities",
@@ -123,7 +138,7 @@ LEVELS = {
         Level("x86-64-v2", _V2, 0x000206C2, 0xD, 0x80000008, 40),
     )
 }
-"""All levels by name, each with all that the one before has. A DX4, a P54C, a Deschutes, a Prescott, a Westmere."""
+"""All levels by name, in the order of time. A DX4, a P54C, a Deschutes, a Prescott, a Westmere."""
 
 DEFAULT_LEVEL = LEVELS["x86-64-v2"]
 """What a processor is unless its maker says otherwise: the highest level."""

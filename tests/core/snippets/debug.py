@@ -9,18 +9,32 @@ from ..machine import DATA, STUBS, State
 from . import Snippet
 from .gates import put
 from .interrupts import each
+from .virtual8086 import entered
 
 DB = 1
 STEPPED = {
     "nop": "nop; nop", "int 32": "int 32; nop", "int3": "int3; nop", "int1": ".byte 0xf1; nop", "ud2": "ud2",
     "mov ss": "mov eax, ss; mov ss, eax; nop; nop",
-    "mov ss and int 32": "nop; nop", "sti": "sti; nop; nop", "cli": "cli; nop", "pushf": "pushf; nop",
+    "sti": "sti; nop; nop", "cli": "cli; nop", "pushf": "pushf; nop",
     "jmp": "jmp 1f; nop; 1: nop; nop", "call": "call 1f; 1: nop",
     "fault": "xor ecx, ecx; div ecx", "repeat": "mov ecx, 3; rep stosb; nop",
     "repeat once": "mov ecx, 1; rep stosb; nop", "repeat never": "xor ecx, ecx; rep stosb; nop",
     "rep outs": "mov ecx, 3; mov edx, 0x80; rep outsb; nop", "rep cmps": "mov ecx, 3; repe cmpsb; nop",
     "lret": "nop; nop", "clts": "clts; nop", "mov dr6": "mov {a}, 0xffff0ff0; mov dr6, {a}; nop",
     "loop": "mov ecx, 2; 1: loop 1b; nop", "out": "out 0x80, al; nop", "string": "movsd; nop",
+}  # fmt: skip
+# MOV SS with TF set has no trap: the instruction after it has one of its own, or none.
+AFTER_MOV_SS = {
+    "nop": "nop; nop", "int 32": "int 32", "int3": "int3", "int1": ".byte 0xf1", "ud2": "ud2", "divide": "div dl",
+    "sti": "sti; nop", "popf": "popf; nop; nop", "call": "call 1f; 1: nop", "out": "out 0x80, al; nop",
+    "pushf": "pushf; nop", "fault": "mov ds, dx; mov fs, bx",
+}  # fmt: skip
+FAR_AFTER_MOV_SS = {
+    32: {"iret": ("pushf; push cs; push offset 1f; ", "iret; 1: nop"), "lret": ("push cs; push offset 1f; ", "lret; 1: nop"),
+         "lcall": ("", ".byte 0x9a; .long 1f; .word 8; 1: nop"), "a gate": ("", ".byte 0x9a; .long 0; .word 0xb0"),
+         "sysenter": ("", "sysenter")},
+    64: {"iret": ("mov rbx, rsp; push 0x10; push rbx; pushf; push 0x28; push offset 1f; ", "iretq; 1: nop"),
+         "lret": ("push 0x28; push offset 1f; ", ".byte 0x48, 0xcb; 1: nop"), "sysenter": ("", "sysenter")},
 }  # fmt: skip
 TRAP = "pushf; or dword ptr [{s}], 0x100; popf; "
 A = {32: "eax", 64: "rax"}
@@ -90,7 +104,43 @@ RUNS = {"nops": "nop; nop; nop; nop; hlt", "mov ss": "mov eax, ss; mov ss, eax; 
     "jump": "jmp 1f; nop; 1: nop; hlt", "ud2": "nop; ud2", "int": "nop; int 32",
     "repeat": "mov cl, 3; movzx ecx, cl; rep stosb; hlt"}
 
+TRAP16 = "pushf; pop ax; or ax, 0x100; push ax; popf; mov ss, cx; "
+
+
+def after_mov_ss(bits: int, before: str, code: str) -> str:
+    return f"mov ecx, ss; xor edx, edx; mov ebx, 0x7ff8; pushf; {before}{form(bits, TRAP)}mov ss, ecx; {code}"
+
+
+def over_pop_ss(code: str) -> str:
+    return f"push ss; {TRAP.format(s='esp')}pop ss; {code}"
+
+
+def with_selector(state: State) -> None:
+    """What MOV SS loads from under a breakpoint."""
+    put(state, WATCHED, b"\x10\0\0\0")
+
+
 SNIPPETS = [
+    *(Snippet(f"single step over mov ss, then {name}", bits, after_mov_ss(bits, "", code) + "; hlt")
+      for bits, (name, code) in product((32, 64), AFTER_MOV_SS.items())),
+    *(Snippet(f"single step over mov ss, then {name}", bits, after_mov_ss(bits, *codes) + "; hlt")
+      for bits in (32, 64) for name, codes in FAR_AFTER_MOV_SS[bits].items()),
+    *(Snippet(f"single step over mov ss, then {name}, ring 3", bits, after_mov_ss(bits, "", code) + "; int 33", 3)
+      for bits, (name, code) in product((32, 64), (("int 32", "int 32"), ("ud2", "ud2"), ("nop", "nop; nop"),
+      ("sysenter", "sysenter")))),
+    *(Snippet(f"single step over pop ss, then {name}", 32, over_pop_ss(code) + "; hlt")
+      for name, code in (("nop", "nop; nop"), ("int 32", "int 32"), ("ud2", "ud2"))),
+    *(Snippet(f"single step over mov ss, then {name}", 16, f"mov cx, ss; {TRAP16}{code}; hlt")
+      for name, code in (("nop", "nop; nop"), ("int 32", "int 32"), ("ud2", "ud2"))),
+    *(Snippet(f"single step over mov ss, then {name} in V86 mode", 32, entered(f"mov cx, ss; {TRAP16}{code}", flags=0x23002))
+      for name, code in (("nop", "nop; nop"), ("int 32", "int 32"), ("ud2", "ud2"))),
+    *(Snippet(f"{name} with dr6 {dr6:#x}", bits, f"{form(bits, code)}; hlt", 0, breakpoints(dr7, 0x8001, dr6=dr6))
+      for bits, dr6, (name, code, dr7) in product((32, 64), (0xFFFF0FF0, 0xFFFF4FF8), (
+          ("int1", ".byte 0xf1", 0), ("single step", TRAP + "nop", 0), ("general detect", "nop; mov {a}, dr6", 0x2000)))),
+    *(Snippet(f"general detect after mov ss with a breakpoint, dr6 {dr6:#x}", bits,
+          form(bits, f"mov ebp, {WATCHED}; mov ss, [ebp]; mov {{a}}, dr6; hlt"), 0,
+          each(breakpoints(on(ACCESS, 4) | 0x2000, WATCHED, dr6=dr6), with_selector))
+      for bits, dr6 in product((32, 64), (0xFFFF0FF0, 0xFFFF4FF8))),
     *(Snippet(f"single step over {name}", bits, form(bits, TRAP + code) + "; hlt") for bits, (name,
           code) in product((32, 64), STEPPED.items())),
     *(Snippet(f"single step over {name}, ring 3", bits, form(bits, TRAP + code) + "; int 33", 3)

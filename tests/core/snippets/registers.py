@@ -6,6 +6,7 @@ from itertools import product
 
 from . import Snippet
 from .segments import SELECTORS
+from .virtual8086 import entered
 
 CR0 = (0x11, 0x31, 0x10, 0x30, 0x80000011, 0x80000010, 0x20000011, 0x40000011, 0x60000011, 0x50011, 0xFFC0 | 0x31,
     0x1000000031)
@@ -87,6 +88,15 @@ SNIPPETS = [
           "mov dr0, {1}", "invlpg [{0}]", "hlt", "cli", "sti",
           "invd", "wbinvd", "rdmsr", "wrmsr", "in al, 0x81", "in al, 0x80; mov al, 1", "in ax, 0x80", "out 0x80, eax",
           "mov dx, 0x7fff; in al, dx", "mov dx, 0x81; insb", "mov dx, 0x81; rep outsb"))),
+    *(Snippet(f"{name} with AC {'set' if set_before else 'clear'}, CR4.SMAP {'set' if smap else 'clear'}", bits,
+          (f"pushf; or dword ptr [{s}], 0x40000; popf; " if set_before else "")
+          + (f"mov {a}, cr4; or {a}, 0x200000; mov cr4, {a}; " if smap else "") + f"{name}; pushf; pop {a}; hlt")
+      for (bits, a, s), name, set_before, smap in product(((32, "eax", "esp"), (64, "rax", "rsp")), ("stac", "clac"),
+                                                          (False, True), (False, True))),
+    *(Snippet(f"{prefix}{name}", bits, f"{prefix}{name}; {'int 33' if cpl else 'hlt'}", cpl)
+      for (bits, cpl), name, prefix in product(((16, 0), (32, 0), (32, 3), (64, 0), (64, 3)), ("stac", "clac"),
+                                               ("", ".byte 0x66; ", ".byte 0xf0; "))),
+    *(Snippet(f"{name} in V86 mode", 32, entered(name)) for name in ("stac", "clac")),
     *(Snippet(f"ltr {selector:#x}", 64, f"mov eax, {selector}; ltr ax; str ecx; hlt") for selector in SELECTORS),
     *(Snippet(f"lldt {selector:#x}", 64, f"mov eax, {selector}; lldt ax; sldt ecx; hlt") for selector in SELECTORS),
 ]  # fmt: skip

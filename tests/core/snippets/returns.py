@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from itertools import product
 
-from ..machine import CODE16, CODE32, CODE32_3, CODE64, CODE64_3, CONFORMING, DATA32, DATA32_3, READ_ONLY
+from ..machine import (
+    CODE16,
+    CODE32,
+    CODE32_3,
+    CODE64,
+    CODE64_3,
+    CONFORMING,
+    DATA,
+    DATA32,
+    DATA32_3,
+    READ_ONLY,
+)
 from . import Snippet
 
 CODES = (0, 3, CODE64, CODE64 | 3, CODE64_3, CODE32, CODE32_3, CODE16, CONFORMING, CONFORMING | 3, DATA32, 0x60, 0x7FF8)
@@ -31,8 +42,24 @@ def lret64(code: int, stack: int, size: str) -> str:
     return f"sub rsp, 16; {stores}; mov dword ptr [rsp], offset 1f; .byte 0xcb; 1: hlt"
 
 
+LEAVES = {  # for ring 3, where label 1 is
+    "iret": f"push {DATA32_3}; push 0xe7f0; push 2; push {{code}}; push offset 1f; iretq",
+    "lret": f"push {DATA32_3}; push 0xe7f0; push {{code}}; push offset 1f; .byte 0x48, 0xcb",
+}
+BASES = {"ds": None, "es": None, "fs": 0xC0000100, "gs": 0xC0000101}
+
+
+def with_segment(name: str, selector: int, how: str) -> str:
+    """Out to ring 3, where the segment is looked at, with a selector in it and, where an MSR is its base, DATA there."""
+    base = f"mov ecx, {BASES[name]}; mov eax, {DATA}; xor edx, edx; wrmsr; " if BASES[name] else ""
+    return (f"mov eax, {selector}; mov {name}, eax; {base}{LEAVES[how].format(code=CODE64_3)};"
+            f"1: mov eax, {name}:[0x10]; mov ebx, {name}; int 33")  # fmt: skip
+
+
 TO_COMPATIBILITY = f"mov dword ptr [rsi], offset 1f; mov word ptr [rsi + 4], {CODE32}; jmp fword ptr [rsi]; .code32; 1:"
 SNIPPETS = [
+    *(Snippet(f"{how} to ring 3 with {selector:#x} in {name}", 64, with_segment(name, selector, how))
+      for how, name, selector in product(LEAVES, BASES, (0, 3, DATA32, DATA32_3, CODE64_3, CONFORMING, 0x100))),
     *(Snippet(f"iret{size} to {code:#x}:{stack:#x}", 64, iret64(code, stack, 2, size=size), cpl)
       for size, code, stack, cpl in product("qd", CODES, STACKS, (0, 3))
       if not (cpl == 0 and code in SAME_LEVEL and (stack in UNCLEAR or size == "d" and stack == 0))),
