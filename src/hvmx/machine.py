@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hvmx import boot
 from hvmx.boot.layout import PAGE
 from hvmx.boot.prepared import Octets
+from hvmx.core.signals import undisturbed
 from hvmx.core.vcpu import Vcpu
 from hvmx.cost import Profile, load_profile
 from hvmx.exits import Exits
@@ -277,16 +278,22 @@ class Machine:
         KeyboardInterrupt, always between two instructions. The machine can go on.
         RuntimeError while it runs: in another thread, or below a handler that calls this.
         """
+        return undisturbed(self._run, self._keep, cycles, timeout)
+
+    def _run(self, cycles: int | None, timeout: float | None) -> Stop:
         with self._limits(cycles, timeout):
-            return self._ended() or self._result(self.cpu.run(cycles))
+            return self._pending() or self._result(self.cpu.run(cycles))
 
     def step(self, timeout: float | None = None) -> Stop:
         """Execute exactly one instruction, or take one interrupt or exception.
 
         ``timeout`` is in seconds of host time, for a guest that waits for input.
         """
-        with self._limits(None, timeout):
-            stop = self._ended() or self._result(self.cpu.step())
+        return undisturbed(self._step, self._keep, None, timeout)
+
+    def _step(self, cycles: None, timeout: float | None) -> Stop:
+        with self._limits(cycles, timeout):
+            stop = self._pending() or self._result(self.cpu.step())
             return Stop(StopKind.STEP) if stop.kind is StopKind.CYCLES else stop
 
     @contextmanager
@@ -335,8 +342,20 @@ class Machine:
     def _result(self, core_stop: int) -> Stop:
         return self._ended() or Stop(_CORE_STOPS[core_stop])
 
+    def _keep(self, stop: Stop) -> None:
+        """For the next run: an exception came out of this one instead."""
+        if stop.kind not in (StopKind.CYCLES, StopKind.STEP, StopKind.HALTED, StopKind.TIMEOUT):
+            self._stop = stop
+
+    def _pending(self) -> Stop | None:
+        """Why the machine stopped in a run out of which an exception came instead."""
+        stop = self._ended()
+        if stop is not None:
+            self.cpu.forget_stop()  # it is this one
+        return None if stop is not None and stop.kind is StopKind.TIMEOUT else stop  # which was that run's
+
     def _ended(self) -> Stop | None:
-        """Why the machine has stopped, if it was asked to: in this run, or in one out of which an exception came."""
+        """Why the machine has stopped, if it was asked to."""
         stop, self._stop = self._stop, None
         if stop is None and self.domain is not None and not self.domain.running:
             return self._domain_end(self.domain)

@@ -52,9 +52,10 @@ cdef bint meet_exception(Cpu *cpu, Op *op) noexcept nogil:
         return False
     # The way of MS-DOS systems (SDM vol. 1, D.2): outside, FERR# becomes IRQ 13.
     rewind(cpu, op)
-    cpu.halted = 1
     if cpu.on_ferr(cpu) != 0:
         cpu.fault = FAULT_ABORT
+        return True
+    cpu.halted = 1
     return True
 
 

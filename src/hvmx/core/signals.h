@@ -14,27 +14,27 @@
 #include <stdatomic.h>
 #include <time.h>
 
-enum { SIGNAL_NUMBERS = 64, NS_HELD_BACK = 500000000 };
+enum { SIGNAL_NUMBERS = 65, NS_HELD_BACK = 500000000 };
 
 static _Atomic(uint64_t) held_signals;               /* a bit for each */
 static _Atomic(uint64_t) held_since[SIGNAL_NUMBERS]; /* ns of CLOCK_MONOTONIC */
-static atomic_int runs_in_main_thread;               /* one within another's handler may be */
+static atomic_int holds;                             /* how many there are to hold signals back, one within another */
 static void (*python_handler)(int);
 
-static uint64_t signal_bit(int number) { return 1ull << number; }
+static uint64_t signal_bit(int number) { return 1ull << (number - 1); }
 
 static void hold_signal(int number)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     uint64_t now = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-    if (atomic_load(&runs_in_main_thread)) {
+    if (atomic_load(&holds)) {
         if (!(atomic_fetch_or(&held_signals, signal_bit(number)) & signal_bit(number)))
             atomic_store(&held_since[number], now);
-        if (now - atomic_load(&held_since[number]) < NS_HELD_BACK && atomic_load(&runs_in_main_thread))
+        if (now - atomic_load(&held_since[number]) < NS_HELD_BACK && atomic_load(&holds))
             return;
         if (!(atomic_fetch_and(&held_signals, ~signal_bit(number)) & signal_bit(number)))
-            return; /* the run, which has ended just now, has let Python have it */
+            return; /* who has ceased to hold it back just now has let Python have it */
     }
     python_handler(number);
 }
@@ -42,30 +42,26 @@ static void hold_signal(int number)
 /* Not 0 when there are some: for the run loop, which has nothing to do with atomics. */
 static const uint64_t *held_signals_word(void) { return (const uint64_t *)&held_signals; }
 
-/* Stand before Python's own handler of each signal that has a handler in Python. Only in the main thread. */
-static void hold_back_signals(void)
+/* Stand before Python's own handler of a signal. Only in the main thread. */
+static void hold_back_signal(int number)
 {
-    for (int number = 1; number < SIGNAL_NUMBERS; number++) {
-        struct sigaction action;
-        if (sigaction(number, NULL, &action) == 0 && !(action.sa_flags & SA_SIGINFO) && action.sa_handler == python_handler) {
-            action.sa_handler = hold_signal;
-            sigaction(number, &action, NULL);
-        }
+    struct sigaction action;
+    if (sigaction(number, NULL, &action) == 0 && !(action.sa_flags & SA_SIGINFO) && action.sa_handler == python_handler) {
+        action.sa_handler = hold_signal;
+        sigaction(number, &action, NULL);
     }
 }
 
-/* Let Python have what was held back, and run its handlers: -1 when one raised. With the GIL, in the main thread. */
-static int handle_signals(void)
+/* Let Python have what was held back. With the GIL, in the main thread. */
+static void release_signals(void)
 {
     uint64_t held = atomic_exchange(&held_signals, 0);
-    for (int number = 1; held >> number; number++)
+    for (int number = 1; number < SIGNAL_NUMBERS; number++)
         if (held & signal_bit(number))
             PyErr_SetInterruptEx(number);
-    return PyErr_CheckSignals();
 }
 
-/* A run begins and ends. Both in the main thread. */
-static void run_begins(void) { atomic_fetch_add(&runs_in_main_thread, 1); }
-static void run_ends(void) { atomic_fetch_sub(&runs_in_main_thread, 1); }
+static int get_holds(void) { return atomic_load(&holds); }
+static void set_holds(int count) { atomic_store(&holds, count); }
 
 #endif

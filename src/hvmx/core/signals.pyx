@@ -1,35 +1,46 @@
 # cython: language_level=3
 import signal
+from _signal import getsignal  # that of `signal` makes members of an enumeration of what it finds, slowly
 
 from libc.stdint cimport uint64_t
 
 cdef extern from "signals.h":
     const uint64_t *held_signals_word() noexcept
     void (*python_handler)(int) noexcept nogil
-    void hold_back_signals()
-    int handle_signals() except -1
-    void run_begins()
-    void run_ends()
+    const int SIGNAL_NUMBERS
+    void hold_back_signal(int)
+    void release_signals()
+    int get_holds()
+    void set_holds(int)
 
 cdef extern from "Python.h":
     int _PyOS_IsMainThread()
     void (*PyOS_getsig(int))(int) noexcept nogil
+    int PyErr_CheckSignals() except -1
+
+cdef int runs = 0  # in the main thread: one within another's handler may be
+cdef uint64_t none_held = 0
 
 
 cdef bint in_main_thread() noexcept:
     return _PyOS_IsMainThread() != 0
 
 
-cdef const uint64_t *signals_held() noexcept:
-    return held_signals_word()
+cdef const uint64_t *begin_run() noexcept:
+    global runs
+    runs += 1
+    set_holds(get_holds() + 1)
+    return held_signals_word() if runs == 1 else no_signals()
 
 
-cdef void begin_run() noexcept:
-    run_begins()
+cdef const uint64_t *no_signals() noexcept:
+    return &none_held
 
 
 cdef void end_run() noexcept:
-    run_ends()
+    global runs
+    runs -= 1
+    set_holds(get_holds() - 1)
 
 
 cdef int find_python_handler() except -1:
@@ -44,15 +55,55 @@ cdef int find_python_handler() except -1:
 cdef int hold_signals() except -1:
     if python_handler == NULL:
         find_python_handler()
-    hold_back_signals()
-    return handle_held_signals()
+    # Those that have a handler in Python: to ask the kernel about each takes long.
+    cdef int number
+    for number in range(1, SIGNAL_NUMBERS):
+        if callable(getsignal(number)):
+            hold_back_signal(number)
+    PyErr_CheckSignals()
+    return 0
 
 
 cdef int handle_held_signals() except -1:
-    # What these handlers run is no part of the guest's.
-    run_ends()
+    global runs
+    cdef int before = runs
+    if before > 1:
+        PyErr_CheckSignals()
+        return 0
+    # A run of a signal's handler is no part of this one. Signals that come meanwhile still wait: after an exception they
+    # would meet the Python on the way out of the run.
+    runs = 0
     try:
-        handle_signals()
+        release_signals()
+        PyErr_CheckSignals()
     finally:
-        run_begins()
+        runs = before
     return 0
+
+
+cdef int signals_after() except -1:
+    if get_holds() == 0:
+        release_signals()
+        PyErr_CheckSignals()
+    return 0
+
+
+def undisturbed(function, keep, first, second):
+    if not in_main_thread():
+        return function(first, second)
+    set_holds(get_holds() + 1)
+    try:
+        hold_signals()
+        result = function(first, second)
+    except BaseException:
+        set_holds(get_holds() - 1)
+        if get_holds() == 0:
+            release_signals()
+        raise
+    set_holds(get_holds() - 1)
+    try:
+        signals_after()
+    except BaseException:
+        keep(result)
+        raise
+    return result

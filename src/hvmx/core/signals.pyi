@@ -1,0 +1,18 @@
+from collections.abc import Callable
+from typing import TypeVar
+
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
+_Result = TypeVar("_Result")
+
+def undisturbed(
+    function: Callable[[_First, _Second], _Result],
+    keep: Callable[[_Result], object],
+    first: _First,
+    second: _Second,
+) -> _Result:
+    """function(first, second), within whose Python no signal is handled; in the main thread.
+
+    What the handler of a signal that came meanwhile raises comes out afterwards, in place of the result, which `keep`
+    is then called with.
+    """
