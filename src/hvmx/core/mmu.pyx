@@ -52,6 +52,10 @@ cdef uint32_t flags_of(Cpu *cpu, uint64_t address) noexcept nogil:
 cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept nogil:
     cdef uint64_t value = 0
     cdef uint8_t *memory = physical(cpu, address)
+    cdef uint32_t here = 4096 - <uint32_t>(address & 0xfff)
+    if here < size:
+        # What follows in guest-physical memory need not follow in the host's, where RAM may end.
+        return physical_load(cpu, address, here) | physical_load(cpu, address + here, size - here) << (8 * here)
     if memory == NULL:
         return ~<uint64_t>0 >> (64 - 8 * size)
     memcpy(&value, memory, size)
@@ -60,6 +64,11 @@ cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept 
 
 cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
     cdef uint8_t *memory = physical(cpu, address)
+    cdef uint32_t here = 4096 - <uint32_t>(address & 0xfff)
+    if here < size:
+        physical_store(cpu, address, here, value)
+        physical_store(cpu, address + here, size - here, value >> (8 * here))
+        return
     if memory == NULL or flags_of(cpu, address) & PAGE_ROM:
         return
     memcpy(memory, &value, size)

@@ -189,11 +189,13 @@ struct Block {
     Op head;
 };
 
-/* What shadow paging mirrors of one guest page table: a bit for each 4 bytes, set for the first word of an entry. */
+/* What shadow paging mirrors of one guest page table: a bit for each 4 bytes, set for the first word of an entry. The guest
+ * may change its paging mode at any time: addresses are those that the walk read, A20 gate and all. */
 typedef struct {
     uint64_t present[16], writable[16];
     uint64_t writes;               /* by the guest, since a walk last used the page */
     uint64_t parent;               /* where the entry is that refers to the page; 1 for CR3 */
+    uint32_t entry_size;           /* of this table and its parent when a walk last used the page: 4 or 8 */
 } ShadowPage;
 
 /* What is decoded from one page of RAM. */

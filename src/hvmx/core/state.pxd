@@ -229,6 +229,7 @@ cdef extern from "state.h" nogil:
         uint64_t writable[16]
         uint64_t writes
         uint64_t parent
+        uint32_t entry_size
 
     ctypedef struct CodePage:
         Block *first
