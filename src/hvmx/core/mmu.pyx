@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from hvmx.core.codecache cimport code_written, flush_jumps
+from hvmx.core.codecache cimport code_written, flush_jumps, frame_index
 from hvmx.core.exits cimport describe_exit
 from hvmx.core.ops cimport fault, rewind
 from hvmx.core.paging cimport Translation, translate
@@ -181,7 +181,16 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         else:
             cpu.page_flags[(found.physical - FOUR_GIB + cpu.ram_low) >> 12] |= PAGE_BACKED
     cdef uint32_t number = <uint32_t>(entry - cpu.tlbs[kind])
-    cpu.tlb_used[kind][number >> 6] |= <uint64_t>1 << (number & 63)
+    cdef uint64_t bit = <uint64_t>1 << (number & 63)
+    cpu.tlb_used[kind][number >> 6] |= bit
+    if found.rights & TLB_GLOBAL:
+        cpu.tlb_global[kind][number >> 6] |= bit
+    else:
+        cpu.tlb_global[kind][number >> 6] &= ~bit
+    if found.rights & TLB_LARGE:
+        cpu.tlb_large[kind][number >> 6] |= bit
+    else:
+        cpu.tlb_large[kind][number >> 6] &= ~bit
     entry.tag = page
     entry.phys = found.physical
     entry.rights = found.rights
@@ -202,22 +211,20 @@ cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nog
     if (entry.rights & (TLB_WRITE | TLB_DIRTY) == (TLB_WRITE | TLB_DIRTY)
             and not flags & (PAGE_ROM | PAGE_CODE | PAGE_TABLE)):
         entry.w = entry.tag
+        cpu.page_flags[frame_index(cpu, entry.phys)] |= PAGE_OPEN
 
 
 cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
     cdef uint32_t kind, word
-    cdef uint64_t used, bit
-    cdef TlbEntry *entry
+    cdef uint64_t used
     for kind in range(<uint32_t>TLB_KINDS):
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
-            used = cpu.tlb_used[kind][word]
+            # What stays is not even looked at: it may be loaded once and be in the way of any number of flushes.
+            used = cpu.tlb_used[kind][word] & (~<uint64_t>0 if all else ~cpu.tlb_global[kind][word])
+            cpu.tlb_used[kind][word] ^= used
             while used:
-                bit = used & -used
-                used ^= bit
-                entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(bit)]
-                if all or not entry.rights & TLB_GLOBAL:
-                    drop(entry)
-                    cpu.tlb_used[kind][word] ^= bit
+                drop(&cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)])
+                used &= used - 1
     flush_jumps(cpu)
 
 
@@ -226,14 +233,17 @@ cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
     cdef uint64_t used
     cdef TlbEntry *entry
     for kind in range(<uint32_t>TLB_KINDS):
+        entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
+        if entry.tag == address & PAGE_MASK:
+            drop(entry)
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
-            used = cpu.tlb_used[kind][word]
+            used = cpu.tlb_used[kind][word] & cpu.tlb_large[kind][word]
             while used:
                 entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)]
                 used &= used - 1
                 # An entry may stand for a part of a large page, of which INVLPG of any part invalidates all (SDM
                 # vol. 3, 4.10.4.1). What is beside a page of 2 MiB goes with it.
-                if entry.tag == address & PAGE_MASK or entry.rights & TLB_LARGE and (entry.tag ^ address) >> 22 == 0:
+                if (entry.tag ^ address) >> 22 == 0:
                     drop(entry)
     flush_jumps(cpu)
 
@@ -501,7 +511,9 @@ cdef inline bint flat(Segment *seg) noexcept nogil:
 
 cdef uint32_t code_segment_id(Cpu *cpu) noexcept nogil:
     cdef Segment *cs = &cpu.seg[SEG_CS]
-    cdef uint32_t index
+    cdef uint32_t index = cpu.mode >> MODE_CS_ID_SHIFT
+    if index < cpu.cs_count and cpu.cs_base[index] == cs.base and cpu.cs_limit[index] == cs.limit:
+        return index  # as before, most often
     for index in range(cpu.cs_count):
         if cpu.cs_base[index] == cs.base and cpu.cs_limit[index] == cs.limit:
             return index

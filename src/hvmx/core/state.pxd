@@ -184,6 +184,7 @@ cdef extern from "state.h" nogil:
         PAGE_CODE
         PAGE_TABLE
         PAGE_WATCH
+        PAGE_OPEN
     const int FL_ARITH
     const uint32_t CR0_PG
     const uint32_t VECTORING_VALID
@@ -192,6 +193,7 @@ cdef extern from "state.h" nogil:
     const int CYCLE_FRACTION
     const uint32_t TRANSLATE_NEVER
     const int BUCKETS
+    const int BUCKET_BITS
     const int TLB_ENTRIES
     const int JCACHE_ENTRIES
     const uint64_t NO_PAGE
@@ -221,7 +223,8 @@ cdef extern from "state.h" nogil:
         Block *page_next
         Block *page2_next
         uint64_t physical, ip, physical2
-        uint32_t mode, ops
+        uint32_t mode
+        uint16_t ops, dropped
         Op head
 
     ctypedef struct ShadowPage:
@@ -234,6 +237,8 @@ cdef extern from "state.h" nogil:
     ctypedef struct CodePage:
         Block *first
         uint64_t chunks
+        CodePage *next_used
+        uint64_t frame
 
     ctypedef struct TlbEntry:
         uint64_t r, w, x
@@ -326,6 +331,7 @@ cdef extern from "state.h" nogil:
         uint64_t ram_high
         uint8_t *page_flags
         CodePage **code_pages
+        CodePage *used_pages
         ShadowPage **shadow_pages
         Rom roms[8]
         uint32_t rom_count
@@ -338,6 +344,7 @@ cdef extern from "state.h" nogil:
         uint64_t host_code_used, host_code_size
         uint32_t translate_after
         Block **buckets
+        uint64_t bucket_keys[3]
         OpFn stale
         uint64_t features
         uint64_t cr4_defined, efer_defined
@@ -372,6 +379,8 @@ cdef extern from "state.h" nogil:
         void *machine
         uint64_t jumps_used[JCACHE_ENTRIES // 64]
         uint64_t tlb_used[TLB_KINDS][TLB_ENTRIES // 64]
+        uint64_t tlb_global[TLB_KINDS][TLB_ENTRIES // 64]
+        uint64_t tlb_large[TLB_KINDS][TLB_ENTRIES // 64]
         JumpEntry jcache[JCACHE_ENTRIES]
         TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]
 
