@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import resource
 import shutil
 import subprocess
 import sys
@@ -114,12 +115,13 @@ def run_qemu(storm: str, rounds: int, instructions: int) -> float:
     def seconds(path: Path) -> float:
         options = f"-accel tcg -cpu max -M pc -m {MEMORY_MB} -display none -nodefaults -no-reboot"
         command = [QEMU, *options.split(), "-device", "isa-debug-exit,iobase=0xf4", "-kernel", str(path)]
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         process = subprocess.run(command, check=False, timeout=300, capture_output=True, text=True)
         assert process.returncode == QEMU_END_STATUS, (
             f"{storm}: status {process.returncode}, {process.stderr}"
         )
-        return time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     start = min(seconds(image("segments", 1)) for _ in range(2))
     return max(seconds(image(storm, rounds)) - start, 0) / instructions * 1e9

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 from hvmx.core.codecache cimport code_written, flush_jumps, frame_index
 from hvmx.core.exits cimport describe_exit
 from hvmx.core.ops cimport fault, rewind
-from hvmx.core.paging cimport Translation, translate
+from hvmx.core.paging cimport TLB_HUGE, Translation, translate
 from hvmx.core.shadow cimport shadow_fill, shadow_write
 from hvmx.core.state cimport *
 
@@ -243,7 +243,7 @@ cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
                 used &= used - 1
                 # An entry may stand for a part of a large page, of which INVLPG of any part invalidates all (SDM
                 # vol. 3, 4.10.4.1). What is beside a page of 2 MiB goes with it.
-                if (entry.tag ^ address) >> 22 == 0:
+                if (entry.tag ^ address) >> (30 if entry.rights & TLB_HUGE else 22) == 0:
                     drop(entry)
     flush_jumps(cpu)
 

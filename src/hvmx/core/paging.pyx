@@ -174,7 +174,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
     if entry & PTE_G and cpu.cr4 & CR4_PGE:
         out.rights |= TLB_GLOBAL
     if large:
-        out.rights |= TLB_LARGE
+        out.rights |= TLB_LARGE | (TLB_HUGE if level == 3 else 0)
         page = (<uint64_t>1 << (12 + bits * (level - 1))) - 1
         if depth == 2:
             out.physical = large_page_2(entry)
