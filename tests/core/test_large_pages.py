@@ -81,3 +81,22 @@ def test_page_of_1_gib_is_reserved_below_its_level(level: str, allowed: bool) ->
     vcpu.run(cycles=100_000)
     assert error_code(vcpu) == (None if allowed else RESERVED_BIT_ON_WRITE)
     assert struct.unpack("<I", vcpu.read(0, 4))[0] == (WRITTEN if allowed else 0)
+
+
+def test_invlpg_forgets_all_of_a_page_of_1_gib() -> None:
+    """SDM vol. 3, 4.10.4.1: whatever part of it the address lies in."""
+    vcpu = processor("x86-64-v2", 64, 8 << 20)
+    high = 1 << 30
+    vcpu.write(TABLE, struct.pack("<Q", TABLE + 0x1000 | 3))
+    vcpu.write(TABLE + 0x1000, struct.pack("<QQ", TABLE + 0x2000 | 3, 0x83))  # 1 GiB and up is 0 and up
+    vcpu.write(TABLE + 0x2000, struct.pack("<QQ", 0x83, 0x200083))
+    load_rax = b"\x48\xb8" + struct.pack("<Q", high)
+    load_rbx = b"\x48\xbb" + struct.pack("<Q", high + 0x600000)
+    touch = b"\x8b\x08"  # mov ecx, [rax]
+    unmap = b"\xc7\x04\x25" + struct.pack("<II", TABLE + 0x1008, 0)  # mov dword [...], 0
+    invlpg = b"\x0f\x01\x3b"  # invlpg [rbx]
+    vcpu.write(CODE, load_rax + load_rbx + touch + unmap + invlpg + touch + b"\xf4")
+    vcpu.cr3, vcpu.cr4, vcpu.efer, vcpu.cr0 = TABLE, 0x20, 0x500, 0x80000011
+    vcpu.run(cycles=100_000)
+    assert error_code(vcpu) == 0, "the page is gone, and INVLPG of another part of it has told the processor"
+    assert vcpu.cr2 == high

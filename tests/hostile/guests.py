@@ -66,6 +66,8 @@ class Mode:
     paging: str = ""
     protected: bool = True
     virtual_8086: bool = False
+    switching: bool = False
+    """It has page tables of every kind, and goes from one paging mode to another all the time."""
 
 
 MODES = {
@@ -77,7 +79,13 @@ MODES = {
     "pae32": Mode(32, "pae"),
     "compatibility32": Mode(32, "four-level"),
     "long64": Mode(64, "four-level"),
+    "switching16": Mode(16, protected=False, switching=True),
+    "switching32": Mode(32, "two-level", switching=True),
+    "switching-pae32": Mode(32, "pae", switching=True),
+    "switching64": Mode(64, "four-level", switching=True),
 }
+LEVELS = {"two-level": 1, "pae": 2, "four-level": 3}
+"""Tables of each kind of paging above the page table."""
 
 
 @cache
@@ -131,10 +139,52 @@ def instruction(rng: random.Random, width: int) -> bytes:
     return code + struct.pack("<Q", tail)[: rng.choice((0, 1, 1, 2, 4, 4, 5, 8))]
 
 
-def code_page(rng: random.Random, width: int) -> bytes:
+def load_eax(width: int, value: int) -> bytes:
+    return (b"\x66" if width == 16 else b"") + b"\xb8" + struct.pack("<I", value)
+
+
+def load_efer(width: int, value: int) -> bytes:
+    load_ecx = (b"\x66" if width == 16 else b"") + b"\xb9" + struct.pack("<I", 0xC0000080)
+    return load_ecx + load_eax(width, value) + b"\x31\xd2\x0f\x30"
+
+
+def mode_switch(rng: random.Random, width: int, roots: dict[str, int]) -> bytes:
+    """Code that goes to another paging mode, or changes a bit of what makes one, or a page table."""
+    cr0, cr3, cr4 = b"\x0f\x22\xc0", b"\x0f\x22\xd8", b"\x0f\x22\xe0"  # from EAX
+    what = rng.randrange(10)
+    protection = 0x11 | rng.choice((0, CR0_WP))
+    if what < 4:
+        paging = rng.choice(list(roots))
+        code = load_eax(width, protection) + cr0
+        size = CR4_PAE if paging != "two-level" else 0
+        code += load_eax(width, rng.choice((0, CR4_PSE, CR4_PGE)) | size) + cr4
+        code += load_eax(width, roots[paging]) + cr3
+        code += load_efer(width, (EFER_LME if paging == "four-level" else 0) | rng.choice((0, EFER_NXE)))
+        return code + load_eax(width, protection | CR0_PG) + cr0
+    if what == 4:
+        return load_eax(width, protection ^ rng.choice((0, CR0_PE, CR0_PG, CR0_PG))) + cr0
+    if what == 5:
+        bits = rng.choice((0, CR4_PAE)) | rng.choice((0, CR4_PSE)) | rng.choice((0, CR4_PGE, CR4_SMEP))
+        return load_eax(width, bits) + cr4
+    if what == 6:
+        return load_eax(width, rng.choice(list(roots.values())) | rng.choice((0, 0, 0x20, MEMORY))) + cr3
+    if what == 7:
+        return bytes([0xB0, rng.choice((0, 2)), 0xE6, 0x92])  # the A20 gate
+    top = rng.choice(list(roots.values()))
+    place = top + rng.choice((0, 0, -PAGE, -2 * PAGE)) + rng.choice((0, 4, 8, 0xFF8, 0xFFC))
+    if rng.randrange(4) == 0:
+        place = -rng.randrange(1, 1024) * PAGE  # through the last entry of the tables
+    prefix = b"\x67" if width == 16 else b""
+    operation = rng.choice((b"\x89", b"\x8b", b"\x87", b"\x01"))
+    return (prefix + operation + b"\x0c\x25" + struct.pack("<i", place)) * rng.choice((1, 1, 4))
+
+
+def code_page(rng: random.Random, width: int, roots: dict[str, int] | None = None) -> bytes:
     code = bytearray()
     while len(code) < PAGE + 16:
-        if rng.randrange(10) == 0:
+        if roots is not None and rng.randrange(8):
+            code += mode_switch(rng, width, roots)
+        elif rng.randrange(10) == 0:
             code += bytes([0xEB, rng.randrange(256)])  # a short jump, often back
         else:
             code += instruction(rng, width)
@@ -205,8 +255,8 @@ def page_entry(rng: random.Random, target: int, wide: bool, strange: float) -> i
     return target | bits
 
 
-def page_tables(rng: random.Random, paging: str) -> tuple[dict[int, bytes], int]:
-    """Tables that map the first megabytes mostly one to one; their pages, and CR3."""
+def page_tables(rng: random.Random, paging: str, at: int = 0x1000) -> tuple[dict[int, bytes], int]:
+    """Tables from an address on that map the first megabytes mostly one to one; their pages, and CR3."""
     wide = paging != "two-level"
     size, form = (512, "<512Q") if wide else (1024, "<1024I")
     pages = {}
@@ -215,10 +265,9 @@ def page_tables(rng: random.Random, paging: str) -> tuple[dict[int, bytes], int]
     for page in range(size):
         target = rng.randrange(PAGES) * PAGE if rng.random() < strange / 4 else page * PAGE
         leaf.append(page_entry(rng, target, wide, strange))
-    pages[0x1000] = struct.pack(form, *leaf)
-    top = 0x1000
-    levels = {"two-level": 1, "pae": 2, "four-level": 3}[paging]
-    for level in range(levels):
+    pages[at] = struct.pack(form, *leaf)
+    top = at
+    for level in range(LEVELS[paging]):
         table = top + 0x1000
         entries = [0] * size
         entries[0] = top | (1 if paging == "pae" and level == 1 else rng.choice((7, 7, 7, 0x27)))
@@ -253,8 +302,9 @@ class HostileGuest:
         )
         cpu = self.machine.cpu
         cpu.translate_after = (0, 1, 4, None)[seed % 4]  # they are too short for code to become hot
+        roots = self._write_tables_of_every_kind() if mode.switching else None
         for page in range(CODE_PAGES):
-            cpu.write(CODE + page * PAGE, code_page(rng, mode.width))
+            cpu.write(CODE + page * PAGE, code_page(rng, mode.width, roots))
         cpu.write(GDT, gdt(rng, mode.width, mode.paging == "four-level"))
         cpu.write(IDT, idt(rng, mode))
         cpu.write(
@@ -262,12 +312,26 @@ class HostileGuest:
             struct.pack("<26I", *(rng.choice((STACK, 0x10, address(rng) & 0xFFFFFFFF)) for _ in range(26))),
         )
         cpu.write(STACK - 256, rng.randbytes(512))
-        ring = 3 if mode.virtual_8086 or rng.randrange(2) else 0
+        ring = 3 if mode.virtual_8086 or not mode.switching and rng.randrange(2) else 0
         self._set_control_registers()
         self._set_segments(ring if mode.protected else 0)
         self._set_registers()
         if not tame and rng.randrange(2):
             self._be_a_strange_host()
+
+    def _write_tables_of_every_kind(self) -> dict[str, int]:
+        """Their CR3, by kind of paging. Those of one kind may end where RAM does."""
+        rng, roots = self.rng, {}
+        last = rng.choice(("", *LEVELS))
+        for number, (paging, levels) in enumerate(LEVELS.items()):
+            at = MEMORY - (levels + 1) * PAGE if paging == last else 0x20000 + number * 0x4000
+            pages, roots[paging] = page_tables(rng, paging, at)
+            for where, data in pages.items():
+                self.machine.cpu.write(where, data)
+        self.machine.cpu.write(
+            roots["two-level"] + PAGE - 4, struct.pack("<I", roots["two-level"] - PAGE | 7)
+        )
+        return roots
 
     def _set_control_registers(self) -> None:
         rng, mode, cpu = self.rng, self.mode, self.machine.cpu

@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset
 
 from hvmx.core.auxiliary cimport *
 from hvmx.core.branch cimport call_handler, jcc_handler, jump_handler
-from hvmx.core.codecache cimport allocate_block, chunk_mask, find_block, insert_block
+from hvmx.core.codecache cimport allocate_block, chunk_mask, drop_block, find_block, insert_block
 from hvmx.core.decode cimport *
 from hvmx.core.generated.families cimport *
 from hvmx.core.mmu cimport *
@@ -378,6 +378,7 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
         if not fetch_page(cpu, cross(cpu, linear_ip), &page2):
             return NULL
         if page2 != block.physical2:
+            drop_block(cpu, block)  # or there would be one for each page that was ever there
             block = build(cpu, ip, linear_ip, physical_ip, mode)
             if block == NULL:
                 return NULL

@@ -12,6 +12,8 @@ from hvmx.core.state cimport *
 cdef Block *find_block(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil
 cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil
 cdef void insert_block(Cpu *cpu, Block *block, uint64_t chunks, uint64_t bytes2) noexcept nogil
+# Forget one block, which stays in the chains of its pages until these change.
+cdef void drop_block(Cpu *cpu, Block *block) noexcept nogil
 # Bits of the 64-byte pieces that [offset, offset + size) of a page touches; size is at least 1.
 cdef uint64_t chunk_mask(uint64_t offset, uint64_t size) noexcept nogil
 cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogil

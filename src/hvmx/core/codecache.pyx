@@ -12,9 +12,9 @@ cdef extern from *:
 cdef uint64_t NO_JUMP = <uint64_t>1 << 63
 
 
-cdef inline uint64_t bucket_of(uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil:
-    # Page numbers of both kinds: where addresses are random, each process has the same code somewhere else.
-    return (physical ^ (physical >> 12) * 0x9e5 ^ (ip >> 12) * 0x3d5b ^ mode * 0x1e3) & (BUCKETS - 1)
+cdef inline uint64_t bucket_of(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil:
+    # Multiply-shift hashing: with odd keys that the guest does not know, any two blocks share a bucket by chance only.
+    return (physical * cpu.bucket_keys[0] + ip * cpu.bucket_keys[1] + mode * cpu.bucket_keys[2]) >> (64 - BUCKET_BITS)
 
 
 cdef uint64_t frame_index(Cpu *cpu, uint64_t physical) noexcept nogil:
@@ -27,7 +27,7 @@ cdef uint64_t frame_index(Cpu *cpu, uint64_t physical) noexcept nogil:
 
 
 cdef Block *find_block(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil:
-    cdef Block *block = cpu.buckets[bucket_of(physical, ip, mode)]
+    cdef Block *block = cpu.buckets[bucket_of(cpu, physical, ip, mode)]
     while block != NULL:
         if block.physical == physical and block.ip == ip and block.mode == mode:
             return block
@@ -48,7 +48,7 @@ cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil:
 cdef void insert_block(Cpu *cpu, Block *block, uint64_t chunks, uint64_t bytes2) noexcept nogil:
     """Keep the block that was built where allocate_block said. `chunks` of its page were decoded, and the first
     `bytes2` bytes of its second page, if it has one."""
-    cdef uint64_t bucket = bucket_of(block.physical, block.ip, block.mode)
+    cdef uint64_t bucket = bucket_of(cpu, block.physical, block.ip, block.mode)
     cpu.arena_used += sizeof(Block) + block.ops * sizeof(Op)
     block.hash_next = cpu.buckets[bucket]
     cpu.buckets[bucket] = block
@@ -68,7 +68,11 @@ cdef void mark_page(Cpu *cpu, Block *block, uint64_t physical, uint64_t chunks, 
         if page == NULL:
             cpu.pending |= PEND_FLUSH  # decoded code that cannot be watched is not kept
             return
+        page.frame = frame
         cpu.code_pages[frame] = page
+    if page.next_used == NULL:
+        page.next_used = page if cpu.used_pages == NULL else cpu.used_pages
+        cpu.used_pages = page
     if page.first == NULL:
         cpu.page_flags[frame] |= PAGE_CODE
         forbid_fast_writes(cpu, physical & ~<uint64_t>0xfff)
@@ -90,35 +94,21 @@ cdef uint64_t chunk_mask(uint64_t offset, uint64_t size) noexcept nogil:
 
 
 cdef void forbid_fast_writes(Cpu *cpu, uint64_t page) noexcept nogil:
-    cdef uint32_t kind, index
+    cdef uint64_t frame = frame_index(cpu, page)
+    cdef uint32_t kind, word
+    cdef uint64_t used
     cdef TlbEntry *entry
+    if not cpu.page_flags[frame] & PAGE_OPEN:
+        return  # most often so where code changes all the time: then writes have been slow before
+    cpu.page_flags[frame] &= ~PAGE_OPEN
     for kind in range(<uint32_t>TLB_KINDS):
-        for index in range(<uint32_t>TLB_ENTRIES):
-            entry = &cpu.tlbs[kind][index]
-            if entry.phys == page:
-                entry.w = NO_PAGE
-
-
-cdef void unlink_from_page(Cpu *cpu, Block *block, uint64_t physical) noexcept nogil:
-    cdef uint64_t frame = frame_index(cpu, physical)
-    cdef Block *other
-    cdef Block *before = NULL
-    cdef Block *after
-    if frame == ~<uint64_t>0 or cpu.code_pages[frame] == NULL:
-        return
-    other = cpu.code_pages[frame].first
-    while other != NULL:
-        after = next_on_page(other, physical)
-        if other == block:
-            if before == NULL:
-                cpu.code_pages[frame].first = after
-            elif (before.physical ^ physical) >> 12 == 0:
-                before.page_next = after
-            else:
-                before.page2_next = after
-            return
-        before = other
-        other = after
+        for word in range(<uint32_t>(TLB_ENTRIES // 64)):
+            used = cpu.tlb_used[kind][word]
+            while used:
+                entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)]
+                used &= used - 1
+                if entry.phys == page:
+                    entry.w = NO_PAGE
 
 
 cdef inline Block *next_on_page(Block *block, uint64_t physical) noexcept nogil:
@@ -126,7 +116,7 @@ cdef inline Block *next_on_page(Block *block, uint64_t physical) noexcept nogil:
 
 
 cdef void drop_block(Cpu *cpu, Block *block) noexcept nogil:
-    cdef uint64_t bucket = bucket_of(block.physical, block.ip, block.mode)
+    cdef uint64_t bucket = bucket_of(cpu, block.physical, block.ip, block.mode)
     cdef Block *other = cpu.buckets[bucket]
     cdef Op *ops = &block.head + 1
     cdef uint32_t index
@@ -137,6 +127,7 @@ cdef void drop_block(Cpu *cpu, Block *block) noexcept nogil:
         while other.hash_next != block:
             other = other.hash_next
         other.hash_next = block.hash_next
+    block.dropped = 1
     for index in range(block.ops):
         ops[index].fn = cpu.stale
     if jump.op == ops:
@@ -161,12 +152,8 @@ cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogi
     block = page.first
     while block != NULL:
         after = next_on_page(block, physical)
-        drop_block(cpu, block)
-        if block.physical2 != NO_PAGE:
-            if (block.physical ^ physical) >> 12 == 0:
-                unlink_from_page(cpu, block, block.physical2)
-            else:
-                unlink_from_page(cpu, block, block.physical)
+        if not block.dropped:  # with its other page
+            drop_block(cpu, block)
         block = after
     page.first = NULL
     page.chunks = 0
@@ -176,16 +163,19 @@ cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogi
 
 cdef void flush_code(Cpu *cpu) noexcept nogil:
     """Forget all decoded code and take its memory back. Only between blocks."""
-    cdef uint64_t frame
-    cdef uint64_t frames = (cpu.ram_low + cpu.ram_high) >> 12
+    cdef CodePage *page = cpu.used_pages
+    cdef CodePage *after
     memset(cpu.buckets, 0, BUCKETS * sizeof(Block *))
     cpu.arena_used = 0
     cpu.host_code_used = 0
-    for frame in range(frames):
-        if cpu.page_flags[frame] & PAGE_CODE:
-            cpu.page_flags[frame] &= ~PAGE_CODE
-            cpu.code_pages[frame].first = NULL
-            cpu.code_pages[frame].chunks = 0
+    while page != NULL:
+        cpu.page_flags[page.frame] &= ~PAGE_CODE
+        page.first = NULL
+        page.chunks = 0
+        after = page.next_used if page.next_used != page else NULL
+        page.next_used = NULL
+        page = after
+    cpu.used_pages = NULL
     cpu.link_from = NULL
     cpu.code_flushes += 1
     flush_jumps(cpu)

@@ -21,11 +21,13 @@ ctypedef struct PastExit:
 
 cdef class ExitCounts:
     cdef Tally tallies[REASONS]
-    cdef dict details
+    cdef dict details              # by `hidden` keys
+    cdef uint64_t factor, inverse  # modulo 2^64, drawn by the host
     cdef PastExit past[PAST_EXITS]
     cdef uint32_t past_count
     cdef uint64_t exits
 
+    cdef uint64_t hidden(self, uint64_t key) noexcept
     # The exit in cpu.exit goes to its handler now. Gives what it concerns, for `ended`.
     cdef uint64_t began(self, Cpu *cpu) noexcept
     # It took this long, in units of 1/CYCLE_FRACTION cycle and in host time.

@@ -1,4 +1,6 @@
 # cython: language_level=3
+import os
+
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from hvmx.core.state cimport *
@@ -59,6 +61,8 @@ cdef inline uint64_t detail_of(Cpu *cpu) noexcept:
 cdef class ExitCounts:
     def __cinit__(self):
         self.details = {}
+        self.factor = int.from_bytes(os.urandom(8), "little") | 1
+        self.inverse = pow(self.factor, -1, 1 << 64)
 
     cdef uint64_t began(self, Cpu *cpu) noexcept:
         cdef uint64_t number = detail_of(cpu)
@@ -94,16 +98,20 @@ cdef class ExitCounts:
         past.count += 1
         self.exits += 1
 
+    cdef uint64_t hidden(self, uint64_t key) noexcept:
+        # A guest that knew what a dictionary hashes could choose pages that all share a place in it.
+        return key * self.factor
+
     cdef int ended(self, uint32_t reason, uint64_t number, uint64_t units, uint64_t host_ns) except -1:
         cdef uint64_t cycles = units // CYCLE_FRACTION
         cdef Detail detail
         add_to(&self.tallies[reason], cycles, host_ns)
         if number != NO_DETAIL:
-            key = (number << 8) | reason
+            key = self.hidden((number << 8) | reason)
             detail = self.details.get(key)
             if detail is None:
                 if len(self.details) >= DETAILS:
-                    key = (OTHERS << 8) | reason
+                    key = self.hidden((OTHERS << 8) | reason)
                 detail = self.details.setdefault(key, Detail())
             add_to(&detail.tally, cycles, host_ns)
         return 0
@@ -112,10 +120,12 @@ cdef class ExitCounts:
         return {reason: figures(&self.tallies[reason]) for reason in range(REASONS) if self.tallies[reason].count}
 
     cdef dict by_number(self):
-        return {
-            (key & 0xff, <int64_t>number_of(key)): figures(&(<Detail>detail).tally)
-            for key, detail in self.details.items()
-        }
+        cdef dict numbers = {}
+        cdef uint64_t key
+        for hidden, detail in self.details.items():
+            key = <uint64_t>hidden * self.inverse
+            numbers[key & 0xff, <int64_t>number_of(key)] = figures(&(<Detail>detail).tally)
+        return numbers
 
     cdef list last(self):
         cdef PastExit *past

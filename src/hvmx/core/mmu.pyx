@@ -2,11 +2,11 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from hvmx.core.codecache cimport code_written, flush_jumps
+from hvmx.core.codecache cimport code_written, flush_jumps, frame_index
 from hvmx.core.cut cimport cut_after, end_budget
 from hvmx.core.exits cimport describe_exit
 from hvmx.core.ops cimport fault, rewind
-from hvmx.core.paging cimport Translation, translate
+from hvmx.core.paging cimport TLB_HUGE, Translation, translate
 from hvmx.core.shadow cimport shadow_fill, shadow_write
 from hvmx.core.state cimport *
 
@@ -53,6 +53,10 @@ cdef uint32_t flags_of(Cpu *cpu, uint64_t address) noexcept nogil:
 cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept nogil:
     cdef uint64_t value = 0
     cdef uint8_t *memory = physical(cpu, address)
+    cdef uint32_t here = 4096 - <uint32_t>(address & 0xfff)
+    if here < size:
+        # What follows in guest-physical memory need not follow in the host's, where RAM may end.
+        return physical_load(cpu, address, here) | physical_load(cpu, address + here, size - here) << (8 * here)
     if memory == NULL:
         return ~<uint64_t>0 >> (64 - 8 * size)
     memcpy(&value, memory, size)
@@ -61,6 +65,11 @@ cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept 
 
 cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
     cdef uint8_t *memory = physical(cpu, address)
+    cdef uint32_t here = 4096 - <uint32_t>(address & 0xfff)
+    if here < size:
+        physical_store(cpu, address, here, value)
+        physical_store(cpu, address + here, size - here, value >> (8 * here))
+        return
     if memory == NULL or flags_of(cpu, address) & PAGE_ROM:
         return
     memcpy(memory, &value, size)
@@ -175,7 +184,16 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         else:
             cpu.page_flags[(found.physical - FOUR_GIB + cpu.ram_low) >> 12] |= PAGE_BACKED
     cdef uint32_t number = <uint32_t>(entry - cpu.tlbs[kind])
-    cpu.tlb_used[kind][number >> 6] |= <uint64_t>1 << (number & 63)
+    cdef uint64_t bit = <uint64_t>1 << (number & 63)
+    cpu.tlb_used[kind][number >> 6] |= bit
+    if found.rights & TLB_GLOBAL:
+        cpu.tlb_global[kind][number >> 6] |= bit
+    else:
+        cpu.tlb_global[kind][number >> 6] &= ~bit
+    if found.rights & TLB_LARGE:
+        cpu.tlb_large[kind][number >> 6] |= bit
+    else:
+        cpu.tlb_large[kind][number >> 6] &= ~bit
     entry.tag = page
     entry.phys = found.physical
     entry.rights = found.rights
@@ -204,22 +222,20 @@ cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nog
     if (entry.rights & (TLB_WRITE | TLB_DIRTY) == (TLB_WRITE | TLB_DIRTY)
             and not flags & (PAGE_ROM | PAGE_CODE | PAGE_TABLE)):
         entry.w = entry.tag
+        cpu.page_flags[frame_index(cpu, entry.phys)] |= PAGE_OPEN
 
 
 cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
     cdef uint32_t kind, word
-    cdef uint64_t used, bit
-    cdef TlbEntry *entry
+    cdef uint64_t used
     for kind in range(<uint32_t>TLB_KINDS):
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
-            used = cpu.tlb_used[kind][word]
+            # What stays is not even looked at: it may be loaded once and be in the way of any number of flushes.
+            used = cpu.tlb_used[kind][word] & (~<uint64_t>0 if all else ~cpu.tlb_global[kind][word])
+            cpu.tlb_used[kind][word] ^= used
             while used:
-                bit = used & -used
-                used ^= bit
-                entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(bit)]
-                if all or not entry.rights & TLB_GLOBAL:
-                    drop(entry)
-                    cpu.tlb_used[kind][word] ^= bit
+                drop(&cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)])
+                used &= used - 1
     flush_jumps(cpu)
 
 
@@ -228,14 +244,17 @@ cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
     cdef uint64_t used
     cdef TlbEntry *entry
     for kind in range(<uint32_t>TLB_KINDS):
+        entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
+        if entry.tag == address & PAGE_MASK:
+            drop(entry)
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
-            used = cpu.tlb_used[kind][word]
+            used = cpu.tlb_used[kind][word] & cpu.tlb_large[kind][word]
             while used:
                 entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)]
                 used &= used - 1
                 # An entry may stand for a part of a large page, of which INVLPG of any part invalidates all (SDM
                 # vol. 3, 4.10.4.1). What is beside a page of 2 MiB goes with it.
-                if entry.tag == address & PAGE_MASK or entry.rights & TLB_LARGE and (entry.tag ^ address) >> 22 == 0:
+                if (entry.tag ^ address) >> (30 if entry.rights & TLB_HUGE else 22) == 0:
                     drop(entry)
     flush_jumps(cpu)
 
@@ -503,7 +522,9 @@ cdef inline bint flat(Segment *seg) noexcept nogil:
 
 cdef uint32_t code_segment_id(Cpu *cpu) noexcept nogil:
     cdef Segment *cs = &cpu.seg[SEG_CS]
-    cdef uint32_t index
+    cdef uint32_t index = cpu.mode >> MODE_CS_ID_SHIFT
+    if index < cpu.cs_count and cpu.cs_base[index] == cs.base and cpu.cs_limit[index] == cs.limit:
+        return index  # as before, most often
     for index in range(cpu.cs_count):
         if cpu.cs_base[index] == cs.base and cpu.cs_limit[index] == cs.limit:
             return index

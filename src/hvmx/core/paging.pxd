@@ -13,6 +13,10 @@ ctypedef struct Translation:
     uint32_t references    # made, those of nested paging among them
     uint32_t cost          # of the references made, in units of 1/CYCLE_FRACTION guest cycle
 
+# Besides TLB_LARGE: the page is of 1 GiB.
+cdef enum:
+    TLB_HUGE = 32
+
 # access: 0 read, 1 write, 2 fetch; kind: TLB_*. Sets accessed and dirty bits on success. False on a page fault.
 cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, Translation *out) noexcept nogil
 # CR3 under PAE: load the four page-directory-pointer entries. False when a reserved bit is set (#GP).

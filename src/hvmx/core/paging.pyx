@@ -109,8 +109,8 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
     else:
         table = cpu.cr3 & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
     while ok:
-        places[level] = table + ((address >> (12 + bits * (level - 1))) & ((1 << bits) - 1)) * size
-        entry = physical_load(cpu, places[level] & cpu.a20_mask, size)
+        places[level] = (table + ((address >> (12 + bits * (level - 1))) & ((1 << bits) - 1)) * size) & cpu.a20_mask
+        entry = physical_load(cpu, places[level], size)
         references += 1
         if not entry & PTE_P:
             ok = False
@@ -156,11 +156,11 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
     wanted = PTE_A | (PTE_D if access == 1 else 0)
     if entry & wanted != wanted:
         entry |= wanted
-        physical_store(cpu, places[level] & cpu.a20_mask, size, entry)
+        physical_store(cpu, places[level], size, entry)
     table = level + 1
     while table <= (2 if depth == 3 else depth):
         if not entries[table] & PTE_A:
-            physical_store(cpu, places[table] & cpu.a20_mask, size, entries[table] | PTE_A)
+            physical_store(cpu, places[table], size, entries[table] | PTE_A)
         table += 1
     out.levels = references
     for table in range(references):
@@ -175,7 +175,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
     if entry & PTE_G and cpu.cr4 & CR4_PGE:
         out.rights |= TLB_GLOBAL
     if large:
-        out.rights |= TLB_LARGE
+        out.rights |= TLB_LARGE | (TLB_HUGE if level == 3 else 0)
         page = (<uint64_t>1 << (12 + bits * (level - 1))) - 1
         if depth == 2:
             out.physical = large_page_2(entry)
@@ -194,7 +194,7 @@ cdef bint load_pdptes(Cpu *cpu, uint64_t cr3) noexcept nogil:
     cdef uint32_t index
     cdef uint64_t reserved = 0x1e6 | ~((<uint64_t>1 << cpu.phys_bits) - 1)
     for index in range(4):
-        entry[index] = physical_load(cpu, (cr3 & <uint64_t>0xffffffe0) + 8 * index, 8)
+        entry[index] = physical_load(cpu, ((cr3 & <uint64_t>0xffffffe0) + 8 * index) & cpu.a20_mask, 8)
         if entry[index] & PTE_P and entry[index] & reserved:
             return False
     for index in range(4):
@@ -209,7 +209,7 @@ cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept 
     cdef uint32_t level = depth
     cdef uint64_t entry, table, page
     if depth == 0:
-        physical_address[0] = address & <uint64_t>0xffffffff
+        physical_address[0] = address & <uint64_t>0xffffffff & cpu.a20_mask
         return True
     if depth == 3:
         if not cpu.pdpte[(address >> 30) & 3] & PTE_P:
@@ -219,7 +219,8 @@ cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept 
     else:
         table = cpu.cr3 & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
     while True:
-        entry = physical_load(cpu, table + ((address >> (12 + bits * (level - 1))) & ((1 << bits) - 1)) * size, size)
+        table += ((address >> (12 + bits * (level - 1))) & ((1 << bits) - 1)) * size
+        entry = physical_load(cpu, table & cpu.a20_mask, size)
         if not entry & PTE_P:
             return False
         page = (<uint64_t>1 << (12 + bits * (level - 1))) - 1
@@ -231,5 +232,5 @@ cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept 
         table = entry & <uint64_t>0xfffff000 if level == 1 else large_page_2(entry)
     else:
         table = entry & <uint64_t>0xffffffffff000 & ~page
-    physical_address[0] = table | (address & page)
+    physical_address[0] = (table | (address & page)) & cpu.a20_mask
     return True

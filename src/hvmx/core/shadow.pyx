@@ -65,12 +65,17 @@ cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Trans
     cdef uint32_t level
     cdef uint64_t index
     cdef ShadowPage *page
+    cdef uint32_t entry_size = 8 if cpu.cr4 & CR4_PAE else 4
     cdef bint complete = True
     for level in range(found.levels):
         # Entries are indexed in words of 4 bytes, whatever their size.
         page = shadow_page(cpu, found.places[level])
         if page == NULL:
             continue
+        if page.entry_size != entry_size:
+            # Used in another paging mode until now: what its entries meant there is no use here.
+            memset(page, 0, sizeof(ShadowPage))
+            page.entry_size = entry_size
         page.writes = 0
         page.parent = found.places[level + 1] if level + 1 < found.levels else NO_PARENT
         index = (found.places[level] & 0xfff) >> 2
@@ -93,17 +98,17 @@ cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Trans
 
 cdef bint linked(Cpu *cpu, ShadowPage *page, uint64_t table) noexcept nogil:
     """Whether the processor would still come by this page table: its parent's entry, or CR3, refers to it."""
-    cdef uint32_t size = 8 if cpu.cr4 & CR4_PAE else 4
+    cdef uint64_t mask = TABLE_MASK & cpu.a20_mask
     cdef uint64_t index, entry
     if page.parent != NO_PARENT:
-        entry = physical_load(cpu, page.parent, size)
-        return entry & PRESENT and entry & TABLE_MASK == table
-    if size == 8 and not cpu.efer & EFER_LMA:
+        entry = physical_load(cpu, page.parent, page.entry_size)
+        return entry & PRESENT and entry & mask == table
+    if cpu.cr4 & CR4_PAE and not cpu.efer & EFER_LMA:
         for index in range(4):
-            if cpu.pdpte[index] & PRESENT and cpu.pdpte[index] & TABLE_MASK == table:
+            if cpu.pdpte[index] & PRESENT and cpu.pdpte[index] & mask == table:
                 return True
         return False
-    return cpu.cr3 & TABLE_MASK == table
+    return cpu.cr3 & mask == table
 
 
 cdef bint shadow_write(Cpu *cpu, Op *op, uint64_t address, uint64_t physical_address, uint32_t size) noexcept nogil:

@@ -56,7 +56,8 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
 #define BLOCK_UNITS (128 * CYCLE_FRACTION)
 
 #define TRANSLATE_NEVER 0xffffffffu
-#define BUCKETS 32768
+#define BUCKET_BITS 15
+#define BUCKETS (1 << BUCKET_BITS)
 #define TLB_ENTRIES 512
 #define JCACHE_ENTRIES 2048
 
@@ -186,7 +187,8 @@ enum { PAGE_ROM = 1,      /* writes are dropped */
        PAGE_BACKED = 4,   /* nested paging maps it (an EPT violation has been taken) */
        PAGE_CODE = 8,     /* decoded blocks exist */
        PAGE_TABLE = 16,   /* write-protected page table, under shadow paging */
-       PAGE_WATCH = 32 }; /* slow path on every access (PV read-only page, debugger) */
+       PAGE_WATCH = 32,   /* slow path on every access (PV read-only page, debugger) */
+       PAGE_OPEN = 64 };  /* TLB entries may let writes bypass the slow path */
 
 typedef struct Block Block;
 typedef struct CodePage CodePage;
@@ -198,21 +200,26 @@ struct Block {
     uint64_t physical, ip;
     uint64_t physical2;            /* the second page, of a single instruction that crosses into it; else NO_PAGE */
     uint32_t mode;
-    uint32_t ops;
+    uint16_t ops;
+    uint16_t dropped;              /* forgotten; still in the chain of its other page, until that changes */
     Op head;
 };
 
-/* What shadow paging mirrors of one guest page table: a bit for each 4 bytes, set for the first word of an entry. */
+/* What shadow paging mirrors of one guest page table: a bit for each 4 bytes, set for the first word of an entry. The guest
+ * may change its paging mode at any time: addresses are those that the walk read, A20 gate and all. */
 typedef struct {
     uint64_t present[16], writable[16];
     uint64_t writes;               /* by the guest, since a walk last used the page */
     uint64_t parent;               /* where the entry is that refers to the page; 1 for CR3 */
+    uint32_t entry_size;           /* of this table and its parent when a walk last used the page: 4 or 8 */
 } ShadowPage;
 
 /* What is decoded from one page of RAM. */
 struct CodePage {
     Block *first;
     uint64_t chunks;               /* which 64-byte pieces of the page hold decoded bytes */
+    CodePage *next_used;           /* the list of pages that have been decoded from since the last flush; NULL: not in it */
+    uint64_t frame;
 };
 
 struct Cpu {
@@ -305,6 +312,7 @@ struct Cpu {
     uint64_t ram_high;             /* bytes of RAM from 4 GiB on; at host ram + ram_low */
     uint8_t *page_flags;           /* PAGE_*, one a page of RAM */
     CodePage **code_pages;         /* one a page of RAM */
+    CodePage *used_pages;          /* pages that have been decoded from since the last flush; the last one's next is itself */
     ShadowPage **shadow_pages;     /* one a page of RAM, under shadow paging */
     Rom roms[8];
     uint32_t rom_count;
@@ -317,6 +325,7 @@ struct Cpu {
     uint64_t host_code_used, host_code_size;
     uint32_t translate_after;      /* entries of a block; TRANSLATE_NEVER */
     Block **buckets;               /* blocks by physical address, ip and mode */
+    uint64_t bucket_keys[3];       /* drawn by the host, so that no guest can choose addresses that share a bucket */
     OpFn stale;                    /* what the Ops of dropped blocks do: back to the run loop */
     uint64_t features;             /* bits of 1 << FEATURE_*: which rows of the instruction table there are */
     uint64_t cr4_defined, efer_defined; /* the bits that may be set */
@@ -364,6 +373,8 @@ struct Cpu {
     Op *next_op;                   /* HVMX_RETURNING: what go_on was given */
     /* A bit for each entry below that may hold something, so that a flush looks at no others. */
     uint64_t jumps_used[JCACHE_ENTRIES / 64], tlb_used[TLB_KINDS][TLB_ENTRIES / 64];
+    /* Of these, the ones that may be global, and that may be a part of a large page. */
+    uint64_t tlb_global[TLB_KINDS][TLB_ENTRIES / 64], tlb_large[TLB_KINDS][TLB_ENTRIES / 64];
     JumpEntry jcache[JCACHE_ENTRIES];
     TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES];
 };

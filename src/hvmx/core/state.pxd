@@ -187,6 +187,7 @@ cdef extern from "state.h" nogil:
         PAGE_CODE
         PAGE_TABLE
         PAGE_WATCH
+        PAGE_OPEN
     const int FL_ARITH
     const uint32_t CR0_PG
     const uint32_t VECTORING_VALID
@@ -196,6 +197,7 @@ cdef extern from "state.h" nogil:
     const int BLOCK_UNITS
     const uint32_t TRANSLATE_NEVER
     const int BUCKETS
+    const int BUCKET_BITS
     const int TLB_ENTRIES
     const int JCACHE_ENTRIES
     const uint64_t NO_PAGE
@@ -225,7 +227,8 @@ cdef extern from "state.h" nogil:
         Block *page_next
         Block *page2_next
         uint64_t physical, ip, physical2
-        uint32_t mode, ops
+        uint32_t mode
+        uint16_t ops, dropped
         Op head
 
     ctypedef struct ShadowPage:
@@ -233,10 +236,13 @@ cdef extern from "state.h" nogil:
         uint64_t writable[16]
         uint64_t writes
         uint64_t parent
+        uint32_t entry_size
 
     ctypedef struct CodePage:
         Block *first
         uint64_t chunks
+        CodePage *next_used
+        uint64_t frame
 
     ctypedef struct TlbEntry:
         uint64_t r, w, x
@@ -344,6 +350,7 @@ cdef extern from "state.h" nogil:
         uint64_t ram_high
         uint8_t *page_flags
         CodePage **code_pages
+        CodePage *used_pages
         ShadowPage **shadow_pages
         Rom roms[8]
         uint32_t rom_count
@@ -356,6 +363,7 @@ cdef extern from "state.h" nogil:
         uint64_t host_code_used, host_code_size
         uint32_t translate_after
         Block **buckets
+        uint64_t bucket_keys[3]
         OpFn stale
         uint64_t features
         uint64_t cr4_defined, efer_defined
@@ -395,6 +403,8 @@ cdef extern from "state.h" nogil:
         void *machine
         uint64_t jumps_used[JCACHE_ENTRIES // 64]
         uint64_t tlb_used[TLB_KINDS][TLB_ENTRIES // 64]
+        uint64_t tlb_global[TLB_KINDS][TLB_ENTRIES // 64]
+        uint64_t tlb_large[TLB_KINDS][TLB_ENTRIES // 64]
         JumpEntry jcache[JCACHE_ENTRIES]
         TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]
 
