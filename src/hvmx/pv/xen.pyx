@@ -9,6 +9,7 @@ from libc.string cimport memset
 from hvmx.core.codecache cimport code_written
 from hvmx.core.mmu cimport flush_page, flush_tlb, update_mode
 from hvmx.core.paging cimport Translation, translate
+from hvmx.core.registers cimport Registers, held
 from hvmx.core.state cimport *
 from hvmx.pv.hypercall cimport *
 from hvmx.pv.xen cimport *
@@ -83,15 +84,22 @@ cdef class Call:
         hvmx_charge(self.valid(), cycles)
 
 
+cdef object MAKER = object()  # what Python cannot name cannot be given
+
+
 cdef class Hypercalls:
     """The hypercall table of a machine: numbers, functions, counts."""
 
     cdef hypercall_table *table
-    cdef object owner          # keeps the memory of the table
+    cdef Registers owner       # keeps the memory of the table
     cdef list functions        # what is registered from Python
     cdef object names
     cdef Cpu *cpu
     cdef object error          # that a function in Python, or the console, raised
+
+    def __cinit__(self, maker=None):
+        if maker is not MAKER:
+            raise TypeError("a table of hypercalls is had from a machine only")
 
     cdef int report(self, object error) except -1:
         """Keep an exception, the first one, for whoever runs the machine, and stop it."""
@@ -130,6 +138,7 @@ cdef class Hypercalls:
             pointer = <void *>kept
         else:
             raise TypeError(f"hypercall {number}: neither a {HVMX_HYPERCALL_CAPSULE.decode()!r} capsule nor a callable")
+        held(self.owner)
         error = hvmx_table_register(self.table, number, fn, pointer, flags)
         if error == -HVMX_EEXIST:
             raise ValueError(f"hypercall {number} has a function already")
@@ -139,6 +148,7 @@ cdef class Hypercalls:
 
     def set_costs(self, costs):
         """What the work behind each number costs beside the way in and out: {number: units of 1/64 guest cycle}."""
+        held(self.owner)
         for number, cost in costs.items():
             if not 0 <= number < HVMX_HYPERCALLS:
                 raise ValueError(f"hypercall {number} is beyond the table of {HVMX_HYPERCALLS}")
@@ -197,8 +207,8 @@ cdef int64_t python_answer(PythonHypercall entry, hvmx_hypercall *call) noexcept
         view.call = NULL
 
 
-cdef Hypercalls face(hypercall_table *table, Cpu *cpu, object owner, object names):
-    cdef Hypercalls result = Hypercalls.__new__(Hypercalls)
+cdef Hypercalls face(hypercall_table *table, Cpu *cpu, Registers owner, object names):
+    cdef Hypercalls result = Hypercalls.__new__(Hypercalls, MAKER)
     result.table = table
     result.owner = owner
     result.functions = []
@@ -216,16 +226,17 @@ cdef class VmcallTable:
     cdef object vcpu
     cdef readonly Hypercalls hypercalls
 
-    def __cinit__(self, vcpu, uint64_t frequency, uint64_t epoch, names):
+    def __cinit__(self, Registers vcpu not None, uint64_t frequency, uint64_t epoch, names):
         vmcall_init(&self.state, frequency, epoch)
         self.vcpu = vcpu
-        self.cpu = <Cpu *><uint64_t>vcpu.state_address
+        self.cpu = held(vcpu)
         self.cpu.vmcall = vmcall_dispatch
         self.cpu.vmcall_table = &self.state
         self.hypercalls = face(&self.state.table, self.cpu, vcpu, names)
 
     def __dealloc__(self):
-        self.cpu.vmcall = NULL
+        if self.cpu != NULL and self.cpu.vmcall_table == &self.state:
+            self.cpu.vmcall = NULL
 
 
 # --- a domain --------------------------------------------------------------------------------------------------------------
@@ -234,13 +245,17 @@ cdef class XenDomain:
     """A paravirtual domain on a processor: its reservation, its table, its end."""
 
     cdef domain *state
-    cdef object vcpu
+    cdef Registers vcpu
     cdef object console
     cdef readonly Hypercalls hypercalls
 
-    def __cinit__(self, vcpu, *, uint64_t frequency, uint64_t epoch, bint privileged, console, names,
+    def __cinit__(self, Registers vcpu not None, *, uint64_t frequency, uint64_t epoch, bint privileged, console, names,
                   uint32_t update_cost=0, uint32_t entry_cost=0):
         cdef domain_config config
+        if vcpu.runner:
+            raise RuntimeError("a processor that runs becomes no domain's")
+        if vcpu.cpu.pv != NULL:
+            raise RuntimeError("the processor is another domain's already")
         memset(&config, 0, sizeof(config))
         config.frequency = frequency
         config.epoch = epoch
@@ -251,7 +266,7 @@ cdef class XenDomain:
         config.owner = <void *>self
         self.vcpu = vcpu
         self.console = console
-        self.state = xen_create(<Cpu *><uint64_t>vcpu.state_address, &config)
+        self.state = xen_create(vcpu.cpu, &config)
         if self.state == NULL:
             raise ValueError(f"memory of {vcpu.memory_bytes:#x} bytes is too small for a PV domain, or beyond its 64 GiB")
         self.hypercalls = face(&self.state.table, self.state.cpu, vcpu, names)
@@ -263,6 +278,7 @@ cdef class XenDomain:
     def start(self, uint64_t l4, uint64_t entry, uint64_t stack, uint64_t start_info, uint64_t console_frame):
         """Validate and load the page tables below frame `l4`, and set the registers of the start of day."""
         cdef domain_start start
+        held(self.vcpu)
         start.l4 = l4
         start.entry = entry
         start.stack = stack
@@ -309,6 +325,7 @@ cdef class XenDomain:
 
     def board_scheduled(self):
         """The board has set the processor's deadline: keep the domain's own beside it."""
+        held(self.vcpu)
         board_scheduled(self.state)
 
     @property
@@ -334,6 +351,7 @@ cdef class XenDomain:
 
     def input(self, const uint8_t[::1] text):
         """Bytes for the domain's console; returns how many there was room for."""
+        held(self.vcpu)
         return xen_console_input(self.state, &text[0], <uint32_t>text.shape[0]) if text.shape[0] else 0
 
 
