@@ -17,6 +17,8 @@ cdef class Registers:
     cdef uint64_t defined_bits(self, str name) noexcept
 
 
+cdef uint64_t fitting(str name, object value, uint64_t allowed) except? 0xbad
+cdef uint64_t up_to(str name, object value, uint64_t most) except? 0xbad
 cdef int refuse_thread() except -1
 
 

@@ -9,7 +9,7 @@ from libc.string cimport memset
 from hvmx.core.codecache cimport code_written
 from hvmx.core.mmu cimport flush_page, flush_tlb, update_mode
 from hvmx.core.paging cimport Translation, translate
-from hvmx.core.registers cimport Registers, held
+from hvmx.core.registers cimport Registers, held, up_to
 from hvmx.core.state cimport *
 from hvmx.pv.hypercall cimport *
 from hvmx.pv.xen cimport *
@@ -152,7 +152,7 @@ cdef class Hypercalls:
         for number, cost in costs.items():
             if not 0 <= number < HVMX_HYPERCALLS:
                 raise ValueError(f"hypercall {number} is beyond the table of {HVMX_HYPERCALLS}")
-            self.table.entry[<uint32_t>number].cost = cost
+            self.table.entry[<uint32_t>number].cost = <uint32_t>up_to(f"cost of hypercall {number}", cost, 0xffffffff)
 
     def counts(self):
         """{name: calls} of the numbers that were called; a number without a name is "hypercall N"."""
