@@ -80,6 +80,11 @@ def test_what_wants_a_processor_takes_nothing_else() -> None:
     with pytest.raises(RuntimeError, match="another domain's"):
         Domain(vcpu, frequency=1, epoch=0, privileged=True, console=print)
     assert domain.running
+    machine = Machine("32M")
+    machine.load(guests.image("pv64"), pv=True)
+    assert machine.domain is not None
+    with pytest.raises(RuntimeError, match="started already"):
+        machine.domain.xen.start(1, 0, 0, 0, 0)
 
 
 def test_a_processor_may_be_subclassed_and_initialised_again() -> None:
@@ -208,6 +213,25 @@ def test_the_clock_goes_forward_to_its_end_and_no_further() -> None:
         cpu.charge(1)
     cpu.run(1000)
     assert cpu.cycles >= LAST_CYCLE
+
+
+def test_a_hypercall_in_python_does_not_set_the_clock_back() -> None:
+    machine = bare("0f01c1 f4")  # vmcall; hlt
+    refused = []
+
+    def expensive(call: Call) -> int:
+        for cycles in (1 << 30, 1 << 64, (1 << 64) - 1, -1, 1 << 33, 1 << 31, 1 << 32, 1 << 32):
+            try:
+                call.charge(cycles)
+            except (ValueError, OverflowError):
+                refused.append(cycles)
+        return 0
+
+    machine.hypercalls.register(200, expensive)
+    machine.cpu.rax = 200
+    assert machine.run().kind is StopKind.HALTED
+    assert refused == [1 << 64, (1 << 64) - 1, -1, 1 << 33, 1 << 32, 1 << 32]
+    assert 3 << 30 <= machine.cycles < 1 << 32
 
 
 def test_a_hole_takes_no_longer_than_there_is_memory() -> None:

@@ -79,9 +79,11 @@ cdef class Call:
         if data.shape[0] and hvmx_copy_to_guest(self.valid(), address, &data[0], data.shape[0]):
             raise ValueError(f"guest address {address:#x} (0x{data.shape[0]:x} bytes) is not writable for the guest")
 
-    def charge(self, uint64_t cycles):
-        """Let the call cost this many more guest cycles."""
-        hvmx_charge(self.valid(), cycles)
+    def charge(self, cycles):
+        """Let the call cost this many more guest cycles. ValueError for more than a slice's account has room for."""
+        cdef hvmx_hypercall *call = self.valid()
+        cdef uint64_t room = <uint64_t>((<int64_t>1 << 62) - (<Cpu *>call.vcpu).acct) >> ACCT_SHIFT
+        hvmx_charge(call, up_to("cycles", cycles, room // CYCLE_FRACTION))
 
 
 cdef object MAKER = object()  # what Python cannot name cannot be given
@@ -278,7 +280,8 @@ cdef class XenDomain:
     def start(self, uint64_t l4, uint64_t entry, uint64_t stack, uint64_t start_info, uint64_t console_frame):
         """Validate and load the page tables below frame `l4`, and set the registers of the start of day."""
         cdef domain_start start
-        held(self.vcpu)
+        if self.vcpu.runner or self.state.kernel_table:
+            raise RuntimeError("the domain has been started already")
         start.l4 = l4
         start.entry = entry
         start.stack = stack
