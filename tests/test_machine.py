@@ -170,14 +170,6 @@ def test_control_registers_read_back_as_a_processor_has_them() -> None:
     assert machine.exits.statistics()[ExitReason.CR_ACCESS].count == 1
 
 
-def test_ram_above_4_gib_does_not_give_way() -> None:
-    exits = Machine("4G", board=False).exits
-    for address, length in ((1 << 32, 0x1000), ((1 << 32) - 4, 8), ((5 << 30) - 1, 1)):
-        with pytest.raises(ValueError, match="RAM above 4 GiB"):
-            exits.on_mmio(address, length, lambda vcpu, exit: None)
-    exits.on_mmio(5 << 30, 0x1000, lambda vcpu, exit: None)
-
-
 @pytest.mark.parametrize("reason", [0x3E7, 3, 70, -1])
 def test_an_exit_reason_that_does_not_exist_is_refused(reason: int) -> None:
     with pytest.raises(ValueError, match=f"{reason:#x}"):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hvmx.machine import Stop as Stop
     from hvmx.machine import StopKind as StopKind
 
+__version__ = "0.1.0"
 __all__ = ["ExitReason", "Machine", "Stop", "StopKind"]
 
 
@@ -20,3 +21,7 @@ def __getattr__(name: str) -> Any:
     from hvmx import exits, machine
 
     return getattr(exits if name == "ExitReason" else machine, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from hvmx.nocopies import NoCopies
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -73,9 +75,6 @@ _PV_REASONS = frozenset((
     ExitReason.EPT_VIOLATION, ExitReason.RDTSCP, ExitReason.RDRAND, ExitReason.RDSEED,
 ))  # fmt: skip
 """What exits of a PV guest, some of it if the controls say so: what faults at ring 3 is Xen's, or #UD."""
-
-THREE_GIB, FOUR_GIB = 3 << 30, 1 << 32
-"""RAM goes up to the first, and on from the second."""
 
 OTHERS = -1
 """The number under which exits are counted when too many numbers have been seen."""
@@ -191,7 +190,7 @@ def _check(handler: Handler) -> None:
         raise TypeError(f"a handler is called with (vcpu, exit), and {handler!r} cannot be")
 
 
-class Exits:
+class Exits(NoCopies):
     """The table of handlers: a Python callable `handler(vcpu, exit)` per exit reason, port range and address range.
 
     Which operations exit is up to the processor's controls, as in a VMCS: `vcpu.controls` (bits in
@@ -251,19 +250,14 @@ class Exits:
     def on_mmio(self, address: int, length: int, handler: Handler, *, in_kernel: bool = False) -> None:
         """Let `handler(vcpu, exit)` take accesses that start in `length` bytes from a guest-physical address on.
 
-        As `on_ports`, with `exit.guest_physical` and `exit.is_write`. RAM there gives way, in whole pages, for good;
-        ValueError for RAM above 4 GiB, which does not.
+        As `on_ports`, with `exit.guest_physical` and `exit.is_write`. RAM there gives way, in whole pages, for good.
         """
-        low = min(self._vcpu.memory_bytes, THREE_GIB)
-        if FOUR_GIB - length < address < FOUR_GIB + self._vcpu.memory_bytes - low:
-            raise ValueError(f"{length:#x} bytes at {address:#x}: there is RAM above 4 GiB")
         ranges = self._in_front(ExitReason.EPT_MISCONFIG, lambda exit: exit.guest_physical)
         ranges.add(address, length, handler, 1 << 52)
         here, devices = range(address, address + length), self._vcpu.mmio_devices
         if in_kernel or any(here.start < other.stop and other.start < here.stop for other, _ in devices):
             devices.insert(0, (here, in_kernel))
-        if address < low:
-            self._vcpu.add_hole(address, min(length, low - address))
+        self._vcpu.add_hole(address, length)
 
     def off_ports(self, first: int, count: int) -> None:
         """Let the ports that `on_ports` took with these numbers go back to the handler of the rest."""

@@ -28,6 +28,7 @@ from hvmx.hvm.board import EPOCH, Board
 from hvmx.hvm.console import LOOK_UP, KeySource, null_sink
 from hvmx.hvm.device import Sink
 from hvmx.isa.levels import level
+from hvmx.nocopies import NoCopies
 from hvmx.pv import Domain, start_of_day
 from hvmx.pv.numbers import KVM_HYPERCALLS
 from hvmx.pv.xen import Hypercalls, VmcallTable
@@ -91,7 +92,7 @@ class Stop:
     reason: str = ""
 
 
-class Clock:
+class Clock(NoCopies):
     """The machine's one clock, as devices see it: guest cycles, and how many there are in a second."""
 
     def __init__(self, vcpu: Vcpu, hz: int) -> None:
@@ -103,12 +104,13 @@ class Clock:
         return self._vcpu.cycles
 
 
-class Machine:
+class Machine(NoCopies):
     """One deterministic x86 machine.
 
     ``memory`` is a size in bytes or a string (``"64M"``); ``profile`` names a cost profile or a TOML file;
     ``cpu`` names a level (``hvmx.isa.levels.LEVELS``), which is the profile's unless given; ``paging`` is ``"ept"``
-    or ``"shadow"``. With ``board=False`` it is a bare processor with memory.
+    or ``"shadow"``. With ``board=False`` it is a bare processor with memory, which is in one piece. With a board what is
+    over 3 GiB follows from 4 GiB on, as in a PC.
     ``serial`` receives what the guest's serial port (or PV console) sends; ``keys`` is polled for what it receives.
     ``debug_exit`` is a port as QEMU's isa-debug-exit; ``debugcon`` a port and a sink. These three need the board.
     ``seed`` (64 bits) is all that RDRAND and RDSEED draw from: the same seed, the same numbers, on every host.
@@ -130,7 +132,7 @@ class Machine:
     ) -> None:
         self.profile = profile if isinstance(profile, Profile) else load_profile(profile)
         self.paging = paging
-        self.cpu = Vcpu(memory_size(memory), level(cpu or self.profile.cpu))
+        self.cpu = Vcpu(memory_size(memory), level(cpu or self.profile.cpu), hole=board)
         self.cpu.machine = self
         if not callable(serial):
             raise TypeError(f"serial is called with bytes, and {serial!r} cannot be")
@@ -150,6 +152,7 @@ class Machine:
         self._keys = keys
         self._waited = 0
         self._stop: Stop | None = None
+        self._stop_asked = False
         self._limit: float | None = None
         self._last_cycle: int | None = None
         self._loaded: str | None = None
@@ -221,7 +224,7 @@ class Machine:
             return self._loaded
 
     def _prepare(self, image: boot.Source | None, **options: Any) -> boot.Prepared | boot.XenImage:
-        prepared = boot.prepare(image, memory_bytes=self.cpu.memory_bytes, **options)
+        prepared = boot.prepare(image, memory_bytes=self.cpu.memory_bytes, hole=self.board is not None, **options)
         is_64_bit = isinstance(prepared, boot.XenImage) or prepared.cpu.registers.get("efer", 0) != 0
         if is_64_bit and "lm" not in self.cpu.level.features:
             assert image is not None, "firmware starts with 16 bits"
@@ -322,6 +325,7 @@ class Machine:
             if self._limit is not None:
                 self.cpu.poll_by(int(self._limit * 1e9))
             yield
+            self._stop_asked = False  # a run that ended by an exception goes on, and then it counts
 
     def _schedule(self) -> None:
         """The next thing that the board, and beside it a domain, has to do."""
@@ -331,8 +335,13 @@ class Machine:
                 self.domain.board_scheduled()
 
     def stop(self) -> None:
-        """Let ``run`` return soon; any thread may ask."""
-        self.cpu.stop()
+        """Let the run in progress return soon; any thread may ask.
+
+        Asked during a run, it is that run's and never lost; where none is in progress, there is nothing to stop.
+        """
+        if self._busy.locked():
+            self._stop_asked = True
+            self.cpu.stop()
 
     def request_stop(self, stop: Stop) -> None:
         """Let ``run`` return ``stop`` soon: called by a port's handler, after the present instruction."""
@@ -340,7 +349,10 @@ class Machine:
         self.cpu.stop()
 
     def _result(self, core_stop: int) -> Stop:
-        return self._ended() or Stop(_CORE_STOPS[core_stop])
+        kind = _CORE_STOPS[core_stop]
+        if kind is StopKind.TRIPLE_FAULT:
+            self._stop_asked = False  # there is more to say than that somebody asked
+        return self._ended() or Stop(kind)
 
     def _keep(self, stop: Stop) -> None:
         """For the next run: an exception came out of this one instead."""
@@ -359,6 +371,8 @@ class Machine:
         stop, self._stop = self._stop, None
         if stop is None and self.domain is not None and not self.domain.running:
             return self._domain_end(self.domain)
+        if stop is None and self._stop_asked:
+            return Stop(StopKind.REQUESTED)
         return stop
 
     @staticmethod
@@ -408,6 +422,8 @@ class Machine:
         """Whether host time is up, or the user has had enough: the run then stops."""
         if self._limit is not None and time.monotonic() >= self._limit:
             self.request_stop(Stop(StopKind.TIMEOUT))
+        elif self._stop_asked:
+            self.cpu.stop()  # it was asked before the processor ran
         elif self._keys is not None and self._keys.quit:
             self.request_stop(Stop(StopKind.REQUESTED, reason="Ctrl-A x"))
         else:
@@ -458,7 +474,7 @@ class Machine:
 
     @property
     def memory(self) -> NDArray[np.uint8]:
-        """Guest RAM, writable, without a copy."""
+        """Guest RAM as a numpy array of bytes, without a copy; see ``Vcpu.memory``."""
         return self.cpu.memory
 
     def statistics(self) -> dict[str, Any]:

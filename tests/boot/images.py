@@ -34,6 +34,7 @@ def elf_image(
     notes: bytes = b"",
     first: bytes = b"",
     machine: int | None = None,
+    type: int = 2,
 ) -> bytes:
     """An executable of ``loads`` and a PT_NOTE of ``notes``; ``first`` follows the program headers."""
     header, program = (52, 32) if bits == 32 else (64, 56)
@@ -53,7 +54,7 @@ def elf_image(
     ident = b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9)
     words = "III" if bits == 32 else "QQQ"
     tables = (header, 0, 0, header, program, len(contents), 0, 0, 0)
-    rest = struct.pack(f"<HHI{words}IHHHHHH", 2, machine, 1, entry, *tables)
+    rest = struct.pack(f"<HHI{words}IHHHHHH", type, machine, 1, entry, *tables)
     return ident + rest + headers + first + b"".join(contents)
 
 

@@ -241,7 +241,7 @@ TOP = 0xFFFFF000
         (kludge(MiB, MiB, 0, MiB, MiB), "ends the BSS at 0x100000"),
         (kludge(MiB, MiB, 0, 0, 0), "the entry point 0x0 is outside 0x100000 to 0x100084"),
         (kludge(TOP, TOP, 0, 0, TOP), "at 0xfffff000 to 0xfffff084 is outside the guest's RAM"),
-        (images.elf_image(bits=32, loads=[Load(MiB)], entry=MiB), "neither a Multiboot"),
+        (images.elf_image(bits=32, loads=[Load(MiB)], entry=0), "the entry point 0x0 is in no loaded segment"),
         (images.pvh_elf()[:30], "an ELF header of 0x40 bytes is cut off at 0x1e"),
         (images.pvh_elf()[:100], "program headers at 0x40 to 0xb0 lie behind"),
         (images.pvh_elf()[:-1], "lies behind the file's end"),

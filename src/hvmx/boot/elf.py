@@ -14,7 +14,8 @@ from .prepared import ImageError
 
 MAGIC = b"\x7fELF"
 EM_386, EM_X86_64 = 3, 62
-PT_LOAD, PT_NOTE = 1, 4
+ET_EXEC, ET_DYN = 2, 3
+PT_LOAD, PT_INTERP, PT_NOTE = 1, 3, 4
 PN_XNUM = 0xFFFF
 
 #: More than this in PT_NOTE segments is no kernel's: it bounds what a file with overlapping notes can cost.
@@ -53,6 +54,7 @@ class Elf:
     image: memoryview
     name: str
     bits: int
+    type: int
     machine: int
     entry: int
     headers: list[ProgramHeader]
@@ -115,7 +117,7 @@ def parse(image: memoryview, name: str) -> Elf:
     layout, program_header = _HEADER[bits], _PROGRAM_HEADER[bits]
     if len(image) < 16 + layout.size:
         raise wrong(f"an ELF header of {16 + layout.size:#x} bytes is cut off at {len(image):#x}")
-    _type, machine, _version, entry, phoff, _shoff, _flags, _ehsize, phentsize, phnum, *_sections = (
+    type_, machine, _version, entry, phoff, _shoff, _flags, _ehsize, phentsize, phnum, *_sections = (
         layout.unpack_from(image, 16)
     )
     if machine not in (EM_386, EM_X86_64):
@@ -146,7 +148,7 @@ def parse(image: memoryview, name: str) -> Elf:
                 f"segment for {vaddr:#x} has {filesz:#x} bytes in the file and only {memsz:#x} in memory"
             )
         headers.append(header)
-    elf = Elf(image, name, bits, machine, entry, headers)
+    elf = Elf(image, name, bits, type_, machine, entry, headers)
     if not elf.loads:
         raise wrong("an ELF file with nothing to load")
     return elf

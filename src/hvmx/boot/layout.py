@@ -50,8 +50,13 @@ class Region(NamedTuple):
     type: RegionType
 
 
-def memory_map(memory_bytes: int) -> list[Region]:
-    """The PC's map as it is handed to the guest, by ascending address, for ``memory_bytes`` of memory."""
+def memory_map(memory_bytes: int, *, hole: bool = True) -> list[Region]:
+    """The PC's map as it is handed to the guest, by ascending address, for ``memory_bytes`` of memory.
+
+    Without ``hole`` it is the bare machine's: RAM in one piece.
+    """
+    if not hole:
+        return [Region(0, memory_bytes, RegionType.RAM)]
     spans = [
         (0, min(EBDA, memory_bytes), RegionType.RAM),
         (EBDA, VIDEO_WINDOW, RegionType.RESERVED),
@@ -80,13 +85,13 @@ class Placement:
 
     @property
     def high_memory_end(self) -> int:
-        """The end of the RAM that starts at 1 MiB; 1 MiB itself where there is none."""
-        return max((end for base, end in self._ram if base == HIGH_MEMORY), default=HIGH_MEMORY)
+        """The end of the RAM that 1 MiB is in; 1 MiB itself where there is none."""
+        return max((end for base, end in self._ram if base <= HIGH_MEMORY < end), default=HIGH_MEMORY)
 
     @property
     def low_memory_end(self) -> int:
         """The end of the RAM that starts at 0: at most the EBDA."""
-        return max((end for base, end in self._ram if base == 0), default=0)
+        return max((min(end, EBDA) for base, end in self._ram if base == 0), default=0)
 
     def error(self, problem: str) -> ImageError:
         """An ``ImageError`` that names the image."""

@@ -8,8 +8,9 @@ from os import PathLike
 from pathlib import Path
 
 from . import elf, linux, multiboot, payload, pvh, xen
+from .executable import prepare_executable
 from .flat import prepare_flat
-from .layout import PAGE, Placement, Region, RegionType, memory_map
+from .layout import PAGE, Placement, memory_map
 from .prepared import ImageError, Module, Octets, Prepared
 from .rom import prepare_rom
 from .scratch import PIECE, Scratch
@@ -37,19 +38,20 @@ def prepare(
     entry: int | None = None,
     bits: int | None = None,
     decompress: bool = True,
+    hole: bool = True,
     name: str | None = None,
 ) -> Prepared | XenImage:
     """A machine of ``memory_bytes`` (whole pages) prepared to run ``image``, a path or its octets.
 
-    The format is told by the content: Linux bzImage, Multiboot 1, ELF with a PVH note; with ``pv`` an ELF
-    with Xen's PV notes, or a bzImage with one inside, which gives a ``XenImage``. Any of them may be packed
+    The format is told by the content: Linux bzImage, Multiboot 1, ELF with a PVH note or without; with ``pv`` an
+    ELF with Xen's PV notes, or a bzImage with one inside, which gives a ``XenImage``. Any of them may be packed
     by gzip as a whole, as Xen and GNU Mach are, which GRUB unpacks too. ``load_address``, ``entry``
     or ``bits`` (16, 32 or 64; 32 by default) make any image a flat binary. ``bios`` is a ROM for the reset
     vector, and stands alone.
 
     ``initrd`` and ``modules`` go where the format takes them (``initrd`` as the first module, but for Linux).
-    Without ``decompress`` a bzImage runs its own decompressor, and anything else is refused. ``name`` is
-    what messages call ``image``, by default its path.
+    Without ``decompress`` a bzImage runs its own decompressor, and anything else is refused. Without ``hole``
+    RAM is in one piece. ``name`` is what messages call ``image``, by default its path.
 
     Raises ``ImageError`` for an image that cannot be booted, and ``ValueError`` for sizes that no machine
     has.
@@ -60,7 +62,7 @@ def prepare(
         )
     if bits not in (None, 16, 32, 64):
         raise ValueError(f"a flat binary is entered with 16, 32 or 64 bits, not {bits}")
-    regions = [Region(0, memory_bytes, RegionType.RAM)] if pv else memory_map(memory_bytes)
+    regions = memory_map(memory_bytes, hole=hole and not pv)
     source = bios if image is None else image
     if source is None:
         raise ValueError("neither an image nor a BIOS was given")
@@ -109,6 +111,10 @@ def prepare(
         )
     if octets[:4] == elf.MAGIC:
         executable = elf.parse(octets, placement.name)
+        if pvh.entry_point(executable) is None:
+            if with_initial or command_line:
+                raise placement.error("a plain ELF file takes no initrd, modules or command line")
+            return prepare_executable(executable, placement)
         return pvh.prepare_pvh(executable, placement, command_line=command_line, modules=with_initial)
     raise placement.error(
         f"no known format (starts with {octets[:8].hex()}); a flat binary needs a load address, entry or bits"

@@ -49,7 +49,7 @@ class Prepared:
     """A machine ready to enter its guest: its memory, and its processor at the first instruction."""
 
     kind: str
-    """The format: ``flat``, ``multiboot``, ``pvh``, ``linux`` or ``rom``."""
+    """The format: ``flat``, ``elf``, ``multiboot``, ``pvh``, ``linux`` or ``rom``."""
     description: str
     """One line for people: what was recognised and how it is entered."""
     cpu: CpuState

@@ -17,13 +17,18 @@ from .prepared import Module, Prepared
 START_MAGIC, VERSION = 0x336EC578, 1
 
 
+def entry_point(executable: Elf) -> int | None:
+    """What the PVH note of ``executable`` says; None where it has none."""
+    return XenNotes(executable).number(XenNote.PHYS32_ENTRY)
+
+
 def prepare_pvh(
     executable: Elf, placement: Placement, *, command_line: str, modules: Sequence[Module]
 ) -> Prepared:
     """Loads ``executable`` and enters it in 32-bit protected mode at the physical address in its note."""
-    entry = XenNotes(executable).number(XenNote.PHYS32_ENTRY)
+    entry = entry_point(executable)
     if entry is None:
-        raise placement.error("an ELF file with neither a Multiboot header nor a PVH note")
+        raise placement.error("an ELF file without a PVH note")
     executable.place(placement)
     executable.check_physical(entry, "the PVH entry point")
     if entry > 0xFFFFFFFF:

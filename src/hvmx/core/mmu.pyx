@@ -34,6 +34,8 @@ cdef uint8_t *physical(Cpu *cpu, uint64_t address) noexcept nogil:
             return NULL
         return cpu.ram + address
     if address - FOUR_GIB < cpu.ram_high:
+        if cpu.page_flags[(address - FOUR_GIB + cpu.ram_low) >> 12] & PAGE_HOLE:
+            return NULL
         return cpu.ram + cpu.ram_low + (address - FOUR_GIB)
     for index in range(cpu.rom_count):
         if address - cpu.roms[index].base < cpu.roms[index].size:

@@ -19,12 +19,13 @@ from hvmx.hvm.pit import Pit
 from hvmx.hvm.port61 import Port61
 from hvmx.hvm.port92 import Port92
 from hvmx.hvm.uart import Uart
+from hvmx.nocopies import NoCopies
 
 EPOCH = 1_577_836_800
 """What the real-time clock shows at power-on by default: 2020-01-01 00:00:00 UTC, in Unix seconds."""
 
 
-class Board(Saved):
+class Board(Saved, NoCopies):
     """An ISA board: interrupt controllers, timer, serial port, clock, keyboard controller, system ports.
 
     `on_interrupt` gets the level of the line to the processor, `on_a20` whether address line 20 is let

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hvmx.nocopies import NoCopies
+
 from .numbers import SHUTDOWN_REASONS, XEN_HYPERCALLS
 from .xen import Hypercalls, XenDomain
 
 SIF_INITDOMAIN = 2
 
 
-class Domain:
+class Domain(NoCopies):
     """One Xen domain on the processor ``vcpu`` (a ``hvmx.core.vcpu.Vcpu``).
 
     ``frequency`` is the guest's clock in guest cycles a second, ``epoch`` its wall clock at cycle 0 in seconds since

@@ -42,6 +42,7 @@ cdef extern from "xen.h" nogil:
         DOMAIN_SHUT_DOWN
         DOMAIN_CRASHED
     struct domain:
+        uint64_t kernel_table
         Cpu *cpu
         hypercall_table table
         uint64_t nr_pages, reserved, frame_count

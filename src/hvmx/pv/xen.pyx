@@ -9,6 +9,7 @@ from libc.string cimport memset
 from hvmx.core.codecache cimport code_written
 from hvmx.core.mmu cimport flush_page, flush_tlb, update_mode
 from hvmx.core.paging cimport Translation, translate
+from hvmx.core.registers cimport Registers, held, up_to
 from hvmx.core.state cimport *
 from hvmx.pv.hypercall cimport *
 from hvmx.pv.xen cimport *
@@ -78,9 +79,14 @@ cdef class Call:
         if data.shape[0] and hvmx_copy_to_guest(self.valid(), address, &data[0], data.shape[0]):
             raise ValueError(f"guest address {address:#x} (0x{data.shape[0]:x} bytes) is not writable for the guest")
 
-    def charge(self, uint64_t cycles):
-        """Let the call cost this many more guest cycles."""
-        hvmx_charge(self.valid(), cycles)
+    def charge(self, cycles):
+        """Let the call cost this many more guest cycles. ValueError for more than a slice's account has room for."""
+        cdef hvmx_hypercall *call = self.valid()
+        cdef uint64_t room = <uint64_t>((<int64_t>1 << 62) - (<Cpu *>call.vcpu).acct) >> ACCT_SHIFT
+        hvmx_charge(call, up_to("cycles", cycles, room // CYCLE_FRACTION))
+
+
+cdef object MAKER = object()  # what Python cannot name cannot be given
 
 
 cdef class Hypercalls:
@@ -91,10 +97,14 @@ cdef class Hypercalls:
     """
 
     cdef hypercall_table *table
-    cdef object owner          # keeps the memory of the table
+    cdef Registers owner       # keeps the memory of the table
     cdef list functions        # what is registered from Python
     cdef object names
     cdef object error          # what the function in Python has raised, of the call that it ended
+
+    def __cinit__(self, maker=None):
+        if maker is not MAKER:
+            raise TypeError("a table of hypercalls is had from a machine only")
 
     def register(self, uint32_t number, function, *, user=None):
         """Answer a number by `function`: a capsule named "hvmx.hypercall" that holds a C function, or a callable that
@@ -120,6 +130,7 @@ cdef class Hypercalls:
             pointer = <void *>kept
         else:
             raise TypeError(f"hypercall {number}: neither a {HVMX_HYPERCALL_CAPSULE.decode()!r} capsule nor a callable")
+        held(self.owner)
         error = hvmx_table_register(self.table, number, fn, pointer, flags)
         if error == -HVMX_EEXIST:
             raise ValueError(f"hypercall {number} has a function already")
@@ -129,10 +140,11 @@ cdef class Hypercalls:
 
     def set_costs(self, costs):
         """What the work behind each number costs beside the way in and out: {number: units of 1/64 guest cycle}."""
+        held(self.owner)
         for number, cost in costs.items():
             if not 0 <= number < HVMX_HYPERCALLS:
                 raise ValueError(f"hypercall {number} is beyond the table of {HVMX_HYPERCALLS}")
-            self.table.entry[<uint32_t>number].cost = cost
+            self.table.entry[<uint32_t>number].cost = <uint32_t>up_to(f"cost of hypercall {number}", cost, 0xffffffff)
 
     def counts(self):
         """{name: calls} of the numbers that were called; a number without a name is "hypercall N"."""
@@ -198,8 +210,8 @@ cdef int keep_error(Hypercalls table, Cpu *cpu, object error) except -1:
     return 0
 
 
-cdef Hypercalls face(hypercall_table *table, object owner, object names):
-    cdef Hypercalls result = Hypercalls.__new__(Hypercalls)
+cdef Hypercalls face(hypercall_table *table, Registers owner, object names):
+    cdef Hypercalls result = Hypercalls.__new__(Hypercalls, MAKER)
     result.table = table
     result.owner = owner
     result.functions = []
@@ -219,15 +231,16 @@ cdef class VmcallTable:
     cdef object vcpu
     cdef readonly Hypercalls hypercalls
 
-    def __cinit__(self, vcpu, uint64_t frequency, uint64_t epoch, names):
+    def __cinit__(self, Registers vcpu not None, uint64_t frequency, uint64_t epoch, names):
         self.vcpu = vcpu
-        self.cpu = <Cpu *><uint64_t>vcpu.state_address
+        self.cpu = held(vcpu)
         vmcall_init(&self.state, self.cpu, frequency, epoch)
         self.cpu.vmcall_table = &self.state
         self.hypercalls = face(&self.state.table, vcpu, names)
 
     def __dealloc__(self):
-        self.cpu.vmcall = NULL
+        if self.cpu != NULL and self.cpu.vmcall_table == &self.state:
+            self.cpu.vmcall = NULL
 
     def answer_in_c(self, vcpu):
         """The processor, which makes this its handler of VMCALL, need not call it where a C function answers. ValueError for
@@ -267,13 +280,17 @@ cdef class XenDomain:
     """A paravirtual domain on a processor: its reservation, its table, its end."""
 
     cdef domain *state
-    cdef object vcpu
+    cdef Registers vcpu
     cdef object console
     cdef readonly Hypercalls hypercalls
 
-    def __cinit__(self, vcpu, *, uint64_t frequency, uint64_t epoch, bint privileged, console, names,
+    def __cinit__(self, Registers vcpu not None, *, uint64_t frequency, uint64_t epoch, bint privileged, console, names,
                   uint32_t update_cost=0, uint32_t entry_cost=0):
         cdef domain_config config
+        if vcpu.runner:
+            raise RuntimeError("a processor that runs becomes no domain's")
+        if vcpu.cpu.pv != NULL:
+            raise RuntimeError("the processor is another domain's already")
         memset(&config, 0, sizeof(config))
         config.frequency = frequency
         config.epoch = epoch
@@ -284,7 +301,7 @@ cdef class XenDomain:
         config.owner = <void *>self
         self.vcpu = vcpu
         self.console = console
-        self.state = xen_create(<Cpu *><uint64_t>vcpu.state_address, &config)
+        self.state = xen_create(vcpu.cpu, &config)
         if self.state == NULL:
             raise ValueError(f"memory of {vcpu.memory_bytes:#x} bytes is too small for a PV domain, or beyond its 64 GiB")
         self.hypercalls = face(&self.state.table, vcpu, names)
@@ -296,6 +313,8 @@ cdef class XenDomain:
     def start(self, uint64_t l4, uint64_t entry, uint64_t stack, uint64_t start_info, uint64_t console_frame):
         """Validate and load the page tables below frame `l4`, and set the registers of the start of day."""
         cdef domain_start start
+        if self.vcpu.runner or self.state.kernel_table:
+            raise RuntimeError("the domain has been started already")
         start.l4 = l4
         start.entry = entry
         start.stack = stack
@@ -342,6 +361,7 @@ cdef class XenDomain:
 
     def board_scheduled(self):
         """The board has set the processor's deadline: keep the domain's own beside it."""
+        held(self.vcpu)
         board_scheduled(self.state)
 
     @property
@@ -367,6 +387,7 @@ cdef class XenDomain:
 
     def input(self, const uint8_t[::1] text):
         """Bytes for the domain's console; returns how many there was room for."""
+        held(self.vcpu)
         return xen_console_input(self.state, &text[0], <uint32_t>text.shape[0]) if text.shape[0] else 0
 
 

@@ -1,0 +1,12 @@
+"""What stands for one processor, or for a part of its machine, is not there twice."""
+
+from __future__ import annotations
+
+from typing import NoReturn, SupportsIndex
+
+
+class NoCopies:
+    """Refuses ``copy.copy``, ``copy.deepcopy`` and ``pickle``: a second object would share the first one's processor."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
