@@ -175,7 +175,7 @@ class Exits:
         """
         _check(handler)
         if operator.index(reason) not in _REASONS:
-            raise ValueError(f"no exit reason {reason:#x}: they are those of ExitReason")
+            raise ValueError(f"no exit reason {reason}: they are those of ExitReason")
         ranges = self._ranges.get(reason)
         if ranges is not None:
             before, ranges.rest = ranges.rest, handler
