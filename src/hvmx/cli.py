@@ -172,7 +172,12 @@ def commands() -> None:
     show_default=True,
     help="HVM: nested paging (long walks, rare exits) or shadow paging (exits on page-table work).",
 )
-@click.option("--append", default="", metavar="S", help="The kernel's command line.")
+@click.option(
+    "--append",
+    default="",
+    metavar="S",
+    help="The kernel's command line; a Multiboot kernel's begins with the image's name.",
+)
 @click.option("--initrd", metavar="F", help="An initial RAM disk.")
 @click.option(
     "--module", "modules", multiple=True, metavar="F", help="A Multiboot or PVH module; repeatable."

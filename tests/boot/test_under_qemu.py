@@ -127,8 +127,9 @@ def test_the_strings_of_a_multiboot_guest_are_those_that_qemu_gives(tmp_path: Pa
     machine = Machine("16M", serial=console.extend)
     machine.load(kernel, append=append, modules=[module])
     machine.run()
-    command = ["qemu-system-x86_64", "-m", "16M", *PC, *["-nodefaults", "-display", "none", "-serial", "stdio"]]
-    said = output_of([*command, "-kernel", kernel, "-append", append, "-initrd", module], "a.module")
+    options = ["-m", "16M", "-nodefaults", "-display", "none", "-serial", "stdio", "-append", append]
+    command = ["qemu-system-x86_64", *PC, *options, "-kernel", kernel, "-initrd", module]
+    said = output_of(command, "a.module")
     assert words(console.decode()) == words(said) == [[kernel.name, *append.split()], ["a.module"]]
 
 
