@@ -55,6 +55,26 @@ def test_a_bad_option_leaves_the_last_files_as_they_were(tmp_path: Path, option:
     assert output.read_text() == KEPT
 
 
+@pytest.mark.parametrize("bad", ["stats", "record", "debugcon", "trace", "serial"])
+def test_an_output_that_cannot_be_leaves_the_others_as_they_were(tmp_path: Path, bad: str) -> None:
+    good = {option: tmp_path / option for option in OUTPUTS if option != bad}
+    for path in good.values():
+        path.write_text(KEPT)
+    options = [word for option, path in good.items() for word in options_for(option, path)]
+    arguments = [*says_something(tmp_path), *options, *options_for(bad, "/nowhere/at/all")]
+    assert main(arguments) == Status.BAD_OPTION
+    assert {path.read_text() for path in good.values()} == {KEPT}
+
+
+def test_a_reader_that_does_not_come_leaves_the_other_files_as_they_were(tmp_path: Path) -> None:
+    kept, fifo = tmp_path / "kept", tmp_path / "fifo"
+    kept.write_text(KEPT)
+    os.mkfifo(fifo)
+    options = [*options_for("serial", kept), *options_for("trace", fifo), "--timeout", "0.5"]
+    assert main([*says_something(tmp_path), *options]) == Status.LIMIT
+    assert kept.read_text() == KEPT
+
+
 # --- onto what ----------------------------------------------------------------------------------------------------------
 PROFILE = (Path(__file__).parents[1] / "src/hvmx/cost/skylake.toml").read_bytes()
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeGuard
 
 import click
 
@@ -67,8 +67,14 @@ class Outputs:
         After ``until``, in seconds of time.monotonic(), nothing waits for a reader.
         """
         trace, reports = None, {}
-        for option, place in self._places.items():
-            try:
+        files: dict[str, Path] = {o: place for o, place in self._places.items() if _is_regular(place)}
+        others = {option: place for option, place in self._places.items() if option not in files}
+        for option, path in files.items():
+            with self._naming(option):
+                _check_writable(path)
+        # What may have to wait for a reader comes before anything is emptied.
+        for option, place in [*others.items(), *files.items()]:
+            with self._naming(option):
                 if option in self._sinks:
                     self._sinks[option].open(Output(place, until))
                     stack.callback(self._sinks[option].close)
@@ -77,8 +83,6 @@ class Outputs:
                     trace = self._text(Output(place, until), stack)
                 else:
                     reports[option] = self._report(option, place, until, stack)
-            except OSError as problem:
-                raise self._error(option, f"cannot be written: {problem.strerror}") from problem
         return trace, reports
 
     def flush(self) -> None:
@@ -89,9 +93,9 @@ class Outputs:
 
     def _report(self, option: str, place: Place, until: float | None, stack: ExitStack) -> Report:
         name = str(self._named[option])
-        if isinstance(place, Path) and (place.is_file() or not place.exists()):
+        if _is_regular(place):
             target = Path(os.path.realpath(place))
-            _check_replaceable(target)
+            tempfile.TemporaryFile(dir=target.parent).close()  # as there will have to be one
             return Report(name, partial(_replacing, target))
         output = Output(place, until)
         return Report(name, partial(_directly, self._text(output, stack), output))
@@ -119,6 +123,13 @@ class Outputs:
                 if os.path.samestat(os.stat(name), os.fstat(stream)):
                     return stream
         return Path(name)
+
+    @contextmanager
+    def _naming(self, option: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            raise self._error(option, f"cannot be written: {problem.strerror}") from problem
 
     def _error(self, option: str, problem: str) -> click.UsageError:
         return click.UsageError(f"--{option}: {self._named[option]}: {problem}")
@@ -168,11 +179,17 @@ def _replacing(target: Path) -> Iterator[TextIO]:
         new.unlink(missing_ok=True)
 
 
-def _check_replaceable(target: Path) -> None:
-    """OSError where ``target`` may not be written, or no file be made beside it."""
-    if target.exists():
-        os.close(os.open(target, os.O_WRONLY | os.O_CLOEXEC))
-    tempfile.TemporaryFile(dir=target.parent).close()
+def _is_regular(place: Place) -> TypeGuard[Path]:
+    """Whether it is a regular file, or none yet."""
+    return isinstance(place, Path) and (place.is_file() or not place.exists())
+
+
+def _check_writable(path: Path) -> None:
+    """OSError where a regular file may not be written or made; nothing of it changes."""
+    if path.exists():
+        os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+    else:
+        tempfile.TemporaryFile(dir=Path(os.path.realpath(path)).parent).close()
 
 
 @contextmanager
