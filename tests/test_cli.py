@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -149,13 +150,25 @@ def test_a_signal_leaves_the_terminal_as_it_was_and_the_reports_written(
 
 
 def test_sigterm_ends_what_waits_for_its_image(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "image")
-    with subprocess.Popen(command(["run", "--stats", str(tmp_path / "stats"), str(tmp_path / "image")])) as process:
-        while not (tmp_path / "stats").exists():
-            time.sleep(0.01)
+    image = tmp_path / "image"
+    os.mkfifo(image)
+    with subprocess.Popen(command(["run", str(image)])) as process:
+        writer = opened_for_writing(image)
         time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == Status.STOPPED
+    os.close(writer)
+
+
+def opened_for_writing(fifo: Path, seconds: float = 20) -> int:
+    """A descriptor, once somebody reads."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as problem:
+            assert problem.errno == errno.ENXIO and time.monotonic() < end, problem
+        time.sleep(0.01)
 
 
 def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> None:
@@ -169,17 +182,20 @@ def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--memory", "12"], "memory of 0xc bytes"),
+        (["--memory", "12"], "memory of 12 bytes: it must be at least 1M and whole pages of 4096 bytes"),
         (["--memory", "999999999G"], "no room for guest memory of"),
         (["--memory", "99999999999999999999G"], "more than this host has addresses for"),
         (["--memory", "lots"], "'lots' is not a number"),
         (["--profile", "nowhere"], "profile nowhere: cannot be read"),
         (["--paging", "none"], "'none' is not one of"),
         (["--pv", "--paging", "ept"], "--paging is for HVM"),
+        (["--debug-exit", "65536"], "65536 is not within 0x0 and 0xffff"),
         (["--debug-exit", "0x10000"], "0x10000 is not within 0x0 and 0xffff"),
         (["--debug-exit", "0x3f8"], "overlaps"),
         (["--debugcon", "x=f"], "'x' is not a number"),
-        (["--max-cycles", "0"], "0x0 is not within"),
+        (["--max-cycles", "0"], "0 is not within 1 and 9223372036854775807"),
+        (["--max-cycles", "0x8000000000000000"], "0x8000000000000000 is not within 1 and 9223372036854775807"),
+        (["--seed", "-1"], "-1 is not within 0 and 18446744073709551615"),
         (["--timeout", "-1"], "-1 is not a positive number of seconds"),
         (["--timeout", "nan"], "nan is not a positive number of seconds"),
         (["--timeout", "1e300"], "1e300 is not a positive number of seconds up to 1e+09"),
@@ -349,21 +365,13 @@ def test_a_recorded_run_comes_back_the_same(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_a_replay_may_be_recorded_over_its_own_log(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("seed 0\n5000000 71\n")
-    arguments = command([*flat(tmp_path, PROMPT), "--quiet", "--replay", str(log), "--record", str(log)])
-    assert subprocess.run(arguments, check=True, capture_output=True).stdout == b">q"
-    assert log.read_text() == "seed 0\n5000000 71\n"
-
-
 def test_a_replay_with_another_seed_is_refused(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("seed 5\n")
     arguments = command([*flat(tmp_path, PROMPT), "--replay", str(log)])
     result = subprocess.run(arguments, check=False, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "log: was recorded with --seed 0x5" in result.stderr
+    assert "log: was recorded with --seed 5\n" in result.stderr
 
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:
@@ -642,7 +650,7 @@ def test_compare_prints_the_same_numbers_as_table_and_as_json(capfd: pytest.Capt
 
 def test_compare_names_memory_that_the_host_does_not_have(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--memory", "900000G", "cpuid"]) == Status.BAD_OPTION
-    assert "no room for guest memory of 0x36ee800000000 bytes" in capfd.readouterr().err
+    assert f"no room for guest memory of {900000 << 30} bytes" in capfd.readouterr().err
 
 
 def test_isa_answers_one_question_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:

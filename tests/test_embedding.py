@@ -176,6 +176,7 @@ def test_another_thread_stops_any_guest(name: str) -> None:
     assert machine.run(cycles=1000).kind is StopKind.CYCLES, "the machine does not go on"
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("name", ENDLESS)
 def test_ctrl_c_stops_any_guest_and_it_can_go_on(name: str) -> None:
     machine = endless(name)

@@ -170,9 +170,9 @@ def test_control_registers_read_back_as_a_processor_has_them() -> None:
     assert machine.exits.statistics()[ExitReason.CR_ACCESS].count == 1
 
 
-@pytest.mark.parametrize("reason", [0x3E7, 3, 70, -1])
+@pytest.mark.parametrize("reason", [999, 3, 70, -1])
 def test_an_exit_reason_that_does_not_exist_is_refused(reason: int) -> None:
-    with pytest.raises(ValueError, match=f"{reason:#x}"):
+    with pytest.raises(ValueError, match=f"no exit reason {reason}:"):
         bare("f4").exits.on(reason, lambda vcpu, exit: None)
 
 
@@ -233,7 +233,7 @@ def test_a_machine_is_loaded_once() -> None:
 def test_a_limit_that_is_none_is_refused_by_its_value(limits: dict[str, Any]) -> None:
     machine = bare("ebfe")
     ((name, value),) = limits.items()
-    with pytest.raises(ValueError, match=f"{name} = {value if name == 'timeout' else hex(value)}"):
+    with pytest.raises(ValueError, match=f"{name} = {value}"):
         machine.run(**limits)
     with pytest.raises(TypeError):
         machine.run(cycles=1.5)  # type: ignore[arg-type]

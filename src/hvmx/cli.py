@@ -20,14 +20,25 @@ import click
 from click.core import ParameterSource
 
 from hvmx.boot import ImageError
-from hvmx.cost import BUNDLED, Profile, ProfileError, load_profile, marks_in_words
+from hvmx.cost import BUNDLED, Profile, load_profile, marks_in_words
 from hvmx.isa.levels import DEFAULT_LEVEL, LEVELS
+from hvmx.options import (
+    ADDRESS,
+    CYCLES,
+    PORT,
+    SEED,
+    CostProfile,
+    HostSeconds,
+    MemorySize,
+    PortAndFile,
+    Trace,
+)
 
 if TYPE_CHECKING:
-    from hvmx.hvm.console import StreamSink
-    from hvmx.hvm.device import Sink
+    from hvmx.hvm.console import KeySource, StreamSink
     from hvmx.hvm.input_log import Log
     from hvmx.machine import Machine, Stop
+    from hvmx.outputs import Report
 
 
 class Status(IntEnum):
@@ -51,7 +62,7 @@ Exit status:
     (VALUE << 1) | 1  it wrote VALUE to the debug-exit port (modulo 256)
     2  a bad option        4  a bad image
     6  the guest crashed (triple fault, or Xen would have killed it)
-    8  --max-cycles or --timeout was reached, also while the guest's output waited for a reader
+    8  --max-cycles or --timeout was reached, also while a pipe waited for its other end
    10  an error of hvmx's own
    12  the guest reset the machine
    14  stopped by Ctrl-A x, SIGTERM or SIGHUP, or nobody reads standard output any more
@@ -64,97 +75,8 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP: the run ends as by Ctrl-C, with its reports and the terminal as it was."""
 
 
-# --- kinds of option values ---------------------------------------------------------------------------------------------
-class MemorySize(click.ParamType[int]):
-    """Bytes, with K, M or G."""
-
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from hvmx.machine import memory_size
-
-        try:
-            return memory_size(value)
-        except ValueError as problem:
-            self.fail(str(problem), param, ctx)
-
-
-class Number(click.ParamType[int]):
-    """An integer in C's notation, within limits."""
-
-    name = "N"
-
-    def __init__(self, least: int, most: int, name: str = "N") -> None:
-        self.least, self.most, self.name = least, most, name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            number = value if isinstance(value, int) else int(value, 0)
-        except ValueError:
-            self.fail(f"{value!r} is not a number", param, ctx)
-        if not self.least <= number <= self.most:
-            self.fail(f"{number:#x} is not within {self.least:#x} and {self.most:#x}", param, ctx)
-        return number
-
-
-PORT = Number(0, 0xFFFF, "PORT")
-ADDRESS = Number(0, (1 << 64) - 1, "ADDRESS")
-SEED = Number(0, (1 << 64) - 1)
-
-
-class PortAndFile(click.ParamType[tuple[int, str | None]]):
-    """PORT or PORT=FILE."""
-
-    name = "PORT[=FILE]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, str | None]:
-        port, _, path = value.partition("=")
-        return PORT.convert(port, param, ctx), path or None
-
-
-class Trace(click.ParamType[tuple[str, str | None]]):
-    """exits or instructions, and =FILE."""
-
-    name = "exits|instructions[=FILE]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str | None]:
-        kind, _, path = value.partition("=")
-        if kind not in ("exits", "instructions"):
-            self.fail(f"{kind!r} is neither exits nor instructions", param, ctx)
-        return kind, path or None
-
-
-class CostProfile(click.ParamType[Profile]):
-    """A bundled profile or a file."""
-
-    name = "NAME|FILE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Profile:
-        try:
-            return value if isinstance(value, Profile) else load_profile(value)
-        except ProfileError as problem:
-            self.fail(str(problem), param, ctx)
-
-
-class HostSeconds(click.ParamType[float]):
-    """More than 0 seconds."""
-
-    name = "SECONDS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from hvmx.machine import LONGEST_TIMEOUT
-
-        try:
-            seconds = float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
-        if not 0 < seconds <= LONGEST_TIMEOUT:
-            self.fail(f"{value} is not a positive number of seconds up to {LONGEST_TIMEOUT:g}", param, ctx)
-        return seconds
+class TimedOut(BaseException):
+    """--timeout was reached before the guest ran: while a file was waited for, or loaded."""
 
 
 MEMORY_OPTION = click.option(
@@ -196,17 +118,27 @@ def _print_version(context: click.Context, option: click.Parameter, asked: bool)
     context.exit()
 
 
+class _Unwritable(BaseException):
+    """Carries an OSError past click, which would end the program by it in its own way."""
+
+    def __init__(self, problem: OSError) -> None:
+        self.problem = problem
+
+
 class Commands(click.Group):
-    """The commands, whose output may have nowhere to go."""
+    """The commands, whose output, be it help, may have nowhere to go."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except OSError as problem:
+            raise _Unwritable(problem) from problem
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            result = super().invoke(ctx)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-            return result
+            return super().invoke(ctx)
         except OSError as problem:
-            return _unwritable(problem)
+            raise _Unwritable(problem) from problem
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -251,7 +183,12 @@ def commands() -> None:
     show_default=True,
     help="HVM: nested paging (long walks, rare exits) or shadow paging (exits on page-table work).",
 )
-@click.option("--append", default="", metavar="S", help="The kernel's command line.")
+@click.option(
+    "--append",
+    default="",
+    metavar="S",
+    help="The kernel's command line; a Multiboot kernel's begins with the image's name.",
+)
 @click.option("--initrd", metavar="F", help="An initial RAM disk.")
 @click.option(
     "--module", "modules", multiple=True, metavar="F", help="A Multiboot or PVH module; repeatable."
@@ -282,7 +219,7 @@ def commands() -> None:
 )
 @click.option("--record", metavar="FILE", help="Write the guest's input and when it came.")
 @click.option("--replay", metavar="FILE", help="Give the guest the input that --record wrote, and no other.")
-@click.option("--max-cycles", type=Number(1, (1 << 63) - 1), help="Stop after so many guest cycles.")
+@click.option("--max-cycles", type=CYCLES, help="Stop after so many guest cycles.")
 @click.option("--timeout", type=HostSeconds(), help="Stop after so many seconds of host time.")
 @click.option("--stats", metavar="FILE.json", help="Write the counts of the run to a file.")
 @click.option(
@@ -305,7 +242,8 @@ def run(**options: Any) -> int:
     hvmx-hvm64, or hvmx-pv64 with --pv. A bundled guest checks itself first, unless --append has checks=no; with
     workloads=A,B,... it runs these. What an operation costs is the same each way, and hvmx compare's figure.
 
-    The guest's console is standard output, everything else standard error.
+    The guest's console is standard output, everything else standard error, which is - as a FILE to write. No file is
+    touched before the guest is loaded; --stats and --record are written at the end, whole or not at all.
     """
     return _Run(options).run()
 
@@ -315,57 +253,30 @@ class _Run:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
+        self.until = None if options["timeout"] is None else time.monotonic() + options["timeout"]
         self.host_seconds = 0.0
-        self._sinks: list[StreamSink] = []
 
     def run(self) -> int:
-        from hvmx.hvm.console import KeySource, null_sink
-        from hvmx.machine import Machine
+        from hvmx.hvm.console import KeySource
+        from hvmx.outputs import Outputs
 
         options = self.options
         image, append, pv = bundled_image(options["image"], options["append"], options["pv"], options["bios"])
         given = click.get_current_context().get_parameter_source("paging")
         if pv and given is not ParameterSource.DEFAULT:
             raise click.UsageError("--paging is for HVM: a PV guest's page tables are the processor's own")
-        log = self._input_log()
         with ExitStack() as stack:
-            stats = self._open(stack, options["stats"], "stats")
-            record = self._open(stack, options["record"], "record")
-            serial = self._serial(stack)
-            keys = None
-            if options["serial"] == "stdio" and log is None and sys.stdin is not None:
-                keys = stack.enter_context(KeySource(flush=None if serial is None else serial.flush))
-            try:
-                machine = Machine(
-                    options["memory"],
-                    options["profile"],
-                    cpu=options["cpu"],
-                    paging=options["paging"],
-                    serial=serial or null_sink,
-                    keys=keys,
-                    debug_exit=options["debug_exit"],
-                    debugcon=self._debugcon(stack),
-                    seed=options["seed"],
-                )
-            except (ValueError, MemoryError) as problem:  # of ports that are taken, of more memory than there is
-                raise click.UsageError(str(problem)) from problem
-            try:
-                machine.load(
-                    image,
-                    pv=pv,
-                    append=append,
-                    initrd=options["initrd"],
-                    modules=options["modules"],
-                    bios=options["bios"],
-                    load_address=options["load_address"],
-                    entry=options["entry"],
-                    bits=None if options["bits"] is None else int(options["bits"]),
-                    decompress=not options["no_decompress"],
-                )
-            except ValueError as problem:
-                if isinstance(problem, ImageError):
-                    raise
-                raise click.UsageError(str(problem)) from problem
+            with _time_limit(self.until):
+                outputs = Outputs(self._outputs(), self._inputs(image))
+                log = self._input_log()
+                serial, keys = outputs.sink("serial"), None
+                if options["serial"] == "stdio" and log is None and sys.stdin is not None:
+                    keys = KeySource(flush=None if serial is None else serial.flush)
+                machine = self._machine(serial, keys, outputs.sink("debugcon"))
+                self._load(machine, image, pv, append)
+                trace, reports = outputs.open(stack, self.until)
+            if keys is not None:
+                stack.enter_context(keys)
             assert machine.board is not None
             if log is not None:
                 machine.board.input.replay(log.entries)
@@ -373,70 +284,108 @@ class _Run:
             ended = ""
             start = time.perf_counter()
             try:
-                stop = self._go(machine, stack)
+                stop = self._go(machine, trace)
                 ended = stop.reason or stop.kind.value
             except BaseException as problem:
                 ended = _INTERRUPTIONS.get(type(problem)) or f"{type(problem).__name__}: {problem}"
                 raise
             finally:
                 self.host_seconds = time.perf_counter() - start
-                if record is not None:
-                    machine.board.input.write(record, machine.seed)
-                self._finish(machine, stop, ended, stats)
+                if stop is not None:
+                    outputs.flush()
+                try:
+                    if "record" in reports:
+                        with reports["record"].written() as out:
+                            machine.board.input.write(out, machine.seed)
+                finally:
+                    self._finish(machine, stop, ended, reports.get("stats"))
         return status_of(stop)
 
-    def _go(self, machine: Machine, stack: ExitStack) -> Stop:
+    def _machine(
+        self, serial: StreamSink | None, keys: KeySource | None, debug_console: StreamSink | None
+    ) -> Machine:
+        from hvmx.hvm.console import null_sink
+        from hvmx.machine import Machine
+
+        options = self.options
+        try:
+            return Machine(
+                options["memory"],
+                options["profile"],
+                cpu=options["cpu"],
+                paging=options["paging"],
+                serial=serial or null_sink,
+                keys=keys,
+                debug_exit=options["debug_exit"],
+                debugcon=options["debugcon"] and (options["debugcon"][0], debug_console or null_sink),
+                seed=options["seed"],
+            )
+        except (ValueError, MemoryError) as problem:  # of ports that are taken, of more memory than there is
+            raise click.UsageError(str(problem)) from problem
+
+    def _load(self, machine: Machine, image: Path | None, pv: bool, append: str) -> None:
+        options = self.options
+        try:
+            machine.load(
+                image,
+                pv=pv,
+                append=append,
+                initrd=options["initrd"],
+                modules=options["modules"],
+                bios=options["bios"],
+                load_address=options["load_address"],
+                entry=options["entry"],
+                bits=None if options["bits"] is None else int(options["bits"]),
+                decompress=not options["no_decompress"],
+            )
+        except ValueError as problem:
+            if isinstance(problem, ImageError):
+                raise
+            raise click.UsageError(str(problem)) from problem
+
+    def _go(self, machine: Machine, trace: TextIO | None) -> Stop:
         from hvmx.debug.trace import run_traced, trace_exits
         from hvmx.machine import Stop, StopKind
 
-        limits = (self.options["max_cycles"], self.options["timeout"])
         run = machine.run
-        if self.options["trace"] is not None:
-            kind, path = self.options["trace"]
-            out = self._open(stack, path, "trace") or sys.stderr
-            if kind == "instructions":
-                run = partial(run_traced, machine, out)
+        if trace is not None:
+            if self.options["trace"][0] == "instructions":
+                run = partial(run_traced, machine, trace)
             else:
-                trace_exits(machine, out)
-        if self.options["timeout"] is not None:
-            for sink in self._sinks:
-                sink.wait_until(time.monotonic() + self.options["timeout"])
+                trace_exits(machine, trace)
+        timeout = None if self.until is None else max(self.until - time.monotonic(), 0.0)
         try:
-            return run(*limits)
+            return run(self.options["max_cycles"], timeout)
         except TimeoutError as problem:
             where = problem.filename or "standard output or error"
             return Stop(StopKind.TIMEOUT, reason=f"timeout: {where}: {problem.strerror}")
 
-    def _serial(self, stack: ExitStack) -> StreamSink | None:
-        where = self.options["serial"]
-        if where == "null":
-            return None
-        return self._sink(stack, "serial", sys.stdout if where == "stdio" else where)
+    def _outputs(self) -> dict[str, str | int]:
+        """The files to write, by option; a standard stream that is closed is done without."""
+        stdout, stderr = (None if stream is None else stream.fileno() for stream in (sys.stdout, sys.stderr))
+        options = self.options
+        serial = {"stdio": stdout, "null": None}.get(options["serial"], options["serial"])
+        if serial == "-":
+            raise click.UsageError("--serial: -: standard input and output are called stdio here")
+        named = {"serial": serial, "stats": options["stats"], "record": options["record"]}
+        for option in ("debugcon", "trace"):
+            named[option] = options[option] and (options[option][1] or stderr)
+        return {option: place for option, place in named.items() if place is not None}
 
-    def _debugcon(self, stack: ExitStack) -> tuple[int, Sink] | None:
-        from hvmx.hvm.console import null_sink
-
-        if self.options["debugcon"] is None:
-            return None
-        port, path = self.options["debugcon"]
-        return port, self._sink(stack, "debugcon", path or sys.stderr) or null_sink
-
-    def _sink(self, stack: ExitStack, option: str, where: TextIO | str | None) -> StreamSink | None:
-        """One to a file, or to a standard stream, if there is that."""
-        from hvmx.hvm.console import StreamSink
-
-        if where is None:
-            return None
-        try:
-            sink = StreamSink(Path(where) if isinstance(where, str) else where.fileno())
-        except OSError as problem:
-            raise _cannot_write(option, str(where), problem) from problem
-        stack.callback(sink.close)
-        self._sinks.append(sink)
-        return sink
+    def _inputs(self, image: Path | None) -> dict[str, Path | int]:
+        """The files that are read."""
+        options = self.options
+        files = {"the image": image, **{f"--{name}": options[name] for name in ("bios", "initrd", "replay")}}
+        files |= {f"--module {module}": module for module in options["modules"]}
+        if options["profile"].name not in BUNDLED:
+            files["--profile"] = options["profile"].name
+        inputs: dict[str, Path | int] = {what: Path(file) for what, file in files.items() if file is not None}
+        if options["serial"] == "stdio" and options["replay"] is None and sys.stdin is not None:
+            inputs["standard input"] = 0
+        return inputs
 
     def _input_log(self) -> Log | None:
-        """What --replay gives: read before anything is written, as --record may name the same file."""
+        """What --replay gives."""
         from hvmx.hvm.input_log import read_file
 
         if self.options["replay"] is None:
@@ -447,40 +396,28 @@ class _Run:
         except (OSError, ValueError) as problem:
             raise click.UsageError(f"--replay: {problem}") from problem
         if log.seed != seed:
-            raise click.UsageError(f"--replay: {path}: was recorded with --seed {log.seed:#x}")
+            raise click.UsageError(f"--replay: {path}: was recorded with --seed {log.seed}")
         return log
 
-    @staticmethod
-    def _open(stack: ExitStack, path: str | None, option: str) -> TextIO | None:
-        from hvmx.hvm.console import text_file
-
-        if path is None:
-            return None
-        try:
-            return stack.enter_context(text_file(Path(path)))
-        except OSError as problem:
-            raise _cannot_write(option, path, problem) from problem
-
-    def _finish(self, machine: Machine, stop: Stop | None, ended: str, stats: TextIO | None) -> None:
+    def _finish(self, machine: Machine, stop: Stop | None, ended: str, stats: Report | None) -> None:
         """Say what there is to say, however the run ended."""
         from hvmx.debug.crash import crash_report
         from hvmx.machine import StopKind
 
-        if stop is not None:
-            for sink in self._sinks:
-                with suppress(TimeoutError):  # which it has ended by
-                    sink.flush()
         if stop is not None and stop.kind in (StopKind.TRIPLE_FAULT, StopKind.CRASHED):
             click.echo(crash_report(machine.cpu, ended), err=True)
         counts = {**machine.statistics(), "host_seconds": self.host_seconds}
         counts["stop"] = None if stop is None else stop.kind.name.lower()
         if self.options["with_hash"]:
             counts["hash"] = machine.state_hash()
-        if stats is not None:
-            json.dump(counts, stats, indent=2)
-            stats.write("\n")
-        if not self.options["quiet"]:
-            self._summary(machine, ended, counts)
+        try:
+            if stats is not None:
+                with stats.written() as out:
+                    json.dump(counts, out, indent=2)
+                    out.write("\n")
+        finally:
+            if not self.options["quiet"]:
+                self._summary(machine, ended, counts)
 
     def _summary(self, machine: Machine, ended: str, counts: dict[str, Any]) -> None:
         from hvmx.report.exit_table import exit_table, host_time_table
@@ -632,10 +569,6 @@ def isa_command(cpu: str, missing: bool, outside: bool) -> int:
 
 
 # --- the program --------------------------------------------------------------------------------------------------------
-def _cannot_write(option: str, path: str, problem: OSError) -> click.UsageError:
-    return click.UsageError(f"--{option}: {path}: cannot be written: {problem.strerror}")
-
-
 def _print_table(table: Any, err: bool = False) -> None:
     from rich.console import Console
 
@@ -685,8 +618,40 @@ def _termination() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+@contextmanager
+def _time_limit(until: float | None) -> Iterator[None]:
+    """What takes longer is ended by ``TimedOut``, whatever it waits for; only in the main thread, where signals are."""
+    if until is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def time_out(number: int, frame: object) -> None:
+        raise TimedOut
+
+    before = signal.signal(signal.SIGALRM, time_out)
+    try:
+        # Again and again, as one may come just before the call that waits.
+        signal.setitimer(signal.ITIMER_REAL, max(until - time.monotonic(), 1e-6), 0.1)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status, of ``Status`` or from the guest's debug-exit port."""
+    try:
+        status = _main(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except _Unwritable as carrier:
+        return _unwritable(carrier.problem)
+    except OSError as problem:  # of a message about any other problem
+        return _unwritable(problem)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
         with _termination():
             result = commands.main(arguments, prog_name="hvmx", standalone_mode=False)
@@ -696,6 +661,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImageError as problem:
         click.echo(f"hvmx: {problem}", err=True)
         return Status.BAD_IMAGE
+    except TimedOut:
+        click.echo("hvmx: timeout, before the guest was loaded and its files were open", err=True)
+        return Status.LIMIT
     except (KeyboardInterrupt, click.Abort):
         return Status.INTERRUPTED
     except (Terminated, SystemExit):  # the latter is click's, where nobody reads its help

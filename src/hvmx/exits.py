@@ -221,7 +221,7 @@ class Exits(NoCopies):
         """
         _check(handler)
         if operator.index(reason) not in _REASONS:
-            raise ValueError(f"no exit reason {reason:#x}: they are those of ExitReason")
+            raise ValueError(f"no exit reason {reason}: they are those of ExitReason")
         self._check_occurs(reason)
         previous = self._handler(reason)
         self._defaults.setdefault(reason, previous)

@@ -60,11 +60,9 @@ def memory_size(text: int | str) -> int:
             raise ValueError(f"memory size {text!r} is not a number with an optional K, M or G")
         size = int(digits) << shift
     if size < 1 << 20 or size % PAGE:
-        raise ValueError(
-            f"memory of {size:#x} bytes: it must be at least 1M and whole pages of {PAGE:#x} bytes"
-        )
+        raise ValueError(f"memory of {size} bytes: it must be at least 1M and whole pages of {PAGE} bytes")
     if size >> 63:
-        raise ValueError(f"memory of {size:#x} bytes is more than this host has addresses for")
+        raise ValueError(f"memory of {size} bytes is more than this host has addresses for")
     return size
 
 
@@ -139,7 +137,7 @@ class Machine(NoCopies):
         if not board and (keys is not None or debug_exit is not None or debugcon is not None):
             raise ValueError("without a board there are no ports: no keys, debug_exit or debugcon")
         if not 0 <= seed < 1 << 64:
-            raise ValueError(f"seed {seed:#x} has more than 64 bits or is negative")
+            raise ValueError(f"seed {seed} has more than 64 bits or is negative")
         self.seed = seed
         self.cpu.random_state = seed
         self.profile.apply(self.cpu)
@@ -313,9 +311,7 @@ class Machine(NoCopies):
     def _limits(self, cycles: int | None, timeout: float | None) -> Iterator[None]:
         """What a run keeps to."""
         if cycles is not None and not 0 <= operator.index(cycles) < 1 << 63:
-            raise ValueError(
-                f"cycles = {cycles:#x}: not a number of guest cycles from 0 to {(1 << 63) - 1:#x}"
-            )
+            raise ValueError(f"cycles = {cycles}: not a number of guest cycles from 0 to {(1 << 63) - 1}")
         if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT:
             raise ValueError(f"timeout = {timeout}: not a number of seconds from 0 to {LONGEST_TIMEOUT:g}")
         with self._alone():

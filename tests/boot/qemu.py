@@ -103,6 +103,11 @@ def serial_output(
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} to run the prepared guest with")
     command = [*qemu_command(machine, directory, memory_bytes=memory_bytes), *options]
+    return output_of(command, until, seconds)
+
+
+def output_of(command: list[str | Path], until: str, seconds: float = 60) -> str:
+    """What ``command``, a QEMU with its serial port on standard output, says there, up to that line."""
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as qemu:

@@ -60,7 +60,7 @@ def test_multiboot_information_describes_the_machine_and_its_modules() -> None:
     assert flags == 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9
     assert (lower, upper) == (639, (MEMORY - MiB) >> 10)
     command_line, count, modules = structures(machine, info + 16, 1, "<3I")[0]
-    assert string(machine, command_line) == "a=1"
+    assert string(machine, command_line) == "image a=1", "the first word is the kernel's name"
     contents = []
     for start, end, _string, reserved in structures(machine, modules, count, "<4I"):
         assert start % 0x1000 == 0 and start >= MiB + 0x1000, "modules lie on pages, behind the kernel"

@@ -95,7 +95,7 @@ def test_a_rom_starts_from_the_state_of_a_reset() -> None:
         ({"bits": 16, "load_address": MiB}, "entry 0x100000 is outside the 0x100000 bytes of 16-bit mode"),
         ({"bits": 32, "command_line": "x"}, "takes no initrd, modules or command line"),
         ({}, "no known format .starts with f4ebfd."),
-        ({"memory_bytes": 0x200000, "bits": 64, "initrd": bytes(0x200001)}, "<bytes>: larger than 0x200000"),
+        ({"memory_bytes": 0x200000, "bits": 64, "initrd": bytes(0x200001)}, "<bytes>: larger than 2097152 bytes"),
     ],
     ids=problem_id,
 )
@@ -107,9 +107,9 @@ def test_what_cannot_be_placed_or_entered_is_refused(options: dict[str, object],
 @pytest.mark.parametrize(
     ("rom", "problem"),
     [
-        (b"", "a ROM of 0x0 bytes"),
-        (bytes(0x1001), "a ROM of 0x1001 bytes"),
-        (bytes((16 << 20) + 0x1000), "a ROM of 0x1001000 bytes"),
+        (b"", "a ROM of 0 bytes"),
+        (bytes(0x1001), "a ROM of 4097 bytes"),
+        (bytes((16 << 20) + 0x1000), "a ROM of 16781312 bytes"),
     ],
     ids=problem_id,
 )
@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("memory_bytes", [0, -0x1000, 0x1001, 0xFFF])
 def test_memory_that_is_not_whole_pages_is_refused(memory_bytes: int) -> None:
-    with pytest.raises(ValueError, match="0x1000-byte pages"):
+    with pytest.raises(ValueError, match="4096-byte pages"):
         prepare(HALT, bits=16, memory_bytes=memory_bytes)
 
 

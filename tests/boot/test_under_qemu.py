@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from guests import guest
 
+from hvmx import Machine
+
 from .guest_memory import prepared, prepared_pv
 from .images import MiB, compile_guest
-from .qemu import serial_output
+from .qemu import output_of, serial_output
 
 MEMORY = 128 * MiB
 COMMAND_LINE = "earlyprintk=serial,ttyS0,115200 console=ttyS0 acpi=off pci=off noapic nolapic nokaslr"
@@ -80,4 +83,60 @@ def test_a_multiboot_guest_finds_what_the_loader_left_for_it(tmp_path: Path) -> 
         modules=[b" a module\n\0"],
     )
     said = serial_output(machine, tmp_path, memory_bytes=MEMORY, until="module", options=PC)
-    assert said == "\x02hvmx a command line a module\n"
+    assert said == "\x02hvmxguest.elf  a command line a module\n"
+
+
+#: Writes the command line and the first module's string to the serial port, a line each.
+STRINGS_GUEST = """
+        .align 4
+        .long 0x1badb002, 0, -0x1badb002
+        .globl start
+start:  movw $0x3f8, %dx
+        movl 16(%ebx), %esi
+        call write
+        movl 24(%ebx), %esi
+        movl 8(%esi), %esi
+        call write
+        cli
+        hlt
+write:  lodsb
+        testb %al, %al
+        jz 1f
+        outb %al, %dx
+        jmp write
+1:      movb $10, %al
+        outb %al, %dx
+        ret
+"""
+
+
+def words(said: str) -> list[list[str]]:
+    """By line; QEMU tells a guest where its files lie on the host, too."""
+    lines = [line.split() for line in said.splitlines()]
+    return [[Path(first).name, *others] for first, *others in lines]
+
+
+@pytest.mark.parametrize("append", ["", "first second=2"])
+def test_the_strings_of_a_multiboot_guest_are_those_that_qemu_gives(tmp_path: Path, append: str) -> None:
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("no qemu-system-x86_64 to ask")
+    kernel = compile_guest(tmp_path, STRINGS_GUEST, bits=32)
+    module = tmp_path / "a.module"
+    module.write_bytes(b"content")
+    console = bytearray()
+    machine = Machine("16M", serial=console.extend)
+    machine.load(kernel, append=append, modules=[module])
+    machine.run()
+    options = ["-m", "16M", "-nodefaults", "-display", "none", "-serial", "stdio", "-append", append]
+    command = ["qemu-system-x86_64", *PC, *options, "-kernel", kernel, "-initrd", module]
+    said = output_of(command, "a.module")
+    assert words(console.decode()) == words(said) == [[kernel.name, *append.split()], ["a.module"]]
+
+
+def test_a_name_with_spaces_is_one_word_of_a_multiboot_command_line(tmp_path: Path) -> None:
+    kernel = compile_guest(tmp_path, STRINGS_GUEST, bits=32).rename(tmp_path / "my kernel")
+    console = bytearray()
+    machine = Machine("16M", serial=console.extend)
+    machine.load(kernel, append="x=1", modules=[b""])
+    machine.run()
+    assert console.decode().splitlines()[0] == "my_kernel x=1"

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+import hvmx
 from hvmx import Machine, StopKind
 from hvmx.pv.xen import FIRST_FREE, Call
 
@@ -28,9 +29,10 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     for source in (ROOT / "tests" / "extension").iterdir():
         if source.is_file():
             shutil.copy(source, directory)
-    paths = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
-    installed = not Path(sys.modules["hvmx"].__file__ or "").is_relative_to(ROOT)
-    environment = dict(os.environ) if installed else {**os.environ, "PYTHONPATH": paths}
+    # Against the hvmx that is tested, be it the sources or installed, in whatever folder.
+    imported = str(Path(hvmx.__file__).parents[1])
+    paths = os.pathsep.join(filter(None, [imported, os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PYTHONPATH": paths}
     built = subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
         cwd=directory, env=environment, capture_output=True, text=True, check=False,

@@ -179,7 +179,7 @@ class Placement:
                 f"{what} has a zero byte at {octets.index(0):#x}, where the guest would see its end"
             )
         if len(octets) > limit:
-            raise self.error(f"{what} is {len(octets):#x} bytes long, the image takes at most {limit:#x}")
+            raise self.error(f"{what} is {len(octets)} bytes long, the image takes at most {limit}")
         return self.add(octets + b"\0", what)
 
     def add_bios_data(self) -> None:

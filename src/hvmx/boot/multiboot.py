@@ -13,6 +13,8 @@ from .prepared import Module, Prepared
 HEADER_MAGIC, LOADER_MAGIC = 0x1BADB002, 0x2BADB002
 SEARCH_BYTES = 8192
 LOADER_NAME = "hvmx"
+UNNAMED = "image"
+"""What an image is called that is no file."""
 
 # The header's flags (3.1.2). Of bits 0 to 15, which a loader must refuse where it cannot honour them, the
 # first two (align modules on pages, tell about memory) are always honoured.
@@ -58,7 +60,13 @@ def find_header(image: memoryview) -> Header | None:
 
 
 def prepare_multiboot(
-    image: memoryview, header: Header, placement: Placement, *, command_line: str, modules: Sequence[Module]
+    image: memoryview,
+    header: Header,
+    placement: Placement,
+    *,
+    name: str,
+    command_line: str,
+    modules: Sequence[Module],
 ) -> Prepared:
     """Loads ``image``, whose header is ``header``, and enters it in 32-bit protected mode (3.2)."""
     refused = header.flags & MUST_HONOUR & ~ALWAYS_HONOURED
@@ -75,7 +83,7 @@ def prepare_multiboot(
                 f"the entry point {entry:#x} is above 4 GiB, Multiboot enters in 32-bit mode"
             )
     placement.add_bios_data()
-    info = _add_information(placement, command_line, modules)
+    info = _add_information(placement, _with_name(name, command_line), modules)
     state = cpu.protected_mode(
         rip=entry,
         gdt=placement.add_gdt(long=False),
@@ -110,6 +118,12 @@ def _load_by_addresses(image: memoryview, header: Header, placement: Placement) 
         )
     placement.place(header.load_addr, image[start : start + size], "the Multiboot image", zero_fill=zero_fill)
     return header.entry_addr
+
+
+def _with_name(name: str, command_line: str) -> str:
+    """A command line as GRUB Legacy's and QEMU's: kernels take its first word for their name, and skip it."""
+    word = "_".join(name.split()) or UNNAMED
+    return f"{word} {command_line}" if command_line else word
 
 
 def _add_information(placement: Placement, command_line: str, modules: Sequence[Module]) -> int:

@@ -58,7 +58,7 @@ def prepare(
     """
     if memory_bytes < PAGE or memory_bytes % PAGE:
         raise ValueError(
-            f"guest memory of {memory_bytes:#x} bytes is not a positive number of {PAGE:#x}-byte pages"
+            f"guest memory of {memory_bytes} bytes is not a positive number of {PAGE}-byte pages"
         )
     if bits not in (None, 16, 32, 64):
         raise ValueError(f"a flat binary is entered with 16, 32 or 64 bits, not {bits}")
@@ -95,7 +95,7 @@ def prepare(
         return xen.prepare_xen(executable, placement, command_line=command_line, modules=with_initial)
     if linux.is_linux(octets):
         if others:
-            raise placement.error(f"Linux takes an initrd, and none of the {len(others):#x} modules given")
+            raise placement.error(f"Linux takes an initrd, and none of the {len(others)} modules given")
         return linux.prepare_linux(
             octets,
             placement,
@@ -107,7 +107,7 @@ def prepare(
     header = multiboot.find_header(octets)
     if header is not None:
         return multiboot.prepare_multiboot(
-            octets, header, placement, command_line=command_line, modules=with_initial
+            octets, header, placement, name=_file_name(image), command_line=command_line, modules=with_initial
         )
     if octets[:4] == elf.MAGIC:
         executable = elf.parse(octets, placement.name)
@@ -139,8 +139,12 @@ def source_name(source: Source) -> str:
 
 
 def _module(source: Source, memory_bytes: int) -> Module:
-    name = "" if isinstance(source, bytes | bytearray | memoryview) else Path(source).name
-    return Module(_read(source, memory_bytes), name)
+    return Module(_read(source, memory_bytes), _file_name(source))
+
+
+def _file_name(source: Source) -> str:
+    """What the guest sees as the name of a file; a host's paths are no guest input."""
+    return "" if isinstance(source, bytes | bytearray | memoryview) else Path(source).name
 
 
 def _read_file(source: str | PathLike[str], limit: int) -> memoryview:
@@ -170,5 +174,5 @@ def _read(source: Source, limit: int, name: str | None = None) -> memoryview:
         except OSError as problem:
             raise ImageError(f"{name}: cannot be read: {problem.strerror}") from problem
     if len(octets) > limit:
-        raise ImageError(f"{name}: larger than {limit:#x} bytes")
+        raise ImageError(f"{name}: larger than {limit} bytes")
     return octets

@@ -11,7 +11,7 @@ Octets = bytes | bytearray | memoryview
 
 
 class ImageError(ValueError):
-    """An image that cannot be booted; the message names the file and what is wrong, numbers in hex."""
+    """An image that cannot be booted; the message names the file and what is wrong, addresses in hex."""
 
 
 class Segment(NamedTuple):

@@ -17,12 +17,10 @@ def prepare_rom(image: memoryview, placement: Placement, memory_bytes: int) -> P
     """
     if not image or len(image) % PAGE or len(image) > LARGEST:
         raise placement.error(
-            f"a ROM of {len(image):#x} bytes is not 1 to {LARGEST // PAGE:#x} pages of {PAGE:#x} bytes"
+            f"a ROM of {len(image)} bytes is not 1 to {LARGEST // PAGE} pages of {PAGE} bytes"
         )
     if memory_bytes < HIGH_MEMORY:
-        raise placement.error(
-            f"firmware needs {HIGH_MEMORY:#x} bytes of memory, the guest has {memory_bytes:#x}"
-        )
+        raise placement.error(f"firmware needs {HIGH_MEMORY} bytes of memory, the guest has {memory_bytes}")
     shadow = image[-(HIGH_MEMORY - SHADOW) :]
     return Prepared(
         kind="rom",

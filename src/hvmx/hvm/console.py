@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO, final
+from typing import Any, final
 
 _ESCAPE = 0x01  # Ctrl-A
 _QUIT = ord("x")
@@ -24,12 +24,15 @@ def null_sink(data: bytes) -> None:
     """Drops what it gets."""
 
 
-class _Output(io.FileIO):
-    """A file written anew, whose errors say which it is, or an open descriptor, which stays open."""
+class Output(io.FileIO):
+    """A file written anew, whose errors say which it is, or an open descriptor, which stays open.
 
-    def __init__(self, place: Path | int) -> None:
+    After ``until``, in seconds of time.monotonic(), to write where nobody reads is a TimeoutError.
+    """
+
+    def __init__(self, place: Path | int, until: float | None = None) -> None:
         super().__init__(place, "w", closefd=isinstance(place, Path))
-        self.until: float | None = None
+        self.until = until
 
     def write(self, data: Any) -> int:
         try:
@@ -46,21 +49,26 @@ class _Output(io.FileIO):
 
 
 class StreamSink:
-    """Writes to a file or an open descriptor: at once to a terminal, else a line at a time, and the rest at `flush`."""
+    """Writes to a file or an open descriptor: at once to a terminal, else a line at a time, and the rest at `flush`.
 
-    def __init__(self, place: Path | int) -> None:
-        self._output = _Output(place)
-        self._stream = io.BufferedWriter(self._output)
-        self._interactive = self._output.isatty()
+    A sink that is given no place is wired up first, and opened before the guest runs.
+    """
+
+    def __init__(self, place: Path | int | None = None) -> None:
+        self._stream: io.BufferedWriter
+        self._interactive: bool
+        if place is not None:
+            self.open(Output(place))
+
+    def open(self, output: Output) -> None:
+        """From now on write there."""
+        self._stream = io.BufferedWriter(output)
+        self._interactive = output.isatty()
 
     def __call__(self, data: bytes) -> None:
         self._stream.write(data)
         if self._interactive or b"\n" in data:
             self._stream.flush()
-
-    def wait_until(self, until: float) -> None:
-        """From then on, in seconds of time.monotonic(), to write where nobody reads is a TimeoutError."""
-        self._output.until = until
 
     def flush(self) -> None:
         """Bring everything out."""
@@ -70,11 +78,6 @@ class StreamSink:
         """Flush, but for what nobody has taken in time, and close a file."""
         with suppress(TimeoutError):
             self._stream.close()
-
-
-def text_file(path: Path) -> TextIO:
-    """A text file, written anew; OSError, with its name, where that cannot be."""
-    return io.TextIOWrapper(io.BufferedWriter(_Output(path)), encoding="utf-8")
 
 
 def _is_open(descriptor: int) -> bool:

@@ -303,7 +303,7 @@ cdef class XenDomain:
         self.console = console
         self.state = xen_create(vcpu.cpu, &config)
         if self.state == NULL:
-            raise ValueError(f"memory of {vcpu.memory_bytes:#x} bytes is too small for a PV domain, or beyond its 64 GiB")
+            raise ValueError(f"memory of {vcpu.memory_bytes} bytes is too small for a PV domain, or beyond its 64 GiB")
         self.hypercalls = face(&self.state.table, vcpu, names)
 
     def __dealloc__(self):

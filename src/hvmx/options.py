@@ -1,0 +1,102 @@
+"""The kinds of value that options of the command line have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from hvmx.cost import Profile, ProfileError, load_profile
+
+
+class MemorySize(click.ParamType[int]):
+    """Bytes, with K, M or G."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from hvmx.machine import memory_size
+
+        try:
+            return memory_size(value)
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class Number(click.ParamType[int]):
+    """An integer in C's notation, within limits, which messages give as people write such numbers."""
+
+    def __init__(self, least: int, most: int, name: str = "N", form: str = "d") -> None:
+        self.least, self.most, self.name, self.form = least, most, name, form
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = value if isinstance(value, int) else int(value, 0)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not self.least <= number <= self.most:
+            self.fail(
+                f"{value} is not within {self.least:{self.form}} and {self.most:{self.form}}", param, ctx
+            )
+        return number
+
+
+PORT = Number(0, 0xFFFF, "PORT", "#x")
+ADDRESS = Number(0, (1 << 64) - 1, "ADDRESS", "#x")
+SEED = Number(0, (1 << 64) - 1)
+CYCLES = Number(1, (1 << 63) - 1)
+
+
+class PortAndFile(click.ParamType[tuple[int, str | None]]):
+    """PORT or PORT=FILE."""
+
+    name = "PORT[=FILE]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, str | None]:
+        port, _, path = value.partition("=")
+        return PORT.convert(port, param, ctx), path or None
+
+
+class Trace(click.ParamType[tuple[str, str | None]]):
+    """exits or instructions, and =FILE."""
+
+    name = "exits|instructions[=FILE]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str | None]:
+        kind, _, path = value.partition("=")
+        if kind not in ("exits", "instructions"):
+            self.fail(f"{kind!r} is neither exits nor instructions", param, ctx)
+        return kind, path or None
+
+
+class CostProfile(click.ParamType[Profile]):
+    """A bundled profile or a file."""
+
+    name = "NAME|FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Profile:
+        try:
+            return value if isinstance(value, Profile) else load_profile(value)
+        except ProfileError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class HostSeconds(click.ParamType[float]):
+    """More than 0 seconds."""
+
+    name = "SECONDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from hvmx.machine import LONGEST_TIMEOUT
+
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        if not 0 < seconds <= LONGEST_TIMEOUT:
+            self.fail(f"{value} is not a positive number of seconds up to {LONGEST_TIMEOUT:g}", param, ctx)
+        return seconds
