@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from hvmx.core.vcpu import Vcpu
+
+from . import machine
 from .machine import CODE, DATA, STUBS, State, assemble, run_hvmx, world
 
 DEBUG_HANDLER = STUBS + 16 + 1  # has halted
@@ -16,6 +19,15 @@ def _run(source: str, *addresses: int, dr7: int, cr4: int = 0) -> State:
     state.dr = tuple([*addresses, 0, 0, 0, 0][:4])
     state.dr7, state.cr4 = dr7 | 0x400, cr4
     return run_hvmx(state)
+
+
+class Stepped(Vcpu):
+    """Runs by single steps."""
+
+    def run(self, cycles: int | None = None) -> int:
+        while not self.halted:
+            self.step()
+        return machine.STOP_HALTED
 
 
 def _return_address(state: State) -> int:
@@ -48,7 +60,11 @@ def test_a_debug_exception_names_none_of_the_breakpoints_of_before(source: str, 
 @pytest.mark.parametrize(("bits", "start"), [
     (16, "8cd1 9c 58 0d0001 50 9d"), (32, "8cd1 9c 810c2400010000 9d"), (64, "8cd1 9c 810c2400010000 9d"),
 ])  # fmt: skip
-def test_mov_ss_has_no_single_step_trap_and_puts_none_off(bits: int, start: str, code: str, vector: int, dr6: int) -> None:
+@pytest.mark.parametrize("processor", [Vcpu, Stepped])
+def test_mov_ss_has_no_single_step_trap_and_puts_none_off(
+    monkeypatch: pytest.MonkeyPatch, processor: type[Vcpu], bits: int, start: str, code: str, vector: int, dr6: int
+) -> None:
+    monkeypatch.setattr(machine, "Vcpu", processor)
     # mov ecx, ss; pushf; or [esp], 0x100; popf; mov ss, ecx
     state = world(bits, bytes.fromhex(start + "8ed1" + code) + b"\xf4")
     after = run_hvmx(state)
