@@ -35,7 +35,7 @@ extern const struct hvmx_core *hvmx_core;
  *     error (n << 3) | 2 and Cpu.rip at the INT. Leaves Cpu.rip at the handler; never fails (it may crash the domain).
  * pv_privileged(cpu, ip)  before raising #GP(0) at CPL 3 for a privileged instruction, or for IN, OUT, CLI, STI, INS,
  *     OUTS that IOPL forbids. The block is accounted up to before the instruction at `ip`. 0: done, Cpu.rip moved on (or an
- *     exit handler raised, which has set Cpu.stop, and nothing happened). 1: raise the #GP.
+ *     exit handler raised, which has set Cpu.stop, and nothing happened, the #GP neither). 1: raise the #GP.
  * pv_event(cpu)   in the run loop, when PEND_EVENT is set, whether or not Cpu.halted: clears it, and delivers an upcall
  *     when one is pending and unmasked (Cpu.rip is then the callback and Cpu.halted is 0). Always 0. Charges Cpu.acct,
  *     which the loop settles.

@@ -116,17 +116,29 @@ int writes_once(struct domain *d, uint64_t ip)
 }
 
 /* To the handler of Cpu.exit, at the price of such an exit; meanwhile Cpu.deadline is the board's, which a device may
- * change. 0: it raised, and nothing is to happen. */
+ * change. 0: nothing is left to do. It has moved Cpu.rip, or injected an exception; or it raised, and then the exception by
+ * which the instruction got here has not been, either. */
 enum { FORCED_CPUID_BYTES = 7 };
 static int take_exit(Cpu *cpu)
 {
     struct domain *d = cpu->pv;
+    int64_t acct = cpu->acct;
+    uint64_t rip = cpu->rip;
     cpu->deadline = d->board_deadline;
-    int done = cpu->vmexit(cpu) == 0;
-    if (done)
-        charge_fraction(cpu, cpu->exit_cost[cpu->exit.reason]);
+    int raised = cpu->vmexit(cpu) != 0;
     board_scheduled(d);
-    return done;
+    if (raised) {
+        cpu->acct = acct - ((int64_t)cpu->exception_cost << ACCT_SHIFT);
+        cpu->exceptions--;
+    } else {
+        charge_fraction(cpu, cpu->exit_cost[cpu->exit.reason]);
+    }
+    if (!raised && cpu->fault == FAULT_EXCEPTION && cpu->fault_vector == VEC_GP) {
+        cpu->fault = FAULT_NONE; /* straight to the guest: by the run loop the instruction would only be emulated again */
+        xen_exception(cpu, VEC_GP, cpu->fault_error, cpu->cr2);
+        return 0;
+    }
+    return !raised && !cpu->fault && cpu->rip == rip;
 }
 
 /* --- CPUID ------------------------------------------------------------------------------------------------------------ */
@@ -158,7 +170,7 @@ static void hypervisor_leaf(struct domain *d, uint32_t leaf, uint32_t out[4])
     }
 }
 
-/* Whether it is done: an exit handler may raise. */
+/* Whether it is done, but for moving on: an exit handler may raise. */
 static int cpuid(struct domain *d)
 {
     Cpu *cpu = d->cpu;
@@ -219,28 +231,31 @@ static int may_use_port(struct domain *d, uint32_t port, uint32_t width)
     return 1;
 }
 
-/* 0: done; 1: an exit handler raised, and nothing happened. Only a dom0 has the board's ports: another domain reads all
- * ones. */
-static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, uint32_t length, int immediate)
+static uint64_t ones(uint32_t width)
+{
+    return width == 4 ? 0xffffffff : (1ull << width * 8) - 1;
+}
+
+/* Writes *value, or reads it. Whether the instruction is to be completed: an exit handler may raise. Only a dom0 has the
+ * board's ports: another domain reads all ones. */
+static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, uint32_t length, int immediate,
+                       uint64_t *value)
 {
     Cpu *cpu = d->cpu;
-    uint64_t all = width == 4 ? 0xffffffff : (1ull << width * 8) - 1;
-    uint64_t value = all;
     if (d->flags & SIF_PRIVILEGED) {
         cpu->exit = (ExitInfo){
             .reason = EXIT_IO, .length = length, .number = port, .width = width, .is_write = !in,
-            .value = in ? 0 : cpu->r[REG_RAX] & all,
+            .value = in ? 0 : *value & ones(width),
             .qualification = (width - 1) | (uint64_t)in << 3 | (uint64_t)immediate << 6 | (uint64_t)port << 16,
         };
         if (!take_exit(cpu))
-            return 1;
-        value = cpu->exit.value & all;
+            return 0;
+        *value = cpu->exit.value & ones(width);
     } else {
         charge_fraction(cpu, cpu->exit_cost[EXIT_IO]);
+        *value = ones(width);
     }
-    if (in)
-        cpu->r[REG_RAX] = width == 4 ? value : (cpu->r[REG_RAX] & ~all) | value;
-    return 0;
+    return 1;
 }
 
 /* Whether the guest may make an access of `width` bytes; if not, where it faults. */
@@ -261,7 +276,7 @@ static int string_in_out(struct domain *d, struct decoded *in, uint64_t ip)
     Cpu *cpu = d->cpu;
     uint32_t width = in->opcode & 1 ? (in->operand16 ? 2 : 4) : 1, port = cpu->r[REG_RDX] & 0xffff;
     int out = in->opcode >> 1 & 1;
-    uint64_t *index = &cpu->r[out ? REG_RSI : REG_RDI], kept = cpu->r[REG_RAX], value = 0;
+    uint64_t *index = &cpu->r[out ? REG_RSI : REG_RDI], value = 0;
     if (!(cpu->seg[SEG_CS].access & AR_L) || in->overridden || !may_use_port(d, port, width))
         return 1;
     if (!in->repeat || cpu->r[REG_RCX]) {
@@ -274,11 +289,7 @@ static int string_in_out(struct domain *d, struct decoded *in, uint64_t ip)
         }
         if (out && guest_read(cpu, &value, *index, width)) /* a device's memory */
             return 1;
-        cpu->r[REG_RAX] = value;
-        int raised = port_access(d, port, width, !out, in->at, 0);
-        value = cpu->r[REG_RAX];
-        cpu->r[REG_RAX] = kept;
-        if (raised)
+        if (!port_access(d, port, width, !out, in->at, 0, &value))
             return 0;
         if (!out)
             guest_write(cpu, *index, &value, width);
@@ -294,8 +305,10 @@ static int string_in_out(struct domain *d, struct decoded *in, uint64_t ip)
 static int in_out(struct domain *d, struct decoded *in, uint64_t ip)
 {
     uint32_t width = in->opcode & 1 ? (in->operand16 ? 2 : 4) : 1;
-    uint32_t port = d->cpu->r[REG_RDX] & 0xffff;
-    int immediate = !(in->opcode & 8);
+    Cpu *cpu = d->cpu;
+    uint32_t port = cpu->r[REG_RDX] & 0xffff;
+    int immediate = !(in->opcode & 8), reads = !(in->opcode & 2);
+    uint64_t value = cpu->r[REG_RAX];
     uint8_t byte;
     if (immediate) {
         if (!next_byte(in, &byte))
@@ -304,8 +317,11 @@ static int in_out(struct domain *d, struct decoded *in, uint64_t ip)
     }
     if (!may_use_port(d, port, width))
         return 1;
-    if (port_access(d, port, width, !(in->opcode & 2), in->at, immediate) == 0)
-        d->cpu->rip = ip + in->at;
+    if (!port_access(d, port, width, reads, in->at, immediate, &value))
+        return 0;
+    if (reads)
+        cpu->r[REG_RAX] = width == 4 ? value : (cpu->r[REG_RAX] & ~ones(width)) | value;
+    cpu->rip = ip + in->at;
     return 0;
 }
 
