@@ -177,6 +177,7 @@ class Exits(NoCopies):
             raise ValueError(f"no exit reason {reason:#x}: they are those of ExitReason")
         ranges = self._ranges.get(reason)
         if ranges is not None:
+            self._vcpu.set_handler(reason, ranges)  # refuses while another thread runs it
             before, ranges.rest = ranges.rest, handler
             return before
         previous = self._vcpu.handler(reason)
@@ -214,8 +215,9 @@ class Exits(NoCopies):
             rest = self._vcpu.handler(reason)
             if rest is None:
                 raise ValueError(f"{reason.name} has no handler for the rest")
-            ranges = self._ranges[reason] = _Ranges(place, rest)
-            self._vcpu.set_handler(reason, ranges)
+            ranges = _Ranges(place, rest)
+        self._vcpu.set_handler(reason, ranges)  # refuses while another thread runs it
+        self._ranges[reason] = ranges
         return ranges
 
     @property
