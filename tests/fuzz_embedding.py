@@ -83,8 +83,10 @@ def one_call(rng: random.Random, thing: Any) -> None:
     elif name.startswith("__") and name not in ("__init__", "__reduce__", "__repr__", "__new__"):
         return
     arguments = [rng.choice(VALUES) for _ in range(rng.randrange(4))]
+    if name == "step" and isinstance(thing, Vcpu):
+        return  # of a guest that waits with its interrupts masked it takes for ever; the machine's has a limit
     if name in ("run", "step"):
-        arguments = [rng.choice([1, 50, 1000, 50_000])] if name == "run" else []
+        arguments = [rng.choice([1, 50, 1000, 50_000])] if name == "run" else [0.05]
     if rng.random() < 0.4:
         setattr(thing, name, rng.choice(VALUES))
         return

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from test_machine import REGISTERS, START, bare
 
@@ -278,6 +279,10 @@ CHANGES: dict[str, Callable[[Machine], object]] = {
     "A20": lambda m: setattr(m.cpu, "a20", True),
     "handler": lambda m: m.cpu.set_handler(10, m.cpu.handler(10)),
     "handler by name": lambda m: m.exits.on(ExitReason.RDTSC, print),
+    "ports": lambda m: m.exits.on_ports(0x70, 1, print),
+    "no more ports": lambda m: m.exits.off_ports(0x60, 1),
+    "rest of the ports": lambda m: m.exits.on(ExitReason.IO_INSTRUCTION, print),
+    "addresses": lambda m: m.exits.on_mmio(0xFED4_0000, 4, print),
     "inject": lambda m: m.cpu.inject(3),
     "interrupt": lambda m: m.cpu.set_interrupt(False),
     "NMI": lambda m: m.cpu.raise_nmi(),
@@ -301,6 +306,7 @@ READ_ONLY = {"cpl"}
 
 def test_no_other_thread_changes_a_processor_that_runs() -> None:
     machine = bare("ebfe")
+    machine.exits.on_ports(0x60, 1, print)
     allowed = []
     with running(machine):
         for name, change in CHANGES.items():
@@ -342,6 +348,7 @@ def test_a_handler_may_change_all_of_its_processor(name: str) -> None:
         changed.append(vcpu.rip)
 
     changed: list[int] = []
+    machine.exits.on_ports(0x60, 1, print)
     machine.exits.on(ExitReason.CPUID, handler)
     machine.run(cycles=100_000)
     assert changed
@@ -425,6 +432,18 @@ def test_a_stop_in_the_run_is_not_lost(where: str, monkeypatch: pytest.MonkeyPat
     if where == "first":
         assert machine.run(timeout=20).kind is StopKind.REQUESTED
     monkeypatch.undo()
+    assert machine.run(cycles=1000).kind is StopKind.CYCLES
+
+
+def test_a_stop_in_the_middle_of_a_write_is_no_runs() -> None:
+    machine = bare("ebfe")
+
+    class Stopping:
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+            machine.cpu.stop()
+            return np.zeros(2, np.uint8)
+
+    machine.memory[0x4000:0x4002] = Stopping()
     assert machine.run(cycles=1000).kind is StopKind.CYCLES
 
 

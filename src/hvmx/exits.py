@@ -224,11 +224,12 @@ class Exits(NoCopies):
             raise ValueError(f"no exit reason {reason}: they are those of ExitReason")
         self._check_occurs(reason)
         previous = self._handler(reason)
-        self._defaults.setdefault(reason, previous)
         if reason in self._ranges:
+            self._vcpu.set_handler(reason, self._ranges[reason])  # refuses while another thread runs it
             self._ranges[reason].rest = handler
         else:
             self._vcpu.set_handler(reason, handler)
+        self._defaults.setdefault(reason, previous)
         return previous
 
     def on_ports(self, first: int, count: int, handler: Handler, *, in_kernel: bool = False) -> None:
@@ -303,8 +304,9 @@ class Exits(NoCopies):
             rest = self._vcpu.handler(reason)
             if rest is None:
                 raise ValueError(f"{reason.name} has no handler for the rest")
-            ranges = self._ranges[reason] = _Ranges(place, rest)
-            self._vcpu.set_handler(reason, ranges)
+            ranges = _Ranges(place, rest)
+        self._vcpu.set_handler(reason, ranges)  # refuses while another thread runs it
+        self._ranges[reason] = ranges
         return ranges
 
     @property

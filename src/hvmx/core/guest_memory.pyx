@@ -64,11 +64,13 @@ cdef class Ram:
         if (<Registers>self.registers).runner:
             return False
         (<Registers>self.registers).runner = PyThread_get_thread_ident()
+        (<Registers>self.registers).writing = True
         return True
 
     cdef int release(self) except -1:
         if self.registers != NULL:
             (<Registers>self.registers).runner = 0
+            (<Registers>self.registers).writing = False
         return 0
 
     cdef int written(self, uint64_t low, uint64_t high) except -1:
@@ -135,10 +137,12 @@ cdef class Writing:
             for ram, _, _ in self.places:
                 if ram.claim():
                     claimed.append(ram)
-            return self.given(function(*arguments, **options))
+            try:
+                return self.given(function(*arguments, **options))
+            finally:
+                for ram, low, high in self.places:
+                    ram.written(low, high)
         finally:
-            for ram, low, high in self.places:
-                ram.written(low, high)
             for ram in claimed:
                 ram.release()
 

@@ -14,6 +14,7 @@ cdef object processor  # the class of what has registers: Vcpu
 cdef class Registers:
     cdef Cpu *cpu
     cdef unsigned long runner  # the thread that runs the processor, or writes its memory; 0 while none does
+    cdef bint writing          # it writes memory, and does not run
     cdef uint64_t defined_bits(self, str name) noexcept
 
 
