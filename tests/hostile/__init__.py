@@ -1,4 +1,4 @@
-"""Guests that try to take their host down.
+"""Guests that try to take their host down, or to slow it down: `python -m tests.hostile.host_speed` is for the latter.
 
 Under the address and undefined-behaviour sanitizers, in a checkout of its own:
 

@@ -37,7 +37,7 @@ STORMS = {
     "new_code": 1, "new_long_code": 4, "cr3": 650_000, "invlpg": 1_300_000, "flush_and_touch": 3_500,
     "wbinvd": 60_000, "tlb_misses": 500_000, "protection": 150_000, "paging": 120_000, "paging_modes": 80_000,
     "a20": 20_000, "code_segments": 40, "segments": 1_100_000, "page_tables": 300_000,
-    "repeat_across_pages": 10_000, "repeat_over_code": 12_000, "repeat_device": 80, "crossing_accesses": 1_300_000,
+    "repeat_across_pages": 1_000, "repeat_over_code": 1_000, "repeat_device": 80, "crossing_accesses": 1_300_000,
     "breakpoints_armed": 700_000, "breakpoints_moved": 250_000, "single_step": 140_000, "exceptions": 400_000,
     "page_faults": 300_000, "rings": 300_000, "tasks": 100_000, "transcendentals": 160_000,
     "remainders": 1_000_000, "denormals": 12_000_000, "strings_compared": 500_000, "state_images": 300_000,

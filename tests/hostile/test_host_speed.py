@@ -11,7 +11,7 @@ from .host_speed import MOST_BESIDE_QEMU, MOST_NANOSECONDS, QEMU, STORMS, run_hv
 
 NIGHTLY = os.environ.get("HVMX_NIGHTLY") == "1"
 SHORTER = 10
-LENIENCE = 20
+LENIENCE = 4
 """So many times as long may an instruction take where nobody knows how busy the host is, or how slow."""
 
 
