@@ -107,7 +107,10 @@ def test_ctrl_c_stops_any_guest(tmp_path: Path, code: bytes) -> None:
     assert process.stdout.read(1) == b"!", "the guest runs"
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    try:
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == Status.INTERRUPTED
     assert b"hvmx: interrupted" in errors
 
