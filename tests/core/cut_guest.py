@@ -151,6 +151,10 @@ def _assembled(sources: Sequence[str]) -> list[bytes]:
     return [_code[source] for source in sources]
 
 
+def assembled(source: str) -> bytes:
+    return _assembled([source])[0]
+
+
 def program(names: Sequence[str], timer: int | None) -> str:
     """The source of these pieces one after the other, with a PIT of a period if asked for; it ends by a HLT for good."""
     pieces = [] if timer is None else [TIMER.format(timer)]
@@ -173,10 +177,8 @@ def random_programs(seeds: Sequence[int], pieces: int) -> list[tuple[list[str], 
 class CutGuest:
     """The machine of one program, at its start."""
 
-    def __init__(
-        self, source: str, paging: str, translate_after: int | None, profile: str = "skylake"
-    ) -> None:
-        self.machine = machine = hvmx.Machine("2M", profile, paging=paging)
+    def __init__(self, source: str, paging: str, translate_after: int | None, *, board: bool = True) -> None:
+        self.machine = machine = hvmx.Machine("2M", paging=paging, board=board)
         self.events: list[tuple[Any, ...]] = []
         cpu = machine.cpu
         cpu.translate_after = translate_after
