@@ -230,3 +230,14 @@ def test_a_run_ends_within_the_instruction_in_which_its_cycles_pass(name: str, p
             assert cycles <= guest.machine.cycles <= last, (
                 f"run(cycles={cycles}) ends at {guest.machine.cycles}"
             )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_stop_that_an_instruction_asks_for_is_returned_once(way: str) -> None:
+    guest = CutGuest("mov al, 1\nout 0x92, al\n.rept 9\ninc ebx\n.endr\ncli\nhlt", "ept", None)
+    stops = []
+    while not stops or stops[-1] is not StopKind.HALTED:
+        stop = guest.machine.step() if way == "step" else guest.machine.run(cycles=1 if way == "run(1)" else None)
+        if stop.kind not in (StopKind.STEP, StopKind.CYCLES):
+            stops.append(stop.kind)
+    assert stops == [StopKind.RESET, StopKind.HALTED]
