@@ -377,7 +377,7 @@ class Machine:
         if self._last_cycle is not None and not self._keys.ended:
             # Nothing is due before the limit but what a person may type: guest time passes to the limit.
             data = self._keys.poll(self._input_room)
-            if not data:
+            if not data and not self._keys.ended:
                 self.cpu.charge(max(0, self._last_cycle - self.cpu.cycles))
                 return True
         else:

@@ -237,7 +237,11 @@ def test_the_stop_that_an_instruction_asks_for_is_returned_once(way: str) -> Non
     guest = CutGuest("mov al, 1\nout 0x92, al\n.rept 9\ninc ebx\n.endr\ncli\nhlt", "ept", None)
     stops = []
     while not stops or stops[-1] is not StopKind.HALTED:
-        stop = guest.machine.step() if way == "step" else guest.machine.run(cycles=1 if way == "run(1)" else None)
+        stop = (
+            guest.machine.step()
+            if way == "step"
+            else guest.machine.run(cycles=1 if way == "run(1)" else None)
+        )
         if stop.kind not in (StopKind.STEP, StopKind.CYCLES):
             stops.append(stop.kind)
     assert stops == [StopKind.RESET, StopKind.HALTED]
