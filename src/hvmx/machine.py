@@ -358,17 +358,17 @@ class Machine(NoCopies):
     def _pending(self) -> Stop | None:
         """Why the machine stopped in a run out of which an exception came instead."""
         stop = self._ended()
-        if stop is not None:
-            self.cpu.forget_stop()  # it is this one
         return None if stop is not None and stop.kind is StopKind.TIMEOUT else stop  # which was that run's
 
     def _ended(self) -> Stop | None:
         """Why the machine has stopped, if it was asked to."""
         stop, self._stop = self._stop, None
         if stop is None and self.domain is not None and not self.domain.running:
-            return self._domain_end(self.domain)
+            stop = self._domain_end(self.domain)
         if stop is None and self._stop_asked:
-            return Stop(StopKind.REQUESTED)
+            stop = Stop(StopKind.REQUESTED)
+        if stop is not None:
+            self.cpu.forget_stop()  # what the core was asked for, if it has not come to that
         return stop
 
     @staticmethod
@@ -388,7 +388,7 @@ class Machine(NoCopies):
         if self._last_cycle is not None and not self._keys.ended:
             # Nothing is due before the limit but what a person may type: guest time passes to the limit.
             data = self._keys.poll(self._input_room)
-            if not data:
+            if not data and not self._keys.ended:
                 self.cpu.charge(max(0, self._last_cycle - self.cpu.cycles))
                 return True
         else:

@@ -151,6 +151,10 @@ def _assembled(sources: Sequence[str]) -> list[bytes]:
     return [_code[source] for source in sources]
 
 
+def assembled(source: str) -> bytes:
+    return _assembled([source])[0]
+
+
 def program(names: Sequence[str], timer: int | None) -> str:
     """The source of these pieces one after the other, with a PIT of a period if asked for; it ends by a HLT for good."""
     pieces = [] if timer is None else [TIMER.format(timer)]
@@ -174,9 +178,15 @@ class CutGuest:
     """The machine of one program, at its start."""
 
     def __init__(
-        self, source: str, paging: str, translate_after: int | None, profile: str = "skylake"
+        self,
+        source: str,
+        paging: str,
+        translate_after: int | None,
+        *,
+        board: bool = True,
+        noting: bool = True,
     ) -> None:
-        self.machine = machine = hvmx.Machine("2M", profile, paging=paging)
+        self.machine = machine = hvmx.Machine("2M", paging=paging, board=board)
         self.events: list[tuple[Any, ...]] = []
         cpu = machine.cpu
         cpu.translate_after = translate_after
@@ -203,7 +213,7 @@ class CutGuest:
         machine.exits.on_ports(PORT, 2, self._port)
         for reason in ExitReason:
             handler = cpu.handler(reason)
-            if handler is not None:
+            if handler is not None and noting:
                 cpu.set_handler(reason, self._noting(handler))
 
     def _noting(self, handler: Any) -> Any:

@@ -182,7 +182,8 @@ cdef void run(Cpu *cpu) noexcept nogil:
         elif cpu.pending & PEND_INTR and not cpu.halted:
             cpu.window = 1  # whatever sets IF comes back here
         settle(cpu)
-        if cpu.stepping and cpu.interrupts + cpu.exceptions != events and cpu.stop == STOP_NONE and not cpu.fault:
+        if (cpu.stepping and cpu.interrupts + cpu.exceptions != events and cpu.stop == STOP_NONE and not cpu.fault
+                and not cpu.stop_request):
             cpu.stop = STOP_CYCLES  # the event was the step
         if cpu.fault:
             answer_fault(cpu)
@@ -208,7 +209,7 @@ cdef void run(Cpu *cpu) noexcept nogil:
         settle(cpu)
         if cpu.fault:
             answer_fault(cpu)
-        if cpu.stepping and ended and cpu.stop == STOP_NONE:
+        if cpu.stepping and ended and cpu.stop == STOP_NONE and not cpu.stop_request:
             cpu.stop = STOP_CYCLES
 
 

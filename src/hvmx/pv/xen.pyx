@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from hvmx.core.codecache cimport code_written
+from hvmx.core.host_time cimport host_nanoseconds
 from hvmx.core.mmu cimport flush_page, flush_tlb, update_mode
 from hvmx.core.paging cimport Translation, translate
 from hvmx.core.registers cimport Registers, held, up_to
@@ -183,8 +184,17 @@ cdef class PythonHypercall:
 
 
 cdef int64_t call_python(hvmx_hypercall *call) noexcept nogil:
+    cdef int64_t result
     with gil:
-        return python_answer(<PythonHypercall>call.user, call)
+        result = python_answer(<PythonHypercall>call.user, call)
+    took_time(<Cpu *>call.vcpu)
+    return result
+
+
+cdef void took_time(Cpu *cpu) noexcept nogil:
+    """Python has run, for as long as it liked: back to the run loop, which looks at the limits, when it is time."""
+    if cpu.stop_request or cpu.held_signals[0] or host_nanoseconds() >= cpu.poll_at:
+        cpu.pending |= PEND_BUDGET
 
 
 cdef int64_t python_answer(PythonHypercall entry, hvmx_hypercall *call) noexcept:
@@ -392,8 +402,11 @@ cdef class XenDomain:
 
 
 cdef int write_console(void *owner, const char *text, uint32_t size) noexcept nogil:
+    cdef int raised
     with gil:
-        return console_text(<XenDomain>owner, text, size)
+        raised = console_text(<XenDomain>owner, text, size)
+    took_time((<XenDomain>owner).state.cpu)
+    return raised
 
 
 cdef int console_text(XenDomain domain, const char *text, uint32_t size) noexcept:
