@@ -121,7 +121,7 @@ def test_rdpmc_refuses_a_counter_that_is_not_there(cpu: str, index: int) -> None
     refused.cpu.exception_bitmap = 1 << 13
     vectors: list[int] = []
     refused.exits.on(ExitReason.EXCEPTION_NMI, lambda vcpu, exit: (vectors.append(exit.vector), vcpu.stop()))
-    refused.run(cycles=1000)
+    refused.run(cycles=100_000)
     assert vectors[:1] == [13]
 
 

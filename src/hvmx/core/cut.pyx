@@ -47,6 +47,8 @@ cdef void cut_block(Cpu *cpu, Op *op, bint one) noexcept nogil:
 
 
 cdef void cut_after(Cpu *cpu, Op *op) noexcept nogil:
+    while op.acct == (op - 1).acct:  # a guard, or the address that PUSH and POP of memory go by
+        op += 1
     cut_before(cpu, op + 1)
 
 
