@@ -245,3 +245,51 @@ def test_the_stop_that_an_instruction_asks_for_is_returned_once(way: str) -> Non
         if stop.kind not in (StopKind.STEP, StopKind.CYCLES):
             stops.append(stop.kind)
     assert stops == [StopKind.RESET, StopKind.HALTED]
+
+
+class HostError(Exception):
+    """What a handler raises."""
+
+
+@pytest.mark.parametrize("paging", PAGINGS)
+@pytest.mark.parametrize("piece", ["an NMI in a shadow", "faults"])
+def test_an_event_whose_delivery_a_handler_broke_off_is_counted_and_paid_for_once(
+    piece: str, paging: str
+) -> None:
+    figures = []
+    for raising in (False, True):
+        guest = CutGuest(program([piece], None), paging, None)
+        raised: set[tuple[int, ...]] = set()
+        reason = ExitReason.EPT_VIOLATION if paging == "ept" else ExitReason.EXCEPTION_NMI
+        handler = guest.machine.cpu.handler(reason)
+        assert handler is not None
+
+        def answer(
+            cpu: Vcpu,
+            exit: Exit,
+            handler: Any = handler,
+            raised: set[tuple[int, ...]] = raised,
+            raising: bool = raising,
+        ) -> None:
+            # The gates, the stack, the tables: everything that a delivery touches first.
+            if raising and (cpu.instructions, exit.guest_linear) not in raised:
+                raised.add((cpu.instructions, exit.guest_linear))
+                raise HostError
+            handler(cpu, exit)
+
+        guest.machine.cpu.set_handler(reason, answer)
+        while True:
+            try:
+                assert guest.machine.run().kind is StopKind.HALTED
+                break
+            except HostError:
+                continue
+        assert bool(raised) == raising
+        end = guest.end()
+        figures.append(
+            {
+                name: end[name]
+                for name in ("guest_cycles", "instructions", "interrupts", "exceptions", "of the guest")
+            }
+        )
+    assert figures[0] == figures[1]

@@ -86,7 +86,11 @@ cdef void deliver_exception(Cpu *cpu) noexcept nogil:
             source |= SOURCE_FAULT
         if first == VEC_DB:
             cpu.dr[7] &= ~<uint64_t>0x2000  # general detect (SDM vol. 3, 17.2.4)
-        if enter_handler(cpu, NULL, first, source, cpu.fault_error, cpu.rip) or cpu.fault == FAULT_ABORT:
+        if enter_handler(cpu, NULL, first, source, cpu.fault_error, cpu.rip):
+            return
+        if cpu.fault == FAULT_ABORT:  # all of them come again
+            cpu.exceptions -= serial + 1
+            cpu.acct -= <int64_t>((serial + 1) * <uint64_t>cpu.exception_cost << ACCT_SHIFT)
             return
         cpu.fault = FAULT_NONE
         if first == VEC_DF and (cpu.fault_vector == VEC_PF or among(CONTRIBUTORY, cpu.fault_vector)):
@@ -117,6 +121,8 @@ cdef void deliver_event(Cpu *cpu, uint32_t event) noexcept nogil:
         deliver_exception(cpu)
     if cpu.fault == FAULT_ABORT:
         cpu.vectoring = event | VECTORING_VALID
+        cpu.interrupts -= 1
+        cpu.acct -= <int64_t>(<uint64_t>cpu.exception_cost << ACCT_SHIFT)
 
 
 cdef void deliver_interrupt(Cpu *cpu, uint32_t vector) noexcept nogil:
