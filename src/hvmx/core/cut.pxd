@@ -10,7 +10,7 @@ from hvmx.core.state cimport *
 
 # Before the chain from `op` on: come back before the first instruction at which the budget ends, or, for `one`, after one.
 cdef void cut_block(Cpu *cpu, Op *op, bint one) noexcept nogil
-# Within the chain: come back after the instruction of `op`, its main Op. The caller has made Cpu.acct at least 0, so that
+# Within the chain: come back after the instruction of `op`. The caller has made Cpu.acct at least 0, so that
 # branches come back too.
 cdef void cut_after(Cpu *cpu, Op *op) noexcept nogil
 # After the chain: put the handlers back.

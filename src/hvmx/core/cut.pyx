@@ -47,6 +47,8 @@ cdef void cut_block(Cpu *cpu, Op *op, bint one) noexcept nogil:
 
 
 cdef void cut_after(Cpu *cpu, Op *op) noexcept nogil:
+    while op.acct == (op - 1).acct:
+        op += 1  # the one that leaves the address, whose segment POP to memory stores through: the main Op follows
     cut_before(cpu, op + 1)
 
 
