@@ -88,15 +88,18 @@ def test_an_error_in_a_handler_leaves_the_guest_before_the_instruction(name: str
 
 def refuse_half(machine: Machine, reason: ExitReason, answer: Callable[..., None]) -> None:
     """Let every exit of this reason fail once, with the registers as before the instruction, before it is answered."""
-    failed: dict[str, object] = {}
+    failed: set[tuple[int, ...]] = set()
+    last: list[int] = []
 
     def handler(vcpu: hvmx.core.vcpu.Vcpu, exit: hvmx.core.vcpu.Exit) -> None:
-        if failed:
-            assert failed.pop("rip") == vcpu.rip, "the instruction that failed was not begun anew"
-            failed.clear()
+        assert last in ([], [vcpu.rip]), "the instruction that failed was not begun anew"
+        last.clear()
+        which = (vcpu.rip, vcpu.instructions, vcpu.rcx, exit.is_write)
+        if which in failed:
             answer(vcpu, exit)
             return
-        failed["rip"] = vcpu.rip
+        failed.add(which)
+        last.append(vcpu.rip)
         raise LookupError("the device is not there yet")
 
     machine.exits.on(reason, handler)

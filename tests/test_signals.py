@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from core.machine import assemble
 from figures import without_host_time
+from pv import kernel
 
 import hvmx
 from hvmx import guests
@@ -24,6 +25,7 @@ from hvmx.core.exit import Exit
 from hvmx.core.vcpu import Vcpu
 from hvmx.hvm.console import KeySource
 from hvmx.machine import Stop, StopKind
+from hvmx.pv.xen import Call
 
 NIGHTLY = os.environ.get("HVMX_NIGHTLY") == "1"
 BYTES = 300_000 if NIGHTLY else 20_000
@@ -468,3 +470,30 @@ def test_a_signals_handler_may_run_a_machine() -> None:
     assert len(ends) == 3
     for end in ends:
         assert_same(plain.figures(), end)
+
+
+def test_hypercalls_in_python_are_made_once_whatever_signals_raise() -> None:
+    code = "mov $3000, %ebx\n1: hypercall 70\n dec %ebx\n jnz 1b\n mov $2, %edi\n push $0\n mov %rsp, %rsi\n hypercall 29\n"
+
+    def guest() -> tuple[hvmx.Machine, list[int]]:
+        machine, calls = hvmx.Machine("16M"), list[int]()
+        machine.load(kernel.assemble(code), pv=True)
+        machine.cpu.translate_after = 0
+
+        def answer(call: Call) -> int:
+            calls.append(call.number)
+            time.sleep(0)
+            calls.append(-call.number)
+            return 1
+
+        machine.hypercalls.register(70, answer)
+        return machine, calls
+
+    (undisturbed, plain_calls), (machine, calls), alarms = guest(), guest(), Alarms(7)
+    assert undisturbed.run().kind is StopKind.POWEROFF
+    with alarms.on():
+        stop = run_on(machine.run)
+    assert stop.kind is StopKind.POWEROFF and alarms.raised > 5
+    assert calls == plain_calls
+    assert_same(without_host_time(undisturbed.statistics()), without_host_time(machine.statistics()))
+    assert machine.state_hash() == undisturbed.state_hash()

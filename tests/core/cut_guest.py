@@ -100,6 +100,9 @@ PIECES = {
         mov esi, 0x2aff0; mov ecx, 9; rep outsd; insb; outsb; inc eax""",
     "device memory": f"""mov edi, {MMIO_AT}; mov eax, [rdi]; mov [rdi + 8], eax; add [rdi + 4], eax; xor eax, eax
         mov [rdi], eax; mov [rdi], rax; inc eax""",
+    "more ways to device memory": f"""mov edi, {MMIO_AT}; mov esi, 0xb000; push rax; pop [rdi]; inc eax; xchg [rdi], ebx; xadd [rdi], ebx
+        inc eax; shl dword ptr [rdi], 1; bts dword ptr [rdi], 3; call 1f; 1:; push [rdi]; pop [0x34000]; inc eax; movups [rdi], xmm0; inc eax
+        cmpxchg8b [rdi]; fninit; fnsave [rdi]; inc eax; fxsave [0x34fc0]; inc eax; fxrstor [0x34fc0]; enter 8, 1; leave; inc eax""",
     "an NMI out of device memory": f"mov edi, {MMIO_AT}; mov eax, 1; .rept 3; mov [rdi], eax; inc ebx; inc ebx; .endr",
     "time out of device memory": f"mov edi, {MMIO_AT}; mov eax, 2; .rept 3; mov [rdi], eax; .rept 9; inc ebx; .endr; .endr",
     "a fault out of device memory": f"mov edi, {MMIO_AT}; mov eax, 4; .rept 3; mov [rdi], eax; inc ebx; .endr",

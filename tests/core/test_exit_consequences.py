@@ -245,3 +245,92 @@ def test_the_stop_that_an_instruction_asks_for_is_returned_once(way: str) -> Non
         if stop.kind not in (StopKind.STEP, StopKind.CYCLES):
             stops.append(stop.kind)
     assert stops == [StopKind.RESET, StopKind.HALTED]
+
+
+class HostError(Exception):
+    """What a handler raises."""
+
+
+@pytest.mark.parametrize("paging", PAGINGS)
+@pytest.mark.parametrize("piece", ["an NMI in a shadow", "faults"])
+def test_an_event_whose_delivery_a_handler_broke_off_is_counted_and_paid_for_once(
+    piece: str, paging: str
+) -> None:
+    figures = []
+    for raising in (False, True):
+        guest = CutGuest(program([piece], None), paging, None)
+        raised: set[tuple[int, ...]] = set()
+        reason = ExitReason.EPT_VIOLATION if paging == "ept" else ExitReason.EXCEPTION_NMI
+        handler = guest.machine.cpu.handler(reason)
+        assert handler is not None
+
+        def answer(
+            cpu: Vcpu,
+            exit: Exit,
+            handler: Any = handler,
+            raised: set[tuple[int, ...]] = raised,
+            raising: bool = raising,
+        ) -> None:
+            # The gates, the stack, the tables: everything that a delivery touches first.
+            if raising and (cpu.instructions, exit.guest_linear) not in raised:
+                raised.add((cpu.instructions, exit.guest_linear))
+                raise HostError
+            handler(cpu, exit)
+
+        guest.machine.cpu.set_handler(reason, answer)
+        while True:
+            try:
+                assert guest.machine.run().kind is StopKind.HALTED
+                break
+            except HostError:
+                continue
+        assert bool(raised) == raising
+        end = guest.end()
+        figures.append(
+            {
+                name: end[name]
+                for name in ("guest_cycles", "instructions", "interrupts", "exceptions", "of the guest")
+            }
+        )
+    assert figures[0] == figures[1]
+
+
+STORES = (
+    "add [rdi], eax", "adc dword ptr [rdi], 5", "inc word ptr [rdi]", "dec qword ptr [rdi]", "neg byte ptr [rdi]", "not dword ptr [rdi]",
+    "shl dword ptr [rdi], 3", "rcr word ptr [rdi], cl", "shld [rdi], eax, cl", "ror byte ptr [rdi], 1", "bts [rdi], ecx",
+    "btr qword ptr [rdi], 3", "xadd [rdi], eax", "xchg [rdi], rax", "cmpxchg [rdi], ebx", "cmpxchg8b [rdi]", "cmpxchg16b [rdi]",
+    "mov [rdi], al", "mov word ptr [rdi], 5", "mov [rdi + 0xffc], rax", "setc [rdi]", "stosb", "movsd", "pop qword ptr [rdi]", "push rax",
+    "call 1f", "call [rdi]", "enter 8, 1", "movnti [rdi], eax", "movups [rdi], xmm0", "movhps [rdi], xmm0",
+    "fst dword ptr [rdi]", "fstp tbyte ptr [rdi]", "fistp qword ptr [rdi]", "fnstcw [rdi]", "fnstenv [rdi]", "fnsave [rdi]", "fxsave [rdi]",
+    "sgdt [rdi]", "smsw [rdi]", "stmxcsr [rdi]", "mov ss:[rdi], ds", "pushfq", "maskmovdqu xmm0, xmm1", "and [rdi], rax", "lock dec dword ptr [rdi]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("instruction", STORES)
+def test_an_instruction_whose_exit_raises_has_not_happened(instruction: str) -> None:
+    stack = instruction.split()[0] in ("push", "call", "enter", "pushfq")
+    head = f"fninit\nfld1\nmov edi, {MMIO_AT}\nmov esi, 0xb000\nstc\nmov eax, 0x33\nmov ecx, 5\npcmpeqd xmm1, xmm1\n"
+    head += f"mov rsp, {MMIO_AT + 0x100}\n" if stack else "mov esp, 0x3000\n"
+    guest = CutGuest(f"{head}{instruction}\n1: mov esp, 0x3000\n{CODE_AFTER}", "ept", None)
+    cpu, at = guest.machine.cpu, CODE + len(assembled(head))
+    device = cpu.handler(ExitReason.EPT_MISCONFIG)
+    assert device is not None
+    refusing = True
+
+    def answer(cpu: Vcpu, exit: Exit) -> None:
+        if exit.is_write and refusing:
+            raise HostError
+        exit.value = 0x7F
+
+    cpu.set_handler(ExitReason.EPT_MISCONFIG, answer)
+    while cpu.rip != at:
+        assert guest.machine.step().kind is StopKind.STEP
+    before, retired = cpu.registers(), cpu.instructions
+    for _ in range(3):
+        with pytest.raises(HostError):
+            guest.machine.run()
+        assert cpu.registers() == before
+        assert cpu.instructions == retired
+    refusing = False
+    assert guest.machine.step().kind is StopKind.STEP
+    assert (cpu.rip != at, cpu.instructions) == (True, retired + 1)

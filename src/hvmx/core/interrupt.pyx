@@ -109,7 +109,11 @@ cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
             source |= SOURCE_FAULT
         if first == VEC_DB:
             cpu.dr[7] &= ~<uint64_t>0x2000  # general detect (SDM vol. 3, 17.2.4)
-        if enter_handler(cpu, NULL, first, source, cpu.fault_error, cpu.rip) or cpu.fault == FAULT_ABORT:
+        if enter_handler(cpu, NULL, first, source, cpu.fault_error, cpu.rip):
+            return
+        if cpu.fault == FAULT_ABORT:  # all of them come again
+            cpu.exceptions -= serial + 1
+            cpu.acct -= <int64_t>((serial + 1) * <uint64_t>cpu.exception_cost << ACCT_SHIFT)
             return
         cpu.fault = FAULT_NONE
         vectoring = first | VECTORING_EXCEPTION | VECTORING_VALID
@@ -143,6 +147,8 @@ cdef void deliver_event(Cpu *cpu, uint32_t event) noexcept nogil:
         deliver_in_place_of(cpu, event | VECTORING_VALID)
     if cpu.fault == FAULT_ABORT:
         cpu.vectoring = event | VECTORING_VALID
+        cpu.interrupts -= 1
+        cpu.acct -= <int64_t>(<uint64_t>cpu.exception_cost << ACCT_SHIFT)
 
 
 cdef void deliver_interrupt(Cpu *cpu, uint32_t vector) noexcept nogil:
