@@ -140,7 +140,8 @@ def handler_calls(rng: random.Random, machine: Machine, pieces: list[Any]) -> No
             one_call(rng, rng.choice(pieces))
 
     for reason in (ExitReason.CPUID, ExitReason.IO_INSTRUCTION, ExitReason.EPT_MISCONFIG, ExitReason.EPT_VIOLATION):
-        machine.exits.on(reason, handler)
+        if machine.domain is None or reason is not ExitReason.EPT_MISCONFIG:  # which no PV guest has
+            machine.exits.on(reason, handler)
     machine.hypercalls.register(200, lambda call: one_call(rng, rng.choice([call, *pieces])) or 0)
     if machine.domain is None:
         machine.cpu.rax = 200

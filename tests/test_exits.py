@@ -52,7 +52,20 @@ def a_device_is_due(machine: Machine) -> None:
     machine.cpu.deadline = machine.cpu.cycles + 100
 
 
+class SpuriousController:
+    """An interrupt controller whose output is high for nothing."""
+
+    def acknowledge_interrupt(self) -> int:
+        return -1
+
+    def next_event(self) -> None:
+        return None
+
+    def advance(self, cycle: int) -> None: ...
+
+
 def an_interrupt_waits(machine: Machine) -> None:
+    machine.cpu.board = SpuriousController()
     machine.cpu.set_interrupt(True)
 
 

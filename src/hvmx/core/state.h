@@ -372,6 +372,10 @@ struct Cpu {
     void *machine;                 /* the Python object, for vmexit */
     Op *next_op;                   /* HVMX_RETURNING: what go_on was given */
     /* A bit for each entry below that may hold something, so that a flush looks at no others. */
+    /* A repeated string instruction keeps the translations of its source and destination from element to element, also
+     * where its chain is left and resumed, though they compete for one entry: or its cost would depend on where. */
+    Op *held_by;                   /* the instruction, until it ends or anything changes; else NULL */
+    TlbEntry held[2];              /* of what rSI points at, and of what rDI does */
     uint64_t jumps_used[JCACHE_ENTRIES / 64], tlb_used[TLB_KINDS][TLB_ENTRIES / 64];
     /* Of these, the ones that may be global, and that may be a part of a large page. */
     uint64_t tlb_global[TLB_KINDS][TLB_ENTRIES / 64], tlb_large[TLB_KINDS][TLB_ENTRIES / 64];

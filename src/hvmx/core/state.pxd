@@ -401,6 +401,8 @@ cdef extern from "state.h" nogil:
         PastException past_exceptions[PAST_EXCEPTIONS]
         uint64_t past_exception_count
         void *machine
+        Op *held_by
+        TlbEntry held[2]
         uint64_t jumps_used[JCACHE_ENTRIES // 64]
         uint64_t tlb_used[TLB_KINDS][TLB_ENTRIES // 64]
         uint64_t tlb_global[TLB_KINDS][TLB_ENTRIES // 64]
