@@ -93,6 +93,9 @@ PIECES = {
     "calls": ".rept 5; call 1f; jmp 2f; 1: inc eax; ret; 2:; .endr",
     "REP STOS to a page nobody touched": "mov edi, 0x20fc0; mov ecx, 200; mov al, 5; rep stosb; inc eax",
     "REP MOVS over page borders": "mov esi, 0x21fe1; mov edi, 0x24fe3; mov ecx, 90; rep movsw; inc eax; inc eax",
+    # Pages 2 MiB apart, which have one place in the TLB.
+    "REP between pages that compete": """mov esi, 0x24010; mov edi, 0x224800; mov ecx, 100; rep movsw; inc eax
+        mov esi, 0x25f80; mov edi, 0x225fe0; mov ecx, 30; rep movsd; mov esi, 0x26010; mov edi, 0x226010; mov ecx, 90; repe cmpsb; inc eax""",
     "REP MOVS downwards": "std; mov esi, 0x23010; mov edi, 0x25008; mov ecx, 60; rep movsd; cld; inc eax",
     "REPE CMPS, REPNE SCAS": """mov esi, 0x26fe0; mov edi, 0x27fe8; mov ecx, 70; repe cmpsb; setz bl
         mov edi, 0x28fd0; mov ecx, 100; mov al, 0xee; repne scasw; lodsb; rep lodsb; inc eax""",
@@ -198,7 +201,7 @@ class CutGuest:
         state.memory[STUBS] = _handlers()
         table = [page << 12 | (6 if page in NOT_PRESENT else 7) for page in range(512)]
         table[MMIO_AT >> 12] = MMIO | 7
-        state.memory[TABLES + 0x2000] = struct.pack("<Q", PAGE_TABLE | 7)
+        state.memory[TABLES + 0x2000] = struct.pack("<2Q", PAGE_TABLE | 7, PAGE_TABLE | 7)
         state.memory[PAGE_TABLE] = struct.pack("<512Q", *table)
         state.memory[LOG] = struct.pack("<Q", LOG_END)
         # A call reaches over a page's end: MOV EAX, imm32 across it, then RET.
