@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hvmx import ExitReason, Machine, guests
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 from hvmx.pv.xen import Call
 

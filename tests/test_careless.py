@@ -20,7 +20,7 @@ from test_machine import REGISTERS, START, bare
 
 import hvmx
 from hvmx import ExitReason, Machine, StopKind, guests
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.registers import Registers
 from hvmx.core.vcpu import Vcpu
 from hvmx.isa.levels import LEVELS
@@ -28,7 +28,7 @@ from hvmx.pv import Domain
 from hvmx.pv.xen import Call, Hypercalls, VmcallTable, XenDomain
 
 if TYPE_CHECKING:
-    from hvmx.core.exit import Exit as AnExit
+    from hvmx.core.exit_info import Exit as AnExit
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST_CYCLE = (1 << 57) - 1

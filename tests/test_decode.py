@@ -25,7 +25,7 @@ from iced_x86 import (
 )
 
 from hvmx import isa
-from hvmx.core.decode import decode_py, refused_length
+from hvmx.core.decode.decoder import decode_py, refused_length
 from hvmx.isa import Row, coverage, rows
 
 NIGHTLY = os.environ.get("HVMX_NIGHTLY") == "1"

@@ -16,7 +16,7 @@ from hvmx.hvm import controls
 from hvmx.pv import start_of_day
 
 if TYPE_CHECKING:
-    from hvmx.core.exit import Exit
+    from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
     from hvmx.pv.xen import Call
 

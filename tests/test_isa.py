@@ -17,7 +17,7 @@ from iced_x86 import (
     RflagsBits,
 )
 
-from hvmx.core.decode import decode_py
+from hvmx.core.decode.decoder import decode_py
 from hvmx.isa import Row, coverage, rows
 from hvmx.isa.document import document
 from hvmx.isa.levels import FAMILY_6

@@ -9,7 +9,7 @@ import hvmx
 from hvmx import guests
 from hvmx.boot import ImageError
 from hvmx.cli import commands
-from hvmx.core.decode import decode_py
+from hvmx.core.decode.decoder import decode_py
 from hvmx.cost import BUNDLED, load_profile
 from hvmx.hvm.cpuid import EXTENDED, leaf
 from hvmx.isa import coverage, feature_mask, features, rows

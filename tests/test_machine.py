@@ -19,7 +19,7 @@ from hvmx import ExitReason, Machine, StopKind, guests
 from hvmx.boot import ImageError
 
 if TYPE_CHECKING:
-    from hvmx.core.exit import Exit
+    from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
 
 START = 0x1000

@@ -20,7 +20,7 @@ from hvmx.boot import prepare
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hvmx.core.exit import Exit
+    from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
 
     Memory = NDArray[np.uint8]

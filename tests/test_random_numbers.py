@@ -10,7 +10,7 @@ from hvmx import ExitReason, Machine, StopKind
 from hvmx.hvm import controls
 
 if TYPE_CHECKING:
-    from hvmx.core.exit import Exit
+    from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
 
 START = 0x1000

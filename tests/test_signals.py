@@ -21,7 +21,7 @@ from pv import kernel
 
 import hvmx
 from hvmx import guests
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 from hvmx.hvm.console import KeySource
 from hvmx.machine import Stop, StopKind

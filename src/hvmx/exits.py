@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hvmx.core.exit import Exit
+    from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
     from hvmx.hvm.bus import Bus
     from hvmx.pv.xen import VmcallTable

@@ -15,7 +15,7 @@ from typing import Any
 from figures import without_host_time
 
 import hvmx
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 from hvmx.exits import ExitReason
 from hvmx.machine import StopKind

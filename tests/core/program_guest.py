@@ -16,7 +16,7 @@ from typing import Any
 
 from iced_x86 import Decoder, Encoder, Formatter, FormatterSyntax, Instruction
 
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 from hvmx.cost import load_profile
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 from hvmx.exits import ExitReason
 from hvmx.machine import StopKind

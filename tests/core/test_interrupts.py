@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 
 from .machine import CODE, IDT, MEMORY, STUBS, TABLES, assemble, run_hvmx, world

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 
 EXCEPTION, PAGE_FAULT, EPT_VIOLATION, CTL_EPT = 0, 14, 48, 0x10000

@@ -13,7 +13,7 @@ import pytest
 from hvmx.isa import Row, rows
 
 core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
-decode = pytest.importorskip("hvmx.core.decode", reason="the core is not built").decode_py
+decode = pytest.importorskip("hvmx.core.decode.decoder", reason="the core is not built").decode_py
 
 ET, EM, TS, OSFXSR = 0x10, 4, 8, 0x200
 UD, NM, GP = 6, 7, 13

@@ -20,7 +20,7 @@ import pytest
 from hvmx.isa import Row, rows
 
 core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
-decode = pytest.importorskip("hvmx.core.decode", reason="the core is not built").decode_py
+decode = pytest.importorskip("hvmx.core.decode.decoder", reason="the core is not built").decode_py
 
 INSTRUCTIONS = 1 << 14
 STACK_BYTES = 128 << 10  # at most 8 bytes, the size of a return address, for each of INSTRUCTIONS

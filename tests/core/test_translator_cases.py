@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 from iced_x86 import Decoder
 
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 
 from .machine import CODE, DATA, STOP_HALTED, assemble

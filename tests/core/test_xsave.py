@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 
 from .machine import CODE, DATA, MEMORY, assemble, world

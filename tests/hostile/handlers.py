@@ -15,7 +15,7 @@ from hvmx import ExitReason, Machine, guests
 from hvmx.hvm import controls
 
 if TYPE_CHECKING:
-    from hvmx.core.exit import Exit
+    from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
     from hvmx.exits import Handler
 

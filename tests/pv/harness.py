@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
+CEXT = ROOT / "cext"
 MASK = (1 << 64) - 1
 
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40
@@ -30,7 +31,7 @@ def compile_c(output: Path, *sources: Path, flags: tuple[str, ...] = ()) -> None
     compiler = os.environ.get("CC", "gcc").split()
     command = [
         *compiler, "-std=gnu11", "-g", "-O1", "-Wall", "-fno-strict-aliasing", "-fwrapv",
-        f"-I{ROOT / 'cext'}", f"-I{ROOT / 'src/hvmx/core'}",
+        *(f"-I{folder}" for folder in (*CEXT.iterdir(), ROOT / "src/hvmx/core/state")),
         *flags, *map(str, sources), "-o", str(output),
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -42,8 +43,7 @@ def library() -> Any:
     """The compiled harness."""
     directory = Path(tempfile.mkdtemp(prefix="hvmx-pv-"))
     output = directory / "harness.so"
-    sources = sorted((ROOT / "cext").glob("*.c"))
-    compile_c(output, *sources, Path(__file__).with_name("harness.c"), flags=("-shared", "-fPIC"))
+    compile_c(output, *CEXT.rglob("*.c"), Path(__file__).with_name("harness.c"), flags=("-shared", "-fPIC"))
     loaded = ctypes.CDLL(str(output))
     output.unlink()
     directory.rmdir()

@@ -1,4 +1,4 @@
-"""The numbers and structures of cext/xen_abi.h are those of Xen's own headers (Debian's libxen-dev)."""
+"""The numbers and structures of cext/xen/xen_abi.h are those of Xen's own headers (Debian's libxen-dev)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from .harness import ROOT, compile_c
 
 XEN_HEADERS = Path("/usr/include/xen")
-ABI = ROOT / "cext" / "xen_abi.h"
+ABI = ROOT / "cext" / "xen" / "xen_abi.h"
 
 INCLUDES = """
 #include <stdint.h>

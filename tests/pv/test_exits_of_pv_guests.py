@@ -10,7 +10,7 @@ from test_exits import Seen, of_the_guest, pv_guest, refuse, state_of
 from hvmx import ExitReason, Machine, StopKind
 
 if TYPE_CHECKING:
-    from hvmx.core.exit import Exit
+    from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
 
 FORCED_CPUID = ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2"

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from .harness import ROOT, compile_c
+from .harness import CEXT, compile_c
 
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 NIGHTLY = os.environ.get("HVMX_NIGHTLY") == "1"
@@ -14,8 +14,7 @@ NIGHTLY = os.environ.get("HVMX_NIGHTLY") == "1"
 
 def test_no_call_of_a_guest_reaches_the_host(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
-    sources = [*sorted((ROOT / "cext").glob("*.c")), Path(__file__).with_name("fuzz.c")]
-    compile_c(program, *sources, flags=SANITIZE)
+    compile_c(program, *CEXT.rglob("*.c"), Path(__file__).with_name("fuzz.c"), flags=SANITIZE)
     domains = 5000 if NIGHTLY else 200
     result = subprocess.run(
         [program, "1", str(domains), "1000"], capture_output=True, text=True, check=False, timeout=600

@@ -11,9 +11,9 @@ from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITAB
                              PyObject_GetBuffer)
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from hvmx.core.codecache cimport code_written
+from hvmx.core.memory.codecache cimport code_written
 from hvmx.core.registers cimport PyThread_get_thread_ident, Registers, held
-from hvmx.core.state cimport *
+from hvmx.core.state.state cimport *
 
 cdef uint64_t FOUR_GIB = <uint64_t>1 << 32
 

@@ -2,7 +2,7 @@
 """The registers of a processor as attributes in Python."""
 from libc.stdint cimport uint64_t
 
-from hvmx.core.state cimport Cpu
+from hvmx.core.state.state cimport Cpu
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()

@@ -1,6 +1,6 @@
 # cython: language_level=3
 """The run loop: blocks, and what happens between them."""
-from hvmx.core.state cimport *
+from hvmx.core.state.state cimport *
 
 # Run until Cpu.stop says why not to; needs no GIL.
 cdef void run(Cpu *cpu) noexcept nogil

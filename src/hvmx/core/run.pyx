@@ -1,15 +1,15 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from hvmx.core.blocks cimport block_at_rip
-from hvmx.core.codecache cimport flush_code
-from hvmx.core.cut cimport cut_block, mend_cut
-from hvmx.core.exits cimport describe_exit
-from hvmx.core.host_time cimport host_nanoseconds
-from hvmx.core.interrupt cimport debug_fault, debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
-from hvmx.core.mxcsr cimport settle_mxcsr
-from hvmx.core.ops cimport *
-from hvmx.core.state cimport *
+from hvmx.core.decode.blocks cimport block_at_rip
+from hvmx.core.memory.codecache cimport flush_code
+from hvmx.core.memory.cut cimport cut_block, mend_cut
+from hvmx.core.exit.door cimport describe_exit
+from hvmx.core.state.host_time cimport host_nanoseconds
+from hvmx.core.execute.system.interrupt cimport debug_fault, debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
+from hvmx.core.state.mxcsr cimport settle_mxcsr
+from hvmx.core.state.ops cimport *
+from hvmx.core.state.state cimport *
 
 cdef extern from "run_chain.h" nogil:
     void run_chain(Cpu *cpu, Op *op)

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
-from hvmx.core.exit import Exit
+from hvmx.core.exit_info import Exit
 from hvmx.core.registers import Registers
 from hvmx.isa.levels import Level
 

@@ -11,7 +11,7 @@ from hvmx.hvm.controls import PAGE_FAULT
 from .code import disassemble, linear_ip
 
 if TYPE_CHECKING:
-    from hvmx.core.exit import Exit
+    from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
     from hvmx.exits import Handler
     from hvmx.machine import Machine, Stop

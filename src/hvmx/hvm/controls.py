@@ -10,7 +10,7 @@ from hvmx.hvm.handlers import io_instruction, mmio
 from hvmx.isa.levels import WRITE_ONLY_MSRS
 
 if TYPE_CHECKING:
-    from hvmx.core.exit import Exit
+    from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
     from hvmx.exits import Handler
     from hvmx.pv.xen import VmcallTable

@@ -23,7 +23,7 @@ from iced_x86 import (
     OpCodeTableKind,
 )
 
-from hvmx.core.decode import decode_py
+from hvmx.core.decode.decoder import decode_py
 
 from . import feature_mask
 from .levels import FAMILY_6, Level

@@ -134,7 +134,7 @@ def decode_tables() -> str:
     for row in rows():
         for opcode in row.opcodes:
             opcodes.setdefault((row.map, opcode), []).append(row)
-    lines = [f"/* {_NOTE} */", '#include "../insn.h"', '#include "families.h"', "", "static const InsnRow insn_rows[] = {"]
+    lines = [f"/* {_NOTE} */", '#include "insn.h"', '#include "families.h"', "", "static const InsnRow insn_rows[] = {"]
     lines += [f"    /* {row.index}: {row.text} {row.family} */\n    {_row(row)}," for row in rows()]
     lines += ["};", "", "static const OpcodeRows opcode_rows[4][256] = {"]
     for (map_number, opcode), found in sorted(opcodes.items()):

@@ -11,4 +11,4 @@ __all__ = ["Domain", "include_path", "start_of_day"]
 def include_path() -> str:
     """The directory of ``hvmx_hypercall.h``, for extensions that answer hypercalls."""
     installed = Path(__file__).with_name("include")
-    return str(installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "cext")
+    return str(installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "cext" / "hypercall")

@@ -2,7 +2,7 @@
 """Cython's view of the hypercall table and of a Xen domain (cext/)."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from hvmx.core.state cimport Cpu
+from hvmx.core.state.state cimport Cpu
 from hvmx.pv.hypercall cimport hvmx_hypercall, hvmx_hypercall_fn
 
 cdef extern from "core_services.h" nogil:

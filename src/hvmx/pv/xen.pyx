@@ -6,12 +6,12 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from hvmx.core.codecache cimport code_written
-from hvmx.core.host_time cimport host_nanoseconds
-from hvmx.core.mmu cimport flush_page, flush_tlb, update_mode
-from hvmx.core.paging cimport Translation, translate
+from hvmx.core.memory.codecache cimport code_written
+from hvmx.core.state.host_time cimport host_nanoseconds
+from hvmx.core.memory.mmu cimport flush_page, flush_tlb, update_mode
+from hvmx.core.memory.paging cimport Translation, translate
 from hvmx.core.registers cimport Registers, held, up_to
-from hvmx.core.state cimport *
+from hvmx.core.state.state cimport *
 from hvmx.pv.hypercall cimport *
 from hvmx.pv.xen cimport *
 
@@ -19,7 +19,7 @@ FIRST_FREE = HVMX_FIRST_FREE
 NUMBERS = HVMX_HYPERCALLS
 
 
-# --- what the C needs of the core (cext/core_services.h) -----------------------------------------------------------------
+# --- what the C needs of the core (cext/hypercall/core_services.h) -----------------------------------------------------------------
 cdef void service_flush_tlb(Cpu *cpu, int all) noexcept nogil:
     flush_tlb(cpu, all != 0)
 

@@ -1,0 +1,53 @@
+# cython: language_level=3
+"""MASKMOVQ and MASKMOVDQU: the bytes of a register that a mask chooses, to memory at DS:rDI."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from hvmx.core.state.insn cimport FORM_R_RM
+from hvmx.core.memory.mmu cimport *
+from hvmx.core.execute.simd.mmx cimport mm, mmx_usable, to_mmx
+from hvmx.core.state.ops cimport *
+from hvmx.core.execute.simd.sse cimport sse_usable, xmm
+from hvmx.core.state.state cimport *
+
+
+cdef uint64_t chosen_address(Cpu *cpu, Op *op, uint32_t index) noexcept nogil:
+    """The linear address of eight bytes of the operand, checked: sets cpu.fault."""
+    cdef uint64_t offset = cpu.r[REG_RDI] + index
+    cdef uint32_t size = op.x >> 2 & 3
+    offset = <uint16_t>offset if size == 1 else <uint32_t>offset if size == 2 else offset
+    return linear(cpu, op, op.seg, offset, 8, True)
+
+
+cdef bint store_chosen(Cpu *cpu, Op *op, const uint8_t *value, const uint8_t *mask, uint32_t size) noexcept nogil:
+    """All bytes have to be writable, whatever the mask; of sixteen the last eight are looked at first, as Intel's
+    processors do. False on a fault."""
+    cdef uint64_t at
+    cdef uint32_t index, byte
+    for index in range(size, 0, -8):
+        at = chosen_address(cpu, op, index - 8)
+        if cpu.fault or not probe_write(cpu, op, at, 8):
+            return False
+    for index in range(0, size, 8):
+        at = chosen_address(cpu, op, index)
+        for byte in range(8):
+            if mask[index + byte] & 0x80:
+                store8(cpu, op, at + byte if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>(at + byte), value[index + byte])
+                if cpu.fault:
+                    return False
+    return True
+
+
+cdef void maskmovq(Cpu *cpu, Op *op) noexcept nogil:
+    if mmx_usable(cpu, op):
+        to_mmx(cpu)  # before a fault of the store, too
+        if store_chosen(cpu, op, <uint8_t *>mm(cpu, op.d), <uint8_t *>mm(cpu, op.s), 8):
+            run_next(cpu, op)
+
+
+cdef void maskmovdqu(Cpu *cpu, Op *op) noexcept nogil:
+    if sse_usable(cpu, op) and store_chosen(cpu, op, <uint8_t *>xmm(cpu, op.d), <uint8_t *>xmm(cpu, op.s), 16):
+        run_next(cpu, op)
+
+
+register_handler("maskmovq", FORM_MMX + FORM_R_RM, 0, ADDRESS_NONE, maskmovq)
+register_handler("maskmovdqu", FORM_R_RM, 0, ADDRESS_NONE, maskmovdqu)

@@ -1,0 +1,438 @@
+# cython: language_level=3
+"""Control and debug registers, HLT, INVLPG, caches, time stamps, CPUID, VMCALL: what only has to do with this CPU."""
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+
+from hvmx.core.execute.system.counters cimport has_p6_counters, read_counter
+from hvmx.core.state.insn cimport FORM_NONE, FORM_R_RM, FORM_RM, FORM_RM_R
+from hvmx.core.exit.door cimport *
+from hvmx.core.execute.system.interrupt cimport debug_fault
+from hvmx.core.memory.mmu cimport *
+from hvmx.core.state.mxcsr cimport settle_mxcsr
+from hvmx.core.state.ops cimport *
+from hvmx.core.memory.paging cimport load_pdptes
+from hvmx.core.state.state cimport *
+
+cdef uint64_t CR0_DEFINED = (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD
+                             | <uint64_t>0x80000000)
+cdef uint64_t CR0_PAGING_BITS = CR0_PE | CR0_WP | <uint64_t>0x80000000
+cdef uint64_t CR4_PAGING_BITS = CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP
+
+# Access type in the exit qualification of CR accesses (SDM vol. 3, table 27-3).
+cdef enum:
+    CR_MOV_FROM = 1 << 4
+    CR_CLTS = 2 << 4
+    CR_LMSW = 3 << 4
+    CR_LMSW_MEMORY = 1 << 6
+    DR_MOV_FROM = 1 << 4  # the direction in that of DR accesses (table 27-4)
+    EXIT_INVD = 13
+    DR6_BD = 0x2000
+    DR7_GD = 0x2000
+    TR6_LOOKUP = 1
+    TR7_HIT = 0x10
+cdef uint64_t DR6_FIXED = <uint64_t>0xffff0ff0
+cdef uint64_t DR7_WRITABLE = <uint64_t>0xffff23ff
+
+
+# --- control registers ----------------------------------------------------------------------------------------------------
+cdef inline bint pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer) noexcept nogil:
+    return cr0 & <uint64_t>0x80000000 and cr4 & CR4_PAE and not efer & EFER_LME
+
+
+cdef bint valid_cr0(Cpu *cpu, uint64_t value) noexcept nogil:
+    cdef uint64_t paging = <uint64_t>0x80000000
+    if value >> 32 or value & paging and not value & CR0_PE or value & CR0_NW and not value & CR0_CD:
+        return False
+    if value & paging and not cpu.cr0 & paging and cpu.efer & EFER_LME:
+        if not cpu.cr4 & CR4_PAE or cpu.seg[SEG_CS].access & AR_L or not cpu.seg[SEG_TR].access & 8:
+            return False
+    if not value & paging and cpu.cr0 & paging and cpu.mode & MODE_WIDTH == MODE_64:
+        return False
+    if pae_paging(value, cpu.cr4, cpu.efer) and (value ^ cpu.cr0) & (paging | CR0_CD | CR0_NW):
+        return load_pdptes(cpu, cpu.cr3)
+    return True
+
+
+cdef void write_cr0(Cpu *cpu, uint64_t value) noexcept nogil:
+    cdef uint64_t paging = <uint64_t>0x80000000
+    cdef uint64_t changed
+    value = (value & CR0_DEFINED) | CR0_ET
+    changed = value ^ cpu.cr0
+    cpu.cr0 = value
+    if changed & paging:
+        if value & paging and cpu.efer & EFER_LME:
+            cpu.efer |= EFER_LMA
+        else:
+            cpu.efer &= ~<uint64_t>EFER_LMA
+    if changed & CR0_PAGING_BITS:
+        flush_tlb(cpu, True)
+    update_mode(cpu)
+
+
+cdef bint valid_cr3(Cpu *cpu, uint64_t value) noexcept nogil:
+    if cpu.efer & EFER_LMA:
+        return value >> cpu.phys_bits == 0
+    if pae_paging(cpu.cr0, cpu.cr4, cpu.efer):
+        return load_pdptes(cpu, value)
+    return True
+
+
+cdef void write_cr3(Cpu *cpu, uint64_t value) noexcept nogil:
+    cpu.cr3 = value
+    flush_tlb(cpu, False)
+
+
+cdef bint valid_cr4(Cpu *cpu, uint64_t value) noexcept nogil:
+    if value & ~cpu.cr4_defined or cpu.efer & EFER_LMA and not value & CR4_PAE:
+        return False
+    if pae_paging(cpu.cr0, value, cpu.efer) and (value ^ cpu.cr4) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP):
+        return load_pdptes(cpu, cpu.cr3)
+    return True
+
+
+cdef void write_cr4(Cpu *cpu, uint64_t value) noexcept nogil:
+    cdef uint64_t changed = value ^ cpu.cr4
+    cpu.cr4 = value
+    if changed & CR4_PAGING_BITS:
+        flush_tlb(cpu, True)
+    update_mode(cpu)
+
+
+cdef inline uint64_t operand_width(Cpu *cpu, uint64_t value) noexcept nogil:
+    """MOV to and from CR and DR is 64 bits wide in 64-bit mode, else 32, whatever the prefixes."""
+    return value if cpu.mode & MODE_WIDTH == MODE_64 else value & <uint64_t>0xffffffff
+
+
+cdef inline uint64_t seen_cr0(Cpu *cpu) noexcept nogil:
+    return (cpu.cr0 & ~cpu.cr0_mask) | (cpu.cr0_shadow & cpu.cr0_mask)
+
+
+cdef inline bint cr_exits(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
+    if number == 0:
+        return (value ^ cpu.cr0_shadow) & cpu.cr0_mask != 0
+    if number == 3:
+        return cpu.controls & CTL_CR3_LOAD != 0
+    if number == 4:
+        return (value ^ cpu.cr4_shadow) & cpu.cr4_mask != 0
+    return number == 8 and cpu.controls & CTL_CR8_LOAD
+
+
+# Write a control register. If it exits, the handler may change cpu.exit.value first; if not, bits that the host owns stay
+# as they are (SDM vol. 3, 25.3). #GP for what the register cannot hold.
+cdef void change_cr(Cpu *cpu, Op *op, uint32_t number, uint64_t value, uint64_t qualification) noexcept nogil:
+    cdef uint64_t cr0_shadow = cpu.cr0_shadow, cr4_shadow = cpu.cr4_shadow
+    if cr_exits(cpu, number, value):
+        describe_exit(cpu, number, value, 0, True, number | qualification)
+        cpu.exit.linear = cpu.ea if qualification & CR_LMSW_MEMORY else 0
+        if not pass_exit(cpu, op, EXIT_CR_ACCESS):
+            return
+        value = cpu.exit.value
+    elif number == 0:
+        value = (value & ~cpu.cr0_mask) | (cpu.cr0 & cpu.cr0_mask)
+    elif number == 4:
+        value = (value & ~cpu.cr4_mask) | (cpu.cr4 & cpu.cr4_mask)
+    if (number == 0 and not valid_cr0(cpu, value) or number == 3 and not valid_cr3(cpu, value)
+            or number == 4 and not valid_cr4(cpu, value) or number == 8 and value > 15):
+        cpu.cr0_shadow = cr0_shadow
+        cpu.cr4_shadow = cr4_shadow
+        fault(cpu, op, VEC_GP, 0)
+        return
+    leave(cpu, op)
+    if number == 0:
+        write_cr0(cpu, value)
+    elif number == 2:
+        cpu.cr2 = value
+    elif number == 3:
+        write_cr3(cpu, value)
+    elif number == 4:
+        write_cr4(cpu, value)
+    else:
+        cpu.cr8 = value
+
+
+cdef void mov_to_cr(Cpu *cpu, Op *op) noexcept nogil:
+    change_cr(cpu, op, op.d, operand_width(cpu, reg64(cpu, op.s)[0]), <uint64_t>(op.s >> 3) << 8)
+
+
+cdef void mov_from_cr(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t value
+    if op.s == 0:
+        value = seen_cr0(cpu)
+    elif op.s == 2:
+        value = cpu.cr2
+    elif op.s == 3:
+        value = cpu.cr3
+    elif op.s == 4:
+        value = (cpu.cr4 & ~cpu.cr4_mask) | (cpu.cr4_shadow & cpu.cr4_mask)
+    else:
+        value = cpu.cr8
+    if op.s == 3 and cpu.controls & CTL_CR3_STORE or op.s == 8 and cpu.controls & CTL_CR8_STORE:
+        describe_exit(cpu, op.s, value, 0, False, op.s | CR_MOV_FROM | <uint64_t>(op.d >> 3) << 8)
+        if not take_exit(cpu, op, EXIT_CR_ACCESS):
+            return
+        value = cpu.exit.value
+    else:
+        leave(cpu, op)
+    set64(cpu, op.d, operand_width(cpu, value))
+
+
+cdef void clts(Cpu *cpu, Op *op) noexcept nogil:
+    if cpu.cr0_mask & cpu.cr0_shadow & CR0_TS:
+        describe_exit(cpu, 0, seen_cr0(cpu) & ~<uint64_t>CR0_TS, 0, True, CR_CLTS)
+        if not take_exit(cpu, op, EXIT_CR_ACCESS):
+            return
+    else:
+        leave(cpu, op)
+        if cpu.cr0_mask & CR0_TS:
+            return
+    cpu.cr0 &= ~<uint64_t>CR0_TS
+
+
+# LMSW writes the low four bits, and can set PE but not clear it.
+cdef void lmsw(Cpu *cpu, Op *op, uint16_t source, uint64_t operand) noexcept nogil:
+    cdef uint64_t value = (seen_cr0(cpu) & ~<uint64_t>0xe) | (source & 0xf)
+    change_cr(cpu, op, 0, value, CR_LMSW | operand | <uint64_t>source << 16)
+
+
+cdef void lmsw_r(Cpu *cpu, Op *op) noexcept nogil:
+    lmsw(cpu, op, reg16(cpu, op.d)[0], 0)
+
+
+cdef void lmsw_m(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint16_t source = load16(cpu, op, cpu.ea)
+    if cpu.fault == 0:
+        lmsw(cpu, op, source, CR_LMSW_MEMORY)
+
+
+cdef inline bint umip_forbids(Cpu *cpu, Op *op) noexcept nogil:
+    if cpu.cr4 & CR4_UMIP and cpu.cpl:
+        fault(cpu, op, VEC_GP, 0)
+        return True
+    return False
+
+
+cdef void smsw_r(Cpu *cpu, Op *op) noexcept nogil:
+    if umip_forbids(cpu, op):
+        return
+    if op.x & 3 == 1:
+        set16(cpu, op.d, <uint16_t>seen_cr0(cpu))
+    else:
+        set64(cpu, op.d, seen_cr0(cpu))
+    leave(cpu, op)
+
+
+cdef void smsw_m(Cpu *cpu, Op *op) noexcept nogil:
+    if umip_forbids(cpu, op):
+        return
+    store16(cpu, op, cpu.ea, <uint16_t>seen_cr0(cpu))
+    if cpu.fault == 0:
+        leave(cpu, op)
+
+
+# --- debug registers (SDM vol. 3, 17.2) -------------------------------------------------------------------------------------
+cdef bint may_use_dr(Cpu *cpu, Op *op, uint32_t number) noexcept nogil:
+    """Checks; the instruction is accounted when it may go on."""
+    if (number == 4 or number == 5) and cpu.cr4 & CR4_DE:
+        fault(cpu, op, VEC_UD, 0)
+        return False
+    if cpu.dr[7] & DR7_GD:
+        debug_fault(cpu, op, DR6_BD)
+        return False
+    leave(cpu, op)
+    return True
+
+
+# The exit comes before all checks but that of the privilege level. The handler may change what is moved.
+cdef bint pass_dr_exit(Cpu *cpu, Op *op, uint32_t number, uint64_t *value, uint64_t qualification) noexcept nogil:
+    if cpu.controls & CTL_MOV_DR:
+        describe_exit(cpu, number, value[0], 0, not qualification & DR_MOV_FROM, number | qualification)
+        if not pass_exit(cpu, op, EXIT_MOV_DR):
+            return False
+        value[0] = cpu.exit.value
+    return True
+
+
+cdef inline uint32_t dr_number(uint32_t number) noexcept nogil:
+    return number + 2 if number == 4 or number == 5 else number
+
+
+cdef void mov_to_dr(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t value = operand_width(cpu, reg64(cpu, op.s)[0])
+    cdef uint32_t number = dr_number(op.d)
+    if not pass_dr_exit(cpu, op, op.d, &value, <uint64_t>(op.s >> 3) << 8):
+        return
+    if number >= 6 and value >> 32 and not (op.d < 6 and cpu.cr4 & CR4_DE):
+        fault(cpu, op, VEC_GP, 0)
+        return
+    if not may_use_dr(cpu, op, op.d):
+        return
+    if number == 6:
+        value = (value & 0xe00f) | DR6_FIXED
+    elif number == 7:
+        value = (value & DR7_WRITABLE) | 0x400
+    cpu.dr[number] = value
+    flush_tlb(cpu, True)  # breakpoints take their pages off the fast path
+
+
+cdef void mov_from_dr(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t value = operand_width(cpu, cpu.dr[dr_number(op.s)])
+    if pass_dr_exit(cpu, op, op.s, &value, DR_MOV_FROM | <uint64_t>(op.d >> 3) << 8) and may_use_dr(cpu, op, op.s):
+        set64(cpu, op.d, operand_width(cpu, value))
+
+
+# --- test registers (i486 Processor Programmer's Reference Manual, chapter 10) -----------------------------------------------
+# They hold what was written: hvmx's caches are not to be tested, and a lookup in the TLB finds nothing.
+cdef void mov_to_tr(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint32_t value = reg32(cpu, op.s)[0]
+    leave(cpu, op)
+    cpu.tr[op.d] = value
+    if op.d == 6 and value & TR6_LOOKUP:
+        cpu.tr[7] &= ~<uint32_t>TR7_HIT
+
+
+cdef void mov_from_tr(Cpu *cpu, Op *op) noexcept nogil:
+    leave(cpu, op)
+    set32(cpu, op.d, cpu.tr[op.s])
+
+
+# --- the rest -----------------------------------------------------------------------------------------------------------------
+cdef void hlt(Cpu *cpu, Op *op) noexcept nogil:
+    if cpu.controls & CTL_HLT:
+        describe_exit(cpu, 0, 0, 0, False, 0)
+        take_exit(cpu, op, EXIT_HLT)
+        return
+    cpu.halted = 1
+    leave(cpu, op)
+
+
+cdef void invlpg(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t address = cpu.ea
+    if cpu.controls & CTL_INVLPG:
+        describe_exit(cpu, 0, 0, 0, False, address)
+        if not take_exit(cpu, op, EXIT_INVLPG):
+            return
+    else:
+        leave(cpu, op)
+    flush_page(cpu, address)
+
+
+cdef void exit_or_nothing(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nogil:
+    if cpu.controls & control:
+        describe_exit(cpu, 0, 0, 0, False, 0)
+        take_exit(cpu, op, reason)
+    else:
+        leave(cpu, op)
+
+
+cdef void wbinvd(Cpu *cpu, Op *op) noexcept nogil:
+    exit_or_nothing(cpu, op, CTL_WBINVD, EXIT_WBINVD)
+
+
+# INVD and CPUID exit whatever the controls say (SDM vol. 3, 25.1.2). The handler of CPUID fills in the registers.
+cdef void invd(Cpu *cpu, Op *op) noexcept nogil:
+    describe_exit(cpu, 0, 0, 0, False, 0)
+    take_exit(cpu, op, EXIT_INVD)
+
+
+cdef void cpuid(Cpu *cpu, Op *op) noexcept nogil:
+    describe_exit(cpu, <uint32_t>cpu.r[REG_RAX], 0, 0, False, 0)
+    take_exit(cpu, op, EXIT_CPUID)
+
+
+cdef void pause(Cpu *cpu, Op *op) noexcept nogil:
+    exit_or_nothing(cpu, op, CTL_PAUSE, EXIT_PAUSE)
+
+
+cdef bint read_tsc(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
+    """The time stamp into EDX:EAX, as the handler has it where RDTSC exits."""
+    if cpu.cr4 & CR4_TSD and cpu.cpl and cpu.cr0 & CR0_PE:
+        fault(cpu, op, VEC_GP, 0)
+        return False
+    describe_exit(cpu, 0, cycles_now(cpu, op) // CYCLE_FRACTION + <uint64_t>cpu.tsc_offset, 0, False, 0)
+    if cpu.controls & CTL_RDTSC:
+        if not take_exit(cpu, op, reason):
+            return False
+    else:
+        leave(cpu, op)
+    set32(cpu, 8 * REG_RAX, <uint32_t>cpu.exit.value)
+    set32(cpu, 8 * REG_RDX, <uint32_t>(cpu.exit.value >> 32))
+    return True
+
+
+cdef void rdtsc(Cpu *cpu, Op *op) noexcept nogil:
+    read_tsc(cpu, op, EXIT_RDTSC)
+
+
+cdef void rdtscp(Cpu *cpu, Op *op) noexcept nogil:
+    if read_tsc(cpu, op, EXIT_RDTSCP):
+        set32(cpu, 8 * REG_RCX, <uint32_t>cpu.tsc_aux)
+
+
+# A handler may have more counters than the processor.
+cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint32_t index = <uint32_t>cpu.r[REG_RCX]
+    cdef bint known = index < 2 and has_p6_counters(cpu)
+    if cpu.cpl and not cpu.cr4 & CR4_PCE or not (known or cpu.controls & CTL_RDPMC):
+        fault(cpu, op, VEC_GP, 0)
+        return
+    describe_exit(cpu, index, read_counter(cpu, op, index) if known else 0, 0, False, 0)
+    if cpu.controls & CTL_RDPMC:
+        if not take_exit(cpu, op, EXIT_RDPMC):
+            return
+    else:
+        leave(cpu, op)
+    set32(cpu, 8 * REG_RAX, <uint32_t>cpu.exit.value)
+    set32(cpu, 8 * REG_RDX, <uint32_t>(cpu.exit.value >> 32))
+
+
+# VMCALL and VMMCALL are one exit, as KVM makes them. A hypercall that the table has in C is answered without the handler,
+# which must not show: time is that of the instruction's end, as a handler finds it.
+cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t number
+    settle_mxcsr(cpu)
+    cpu.acct += <int64_t>op.acct
+    if cpu.vmcall != NULL and cpu.vmcall(cpu) == 0:
+        if cpu.pending or cpu.acct >= 0:
+            cpu.rip = next_ip(op)
+        else:
+            enter(cpu, next_ip(op))
+        return
+    cpu.acct -= <int64_t>op.acct
+    if cpu.pv != NULL:  # there is no VMX below a PV guest (SDM vol. 3, 30.3, VMCALL)
+        fault(cpu, op, VEC_UD, 0)
+        return
+    number = cpu.r[REG_RAX] if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>cpu.r[REG_RAX]
+    if number >> 32:
+        number = <uint32_t>0xffffffff  # as good as any: no table is that long
+    describe_exit(cpu, <uint32_t>number, 0, 0, False, 0)
+    take_exit(cpu, op, EXIT_VMCALL)
+
+
+# There is no system management mode to resume from (SDM vol. 2, RSM); UD0, UD1, UD2.
+cdef void undefined(Cpu *cpu, Op *op) noexcept nogil:
+    fault(cpu, op, VEC_UD, 0)
+
+
+register_handler("mov_to_cr", FORM_R_RM, 0, ADDRESS_NONE, mov_to_cr)
+register_handler("mov_from_cr", FORM_RM_R, 0, ADDRESS_NONE, mov_from_cr)
+register_handler("mov_to_dr", FORM_R_RM, 0, ADDRESS_NONE, mov_to_dr)
+register_handler("mov_from_dr", FORM_RM_R, 0, ADDRESS_NONE, mov_from_dr)
+register_handler("mov_to_tr", FORM_R_RM, 0, ADDRESS_NONE, mov_to_tr)
+register_handler("mov_from_tr", FORM_RM_R, 0, ADDRESS_NONE, mov_from_tr)
+register_handler("clts", FORM_NONE, 0, ADDRESS_NONE, clts)
+register_handler("lmsw", FORM_RM, 0, ADDRESS_NONE, lmsw_r)
+register_handler("lmsw", FORM_RM, 0, ADDRESS_EA, lmsw_m)
+register_handler("smsw", FORM_RM, 0, ADDRESS_NONE, smsw_r)
+register_handler("smsw", FORM_RM, 0, ADDRESS_EA, smsw_m)
+register_handler("hlt", FORM_NONE, 0, ADDRESS_NONE, hlt)
+register_handler("invlpg", FORM_RM, 0, ADDRESS_EA, invlpg)
+register_handler("wbinvd", FORM_NONE, 0, ADDRESS_NONE, wbinvd)
+register_handler("invd", FORM_NONE, 0, ADDRESS_NONE, invd)
+register_handler("pause", FORM_NONE, 0, ADDRESS_NONE, pause)
+register_handler("rdtsc", FORM_NONE, 0, ADDRESS_NONE, rdtsc)
+register_handler("rdtscp", FORM_NONE, 0, ADDRESS_NONE, rdtscp)
+register_handler("rdpmc", FORM_NONE, 0, ADDRESS_NONE, rdpmc)
+register_handler("cpuid", FORM_NONE, 0, ADDRESS_NONE, cpuid)
+register_handler("vmcall", FORM_NONE, 0, ADDRESS_NONE, vmcall)
+register_handler("vmmcall", FORM_NONE, 0, ADDRESS_NONE, vmcall)
+for name in ("rsm", "ud2"):
+    register_handler(name, FORM_NONE, 0, ADDRESS_NONE, undefined)

@@ -1,0 +1,143 @@
+# cython: language_level=3
+"""Linear memory: the TLB's fast path, and the slow paths behind it.
+
+A load or store that faults, or whose exit handler raises, leaves `cpu.fault` set; the caller returns at once. `op` is
+the operation that accesses memory: on a fault the state is put back to that of before its instruction. It is NULL for
+accesses that no decoded operation makes (interrupt delivery).
+"""
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from hvmx.core.state.state cimport *
+
+
+cdef inline TlbEntry *tlb_entry(Cpu *cpu, uint64_t address) noexcept nogil:
+    return &cpu.tlb[(address >> 12) & (TLB_ENTRIES - 1)]
+
+
+# The page of the *last* byte is compared: an access that crosses into the next page misses, as does one that wraps.
+cdef inline bint hit_read(TlbEntry *entry, uint64_t address, uint64_t size) noexcept nogil:
+    return LIKELY(((address + size - 1) & ~<uint64_t>0xfff) == entry.r)
+
+
+cdef inline bint hit_write(TlbEntry *entry, uint64_t address, uint64_t size) noexcept nogil:
+    return LIKELY(((address + size - 1) & ~<uint64_t>0xfff) == entry.w)
+
+
+cdef inline uint8_t *host(TlbEntry *entry, uint64_t address) noexcept nogil:
+    return <uint8_t *>(address + <uint64_t>entry.addend)
+
+
+# Slow paths: page crossing, TLB miss, MMIO, ROM, pages with decoded code, watched pages. `size` is 1, 2, 4 or 8.
+cdef uint64_t load_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
+cdef void store_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
+# Read-modify-write: checks for writing, then loads into cpu.rmw_value. NULL on a fault, else &cpu.rmw_value.
+cdef uint8_t *rmw_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
+
+
+cdef inline uint8_t load8(Cpu *cpu, Op *op, uint64_t address) noexcept nogil:
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    if hit_read(entry, address, 1):
+        return host(entry, address)[0]
+    return <uint8_t>load_slow(cpu, op, address, 1)
+
+
+cdef inline uint16_t load16(Cpu *cpu, Op *op, uint64_t address) noexcept nogil:
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    if hit_read(entry, address, 2):
+        return (<uint16_t *>host(entry, address))[0]
+    return <uint16_t>load_slow(cpu, op, address, 2)
+
+
+cdef inline uint32_t load32(Cpu *cpu, Op *op, uint64_t address) noexcept nogil:
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    if hit_read(entry, address, 4):
+        return (<uint32_t *>host(entry, address))[0]
+    return <uint32_t>load_slow(cpu, op, address, 4)
+
+
+cdef inline uint64_t load64(Cpu *cpu, Op *op, uint64_t address) noexcept nogil:
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    if hit_read(entry, address, 8):
+        return (<uint64_t *>host(entry, address))[0]
+    return load_slow(cpu, op, address, 8)
+
+
+cdef inline void store8(Cpu *cpu, Op *op, uint64_t address, uint8_t value) noexcept nogil:
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    if hit_write(entry, address, 1):
+        host(entry, address)[0] = value
+    else:
+        store_slow(cpu, op, address, 1, value)
+
+
+cdef inline void store16(Cpu *cpu, Op *op, uint64_t address, uint16_t value) noexcept nogil:
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    if hit_write(entry, address, 2):
+        (<uint16_t *>host(entry, address))[0] = value
+    else:
+        store_slow(cpu, op, address, 2, value)
+
+
+cdef inline void store32(Cpu *cpu, Op *op, uint64_t address, uint32_t value) noexcept nogil:
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    if hit_write(entry, address, 4):
+        (<uint32_t *>host(entry, address))[0] = value
+    else:
+        store_slow(cpu, op, address, 4, value)
+
+
+cdef inline void store64(Cpu *cpu, Op *op, uint64_t address, uint64_t value) noexcept nogil:
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    if hit_write(entry, address, 8):
+        (<uint64_t *>host(entry, address))[0] = value
+    else:
+        store_slow(cpu, op, address, 8, value)
+
+
+# A pointer through which a read-modify-write goes, NULL on a fault. After the write: rmw_commit with the same arguments.
+cdef inline uint8_t *rmw(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    if hit_write(entry, address, size):
+        return host(entry, address)
+    return rmw_slow(cpu, op, address, size)
+
+
+cdef inline void rmw_commit(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint8_t *pointer) noexcept nogil:
+    if UNLIKELY(pointer == <uint8_t *>&cpu.rmw_value):
+        store_slow(cpu, op, address, size, cpu.rmw_value)
+
+
+# Accesses of the processor itself, always with supervisor rights (descriptor tables, task state segments, IDT).
+cdef uint64_t system_load(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
+cdef void system_store(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
+# Accesses with the rights of another privilege level than the present one (stack of the inner level, IRET).
+cdef uint64_t load_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size) noexcept nogil
+cdef void store_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
+# Would a write (read) of `size` bytes succeed? Sets cpu.fault when not. Changes nothing but accessed and dirty bits.
+cdef bint probe_write(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
+cdef bint probe_read(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
+
+# The linear address of segment:offset after limit, rights and canonical checks; on failure #GP(0) or #SS(0) is set.
+cdef uint64_t linear(Cpu *cpu, Op *op, uint32_t segment, uint64_t offset, uint32_t size, bint write) noexcept nogil
+
+# Invalidation. flush_tlb keeps global pages unless `all`; every flush also forgets the jump cache.
+cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil
+cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil
+# After a change of CPL, CR0, CR4, EFLAGS.AC, CS, SS, DS, ES: choose the TLB and recompute the decoding mode.
+cdef void update_mode(Cpu *cpu) noexcept nogil
+
+# Breakpoints of these conditions (bits by the R/W field) on `size` bytes or ports: a trap after the instruction.
+cdef enum:
+    BREAK_ON_READ = 1 << 3
+    BREAK_ON_WRITE = 1 << 1 | 1 << 3
+    BREAK_ON_PORT = 1 << 2
+cdef void check_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, uint32_t conditions) noexcept nogil
+
+# Guest-physical memory. NULL when the range is not RAM (or ROM, for reading).
+cdef uint8_t *physical(Cpu *cpu, uint64_t address) noexcept nogil
+cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept nogil
+cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
+# The guest-physical page that code at a linear address is fetched from; False on a fault.
+cdef bint fetch_page(Cpu *cpu, uint64_t address, uint64_t *page) noexcept nogil
+# Take cpu.exit, filled in but for the reason, to its handler. False: cpu.fault is set, the instruction is to be aborted.
+cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil

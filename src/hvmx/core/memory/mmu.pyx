@@ -1,0 +1,565 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from hvmx.core.memory.codecache cimport code_written, flush_jumps, frame_index
+from hvmx.core.memory.cut cimport cut_after, end_budget
+from hvmx.core.exit.door cimport describe_exit
+from hvmx.core.state.ops cimport fault, rewind
+from hvmx.core.memory.paging cimport TLB_HUGE, Translation, translate
+from hvmx.core.memory.shadow cimport shadow_fill, shadow_write
+from hvmx.core.state.state cimport *
+
+cdef extern from *:
+    int __builtin_ctzll(uint64_t) nogil
+
+cdef enum:
+    READ = 0
+    WRITE = 1
+    FETCH = 2
+
+cdef enum:
+    EXIT_EPT_VIOLATION = 48
+    EXIT_EPT_MISCONFIG = 49
+
+cdef uint64_t PAGE_MASK = ~<uint64_t>0xfff
+cdef uint64_t FOUR_GIB = <uint64_t>1 << 32
+
+
+# --- physical memory --------------------------------------------------------------------------------------------------
+cdef uint8_t *physical(Cpu *cpu, uint64_t address) noexcept nogil:
+    cdef uint32_t index
+    if address < cpu.ram_low:
+        if cpu.page_flags[address >> 12] & PAGE_HOLE:
+            return NULL
+        return cpu.ram + address
+    if address - FOUR_GIB < cpu.ram_high:
+        if cpu.page_flags[(address - FOUR_GIB + cpu.ram_low) >> 12] & PAGE_HOLE:
+            return NULL
+        return cpu.ram + cpu.ram_low + (address - FOUR_GIB)
+    for index in range(cpu.rom_count):
+        if address - cpu.roms[index].base < cpu.roms[index].size:
+            return cpu.roms[index].host + (address - cpu.roms[index].base)
+    return NULL
+
+
+cdef uint32_t flags_of(Cpu *cpu, uint64_t address) noexcept nogil:
+    """PAGE_* of the page at a guest-physical address; outside of RAM it is ROM or a hole."""
+    if address < cpu.ram_low:
+        return cpu.page_flags[address >> 12]
+    if address - FOUR_GIB < cpu.ram_high:
+        return cpu.page_flags[(address - FOUR_GIB + cpu.ram_low) >> 12]
+    return PAGE_ROM if physical(cpu, address) != NULL else PAGE_HOLE
+
+
+cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef uint8_t *memory = physical(cpu, address)
+    cdef uint32_t here = 4096 - <uint32_t>(address & 0xfff)
+    if here < size:
+        # What follows in guest-physical memory need not follow in the host's, where RAM may end.
+        return physical_load(cpu, address, here) | physical_load(cpu, address + here, size - here) << (8 * here)
+    if memory == NULL:
+        return ~<uint64_t>0 >> (64 - 8 * size)
+    memcpy(&value, memory, size)
+    return value
+
+
+cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
+    cdef uint8_t *memory = physical(cpu, address)
+    cdef uint32_t here = 4096 - <uint32_t>(address & 0xfff)
+    if here < size:
+        physical_store(cpu, address, here, value)
+        physical_store(cpu, address + here, size - here, value >> (8 * here))
+        return
+    if memory == NULL or flags_of(cpu, address) & PAGE_ROM:
+        return
+    memcpy(memory, &value, size)
+    code_written(cpu, address, size)
+
+
+# --- exits --------------------------------------------------------------------------------------------------------------
+cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
+    """Take cpu.exit, filled in but for the reason, to its handler. False: the access does not happen, as cpu.fault says."""
+    cdef int64_t before = cpu.acct
+    cdef uint64_t rip = cpu.rip
+    if op != NULL:
+        rewind(cpu, op)
+        cpu.exit.length = op.len
+    cpu.exit.reason = reason
+    if cpu.vmexit(cpu) != 0:
+        cpu.fault = FAULT_ABORT
+        return False
+    if op != NULL:
+        if not cpu.fault and cpu.rip != op.ip:
+            cpu.fault = FAULT_SKIP
+            cpu.acct += (1 << ACCT_SHIFT) + 1  # it counts as one, and takes the least that one can
+        if not cpu.fault:
+            cpu.acct = before
+            cpu.rip = rip
+    cpu.acct += <int64_t>cpu.exit_cost[reason] << ACCT_SHIFT
+    if cpu.fault:  # injected: the state is that of before the instruction
+        return False
+    end_budget(cpu, op)  # the handler may have let time pass, or made something due
+    return True
+
+
+cdef uint64_t mmio_load(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t address, uint32_t size) noexcept nogil:
+    describe_exit(cpu, 0, ~<uint64_t>0 >> (64 - 8 * size), size, False, 0x181)
+    cpu.exit.linear = linear_address
+    cpu.exit.physical = address
+    if not memory_exit(cpu, op, EXIT_EPT_MISCONFIG):
+        return 0
+    return cpu.exit.value & (~<uint64_t>0 >> (64 - 8 * size))
+
+
+cdef void mmio_store(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t address, uint32_t size,
+                     uint64_t value) noexcept nogil:
+    describe_exit(cpu, 0, value & (~<uint64_t>0 >> (64 - 8 * size)), size, True, 0x182)
+    cpu.exit.linear = linear_address
+    cpu.exit.physical = address
+    memory_exit(cpu, op, EXIT_EPT_MISCONFIG)
+
+
+# --- the TLB --------------------------------------------------------------------------------------------------------------
+cdef TlbEntry *lookup(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t access) noexcept nogil:
+    """The entry that lets `address` be accessed that way, walking the page tables if need be; NULL on a fault."""
+    cdef TlbEntry *entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
+    cdef uint64_t page = address & PAGE_MASK
+    if entry.tag == page:
+        if access == READ:
+            return entry
+        if access == WRITE:
+            if entry.rights & (TLB_WRITE | TLB_DIRTY) == (TLB_WRITE | TLB_DIRTY):
+                if entry.w == NO_PAGE:
+                    open_fast_paths(cpu, kind, entry)
+                return entry
+        elif entry.rights & TLB_EXEC:
+            return entry
+    return refill(cpu, op, kind, entry, address, access)
+
+
+cdef bint canonical(Cpu *cpu, Op *op, uint64_t address, uint32_t access) noexcept nogil:
+    """Sets cpu.fault for a non-canonical address (SDM vol. 1, 3.3.7.1): #SS for those through the stack segment."""
+    if cpu.efer & EFER_LMA and <uint64_t>(<int64_t>(address << 16) >> 16) != address:
+        fault(cpu, op, VEC_SS if op != NULL and op.seg == SEG_SS and access != FETCH else VEC_GP, 0)
+        return False
+    return True
+
+
+cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t address,
+                      uint32_t access) noexcept nogil:
+    cdef Translation found
+    cdef uint64_t page = address & PAGE_MASK
+    cdef uint64_t rip
+    if not canonical(cpu, op, address, access):
+        return NULL
+    cdef bint miss = entry.tag != page
+    cpu.tlb_misses += miss
+    if not translate(cpu, address, kind, access, &found):
+        cpu.acct += <int64_t>found.cost << ACCT_SHIFT
+        cpu.cr2 = address
+        fault(cpu, op, VEC_PF, found.error)
+        return NULL
+    cpu.acct += <int64_t>found.cost << ACCT_SHIFT
+    if op != NULL and cpu.acct >= 0:
+        cut_after(cpu, op)  # the rest of the block may be more than what is left of the budget
+    found.physical &= cpu.a20_mask
+    if cpu.controls & CTL_SHADOW_PAGING and found.levels and not shadow_fill(cpu, op, address, access, &found):
+        take_back(cpu, &found, miss)
+        return NULL
+    cdef uint32_t flags = flags_of(cpu, found.physical)
+    if cpu.controls & CTL_EPT and not flags & (PAGE_BACKED | PAGE_HOLE | PAGE_ROM):
+        # First touch of a guest-physical page: nested paging has no mapping for it yet.
+        describe_exit(cpu, 0, 0, 0, access == WRITE, (1 << access) | 0x180)
+        cpu.exit.linear = address
+        cpu.exit.physical = found.physical | (address & 0xfff)
+        rip = cpu.rip
+        if not memory_exit(cpu, op, EXIT_EPT_VIOLATION):
+            take_back(cpu, &found, miss)
+            return NULL
+        if access == FETCH and cpu.rip != rip:
+            cpu.fault = FAULT_SKIP
+            return NULL
+        if found.physical < cpu.ram_low:
+            cpu.page_flags[found.physical >> 12] |= PAGE_BACKED
+        else:
+            cpu.page_flags[(found.physical - FOUR_GIB + cpu.ram_low) >> 12] |= PAGE_BACKED
+    cdef uint32_t number = <uint32_t>(entry - cpu.tlbs[kind])
+    cdef uint64_t bit = <uint64_t>1 << (number & 63)
+    cpu.tlb_used[kind][number >> 6] |= bit
+    if found.rights & TLB_GLOBAL:
+        cpu.tlb_global[kind][number >> 6] |= bit
+    else:
+        cpu.tlb_global[kind][number >> 6] &= ~bit
+    if found.rights & TLB_LARGE:
+        cpu.tlb_large[kind][number >> 6] |= bit
+    else:
+        cpu.tlb_large[kind][number >> 6] &= ~bit
+    entry.tag = page
+    entry.phys = found.physical
+    entry.rights = found.rights
+    open_fast_paths(cpu, kind, entry)
+    return entry
+
+
+cdef void take_back(Cpu *cpu, Translation *found, bint miss) noexcept nogil:
+    """The handler of an exit raised: the walk that led to it will be made again, and is paid for then."""
+    if cpu.fault == FAULT_ABORT:
+        cpu.acct -= <int64_t>found.cost << ACCT_SHIFT
+        cpu.walk_references -= found.references
+        cpu.tlb_misses -= miss
+
+
+cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nogil:
+    """Let reads and writes of this entry bypass the slow path as far as nobody has to see them."""
+    cdef uint32_t flags = flags_of(cpu, entry.phys)
+    cdef uint8_t *memory = physical(cpu, entry.phys)
+    entry.r = NO_PAGE
+    entry.w = NO_PAGE
+    if memory == NULL or kind == TLB_USER_AC or flags & PAGE_WATCH or breakpoint_on(cpu, entry.tag):
+        return
+    entry.addend = <int64_t>memory - <int64_t>entry.tag
+    entry.r = entry.tag
+    if (entry.rights & (TLB_WRITE | TLB_DIRTY) == (TLB_WRITE | TLB_DIRTY)
+            and not flags & (PAGE_ROM | PAGE_CODE | PAGE_TABLE)):
+        entry.w = entry.tag
+        cpu.page_flags[frame_index(cpu, entry.phys)] |= PAGE_OPEN
+
+
+cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
+    cdef uint32_t kind, word
+    cdef uint64_t used
+    for kind in range(<uint32_t>TLB_KINDS):
+        for word in range(<uint32_t>(TLB_ENTRIES // 64)):
+            # What stays is not even looked at: it may be loaded once and be in the way of any number of flushes.
+            used = cpu.tlb_used[kind][word] & (~<uint64_t>0 if all else ~cpu.tlb_global[kind][word])
+            cpu.tlb_used[kind][word] ^= used
+            while used:
+                drop(&cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)])
+                used &= used - 1
+    flush_jumps(cpu)
+
+
+cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
+    cdef uint32_t kind, word
+    cdef uint64_t used
+    cdef TlbEntry *entry
+    for kind in range(<uint32_t>TLB_KINDS):
+        entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
+        if entry.tag == address & PAGE_MASK:
+            drop(entry)
+        for word in range(<uint32_t>(TLB_ENTRIES // 64)):
+            used = cpu.tlb_used[kind][word] & cpu.tlb_large[kind][word]
+            while used:
+                entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)]
+                used &= used - 1
+                # An entry may stand for a part of a large page, of which INVLPG of any part invalidates all (SDM
+                # vol. 3, 4.10.4.1). What is beside a page of 2 MiB goes with it.
+                if (entry.tag ^ address) >> (30 if entry.rights & TLB_HUGE else 22) == 0:
+                    drop(entry)
+    flush_jumps(cpu)
+
+
+cdef inline void drop(TlbEntry *entry) noexcept nogil:
+    entry.tag = NO_PAGE
+    entry.r = NO_PAGE
+    entry.w = NO_PAGE
+
+
+# --- breakpoints on data and ports (SDM vol. 3, 17.2) -------------------------------------------------------------------
+cdef bint breakpoint_on(Cpu *cpu, uint64_t page) noexcept nogil:
+    cdef uint32_t index
+    if not cpu.dr[7] & 0xff:
+        return False
+    for index in range(4):
+        if (cpu.dr[7] >> (2 * index)) & 3 and (cpu.dr[index] & PAGE_MASK) == page:
+            return True
+    return False
+
+
+cdef void check_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, uint32_t conditions) noexcept nogil:
+    cdef uint32_t index
+    cdef uint64_t length
+    for index in range(4):
+        if not (cpu.dr[7] >> (2 * index)) & 3:
+            continue
+        if not (conditions >> ((cpu.dr[7] >> (16 + 4 * index)) & 3)) & 1:
+            continue
+        length = (cpu.dr[7] >> (18 + 4 * index)) & 3
+        length = 8 if length == 2 else length + 1
+        if address < (cpu.dr[index] & ~(length - 1)) + length and (cpu.dr[index] & ~(length - 1)) < address + size:
+            cpu.dr6_pending |= <uint64_t>1 << index
+            cpu.pending |= PEND_TRAP
+
+
+# --- slow paths -----------------------------------------------------------------------------------------------------------
+cdef uint64_t linear_mask(Cpu *cpu) noexcept nogil:
+    """Linear addresses are 32 bits wide outside of 64-bit mode."""
+    return ~<uint64_t>0 if cpu.mode & MODE_WIDTH == MODE_64 else <uint64_t>0xffffffff
+
+
+cdef uint64_t system_mask(Cpu *cpu) noexcept nogil:
+    """Tables and inner stacks have 64-bit addresses in compatibility mode, too (SDM vol. 3, 2.1.1.1)."""
+    return ~<uint64_t>0 if cpu.efer & EFER_LMA else <uint64_t>0xffffffff
+
+
+cdef uint64_t load_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uint32_t size) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef uint32_t here
+    cdef uint8_t *memory = physical(cpu, entry.phys | (address & 0xfff))
+    if memory == NULL and size & (size - 1):
+        # A part of an access across pages: devices know 1, 2, 4 and 8 bytes.
+        here = 4 if size > 4 else 2
+        value = mmio_load(cpu, op, address, entry.phys | (address & 0xfff), here)
+        return 0 if cpu.fault else value | load_part(cpu, op, entry, address + here, size - here) << (8 * here)
+    if memory == NULL:
+        return mmio_load(cpu, op, address, entry.phys | (address & 0xfff), size)
+    memcpy(&value, memory, size)
+    return value
+
+
+cdef void store_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uint32_t size,
+                     uint64_t value) noexcept nogil:
+    cdef uint64_t target = entry.phys | (address & 0xfff)
+    cdef uint32_t flags, here
+    cdef uint8_t *memory = physical(cpu, target)
+    if memory == NULL and size & (size - 1):
+        here = 4 if size > 4 else 2
+        mmio_store(cpu, op, address, target, here, value)
+        if not cpu.fault:
+            store_part(cpu, op, entry, address + here, size - here, value >> (8 * here))
+        return
+    if memory == NULL:
+        mmio_store(cpu, op, address, target, size, value)
+        return
+    flags = flags_of(cpu, target)
+    if flags & PAGE_ROM or flags & PAGE_TABLE and not shadow_write(cpu, op, address, target, size):
+        return
+    memcpy(memory, &value, size)
+    if flags & PAGE_CODE:
+        code_written(cpu, target, size)
+
+
+cdef bint misaligned(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t size) noexcept nogil:
+    if kind == TLB_USER_AC and address & (size - 1):
+        fault(cpu, op, VEC_AC, 0)
+        return True
+    return False
+
+
+cdef uint64_t load_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t size,
+                        uint64_t mask) noexcept nogil:
+    cdef TlbEntry *entry
+    cdef TlbEntry *entry2
+    cdef uint32_t here
+    cdef uint64_t value, address2
+    address &= mask
+    if misaligned(cpu, op, kind, address, size) or not canonical(cpu, op, (address + size - 1) & mask, READ):
+        return 0
+    entry = lookup(cpu, op, kind, address, READ)
+    if entry == NULL:
+        return 0
+    if cpu.dr[7] & 0xff:
+        check_breakpoints(cpu, address, size, BREAK_ON_READ)
+    if (address & 0xfff) + size <= 4096:
+        return load_part(cpu, op, entry, address, size)
+    here = 4096 - <uint32_t>(address & 0xfff)
+    address2 = (address + here) & mask
+    entry2 = lookup(cpu, op, kind, address2, READ)
+    if entry2 == NULL:
+        return 0
+    value = load_part(cpu, op, entry, address, here)
+    if cpu.fault:
+        return 0
+    return value | (load_part(cpu, op, entry2, address2, size - here) << (8 * here))
+
+
+cdef void store_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t size, uint64_t value,
+                     uint64_t mask) noexcept nogil:
+    cdef TlbEntry *entry
+    cdef TlbEntry *entry2
+    cdef uint32_t here
+    cdef uint64_t address2
+    address &= mask
+    if misaligned(cpu, op, kind, address, size) or not canonical(cpu, op, (address + size - 1) & mask, WRITE):
+        return
+    entry = lookup(cpu, op, kind, address, WRITE)
+    if entry == NULL:
+        return
+    if (address & 0xfff) + size <= 4096:
+        if cpu.dr[7] & 0xff:
+            check_breakpoints(cpu, address, size, BREAK_ON_WRITE)
+        store_part(cpu, op, entry, address, size, value)
+        return
+    here = 4096 - <uint32_t>(address & 0xfff)
+    address2 = (address + here) & mask
+    entry2 = lookup(cpu, op, kind, address2, WRITE)
+    if entry2 == NULL:
+        return
+    if cpu.dr[7] & 0xff:
+        check_breakpoints(cpu, address, size, BREAK_ON_WRITE)
+    store_part(cpu, op, entry, address, here, value)
+    if not cpu.fault:
+        store_part(cpu, op, entry2, address2, size - here, value >> (8 * here))
+
+
+# Outside of 64-bit mode, beyond the end of a segment that starts at 0: whether its limit of 4 GiB is then exceeded is
+# left open (SDM vol. 3, 5.3), and processors say yes.
+cdef bint wraps(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    if address + size <= FOUR_GIB or cpu.mode & MODE_WIDTH == MODE_64 or op == NULL or cpu.seg[op.seg].base != 0:
+        return False
+    fault(cpu, op, VEC_SS if op.seg == SEG_SS else VEC_GP, 0)
+    return True
+
+
+cdef uint64_t load_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    if wraps(cpu, op, address, size):
+        return 0
+    return load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
+
+
+cdef void store_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
+    if wraps(cpu, op, address, size):
+        return
+    store_kind(cpu, op, cpu.tlb_kind, address, size, value, linear_mask(cpu))
+
+
+cdef uint8_t *rmw_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    if (wraps(cpu, op, address, size) or misaligned(cpu, op, cpu.tlb_kind, address, size)
+            or not probe_write(cpu, op, address, size)):
+        return NULL
+    cpu.rmw_value = load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
+    return NULL if cpu.fault else <uint8_t *>&cpu.rmw_value
+
+
+cdef bint probe(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint32_t access) noexcept nogil:
+    cdef uint64_t mask = linear_mask(cpu)
+    cdef uint64_t last = (address + size - 1) & mask
+    address &= mask
+    if not canonical(cpu, op, last, access) or lookup(cpu, op, cpu.tlb_kind, address, access) == NULL:
+        return False
+    if (address & 0xfff) + size > 4096:
+        return lookup(cpu, op, cpu.tlb_kind, last & PAGE_MASK, access) != NULL
+    return True
+
+
+cdef bint probe_write(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    return probe(cpu, op, address, size, WRITE)
+
+
+cdef bint probe_read(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    return probe(cpu, op, address, size, READ)
+
+
+cdef uint64_t system_load(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    return load_kind(cpu, op, TLB_SUPER, address, size, system_mask(cpu))
+
+
+cdef void system_store(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
+    store_kind(cpu, op, TLB_SUPER, address, size, value, system_mask(cpu))
+
+
+cdef inline uint32_t kind_of(Cpu *cpu, uint32_t cpl) noexcept nogil:
+    if cpl == 3:
+        return TLB_USER_AC if cpu.cr0 & CR0_AM and cpu.rflags & FL_AC else TLB_USER
+    return TLB_SUPER_AC if cpu.rflags & FL_AC else TLB_SUPER
+
+
+cdef uint64_t load_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size) noexcept nogil:
+    return load_kind(cpu, op, kind_of(cpu, cpl), address, size, system_mask(cpu))
+
+
+cdef void store_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
+    store_kind(cpu, op, kind_of(cpu, cpl), address, size, value, system_mask(cpu))
+
+
+cdef bint fetch_page(Cpu *cpu, uint64_t address, uint64_t *page) noexcept nogil:
+    cdef TlbEntry *entry = lookup(cpu, NULL, cpu.tlb_kind, address, FETCH)
+    if entry == NULL:
+        return False
+    page[0] = entry.phys
+    return True
+
+
+# --- segmentation ---------------------------------------------------------------------------------------------------------
+cdef uint64_t linear(Cpu *cpu, Op *op, uint32_t segment, uint64_t offset, uint32_t size, bint write) noexcept nogil:
+    cdef Segment *seg = &cpu.seg[segment]
+    cdef uint64_t address, last, top
+    cdef uint32_t vector = VEC_SS if segment == SEG_SS else VEC_GP
+    if cpu.mode & MODE_WIDTH == MODE_64:
+        address = offset + (seg.base if segment >= SEG_FS else 0)
+        last = address + size - 1 if size else address
+        if <uint64_t>(<int64_t>(address << 16) >> 16) != address or <uint64_t>(<int64_t>(last << 16) >> 16) != last:
+            fault(cpu, op, vector, 0)
+        return address
+    offset = <uint32_t>offset
+    if seg.access & AR_UNUSABLE:
+        fault(cpu, op, vector, 0)
+        return 0
+    if cpu.cr0 & CR0_PE and not cpu.rflags & FL_VM:
+        if seg.access & 8:  # code: never writable, readable if bit 1
+            if write or not seg.access & 2:
+                fault(cpu, op, vector, 0)
+                return 0
+        elif write and not seg.access & 2:
+            fault(cpu, op, vector, 0)
+            return 0
+    last = offset + size - 1
+    if seg.access & 0xc == 4:  # data, expand-down (SDM vol. 3, 5.3)
+        top = <uint64_t>0xffffffff if seg.access & AR_DB else 0xffff
+        if offset <= seg.limit or last > top:
+            fault(cpu, op, vector, 0)
+            return 0
+    elif last > seg.limit and seg.limit != <uint32_t>0xffffffff:
+        fault(cpu, op, vector, 0)
+        return 0
+    return <uint32_t>(seg.base + offset)
+
+
+cdef inline bint flat(Segment *seg) noexcept nogil:
+    """A segment whose checks and base can be left out: writable, expand-up data over all of 4 GiB."""
+    return seg.base == 0 and seg.limit == <uint32_t>0xffffffff and seg.access & (AR_UNUSABLE | 0xe) == 2
+
+
+cdef uint32_t code_segment_id(Cpu *cpu) noexcept nogil:
+    cdef Segment *cs = &cpu.seg[SEG_CS]
+    cdef uint32_t index = cpu.mode >> MODE_CS_ID_SHIFT
+    if index < cpu.cs_count and cpu.cs_base[index] == cs.base and cpu.cs_limit[index] == cs.limit:
+        return index  # as before, most often
+    for index in range(cpu.cs_count):
+        if cpu.cs_base[index] == cs.base and cpu.cs_limit[index] == cs.limit:
+            return index
+    if cpu.cs_count == MODE_CS_IDS:
+        # All names are taken: forget the blocks that use them, and begin anew after the flat one.
+        cpu.pending |= PEND_FLUSH
+        flush_jumps(cpu)
+        cpu.cs_count = 1
+    cpu.cs_base[cpu.cs_count] = cs.base
+    cpu.cs_limit[cpu.cs_count] = cs.limit
+    cpu.cs_count += 1
+    return cpu.cs_count - 1
+
+
+cdef void update_mode(Cpu *cpu) noexcept nogil:
+    cdef uint32_t mode
+    cdef Segment *cs = &cpu.seg[SEG_CS]
+    if cpu.efer & EFER_LMA and cs.access & AR_L:
+        mode = MODE_64 | MODE_STACK32 | MODE_FLAT_DS | MODE_FLAT_ES | MODE_FLAT_SS
+    else:
+        mode = MODE_32 if cs.access & AR_DB else MODE_16
+        if cpu.seg[SEG_SS].access & AR_DB:
+            mode |= MODE_STACK32
+        if flat(&cpu.seg[SEG_DS]):
+            mode |= MODE_FLAT_DS
+        if flat(&cpu.seg[SEG_ES]):
+            mode |= MODE_FLAT_ES
+        if flat(&cpu.seg[SEG_SS]):
+            mode |= MODE_FLAT_SS
+        mode |= code_segment_id(cpu) << MODE_CS_ID_SHIFT
+    cpu.mode = mode
+    # In the jump cache, this bit keeps what rings 0 to 2 may run from ring 3.
+    cpu.mode_key = <uint64_t>(mode | (MODE_USER if cpu.cpl == 3 else 0)) << 48
+    cpu.resume = cpu.held_by = NULL
+    cpu.tlb_kind = kind_of(cpu, cpu.cpl)
+    cpu.tlb = cpu.tlbs[cpu.tlb_kind]

@@ -1,0 +1,25 @@
+# cython: language_level=3
+"""Page-table walks (SDM vol. 3, chapter 4)."""
+from libc.stdint cimport uint32_t, uint64_t
+
+from hvmx.core.state.state cimport *
+
+ctypedef struct Translation:
+    uint64_t physical      # guest-physical address of the 4 KiB page
+    uint32_t rights        # TLB_*
+    uint32_t error         # page-fault error code, when it failed
+    uint32_t levels        # entries read from memory, ...
+    uint64_t places[4]     # ... and their guest-physical addresses, the last (deepest) one first
+    uint32_t references    # made, those of nested paging among them
+    uint32_t cost          # of the references made, in units of 1/CYCLE_FRACTION guest cycle
+
+# Besides TLB_LARGE: the page is of 1 GiB.
+cdef enum:
+    TLB_HUGE = 32
+
+# access: 0 read, 1 write, 2 fetch; kind: TLB_*. Sets accessed and dirty bits on success. False on a page fault.
+cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, Translation *out) noexcept nogil
+# CR3 under PAE: load the four page-directory-pointer entries. False when a reserved bit is set (#GP).
+cdef bint load_pdptes(Cpu *cpu, uint64_t cr3) noexcept nogil
+# A translation that changes nothing (no accessed or dirty bits, no counts), for debuggers and the PV code. False if unmapped.
+cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept nogil

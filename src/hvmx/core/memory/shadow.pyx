@@ -1,0 +1,129 @@
+# cython: language_level=3
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc
+from libc.string cimport memset
+
+from hvmx.core.memory.codecache cimport forbid_fast_writes, frame_index
+from hvmx.core.exit.door cimport describe_exit
+from hvmx.core.memory.mmu cimport memory_exit, physical_load
+from hvmx.core.memory.paging cimport Translation
+from hvmx.core.state.state cimport *
+
+cdef enum:
+    EXIT_EXCEPTION = 0
+    PF_PRESENT = 1
+    PF_WRITE = 2
+    PF_USER = 4
+    # After so many writes with no walk between them a page that nothing refers to is taken to be no page table any more.
+    FLOODING = 3
+    NO_PARENT = 1  # no entry is there
+
+
+cdef uint64_t PRESENT = 1
+cdef uint64_t TABLE_MASK = <uint64_t>0xffffffffff000
+
+
+cdef ShadowPage *shadow_page(Cpu *cpu, uint64_t entry_address) noexcept nogil:
+    """The mirror of the page table that holds an entry, made if need be; NULL outside of RAM or without memory."""
+    cdef uint64_t frame = frame_index(cpu, entry_address)
+    cdef ShadowPage *page
+    if frame == ~<uint64_t>0:
+        return NULL
+    page = cpu.shadow_pages[frame]
+    if page == NULL:
+        page = <ShadowPage *>calloc(1, sizeof(ShadowPage))
+        if page == NULL:
+            return NULL
+        cpu.shadow_pages[frame] = page
+    if not cpu.page_flags[frame] & PAGE_TABLE:
+        cpu.page_flags[frame] |= PAGE_TABLE
+        forbid_fast_writes(cpu, entry_address & ~<uint64_t>0xfff)
+    return page
+
+
+cdef inline bint get_bit(uint64_t *bits, uint64_t index) noexcept nogil:
+    return (bits[index >> 6] >> (index & 63)) & 1
+
+
+cdef inline void set_bit(uint64_t *bits, uint64_t index) noexcept nogil:
+    bits[index >> 6] |= <uint64_t>1 << (index & 63)
+
+
+cdef bint fault_exit(Cpu *cpu, Op *op, uint64_t address, uint32_t error) noexcept nogil:
+    """A page fault that the hypervisor takes: qualification is the address (SDM vol. 3, table 27-1)."""
+    describe_exit(cpu, VEC_PF, 0, 0, False, address)
+    cpu.exit.linear = address
+    cpu.exit.error_code = error
+    cpu.exit.host_only = 1
+    if not memory_exit(cpu, op, EXIT_EXCEPTION):
+        return False
+    cpu.shadow_faults += 1
+    return True
+
+
+cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Translation *found) noexcept nogil:
+    cdef uint32_t level
+    cdef uint64_t index
+    cdef ShadowPage *page
+    cdef uint32_t entry_size = 8 if cpu.cr4 & CR4_PAE else 4
+    cdef bint complete = True
+    for level in range(found.levels):
+        # Entries are indexed in words of 4 bytes, whatever their size.
+        page = shadow_page(cpu, found.places[level])
+        if page == NULL:
+            continue
+        if page.entry_size != entry_size:
+            # Used in another paging mode until now: what its entries meant there is no use here.
+            memset(page, 0, sizeof(ShadowPage))
+            page.entry_size = entry_size
+        page.writes = 0
+        page.parent = found.places[level + 1] if level + 1 < found.levels else NO_PARENT
+        index = (found.places[level] & 0xfff) >> 2
+        if not get_bit(page.present, index) or level == 0 and access == 1 and not get_bit(page.writable, index):
+            complete = False
+    if complete:
+        return True
+    if not fault_exit(cpu, op, address, (PF_WRITE if access == 1 else 0) | (PF_USER if cpu.cpl == 3 else 0)):
+        return False
+    for level in range(found.levels):
+        page = shadow_page(cpu, found.places[level])
+        if page == NULL:
+            continue
+        index = (found.places[level] & 0xfff) >> 2
+        set_bit(page.present, index)
+        if level == 0 and access == 1:
+            set_bit(page.writable, index)
+    return True
+
+
+cdef bint linked(Cpu *cpu, ShadowPage *page, uint64_t table) noexcept nogil:
+    """Whether the processor would still come by this page table: its parent's entry, or CR3, refers to it."""
+    cdef uint64_t mask = TABLE_MASK & cpu.a20_mask
+    cdef uint64_t index, entry
+    if page.parent != NO_PARENT:
+        entry = physical_load(cpu, page.parent, page.entry_size)
+        return entry & PRESENT and entry & mask == table
+    if cpu.cr4 & CR4_PAE and not cpu.efer & EFER_LMA:
+        for index in range(4):
+            if cpu.pdpte[index] & PRESENT and cpu.pdpte[index] & mask == table:
+                return True
+        return False
+    return cpu.cr3 & mask == table
+
+
+cdef bint shadow_write(Cpu *cpu, Op *op, uint64_t address, uint64_t physical_address, uint32_t size) noexcept nogil:
+    cdef uint64_t frame = frame_index(cpu, physical_address)
+    cdef uint64_t index
+    cdef ShadowPage *page = cpu.shadow_pages[frame]
+    if not fault_exit(cpu, op, address, PF_PRESENT | PF_WRITE | (PF_USER if cpu.cpl == 3 else 0)):
+        return False
+    page.writes += 1
+    if page.writes >= FLOODING and not linked(cpu, page, physical_address & ~<uint64_t>0xfff):
+        memset(page, 0, sizeof(ShadowPage))
+        cpu.page_flags[frame] &= ~PAGE_TABLE
+        return True
+    # An 8-byte entry is forgotten with either half: clear whole pairs.
+    for index in range(((physical_address & 0xfff) >> 3) << 1, ((((physical_address & 0xfff) + size - 1) >> 3) << 1) + 2):
+        page.present[index >> 6] &= ~(<uint64_t>1 << (index & 63))
+        page.writable[index >> 6] &= ~(<uint64_t>1 << (index & 63))
+    return True

@@ -1,0 +1,279 @@
+# cython: language_level=3
+"""What every handler of an operation is made of: operands, lazy flags, and the ways on to the next operation.
+
+A handler is `cdef void NAME(Cpu *cpu, Op *op) noexcept nogil`. Its last statement passes control on, by one of
+    run_next(cpu, op)                 the next operation of the block (a call in tail position: a jump)
+    branch(cpu, op, target)           to a computed instruction pointer, through the jump cache
+    leave(cpu, op)                    after the instruction, to the run loop (state may have changed: mode, mapping, ...)
+    fault(cpu, op, vector, error)     an exception; the state must be that of before the instruction
+"""
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from hvmx.core.state.state cimport *
+
+
+# --- operands ---------------------------------------------------------------------------------------------------------
+cdef inline uint8_t *reg8(Cpu *cpu, uint32_t offset) noexcept nogil:
+    return (<uint8_t *>cpu) + offset
+
+
+cdef inline uint16_t *reg16(Cpu *cpu, uint32_t offset) noexcept nogil:
+    return <uint16_t *>((<uint8_t *>cpu) + offset)
+
+
+cdef inline uint32_t *reg32(Cpu *cpu, uint32_t offset) noexcept nogil:
+    return <uint32_t *>((<uint8_t *>cpu) + offset)
+
+
+cdef inline uint64_t *reg64(Cpu *cpu, uint32_t offset) noexcept nogil:
+    return <uint64_t *>((<uint8_t *>cpu) + offset)
+
+
+cdef inline void set8(Cpu *cpu, uint32_t offset, uint8_t value) noexcept nogil:
+    reg8(cpu, offset)[0] = value
+
+
+cdef inline void set16(Cpu *cpu, uint32_t offset, uint16_t value) noexcept nogil:
+    reg16(cpu, offset)[0] = value
+
+
+cdef inline void set32(Cpu *cpu, uint32_t offset, uint32_t value) noexcept nogil:
+    reg64(cpu, offset)[0] = value
+
+
+cdef inline void set64(Cpu *cpu, uint32_t offset, uint64_t value) noexcept nogil:
+    reg64(cpu, offset)[0] = value
+
+
+# --- control ----------------------------------------------------------------------------------------------------------
+cdef inline uint64_t next_ip(Op *op) noexcept nogil:
+    return op.ip + op.len
+
+
+cdef inline void run_next(Cpu *cpu, Op *op) noexcept nogil:
+    go_on(cpu, op + 1)
+
+
+cdef inline JumpEntry *jump_entry(Cpu *cpu, uint64_t target) noexcept nogil:
+    return &cpu.jcache[(target ^ (target >> 12)) & (JCACHE_ENTRIES - 1)]
+
+
+cdef inline void enter(Cpu *cpu, uint64_t target) noexcept nogil:
+    """On at `target`, without accounting: through the jump cache, or the run loop when it does not know."""
+    cdef JumpEntry *entry = jump_entry(cpu, target)
+    if LIKELY(entry.key == target ^ cpu.mode_key):
+        go_on(cpu, entry.op)
+        return
+    cpu.rip = target
+
+
+cdef inline void branch(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
+    cpu.acct += <int64_t>op.acct
+    if UNLIKELY(cpu.acct >= 0):
+        cpu.rip = target
+        return
+    enter(cpu, target)
+
+
+# A direct branch: to the linked block, or to the run loop, which links it (same page) or only finds its target.
+cdef inline void follow(Cpu *cpu, Op *op) noexcept nogil:
+    cdef Op *target = op.target
+    cpu.acct += <int64_t>op.acct
+    if LIKELY(target != NULL) and LIKELY(cpu.acct < 0):
+        go_on(cpu, target)
+        return
+    cpu.rip = <uint64_t>op.imm
+    if target == NULL:
+        cpu.link_from = op
+    else:
+        cpu.resume = target
+
+
+cdef inline void leave(Cpu *cpu, Op *op) noexcept nogil:
+    cpu.acct += <int64_t>op.acct
+    cpu.rip = next_ip(op)
+
+
+cdef inline void leave_to(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
+    cpu.acct += <int64_t>op.acct
+    cpu.rip = target
+
+
+cdef inline bint bad_target(Cpu *cpu, uint64_t target) noexcept nogil:
+    """May no near branch go there? Beyond the limit of CS, or not canonical in 64-bit mode: #GP(0)."""
+    if cpu.mode & MODE_WIDTH == MODE_64:
+        return (target + (<uint64_t>1 << 47)) >> 48 != 0
+    return target > cpu.seg[SEG_CS].limit
+
+
+cdef inline void rewind(Cpu *cpu, Op *op) noexcept nogil:
+    """Account what came before this instruction and point at it."""
+    cpu.acct += <int64_t>(op - 1).acct
+    cpu.rip = op.ip
+
+
+cdef inline void fault(Cpu *cpu, Op *op, uint32_t vector, uint32_t error) noexcept nogil:
+    """Raise an exception with an error code where the vector has one (SDM vol. 3, table 6-1)."""
+    cpu.fault = FAULT_EXCEPTION
+    cpu.fault_vector = vector
+    cpu.fault_error = error
+    if op != NULL:
+        rewind(cpu, op)
+
+
+cdef inline uint64_t cycles_now(Cpu *cpu, Op *op) noexcept nogil:
+    """Guest cycles at the end of this instruction, in units of 1/CYCLE_FRACTION."""
+    return cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start + <int64_t>op.acct) >> ACCT_SHIFT)
+
+
+cdef inline OpFn own_handler(Cpu *cpu, Op *op) noexcept nogil:
+    """The handler of just this operation, which lies before host code that stands in its place."""
+    if <uint64_t>op.fn - <uint64_t>cpu.host_code < cpu.host_code_size:
+        return (<OpFn *>op.fn - 1)[0]
+    return op.fn
+
+
+# --- flags (see Cpu.fl_res in state.h) ----------------------------------------------------------------------------------
+cdef inline bint flag_cf(Cpu *cpu) noexcept nogil:
+    return cpu.fl_cf & 1
+
+
+cdef inline bint flag_zf(Cpu *cpu) noexcept nogil:
+    return cpu.fl_res == 0
+
+
+cdef inline bint flag_sf(Cpu *cpu) noexcept nogil:
+    return (<uint64_t>cpu.fl_res >> 63) ^ ((cpu.fl_cf >> 16) & 1)
+
+
+cdef inline bint flag_of(Cpu *cpu) noexcept nogil:
+    return (<uint64_t>cpu.fl_aux >> 63) ^ (cpu.fl_cf & 1)
+
+
+cdef inline bint flag_af(Cpu *cpu) noexcept nogil:
+    return (cpu.fl_aux >> 4) & 1
+
+
+cdef inline bint flag_pf(Cpu *cpu) noexcept nogil:
+    cdef uint32_t bits = <uint8_t>cpu.fl_res
+    bits ^= bits >> 4
+    return ((0x9669 >> (bits & 15)) & 1) ^ ((cpu.fl_cf >> 8) & 1)
+
+
+cdef inline uint32_t arithmetic_flags(Cpu *cpu) noexcept nogil:
+    """The six arithmetic flags at their places in RFLAGS."""
+    return (flag_cf(cpu) * FL_CF | flag_pf(cpu) * FL_PF | flag_af(cpu) * FL_AF | flag_zf(cpu) * FL_ZF
+            | flag_sf(cpu) * FL_SF | flag_of(cpu) * FL_OF)
+
+
+cdef inline void set_arithmetic_flags(Cpu *cpu, uint64_t flags) noexcept nogil:
+    """Load the six arithmetic flags from their places in `flags`, whatever their combination."""
+    cdef uint64_t cf = flags & FL_CF
+    cdef bint zf = (flags & FL_ZF) != 0, sf = (flags & FL_SF) != 0, pf = (flags & FL_PF) != 0
+    # ZF set: result 0 (SF clear, PF set); else result 1 (SF clear, PF clear). The rest is flipped.
+    cpu.fl_res = 0 if zf else 1
+    cpu.fl_cf = cf | (<uint64_t>(pf != zf) << 8) | (<uint64_t>sf << 16)
+    cpu.fl_aux = <int64_t>((flags & FL_AF) | (<uint64_t>(((flags & FL_OF) != 0) != (cf != 0)) << 63))
+
+
+cdef inline void set_cf(Cpu *cpu, bint value) noexcept nogil:
+    """Change CF and nothing else (OF is stored relative to CF)."""
+    cdef uint64_t change = (cpu.fl_cf ^ <uint64_t>value) & 1
+    cpu.fl_cf ^= change
+    cpu.fl_aux ^= <int64_t>(change << 63)
+
+
+cdef inline void set_logic_flags(Cpu *cpu, int64_t result) noexcept nogil:
+    """After AND, OR, XOR, TEST: `result` is sign-extended from the operand's width; CF = OF = 0; AF (undefined) = 0."""
+    cpu.fl_res = result
+    cpu.fl_aux = 0
+    cpu.fl_cf = 0
+
+
+cdef inline void set_cf_of(Cpu *cpu, int64_t result, bint cf, bint of) noexcept nogil:
+    """Result flags of `result` (sign-extended), with CF and OF as given, AF = 0."""
+    cpu.fl_res = result
+    cpu.fl_cf = cf
+    cpu.fl_aux = <int64_t>(<uint64_t>(cf != of) << 63)
+
+
+cdef inline void set_zf(Cpu *cpu, bint value) noexcept nogil:
+    """Change ZF and nothing else."""
+    set_arithmetic_flags(cpu, (arithmetic_flags(cpu) & ~<uint32_t>FL_ZF) | (FL_ZF if value else 0))
+
+
+cdef inline uint64_t read_rflags(Cpu *cpu) noexcept nogil:
+    return cpu.rflags | 2 | arithmetic_flags(cpu)
+
+
+# --- memory operands ----------------------------------------------------------------------------------------------------
+cdef inline uint64_t address32(Cpu *cpu, Op *op) noexcept nogil:
+    return <uint32_t>(reg64(cpu, op.b)[0] + (reg64(cpu, op.i)[0] << op.scale) + <uint64_t>op.disp)
+
+
+cdef inline uint64_t address64(Cpu *cpu, Op *op) noexcept nogil:
+    return reg64(cpu, op.b)[0] + (reg64(cpu, op.i)[0] << op.scale) + <uint64_t>op.disp
+
+
+# Where there is no index register: the scale's shift would cost more than all the rest.
+cdef inline uint64_t address_base_32(Cpu *cpu, Op *op) noexcept nogil:
+    return <uint32_t>(reg64(cpu, op.b)[0] + <uint64_t>op.disp)
+
+
+cdef inline uint64_t address_base_64(Cpu *cpu, Op *op) noexcept nogil:
+    return reg64(cpu, op.b)[0] + <uint64_t>op.disp
+
+
+cdef inline uint64_t address_ea(Cpu *cpu, Op *op) noexcept nogil:
+    return cpu.ea
+
+
+# --- conditions (the low four bits of Jcc, SETcc, CMOVcc) ----------------------------------------------------------------
+cdef inline bint condition(Cpu *cpu, uint32_t code) noexcept nogil:
+    cdef bint value
+    if code < 2:
+        value = flag_of(cpu)
+    elif code < 4:
+        value = flag_cf(cpu)
+    elif code < 6:
+        value = flag_zf(cpu)
+    elif code < 8:
+        value = flag_cf(cpu) or flag_zf(cpu)
+    elif code < 10:
+        value = flag_sf(cpu)
+    elif code < 12:
+        value = flag_pf(cpu)
+    elif code < 14:
+        value = flag_sf(cpu) != flag_of(cpu)
+    else:
+        value = flag_zf(cpu) or flag_sf(cpu) != flag_of(cpu)
+    return value ^ (code & 1)
+
+
+# --- registration -------------------------------------------------------------------------------------------------------
+# Handlers are chosen by (family, form, width, address): each execution module registers its own at import.
+cdef enum:
+    ADDRESS_NONE = 0       # register operands only
+    ADDRESS_32 = 1         # flat: base + index * scale + disp, modulo 2^32
+    ADDRESS_64 = 2         # the same, modulo 2^64
+    ADDRESS_EA = 3         # linear address already in cpu.ea, left by an address Op
+    ADDRESS_BASE_32 = 4    # ADDRESS_32 and ADDRESS_64 without an index
+    ADDRESS_BASE_64 = 5
+    # Variants for when later instructions overwrite flags that nobody has read:
+    ADDRESS_CARRY = 6      # register operands only, no flag but CF
+    ADDRESS_QUIET = 8      # added to any of these but ADDRESS_CARRY: no flag
+
+# Forms beyond those of the decoder: R_RM whose source is narrower than its destination, by the width of the source;
+# and stack operations whose explicit operand is in memory.
+cdef enum:
+    FORM_R_RM8 = 13
+    FORM_R_RM16 = 14
+    FORM_R_RM32 = 15
+    FORM_STACK_M = 13
+    FORM_MMX = 16          # added to any of these where an operand is an MMX register
+
+# Numbers of the families of instructions (FAM_* of generated/families.h), by name.
+cdef dict family_numbers
+# `width` in bits; 0 for every width. Raises KeyError for a family that the instruction table does not have.
+cdef int register_handler(str family, uint32_t form, uint32_t width, uint32_t address, OpFn fn) except -1
+cdef OpFn handler_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address) noexcept nogil
