@@ -195,7 +195,7 @@ def test_the_largest_number_of_segments_takes_no_more_than_its_time() -> None:
     machine = prepare(images.elf_image(bits=64, loads=loads, entry=MiB, notes=note), memory_bytes=MEMORY)
     assert isinstance(machine, Prepared)
     assert len(machine.memory) >= len(loads)
-    overlapping = loads[:-1] + [Load(MiB, b"y")]
+    overlapping = [*loads[:-1], Load(MiB, b"y")]
     assert_safe(images.elf_image(bits=64, loads=overlapping, entry=MiB, notes=note))
 
 

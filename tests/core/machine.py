@@ -179,7 +179,7 @@ def world(bits: int, code: bytes, *, cpl: int = 0) -> State:
         memory[0] = b"".join(struct.pack("<HH", STUBS + 16 * vector, 0) for vector in range(64))
         return State(
             registers=registers,
-            segments={name: (0, 0, 0xFFFF, 0x93) for name in ("es", "ss", "ds", "fs", "gs")}
+            segments=dict.fromkeys(("es", "ss", "ds", "fs", "gs"), (0, 0, 0xFFFF, 0x93))
             | {"cs": (0, 0, 0xFFFF, 0x93), "ldtr": (0, 0, 0xFFFF, 0x82), "tr": (0, 0, 0xFFFF, 0x8B)},
             gdtr=(GDT, 0x11F),
             idtr=(0, 0x3FF),

@@ -1,7 +1,6 @@
 # cython: language_level=3
 """The Python face of the hypercall table and of a Xen domain, and the core's services for the C behind them."""
 cimport cython
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset

@@ -1,6 +1,6 @@
 # cython: language_level=3
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc
 from libc.string cimport memset
 
 from hvmx.core.state.state cimport *

@@ -1,6 +1,6 @@
 # cython: language_level=3
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from hvmx.core.memory.codecache cimport code_written, flush_jumps, frame_index
 from hvmx.core.memory.cut cimport cut_after, end_budget

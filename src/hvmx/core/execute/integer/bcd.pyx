@@ -1,6 +1,6 @@
 # cython: language_level=3
 """Decimal adjustment: DAA DAS AAA AAS AAM AAD."""
-from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t
 
 from hvmx.core.state.insn cimport FORM_I, FORM_NONE
 from hvmx.core.state.ops cimport *

@@ -1,6 +1,6 @@
 # cython: language_level=3
 """CLI, STI, PUSHF, POPF, CLAC, STAC."""
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_NONE
 from hvmx.core.memory.mmu cimport *

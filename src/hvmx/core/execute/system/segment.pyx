@@ -1,6 +1,6 @@
 # cython: language_level=3
 """Descriptors, and the instructions that load, store and look at segment registers."""
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_R, FORM_R_RM, FORM_RM_R
 from hvmx.core.memory.mmu cimport *

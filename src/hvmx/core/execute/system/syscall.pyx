@@ -1,6 +1,6 @@
 # cython: language_level=3
 """SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS (SDM vol. 3, 5.8.7 and 5.8.8)."""
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.execute.system.counters cimport count_events
 from hvmx.core.state.insn cimport FORM_NONE

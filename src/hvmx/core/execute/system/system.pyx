@@ -1,6 +1,6 @@
 # cython: language_level=3
 """Control and debug registers, HLT, INVLPG, caches, time stamps, CPUID, VMCALL: what only has to do with this CPU."""
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from hvmx.core.execute.system.counters cimport has_p6_counters, read_counter
 from hvmx.core.state.insn cimport FORM_NONE, FORM_R_RM, FORM_RM, FORM_RM_R

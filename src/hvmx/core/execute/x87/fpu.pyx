@@ -1,6 +1,6 @@
 # cython: language_level=3
 """x87 and SSE control state: what kernels use to find and initialise the floating-point unit."""
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t
 
 from hvmx.core.state.insn cimport FORM_NONE, FORM_RM
 from hvmx.core.memory.mmu cimport *
