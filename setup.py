@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -38,6 +41,22 @@ MACROS = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("CYTHON_CLINE_IN_TR
 if SANITIZE:
     MACROS.append(("HVMX_RETURNING", "1"))
     COMPILE_ARGS += SANITIZE_ARGS
+
+
+def require_compiler() -> None:
+    """Says in a sentence what a build would find out after minutes, and in many lines."""
+    compiler = (shlex.split(os.environ.get("CC", "")) or shlex.split(sysconfig.get_config_var("CC") or "cc"))[0]
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if shutil.which(compiler) is None:
+        raise SystemExit(
+            f"hvmx is compiled where it is installed, and there is no C compiler {compiler!r} here: install gcc "
+            "(Debian: apt install build-essential), or name yours in the environment variable CC"
+        )
+    if not header.is_file():
+        raise SystemExit(
+            f"hvmx is compiled where it is installed, and Python's headers are not here ({header}): "
+            "install them (Debian: apt install python3-dev)"
+        )
 
 
 def write_if_changed(path: Path, text: str) -> None:
@@ -122,18 +141,17 @@ class BuildExt(build_ext):
 
 
 class BuildPy(build_py):
-    """Takes the public C header along, for extensions built against the installed package."""
+    """Takes the public C headers along, for extensions built against the installed package."""
 
     def run(self) -> None:
         super().run()
-        include = Path(self.build_lib) / "hvmx" / "pv" / "include"
-        self.mkpath(str(include))
-        self.copy_file(str(CEXT / "hypercall" / "hvmx_hypercall.h"), str(include))
+        self.copy_tree(str(CEXT / "include"), str(Path(self.build_lib) / "hvmx" / "include"))
 
 
 def cythonized() -> list[Extension]:
     from Cython.Build import cythonize
 
+    require_compiler()
     generate_tables()
     render_templates()
     return cythonize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +12,14 @@ if TYPE_CHECKING:
     from hvmx.machine import StopKind as StopKind
 
 __version__ = "0.1.0"
-__all__ = ["ExitReason", "Machine", "Stop", "StopKind"]
+__all__ = ["ExitReason", "Machine", "Stop", "StopKind", "include_path"]
+
+
+def include_path() -> str:
+    """The directory of hvmx's public C headers, and of nothing else: for extensions that answer hypercalls."""
+    package = Path(__file__).resolve().parent
+    installed = package / "include"
+    return str(installed if installed.is_dir() else package.parents[1] / "cext" / "include")
 
 
 def __getattr__(name: str) -> Any:

@@ -3,8 +3,8 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-import hvmx.pv
+import hvmx
 
-extension = Extension("embedder", ["embedder.pyx", "checksum.c"], include_dirs=[hvmx.pv.include_path()])
+extension = Extension("embedder", ["embedder.pyx", "checksum.c"], include_dirs=[hvmx.include_path()])
 
 setup(name="embedder", ext_modules=cythonize([extension], language_level=3))

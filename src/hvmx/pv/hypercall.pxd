@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""For extensions in Cython that answer hypercalls: the public header cext/hypercall/hvmx_hypercall.h."""
+"""For extensions in Cython that answer hypercalls: the public header cext/include/hvmx_hypercall.h."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "hvmx_hypercall.h" nogil:
