@@ -97,3 +97,10 @@ def test_functions_that_a_page_names_are_there(page: Path) -> None:
     defined = set(re.findall(r"(\w+)\(", "\n".join(sources)))
     named = set(re.findall(r"`(\w+)\(\)`", page.read_text()))
     assert not named - defined, f"{page.name} names what is not there"
+
+
+def test_functions_are_in_the_files_where_a_page_says_that_they_are() -> None:
+    text = " ".join(path.read_text() for path in PAGES)
+    placed = re.findall(r"`(\w+)\(\)`,?\s+(?:in\s+|\()`([\w./-]+)`", text)
+    assert len(placed) > 10
+    assert not [(name, file) for name, file in placed if not re.search(rf"\b{name}\(", (ROOT / file).read_text())]
