@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from core.cut_guest import MMIO_AT, PORT, CutGuest
@@ -101,10 +102,8 @@ def asked_for(machine: hvmx.Machine, ask: Callable[[], None]) -> float:
 
     thread = threading.Thread(target=do)
     thread.start()
-    try:
+    with suppress(KeyboardInterrupt):
         assert machine.run(timeout=60).kind is StopKind.REQUESTED
-    except KeyboardInterrupt:
-        pass
     end = time.monotonic()
     thread.join()
     return end - asked[0]

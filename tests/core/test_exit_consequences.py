@@ -308,7 +308,7 @@ STORES = (
 
 @pytest.mark.parametrize("instruction", STORES)
 def test_an_instruction_whose_exit_raises_has_not_happened(instruction: str) -> None:
-    stack = instruction.split()[0] in ("push", "call", "enter", "pushfq")
+    stack = instruction.split(maxsplit=1)[0] in ("push", "call", "enter", "pushfq")
     head = f"fninit\nfld1\nmov edi, {MMIO_AT}\nmov esi, 0xb000\nstc\nmov eax, 0x33\nmov ecx, 5\npcmpeqd xmm1, xmm1\n"
     head += f"mov rsp, {MMIO_AT + 0x100}\n" if stack else "mov esp, 0x3000\n"
     guest = CutGuest(f"{head}{instruction}\n1: mov esp, 0x3000\n{CODE_AFTER}", "ept", None)

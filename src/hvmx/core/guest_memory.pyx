@@ -9,7 +9,7 @@ import numpy
 
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
                              PyObject_GetBuffer)
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from hvmx.core.memory.codecache cimport code_written
 from hvmx.core.registers cimport PyThread_get_thread_ident, Registers, held

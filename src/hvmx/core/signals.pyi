@@ -10,9 +10,4 @@ def undisturbed(
     keep: Callable[[_Result], object],
     first: _First,
     second: _Second,
-) -> _Result:
-    """function(first, second), within whose Python no signal is handled; in the main thread.
-
-    What the handler of a signal that came meanwhile raises comes out afterwards, in place of the result, which `keep`
-    is then called with.
-    """
+) -> _Result: ...

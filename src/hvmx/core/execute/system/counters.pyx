@@ -1,7 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
-from hvmx.core.generated.families cimport FEATURE_P5_COUNTERS, FEATURE_P6_COUNTERS
+from hvmx.core.generated.families cimport FEATURE_P6_COUNTERS
 from hvmx.core.state.state cimport *
 
 cdef enum:
