@@ -83,9 +83,11 @@ def render_templates() -> None:
 
 
 def generate_tables() -> None:
-    from hvmx.isa.generate import generate
+    from hvmx.isa import generate as isa
+    from hvmx.vocabulary import generate as vocabulary
 
-    generate(GENERATED)
+    isa.generate(GENERATED)
+    vocabulary.generate(GENERATED)
 
 
 def headers_of(source: Path, headers: dict[str, Path], seen: set[Path]) -> set[Path]:

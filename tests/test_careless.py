@@ -277,7 +277,7 @@ CHANGES: dict[str, Callable[[Machine], object]] = {
     "ROM": lambda m: m.cpu.add_rom(0x7000, bytes(0x1000)),
     "hole": lambda m: m.cpu.add_hole(0x8000, 0x1000),
     "A20": lambda m: setattr(m.cpu, "a20", True),
-    "handler": lambda m: m.cpu.set_handler(10, m.cpu.handler(10)),
+    "handler": lambda m: m.cpu.set_handler(ExitReason.CPUID, m.cpu.handler(ExitReason.CPUID)),
     "handler by name": lambda m: m.exits.on(ExitReason.RDTSC, print),
     "ports": lambda m: m.exits.on_ports(0x70, 1, print),
     "no more ports": lambda m: m.exits.off_ports(0x60, 1),

@@ -53,9 +53,13 @@ def a_device_is_due(machine: Machine) -> None:
 
 
 class SpuriousController:
-    """An interrupt controller whose output is high for nothing."""
+    """An interrupt controller whose output was high for nothing."""
+
+    def __init__(self, cpu: Vcpu) -> None:
+        self._cpu = cpu
 
     def acknowledge_interrupt(self) -> int:
+        self._cpu.set_interrupt(False)
         return -1
 
     def next_event(self) -> None:
@@ -65,7 +69,7 @@ class SpuriousController:
 
 
 def an_interrupt_waits(machine: Machine) -> None:
-    machine.cpu.board = SpuriousController()
+    machine.cpu.board = SpuriousController(machine.cpu)
     machine.cpu.set_interrupt(True)
 
 
@@ -119,18 +123,42 @@ OCCURS = {
 }
 
 
-@pytest.mark.parametrize("reason", ExitReason, ids=lambda reason: reason.name)
-def test_every_reason_that_on_takes_is_called(reason: ExitReason) -> None:
+def before(reason: ExitReason) -> Machine:
+    """A guest that exits for this reason."""
     code, arrange = OCCURS[reason]
     machine = bare(code + "f4")
     machine.cpu.write(0x4000, bytes(0x20) + 0x0000_8900_5000_0067.to_bytes(8, "little"))
     machine.cpu.gdtr = (0x4000, 0x27)
     machine.cpu.set_segment("tr", 0x18, 0x6000, 0x67, 0x8B)
     arrange(machine)
+    return machine
+
+
+@pytest.mark.parametrize("reason", ExitReason, ids=lambda reason: reason.name)
+def test_every_reason_that_on_takes_is_called(reason: ExitReason) -> None:
+    machine = before(reason)
     machine.exits.on(reason, refuse)
     with pytest.raises(Seen):
         machine.run(cycles=1_000_000)
     assert reason not in machine.exits.statistics(), "what raised is no exit yet"
+
+
+@pytest.mark.parametrize("reason", ExitReason, ids=lambda reason: reason.name)
+def test_an_exit_is_paid_for_when_its_handler_returns_however_often_it_raised_before(reason: ExitReason) -> None:
+    machines = before(reason), before(reason)
+    for machine, raises in zip(machines, (0, 3)):
+        price, answer = 64 * 1000, machine.cpu.handler(reason)
+        machine.cpu.set_costs({}, dict.fromkeys(ExitReason, price), exception=price)
+        end = machine.cpu.cycles + 100_000
+        for _ in range(raises):
+            machine.exits.on(reason, refuse)
+            with pytest.raises(Seen):
+                machine.run(cycles=end - machine.cpu.cycles)
+        machine.exits.on(reason, answer)
+        machine.run(cycles=end - machine.cpu.cycles)
+    told = [of_the_guest(machine) for machine in machines]
+    assert told[0]["exits"][reason.name]["guest_cycles_max"] >= 1000
+    assert told[0] == told[1]
 
 
 def devices_interrupt(machine: Machine) -> None:

@@ -20,6 +20,8 @@ struct hvmx_core {
     /* This page of RAM (an index into Cpu.page_flags), which has PAGE_CODE or PAGE_TABLE set, is about to be written:
      * forget the code decoded from it, or what shadows it. */
     void (*page_written)(Cpu *cpu, uint64_t page);
+    /* Take Cpu.exit, filled in but for the reason, to its handler, and charge the cost of the reason. */
+    enum ExitOutcome (*exit_to_handler)(Cpu *cpu, uint32_t reason);
 };
 
 /* Set once, before any machine runs: the services are the same for all machines. */

@@ -7,7 +7,6 @@
 enum { KVM_EPERM = 1, KVM_EFAULT = 14, KVM_EOPNOTSUPP = 95, KVM_ENOSYS = 1000 };
 enum { KVM_HC_VAPIC_POLL_IRQ = 1, KVM_HC_KICK_CPU = 5, KVM_HC_CLOCK_PAIRING = 9, KVM_HC_SCHED_YIELD = 11 };
 enum { KVM_CLOCK_PAIRING_WALLCLOCK = 0 };
-enum { EXIT_VMCALL = 18 }; /* SDM vol. 3, appendix C */
 struct kvm_clock_pairing { int64_t sec, nsec; uint64_t tsc; uint32_t flags, pad[9]; };
 
 /* With one processor there is nobody to kick or to yield to, and pending interrupts are seen at the VMCALL's end. */
@@ -103,7 +102,7 @@ int vmcall_dispatch(Cpu *cpu)
     if (UNLIKELY(cpu->cpl || (entry->flags & (ENTRY_TAKEN | ENTRY_SLOW)) != ENTRY_TAKEN))
         return 1;
     cpu->r[REG_RAX] = answer(vmcall, entry, cpu, number, mask) & mask;
-    charge_fraction(cpu, cpu->exit_cost[EXIT_VMCALL]); /* it is an exit, though no handler in Python sees it */
+    charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_VMCALL]); /* it is an exit, though no handler in Python sees it */
 
     if (UNLIKELY(cpu->acct - before != entry->last)) { /* not as the calls before this one */
         entry->count--;

@@ -115,30 +115,25 @@ int writes_once(struct domain *d, uint64_t ip)
     }
 }
 
-/* To the handler of Cpu.exit, at the price of such an exit; meanwhile Cpu.deadline is the board's, which a device may
+enum { FORCED_CPUID_BYTES = 7 };
+
+/* Takes Cpu.exit, filled in but for the reason, to its handler; meanwhile Cpu.deadline is the board's, which a device may
  * change. 0: nothing is left to do. It has moved Cpu.rip, or injected an exception; or it raised, and then the exception by
  * which the instruction got here has not been, either. */
-enum { FORCED_CPUID_BYTES = 7 };
-static int take_exit(Cpu *cpu)
+static int emulation_exit(Cpu *cpu, uint32_t reason)
 {
     struct domain *d = cpu->pv;
-    int64_t acct = cpu->acct;
-    uint64_t rip = cpu->rip;
     cpu->deadline = d->board_deadline;
-    int raised = cpu->vmexit(cpu) != 0;
+    enum ExitOutcome outcome = hvmx_core->exit_to_handler(cpu, reason);
     board_scheduled(d);
-    if (raised) {
-        cpu->acct = acct - ((int64_t)cpu->exception_cost << ACCT_SHIFT);
+    if (outcome == EXIT_RAISED) {
+        cpu->acct -= (int64_t)cpu->exception_cost << ACCT_SHIFT;
         cpu->exceptions--;
-    } else {
-        charge_fraction(cpu, cpu->exit_cost[cpu->exit.reason]);
-    }
-    if (!raised && cpu->fault == FAULT_EXCEPTION && cpu->fault_vector == VEC_GP) {
+    } else if (outcome == EXIT_INJECTED && cpu->fault == FAULT_EXCEPTION && cpu->fault_vector == VEC_GP) {
         cpu->fault = FAULT_NONE; /* straight to the guest: by the run loop the instruction would only be emulated again */
         xen_exception(cpu, VEC_GP, cpu->fault_error, cpu->cr2);
-        return 0;
     }
-    return !raised && !cpu->fault && cpu->rip == rip;
+    return outcome == EXIT_DONE;
 }
 
 /* --- CPUID ------------------------------------------------------------------------------------------------------------ */
@@ -177,7 +172,7 @@ static int cpuid(struct domain *d)
     uint32_t leaf = (uint32_t)cpu->r[REG_RAX];
     uint32_t out[4];
     if (leaf >= XEN_CPUID_BASE && leaf < XEN_CPUID_BASE + 0x100) {
-        charge_fraction(cpu, cpu->exit_cost[EXIT_CPUID]);
+        charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_CPUID]);
         hypervisor_leaf(d, leaf, out);
         cpu->r[REG_RAX] = out[0];
         cpu->r[REG_RBX] = out[1];
@@ -185,8 +180,8 @@ static int cpuid(struct domain *d)
         cpu->r[REG_RDX] = out[3];
         return 1;
     }
-    cpu->exit = (ExitInfo){ .reason = EXIT_CPUID, .length = FORCED_CPUID_BYTES };
-    if (!take_exit(cpu))
+    cpu->exit = (ExitInfo){ .length = FORCED_CPUID_BYTES };
+    if (!emulation_exit(cpu, EXIT_REASON_CPUID))
         return 0;
     if (leaf == 1) {
         cpu->r[REG_RDX] &= ~(uint64_t)(CPUID_1_EDX_VME | CPUID_1_EDX_PSE | CPUID_1_EDX_MTRR | CPUID_1_EDX_PGE
@@ -244,15 +239,15 @@ static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, 
     Cpu *cpu = d->cpu;
     if (d->flags & SIF_PRIVILEGED) {
         cpu->exit = (ExitInfo){
-            .reason = EXIT_IO, .length = length, .number = port, .width = width, .is_write = !in,
+            .length = length, .number = port, .width = width, .is_write = !in,
             .value = in ? 0 : *value & ones(width),
             .qualification = (width - 1) | (uint64_t)in << 3 | (uint64_t)immediate << 6 | (uint64_t)port << 16,
         };
-        if (!take_exit(cpu))
+        if (!emulation_exit(cpu, EXIT_REASON_IO_INSTRUCTION))
             return 0;
         *value = cpu->exit.value & ones(width);
     } else {
-        charge_fraction(cpu, cpu->exit_cost[EXIT_IO]);
+        charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_IO_INSTRUCTION]);
         *value = ones(width);
     }
     return 1;

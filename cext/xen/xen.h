@@ -147,12 +147,10 @@ static inline uint32_t arg32(const struct hvmx_hypercall *call, int index)
     return (uint32_t)call->args[index];
 }
 
-enum { EXIT_CPUID = 10, EXIT_CR_ACCESS = 28, EXIT_IO = 30 }; /* basic exit reasons: SDM vol. 3, appendix C */
-
 /* All that is emulated for a PV guest is of one price. */
 static inline void charge_emulation(Cpu *cpu)
 {
-    charge_fraction(cpu, cpu->exit_cost[EXIT_CR_ACCESS]);
+    charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_CR_ACCESS]);
 }
 
 static inline void *frame_memory(const struct domain *d, uint64_t frame)

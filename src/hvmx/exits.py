@@ -1,4 +1,4 @@
-"""Exits: their reasons, the handler of each, and their statistics."""
+"""Exits: the handler of each reason, and their statistics."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import operator
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from hvmx.nocopies import NoCopies
+from hvmx.vocabulary import DETAILS, PV_REASONS, ExitReason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,59 +22,10 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Vcpu, Exit], None]
 
+__all__ = ["ExitReason", "ExitStatistic", "Exits"]
 
-class ExitReason(IntEnum):
-    """Basic exit reasons (Intel SDM vol. 3, appendix C) that hvmx takes; the names are Linux's, as perf prints them."""
-
-    EXCEPTION_NMI = 0
-    EXTERNAL_INTERRUPT = 1
-    TRIPLE_FAULT = 2
-    INTERRUPT_WINDOW = 7
-    TASK_SWITCH = 9
-    CPUID = 10
-    HLT = 12
-    INVD = 13
-    INVLPG = 14
-    RDPMC = 15
-    RDTSC = 16
-    VMCALL = 18
-    CR_ACCESS = 28
-    DR_ACCESS = 29
-    IO_INSTRUCTION = 30
-    MSR_READ = 31
-    MSR_WRITE = 32
-    PAUSE_INSTRUCTION = 40
-    GDTR_IDTR = 46
-    LDTR_TR = 47
-    EPT_VIOLATION = 48
-    EPT_MISCONFIG = 49
-    RDTSCP = 51
-    WBINVD = 54
-    XSETBV = 55
-    RDRAND = 57
-    RDSEED = 61
-
-
-_DETAILS = {
-    ExitReason.EXCEPTION_NMI: "vector",
-    ExitReason.VMCALL: "hypercall",
-    ExitReason.CR_ACCESS: "CR",
-    ExitReason.DR_ACCESS: "DR",
-    ExitReason.IO_INSTRUCTION: "port",
-    ExitReason.MSR_READ: "MSR",
-    ExitReason.MSR_WRITE: "MSR",
-    ExitReason.EPT_VIOLATION: "page",
-    ExitReason.EPT_MISCONFIG: "page",
-}
 
 _REASONS = frozenset(ExitReason)
-
-_PV_REASONS = frozenset((
-    ExitReason.EXCEPTION_NMI, ExitReason.EXTERNAL_INTERRUPT, ExitReason.CPUID, ExitReason.RDTSC,
-    ExitReason.IO_INSTRUCTION, ExitReason.PAUSE_INSTRUCTION, ExitReason.GDTR_IDTR, ExitReason.LDTR_TR,
-    ExitReason.EPT_VIOLATION, ExitReason.RDTSCP, ExitReason.RDRAND, ExitReason.RDSEED,
-))  # fmt: skip
-"""What exits of a PV guest, some of it if the controls say so: what faults at ring 3 is Xen's, or #UD."""
 
 OTHERS = -1
 """The number under which exits are counted when too many numbers have been seen."""
@@ -82,7 +33,7 @@ OTHERS = -1
 
 def detail_name(reason: int, number: int) -> str:
     """What the number of an exit is: ``port 0x3f8``, ``MSR 0xc0000080``, ...; empty where it is nothing."""
-    kind = _DETAILS.get(ExitReason(reason))
+    kind = DETAILS.get(ExitReason(reason))
     if kind is None:
         return ""
     if number == OTHERS:
@@ -283,10 +234,10 @@ class Exits(NoCopies):
         """The guest is a PV one from now on. ValueError if a handler was set that would never be called."""
         changed = {reason for reason, default in self._defaults.items() if self._handler(reason) is not default}
         changed |= {reason for reason, ranges in self._ranges.items() if ranges}
-        if never := sorted(changed - _PV_REASONS):
+        if never := sorted(changed - PV_REASONS):
             names = ", ".join(ExitReason(reason).name for reason in never)
             raise ValueError(f"there is a handler of {names}, and a PV guest has no such exit")
-        self._reasons = _PV_REASONS
+        self._reasons = PV_REASONS
 
     def _check_occurs(self, reason: int) -> None:
         if reason not in self._reasons:

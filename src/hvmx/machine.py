@@ -32,6 +32,7 @@ from hvmx.nocopies import NoCopies
 from hvmx.pv import Domain, start_of_day
 from hvmx.pv.numbers import KVM_HYPERCALLS
 from hvmx.pv.xen import Hypercalls, VmcallTable
+from hvmx.vocabulary import CoreStop
 
 INTERRUPT_FLAG = 1 << 9
 """IF of RFLAGS."""
@@ -501,9 +502,9 @@ class Machine(NoCopies):
         return digest.hexdigest()
 
 
-_CORE_STOPS = {
-    1: StopKind.CYCLES,
-    2: StopKind.HALTED,
-    3: StopKind.REQUESTED,
-    5: StopKind.TRIPLE_FAULT,
+_CORE_STOPS: dict[int, StopKind] = {
+    CoreStop.CYCLES: StopKind.CYCLES,
+    CoreStop.HALTED: StopKind.HALTED,
+    CoreStop.REQUESTED: StopKind.REQUESTED,
+    CoreStop.SHUTDOWN: StopKind.TRIPLE_FAULT,
 }

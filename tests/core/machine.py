@@ -20,6 +20,7 @@ from elftools.elf.elffile import ELFFile
 from hvmx.core.vcpu import Vcpu
 from hvmx.hvm.controls import msr_access
 from hvmx.isa.levels import DEFAULT_LEVEL, Level
+from hvmx.vocabulary import CoreStop, ExitReason
 
 GENERAL = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
 SEGMENTS = ["es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"]
@@ -53,7 +54,7 @@ MEMORY = 0x40000
 GDT, LDT, IDT, TSS, TSS2, TSS16, STUBS, CODE, DATA = 0x1000, 0x1800, 0x2000, 0x3000, 0x3800, 0x3C00, 0x4000, 0x8000, 0xA000
 TABLES = 0x10000
 STACK0, STACK1, STACK3, STACK_IST, STACK_TASK = 0xF000, 0xEC00, 0xE800, 0xE400, 0xE000
-STOP_HALTED, STOP_SHUTDOWN = 2, 5
+STOP_HALTED, STOP_SHUTDOWN = CoreStop.HALTED, CoreStop.SHUTDOWN
 
 
 def descriptor(base: int, limit: int, access: int) -> bytes:
@@ -237,7 +238,7 @@ def assemble(bits: int, sources: Sequence[str]) -> list[bytes]:
 def run_hvmx(state: State, level: Level = DEFAULT_LEVEL) -> State:
     """The state after hvmx has run the guest until it halts or shuts down."""
     cpu = Vcpu(MEMORY, level)
-    cpu.set_handler(2, lambda vcpu, exit: None)
+    cpu.set_handler(ExitReason.TRIPLE_FAULT, lambda vcpu, exit: None)
     for reason in (31, 32):  # MSRs that no bitmap has
         cpu.set_handler(reason, msr_access)
     for at, data in state.memory.items():

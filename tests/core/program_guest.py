@@ -19,6 +19,7 @@ from iced_x86 import Decoder, Encoder, Formatter, FormatterSyntax, Instruction
 from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 from hvmx.cost import load_profile
+from hvmx.vocabulary import ExitReason
 
 from .machine import CODE, CODE16, DATA, DATA16, GENERAL, SEGMENTS, SMALL, STUBS, assemble, world
 
@@ -206,14 +207,14 @@ def guest(bits: int, cpl: int, memory: bytes, registers: Mapping[str, int], exit
     PROFILE.apply(cpu)
     if not walk:
         cpu.set_costs({name: figure.units for name, figure in PROFILE.classes.items()}, {})
-    cpu.set_handler(2, lambda vcpu, exit: None)
+    cpu.set_handler(ExitReason.TRIPLE_FAULT, lambda vcpu, exit: None)
 
     def device(vcpu: Vcpu, exit: Exit) -> None:
         exits.append((exit.guest_linear, exit.guest_physical, exit.width, exit.is_write, exit.value, exit.length, seen_of(vcpu)))
         if not exit.is_write:
             exit.value = len(exits) * 0x0102030405060788 & (1 << 8 * exit.width) - 1
 
-    cpu.set_handler(49, device)
+    cpu.set_handler(ExitReason.EPT_MISCONFIG, device)
     cpu.write(0, memory)
     cpu.add_rom(ROM, memory[ROM : ROM + PAGE])
     cpu.add_hole(DEVICE, PAGE)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hvmx.core.vcpu import Vcpu
+from hvmx.vocabulary import ExitReason
 
 from .machine import CODE, GENERAL, MEMORY, STUBS, assemble, world
 
@@ -85,7 +86,7 @@ def guest(bits: int, code: bytes, rng: random.Random) -> Vcpu:
     """A processor before `code`, with registers and flags of any value."""
     state = world(bits, code)
     cpu = Vcpu(MEMORY)
-    cpu.set_handler(2, lambda vcpu, exit: None)
+    cpu.set_handler(ExitReason.TRIPLE_FAULT, lambda vcpu, exit: None)
     for at, data in state.memory.items():
         cpu.write(at, data)
     cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer = state.cr0, state.cr3, state.cr4, state.efer

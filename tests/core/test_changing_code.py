@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from hvmx.core.vcpu import Vcpu
+from hvmx.vocabulary import ExitReason
 
 from .machine import CODE, MEMORY, STUBS, assemble, world
 
@@ -87,10 +88,10 @@ def test_code_written_by_a_handler_and_by_the_host_is_new() -> None:
     cpu = _guest("1: mov bl, 1; in al, 0x60; dec ecx; jnz 1b", end="jmp .")
     cpu.io_bitmap[:] = 0xFF
     cpu.rcx = 2
-    cpu.set_handler(30, lambda vcpu, exit: vcpu.write(CODE + 1, b"\x07"))
+    cpu.set_handler(ExitReason.IO_INSTRUCTION, lambda vcpu, exit: vcpu.write(CODE + 1, b"\x07"))
     cpu.run(cycles=10_000)
     assert cpu.rbx & 0xFF == 7, "what the handler wrote was not run"
-    cpu.set_handler(30, lambda vcpu, exit: None)
+    cpu.set_handler(ExitReason.IO_INSTRUCTION, lambda vcpu, exit: None)
     cpu.memory[CODE + 1] = 9
     cpu.rip, cpu.rcx = CODE, 1
     cpu.run(cycles=10_000)
@@ -107,7 +108,7 @@ def test_code_in_a_page_table_changes_with_the_accessed_bit() -> None:
     cpu.write(
         entry - 1, b"\xb3" + struct.pack("<I", 0x00C3_9000 | PRESENT | WRITABLE | USER)
     )  # mov bl, 7; nop; ret
-    cpu.set_handler(49, lambda vcpu, exit: None)  # there is no memory where ALIAS + PAGE leads
+    cpu.set_handler(ExitReason.EPT_MISCONFIG, lambda vcpu, exit: None)  # there is no memory where ALIAS + PAGE leads
     _run(cpu)
     assert (cpu.rcx & 0xFF, cpu.rbx & 0xFF) == (7, 0x27)
 

@@ -8,11 +8,9 @@ import pytest
 
 from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
+from hvmx.vocabulary import Control, ExitReason
 
 from .machine import CODE, IDT, MEMORY, STUBS, TABLES, assemble, run_hvmx, world
-
-EXTERNAL_INTERRUPT, INTERRUPT_WINDOW, CPUID, EPT_MISCONFIG = 1, 7, 10, 49  # basic exit reasons
-EXTERNAL_INTERRUPT_EXITING = 0x2000
 
 
 class Controller:
@@ -38,7 +36,7 @@ def _guest(source: str) -> Vcpu:
         cpu.set_segment(name, *segment)
     for name, value in state.registers.items():
         setattr(cpu, name, value)
-    cpu.set_handler(INTERRUPT_WINDOW, lambda vcpu, exit: None)
+    cpu.set_handler(ExitReason.INTERRUPT_WINDOW, lambda vcpu, exit: None)
     return cpu
 
 
@@ -116,7 +114,7 @@ def test_an_event_whose_delivery_a_handler_breaks_off_is_delivered_when_the_gues
 
     idt = cpu.read(IDT, 0x200)
     cpu.add_hole(IDT, 0x1000)
-    cpu.set_handler(EPT_MISCONFIG, device)
+    cpu.set_handler(ExitReason.EPT_MISCONFIG, device)
     if event == "interrupt":
         cpu.board = Controller(cpu, 32)
         cpu.set_interrupt(True)
@@ -175,7 +173,7 @@ def test_pae_paging_refuses_reserved_bits_in_its_pointers() -> None:
 def test_a_handler_may_inject_any_vector() -> None:
     cpu = _guest("cpuid")
     cpu.exception_bitmap = 1 << 8
-    cpu.set_handler(CPUID, lambda vcpu, exit: vcpu.inject(40))
+    cpu.set_handler(ExitReason.CPUID, lambda vcpu, exit: vcpu.inject(40))
     before = cpu.rsp
     cpu.run(cycles=10_000)
     assert cpu.rip == STUBS + 16 * 40 + 1
@@ -184,17 +182,17 @@ def test_a_handler_may_inject_any_vector() -> None:
     assert not int.from_bytes(cpu.read(cpu.rsp + 8, 4), "little") & 1 << 16, "and no RF: it is no fault"
 
 
-@pytest.mark.parametrize("reason", [INTERRUPT_WINDOW, EXTERNAL_INTERRUPT])
+@pytest.mark.parametrize("reason", [ExitReason.INTERRUPT_WINDOW, ExitReason.EXTERNAL_INTERRUPT])
 def test_an_exception_injected_between_instructions_comes_before_the_interrupt_and_loses_none(reason: int) -> None:
     cpu = _guest("nop; sti; nop; inc ebx")
     cpu.write(STUBS + 16 * 32, b"\x41\xcf")  # inc ecx; iret
     cpu.write(STUBS + 16 * 6, b"\x42\xcf")  # inc edx; iret
     cpu.board = Controller(cpu, 32)
-    cpu.controls = EXTERNAL_INTERRUPT_EXITING
+    cpu.controls = Control.EXTERNAL_INTERRUPT
     cpu.deadline = 0
     cpu.board.advance = lambda now: cpu.set_interrupt(True)
     cpu.board.next_event = lambda: None
-    cpu.set_handler(EXTERNAL_INTERRUPT, lambda vcpu, exit: None)
+    cpu.set_handler(ExitReason.EXTERNAL_INTERRUPT, lambda vcpu, exit: None)
     once = [6]
     cpu.set_handler(reason, lambda vcpu, exit: vcpu.inject(once.pop()) if once else None)
     cpu.run(cycles=10_000)

@@ -8,6 +8,7 @@ import pytest
 
 from hvmx.core.vcpu import Vcpu
 from hvmx.isa.levels import LEVELS
+from hvmx.vocabulary import ExitReason
 
 CODE, TABLE, FAULT_HANDLER, IDT, STACK = 0x8000, 0x10000, 0x9000, 0xA000, 0x7000
 RESERVED_BIT_ON_WRITE = 0b1011
@@ -19,7 +20,7 @@ WRITTEN = 0x12345678
 def processor(level: str, bits: int, memory: str | int) -> Vcpu:
     """Flat segments, and a page-fault handler that halts; paging is up to the caller."""
     vcpu = Vcpu(memory, LEVELS[level])
-    vcpu.set_handler(2, lambda vcpu, exit: None)
+    vcpu.set_handler(ExitReason.TRIPLE_FAULT, lambda vcpu, exit: None)
     for name in ("ds", "es", "ss"):
         vcpu.set_segment(name, 0x10, 0, 0xFFFFFFFF, 0xC093)
     vcpu.set_segment("cs", 8, 0, 0xFFFFFFFF, 0xC09B if bits == 32 else 0xA09B)
@@ -57,7 +58,7 @@ def test_large_page_is_as_high_as_the_processor_has_addresses(level: str, bits: 
     vcpu.write(CODE, bytes.fromhex(STORE_32))
     vcpu.cr3, vcpu.cr4, vcpu.cr0 = TABLE, 0x10, 0x80000011
     written: list[tuple[int, int]] = []
-    vcpu.set_handler(49, lambda vcpu, exit: written.append((exit.guest_physical, exit.value)))
+    vcpu.set_handler(ExitReason.EPT_MISCONFIG, lambda vcpu, exit: written.append((exit.guest_physical, exit.value)))
     vcpu.run(cycles=100_000)
     address = 0x400000 | bits << 19
     if not allowed:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from hvmx.core.vcpu import Vcpu
+from hvmx.vocabulary import ExitReason
 
 from .machine import CODE, DATA, MEMORY, assemble, world
 
 POWER_UP, IE, ZE, OE, PE, ROUND_UP = 0x1F80, 0x01, 0x04, 0x08, 0x20, 0x4000
-EXIT_CPUID = 10
 FE_DIVBYZERO, FE_ALL = 0x04, 0x3D
 ONE, THREE, HUGE, ZERO, STORED, AREA = (DATA + 0x400 + 16 * index for index in range(6))
 """Doubles in the guest's memory, 16 bytes each, two alike; where a test stores; where there is room for 512 bytes."""
@@ -23,8 +23,8 @@ def guest(source: str, on_cpuid: Callable[[Vcpu], None] = lambda vcpu: None) -> 
     """A 64-bit guest that has run `source`: xmm1 is 1.0 twice, xmm0 zero, MXCSR as it comes up."""
     state = world(64, assemble(64, [f"movapd xmm1, [{ONE}]; {source}; hlt"])[0])
     cpu = Vcpu(MEMORY)
-    cpu.set_handler(2, lambda vcpu, exit: None)
-    cpu.set_handler(EXIT_CPUID, lambda vcpu, exit: on_cpuid(vcpu))
+    cpu.set_handler(ExitReason.TRIPLE_FAULT, lambda vcpu, exit: None)
+    cpu.set_handler(ExitReason.CPUID, lambda vcpu, exit: on_cpuid(vcpu))
     for at, data in state.memory.items():
         cpu.write(at, data)
     for at, number in ((ONE, 1.0), (THREE, 3.0), (HUGE, 1e308), (ZERO, 0.0)):

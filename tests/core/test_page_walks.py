@@ -8,8 +8,9 @@ import pytest
 
 from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
+from hvmx.vocabulary import Control, ExitReason
 
-EXCEPTION, PAGE_FAULT, EPT_VIOLATION, CTL_EPT = 0, 14, 48, 0x10000
+PAGE_FAULT = 14
 CODE, PML4, PDPT, PD, PT = 0x8000, 0x10000, 0x11000, 0x12000, 0x13000
 PRESENT, READ_WRITE, LARGE = 0x1, 0x3, 0x83
 MAPPED, READ_ONLY, ABSENT = 0x9000, 0xA000, 0xB000  # pages of 4 KiB
@@ -27,14 +28,14 @@ def processor(nested: bool) -> Vcpu:
         vcpu.write(at, struct.pack("<Q", value))
     vcpu.set_segment("cs", 8, 0, 0xFFFFFFFF, 0xA09B)
     vcpu.cr3, vcpu.cr4, vcpu.efer, vcpu.cr0 = PML4, 0x20, 0xD00, 0x80010011
-    vcpu.controls = CTL_EPT if nested else 0
-    vcpu.set_handler(EPT_VIOLATION, lambda vcpu, exit: None)
+    vcpu.controls = Control.EPT if nested else 0
+    vcpu.set_handler(ExitReason.EPT_VIOLATION, lambda vcpu, exit: None)
     vcpu.exception_bitmap = 1 << PAGE_FAULT
 
     def skip(vcpu: Vcpu, exit: Exit) -> None:
         vcpu.rip = CODE + 2
 
-    vcpu.set_handler(EXCEPTION, skip)
+    vcpu.set_handler(ExitReason.EXCEPTION_NMI, skip)
     vcpu.rip = CODE
     return vcpu
 

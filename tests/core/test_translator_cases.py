@@ -15,6 +15,7 @@ from iced_x86 import Decoder
 
 from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
+from hvmx.vocabulary import ExitReason
 
 from .machine import CODE, DATA, STOP_HALTED, assemble
 from .program_guest import (
@@ -348,7 +349,7 @@ def test_a_hot_block_that_asks_a_device_shows_it_all_registers_and_is_resumed(af
                 raise InterruptedError
             exit.value = 3
 
-        cpu.set_handler(49, device)
+        cpu.set_handler(ExitReason.EPT_MISCONFIG, device)
         raised = 0
         while not cpu.halted:
             try:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hvmx.vocabulary import ExitReason
+
 core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
 
 CODE_BASE, CODE, DATA_BASE, DATA, IMAGE = 0x12340, 0x100, 0x23450, 0x200, 0x300
@@ -122,7 +124,7 @@ def failing_division(handler: str, rest: str, flags: int = INTERRUPT_FLAG) -> An
     cpu.write(HANDLER, bytes.fromhex(handler))
     cpu.cr0 = ET
     cpu.rflags |= flags
-    cpu.set_handler(7, lambda vcpu, exit: None)
+    cpu.set_handler(ExitReason.INTERRUPT_WINDOW, lambda vcpu, exit: None)
     cpu.board = ErrorWire(cpu)
     return cpu
 
@@ -154,7 +156,7 @@ def test_ignne_lets_x87_instructions_go_on_until_the_next_error() -> None:
         vcpu.ignore_numeric_error()
 
     cpu.io_bitmap[:] = 0xFF
-    cpu.set_handler(30, ignore)
+    cpu.set_handler(ExitReason.IO_INSTRUCTION, ignore)
     cpu.run(cycles=10_000)
     assert statuses == [SUMMARY] * 2, "once for each division, not for the WAIT after the first"
     assert cpu.board.errors == 2

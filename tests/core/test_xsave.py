@@ -8,6 +8,7 @@ import pytest
 
 from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
+from hvmx.vocabulary import ExitReason
 
 from .machine import CODE, DATA, MEMORY, assemble, world
 
@@ -23,7 +24,7 @@ def processor(source: str, bits: int = 64, xcr0: int = X87 | SSE, cpl: int = 0) 
     state = world(bits, assemble(bits, [source + "; hlt"])[0], cpl=cpl)
     state = replace(state, cr4=state.cr4 | OSXSAVE | 0x200)
     cpu = Vcpu(MEMORY)
-    cpu.set_handler(2, lambda vcpu, exit: None)
+    cpu.set_handler(ExitReason.TRIPLE_FAULT, lambda vcpu, exit: None)
     for at, data in state.memory.items():
         cpu.write(at, data)
     cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer = state.cr0, state.cr3, state.cr4, state.efer

@@ -17,6 +17,7 @@ import hvmx
 from hvmx import ExitReason
 from hvmx.isa import rows
 from hvmx.isa.levels import CR4_BITS, EFER_BITS
+from hvmx.vocabulary import Control
 
 MEMORY = 1 << 20
 PAGE = 4096
@@ -408,7 +409,7 @@ class HostileGuest:
         """Controls and handlers that no default has."""
         rng, machine = self.rng, self.machine
         cpu = machine.cpu
-        cpu.controls = cpu.controls & 0x18000 | rng.getrandbits(15)
+        cpu.controls = cpu.controls & (Control.SHADOW_PAGING | Control.EPT) | rng.getrandbits(15)
         cpu.exception_bitmap |= rng.getrandbits(32) & rng.getrandbits(32)
         cpu.io_bitmap[:] = rng.getrandbits(8)
         cpu.msr_bitmap[:] = rng.getrandbits(8)

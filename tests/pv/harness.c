@@ -14,6 +14,13 @@ static void flush_page(Cpu *cpu, uint64_t address) { (void)cpu; (void)address; }
 static void update_mode(Cpu *cpu) { (void)cpu; }
 static void page_written(Cpu *cpu, uint64_t page) { (void)cpu; (void)page; }
 
+static enum ExitOutcome exit_to_handler(Cpu *cpu, uint32_t reason)
+{
+    cpu->exit.reason = reason;
+    cpu->exit.value = 0x5a5a5a5a;
+    return EXIT_DONE;
+}
+
 static uint64_t translate(Cpu *cpu, uint64_t address, int write)
 {
     uint64_t table = cpu->cr3 & PTE_FRAME, entry = 0;
@@ -28,7 +35,7 @@ static uint64_t translate(Cpu *cpu, uint64_t address, int write)
     return table | (address & 0xfff);
 }
 
-static const struct hvmx_core services = { flush_tlb, flush_page, update_mode, translate, page_written };
+static const struct hvmx_core services = { flush_tlb, flush_page, update_mode, translate, page_written, exit_to_handler };
 
 static int print(void *owner, const char *text, uint32_t size)
 {
@@ -37,12 +44,6 @@ static int print(void *owner, const char *text, uint32_t size)
         size = (uint32_t)sizeof console - console_size;
     memcpy(console + console_size, text, size);
     console_size += size;
-    return 0;
-}
-
-static int vmexit(Cpu *cpu)
-{
-    cpu->exit.value = 0x5a5a5a5a;
     return 0;
 }
 
@@ -56,7 +57,6 @@ Cpu *harness_new(uint64_t pages, uint32_t flags, uint64_t frequency)
     cpu->phys_bits = 40;
     cpu->deadline = NEVER;
     cpu->exit_cost = exit_cost;
-    cpu->vmexit = vmexit;
     cpu->acct = cpu->acct_start = -(1ll << 60);
     cpu->tlb = cpu->tlbs[0];
     for (int i = 0; i < TLB_ENTRIES; i++)

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import hvmx
+
 ROOT = Path(__file__).resolve().parents[2]
 CEXT = ROOT / "cext"
+CORE = Path(hvmx.__file__).parent / "core"
 MASK = (1 << 64) - 1
 
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40
@@ -31,7 +34,7 @@ def compile_c(output: Path, *sources: Path, flags: tuple[str, ...] = ()) -> None
     compiler = os.environ.get("CC", "gcc").split()
     command = [
         *compiler, "-std=gnu11", "-g", "-O1", "-Wall", "-fno-strict-aliasing", "-fwrapv",
-        *(f"-I{folder}" for folder in (*CEXT.iterdir(), ROOT / "src/hvmx/core/state")),
+        *(f"-I{folder}" for folder in (*CEXT.iterdir(), CORE / "state", CORE / "generated")),
         *flags, *map(str, sources), "-o", str(output),
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from hvmx.core.decode.blocks cimport block_at_rip
 from hvmx.core.memory.codecache cimport flush_code
 from hvmx.core.memory.cut cimport cut_block, mend_cut
-from hvmx.core.exit.door cimport describe_exit
+from hvmx.core.exit.door cimport describe_exit, exit_to_handler
 from hvmx.core.state.host_time cimport host_nanoseconds
 from hvmx.core.execute.system.interrupt cimport debug_fault, debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
 from hvmx.core.state.mxcsr cimport settle_mxcsr
@@ -21,8 +21,6 @@ cdef int64_t LONGEST_GRANT = (1 << ACCT_SHIFT) - (1 << 18)
 cdef enum:
     TURNS_PER_LOOK = 64
     NS_BETWEEN_POLLS = 10_000_000
-    EXIT_EXTERNAL_INTERRUPT = 1
-    EXIT_INTERRUPT_WINDOW = 7
 
 
 cdef void settle(Cpu *cpu) noexcept nogil:
@@ -70,21 +68,20 @@ cdef inline bint interrupt_due(Cpu *cpu) noexcept nogil:
     return cpu.pending & PEND_INTR and cpu.rflags & FL_IF and not cpu.shadow
 
 
-# Takes a host-side exit that no instruction asked for. False: its handler raised, and nothing has happened.
+# A host-side exit that no instruction asked for. False: its handler raised, and nothing has happened.
 cdef bint host_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
     describe_exit(cpu, 0, 0, 0, False, 0)
-    cpu.exit.reason = reason
-    if cpu.vmexit(cpu) != 0:
+    if exit_to_handler(cpu, reason) == EXIT_RAISED:
         cpu.stop = STOP_ERROR if cpu.stop == STOP_NONE else cpu.stop
         return False
-    cpu.time += cpu.exit_cost[reason]
+    settle(cpu)
     return True
 
 
 cdef void take_interrupt(Cpu *cpu) noexcept nogil:
     cdef int vector
     if cpu.window:
-        if not host_exit(cpu, EXIT_INTERRUPT_WINDOW):
+        if not host_exit(cpu, EXIT_REASON_INTERRUPT_WINDOW):
             return
         cpu.window = 0
         if cpu.fault:
@@ -99,8 +96,8 @@ cdef void take_interrupt(Cpu *cpu) noexcept nogil:
 # Devices: what is due is done. While the guest runs, it is a host interrupt that brings the host back; if a device then
 # raises, that exit has been taken.
 cdef void take_deadline(Cpu *cpu) noexcept nogil:
-    if not cpu.halted and cpu.controls & CTL_EXT_INTR and not cpu.host_interrupted:
-        if not host_exit(cpu, EXIT_EXTERNAL_INTERRUPT):
+    if not cpu.halted and cpu.controls & CTL_EXTERNAL_INTERRUPT and not cpu.host_interrupted:
+        if not host_exit(cpu, EXIT_REASON_EXTERNAL_INTERRUPT):
             return
         cpu.host_interrupted = 1
     if cpu.on_deadline(cpu) == 0:

@@ -8,6 +8,7 @@ from hvmx.exits import ExitReason
 from hvmx.hvm.cpuid import XCR0_BITS, XCR0_X87, cpuid
 from hvmx.hvm.handlers import io_instruction, mmio
 from hvmx.isa.levels import WRITE_ONLY_MSRS
+from hvmx.vocabulary import Control
 
 if TYPE_CHECKING:
     from hvmx.core.exit_info import Exit
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
     from hvmx.exits import Handler
     from hvmx.pv.xen import VmcallTable
 
-# Bits of Vcpu.controls (CTL_* in core/state.h).
-HLT, INVLPG, RDPMC, RDTSC = 1, 2, 4, 8
-CR3_LOAD, CR3_STORE, CR8_LOAD, CR8_STORE = 0x10, 0x20, 0x40, 0x80
-MOV_DR, PAUSE, WBINVD, DESCRIPTOR_TABLE = 0x100, 0x200, 0x400, 0x800
-EXTERNAL_INTERRUPT = 0x2000
-SHADOW_PAGING, EPT, TASK_SWITCH = 0x8000, 0x10000, 0x20000
-RDRAND, RDSEED = 0x40000, 0x80000
+# Bits of Vcpu.controls.
+HLT, INVLPG, RDPMC, RDTSC = Control.HLT, Control.INVLPG, Control.RDPMC, Control.RDTSC
+CR3_LOAD, CR3_STORE = Control.CR3_LOAD, Control.CR3_STORE
+CR8_LOAD, CR8_STORE = Control.CR8_LOAD, Control.CR8_STORE
+MOV_DR, PAUSE, WBINVD, DESCRIPTOR_TABLE = Control.MOV_DR, Control.PAUSE, Control.WBINVD, Control.DESCRIPTOR_TABLE
+EXTERNAL_INTERRUPT, TASK_SWITCH = Control.EXTERNAL_INTERRUPT, Control.TASK_SWITCH
+SHADOW_PAGING, EPT = Control.SHADOW_PAGING, Control.EPT
+RDRAND, RDSEED = Control.RDRAND, Control.RDSEED
 
 GENERAL_PROTECTION, PAGE_FAULT = 13, 14
 

@@ -5,6 +5,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from hvmx.core.exit.door cimport exit_to_handler
 from hvmx.core.memory.codecache cimport code_written
 from hvmx.core.state.host_time cimport host_nanoseconds
 from hvmx.core.memory.mmu cimport flush_page, flush_tlb, update_mode
@@ -43,6 +44,7 @@ services.flush_page = flush_page
 services.update_mode = update_mode
 services.translate = service_translate
 services.page_written = service_page_written
+services.exit_to_handler = exit_to_handler
 (<const hvmx_core **>&hvmx_core_services)[0] = &services
 
 

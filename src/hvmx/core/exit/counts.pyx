@@ -6,12 +6,6 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from hvmx.core.state.state cimport *
 
 cdef enum:
-    EXIT_EXCEPTION = 0
-    EXIT_VMCALL = 18
-    EXIT_CR = 28
-    EXIT_WRMSR = 32
-    EXIT_EPT_VIOLATION = 48
-    EXIT_EPT_MISCONFIG = 49
     # Ports, MSRs and pages that are counted one by one: a bound on what a guest makes us hold.
     DETAILS = 1 << 15
 
@@ -50,10 +44,10 @@ cdef inline int64_t number_of(uint64_t key) noexcept:
 
 cdef inline uint64_t detail_of(Cpu *cpu) noexcept:
     """What the exit concerns, as far as that is counted."""
-    cdef uint32_t reason = cpu.exit.reason
-    if EXIT_CR <= reason <= EXIT_WRMSR or reason == EXIT_EXCEPTION or reason == EXIT_VMCALL:
+    cdef uint64_t reason = <uint64_t>1 << cpu.exit.reason
+    if EXIT_REASONS_WITH_NUMBER & reason:
         return cpu.exit.number
-    if reason == EXIT_EPT_VIOLATION or reason == EXIT_EPT_MISCONFIG:
+    if EXIT_REASONS_WITH_PAGE & reason:
         return cpu.exit.physical & ~<uint64_t>0xfff
     return NO_DETAIL
 
@@ -79,7 +73,7 @@ cdef class ExitCounts:
         cdef uint32_t index
         for index in range(self.past_count):
             past = &self.past[index]
-            if past.reason == reason and (past.number == number or reason == EXIT_EPT_VIOLATION):
+            if past.reason == reason and (past.number == number or reason == EXIT_REASON_EPT_VIOLATION):
                 break
             if past.place < oldest.place:
                 oldest = past

@@ -5,40 +5,42 @@ from hvmx.core.state.ops cimport next_ip
 from hvmx.core.state.state cimport *
 
 
-cdef inline void charge(Cpu *cpu, uint32_t reason) noexcept nogil:
-    cpu.acct += <int64_t>(<uint64_t>cpu.exit_cost[reason] << ACCT_SHIFT)
-
-
-cdef bint take_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
+cdef ExitOutcome exit_to_handler(Cpu *cpu, uint32_t reason) noexcept nogil:
+    cdef uint64_t rip = cpu.rip
     cpu.exit.reason = reason
+    if cpu.vmexit(cpu) != 0:
+        return EXIT_RAISED
+    cpu.acct += <int64_t>(<uint64_t>cpu.exit_cost[reason] << ACCT_SHIFT)
+    if cpu.fault:
+        return EXIT_INJECTED
+    return EXIT_DONE if cpu.rip == rip else EXIT_MOVED
+
+
+cdef ExitOutcome instruction_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
+    cdef ExitOutcome outcome
     cpu.exit.length = op.len
     cpu.acct += <int64_t>op.acct
     cpu.rip = op.ip
-    if cpu.vmexit(cpu) != 0:
+    outcome = exit_to_handler(cpu, reason)
+    if outcome == EXIT_DONE:
+        cpu.rip = next_ip(op)
+    elif outcome != EXIT_MOVED:
+        cpu.acct -= <int64_t>(op.acct - (op - 1).acct)  # the instruction did not happen
+        if outcome == EXIT_RAISED:
+            cpu.fault = FAULT_ABORT
+            cpu.rip = op.ip
+    return outcome
+
+
+cdef ExitOutcome exit_before_faults(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
+    cdef ExitOutcome outcome = instruction_exit(cpu, op, reason)
+    if outcome == EXIT_DONE:
+        cpu.acct -= <int64_t>op.acct
+    return outcome
+
+
+cdef ExitOutcome event_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
+    cdef ExitOutcome outcome = exit_to_handler(cpu, reason)
+    if outcome == EXIT_RAISED:
         cpu.fault = FAULT_ABORT
-        cpu.rip = op.ip
-    else:
-        charge(cpu, reason)
-    if cpu.fault:  # it raised, or injected an exception into the guest
-        cpu.acct -= <int64_t>(op.acct - (op - 1).acct)
-        return False
-    if cpu.rip != op.ip:
-        return False
-    cpu.rip = next_ip(op)
-    return True
-
-
-cdef bint pass_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
-    if not take_exit(cpu, op, reason):
-        return False
-    cpu.acct -= <int64_t>op.acct
-    return True
-
-
-cdef bint take_event_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
-    cpu.exit.reason = reason
-    if cpu.vmexit(cpu) != 0:
-        cpu.fault = FAULT_ABORT
-        return False
-    charge(cpu, reason)
-    return True
+    return outcome

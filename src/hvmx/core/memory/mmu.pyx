@@ -4,7 +4,7 @@ from libc.string cimport memcpy
 
 from hvmx.core.memory.codecache cimport code_written, flush_jumps, frame_index
 from hvmx.core.memory.cut cimport cut_after, end_budget
-from hvmx.core.exit.door cimport describe_exit
+from hvmx.core.exit.door cimport describe_exit, exit_to_handler
 from hvmx.core.state.ops cimport fault, rewind
 from hvmx.core.memory.paging cimport TLB_HUGE, Translation, translate
 from hvmx.core.memory.shadow cimport shadow_fill, shadow_write
@@ -17,10 +17,6 @@ cdef enum:
     READ = 0
     WRITE = 1
     FETCH = 2
-
-cdef enum:
-    EXIT_EPT_VIOLATION = 48
-    EXIT_EPT_MISCONFIG = 49
 
 cdef uint64_t PAGE_MASK = ~<uint64_t>0xfff
 cdef uint64_t FOUR_GIB = <uint64_t>1 << 32
@@ -81,25 +77,24 @@ cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t val
 # --- exits --------------------------------------------------------------------------------------------------------------
 cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
     """Take cpu.exit, filled in but for the reason, to its handler. False: the access does not happen, as cpu.fault says."""
-    cdef int64_t before = cpu.acct
     cdef uint64_t rip = cpu.rip
+    cdef ExitOutcome outcome
     if op != NULL:
         rewind(cpu, op)
         cpu.exit.length = op.len
-    cpu.exit.reason = reason
-    if cpu.vmexit(cpu) != 0:
+    outcome = exit_to_handler(cpu, reason)
+    if outcome == EXIT_RAISED:
         cpu.fault = FAULT_ABORT
         return False
-    if op != NULL:
-        if not cpu.fault and cpu.rip != op.ip:
-            cpu.fault = FAULT_SKIP
-            cpu.acct += (1 << ACCT_SHIFT) + 1  # it counts as one, and takes the least that one can
-        if not cpu.fault:
-            cpu.acct = before
-            cpu.rip = rip
-    cpu.acct += <int64_t>cpu.exit_cost[reason] << ACCT_SHIFT
-    if cpu.fault:  # injected: the state is that of before the instruction
+    if outcome == EXIT_INJECTED:  # the state is that of before the instruction
         return False
+    if op != NULL:
+        if outcome == EXIT_MOVED:
+            cpu.fault = FAULT_SKIP
+            cpu.acct += (1 << ACCT_SHIFT) + 1  # counts as one instruction at minimum cost
+            return False
+        cpu.acct -= <int64_t>(op - 1).acct  # in the midst of the instruction again
+        cpu.rip = rip
     end_budget(cpu, op)  # the handler may have let time pass, or made something due
     return True
 
@@ -108,7 +103,7 @@ cdef uint64_t mmio_load(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t addr
     describe_exit(cpu, 0, ~<uint64_t>0 >> (64 - 8 * size), size, False, 0x181)
     cpu.exit.linear = linear_address
     cpu.exit.physical = address
-    if not memory_exit(cpu, op, EXIT_EPT_MISCONFIG):
+    if not memory_exit(cpu, op, EXIT_REASON_EPT_MISCONFIG):
         return 0
     return cpu.exit.value & (~<uint64_t>0 >> (64 - 8 * size))
 
@@ -118,7 +113,7 @@ cdef void mmio_store(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t address
     describe_exit(cpu, 0, value & (~<uint64_t>0 >> (64 - 8 * size)), size, True, 0x182)
     cpu.exit.linear = linear_address
     cpu.exit.physical = address
-    memory_exit(cpu, op, EXIT_EPT_MISCONFIG)
+    memory_exit(cpu, op, EXIT_REASON_EPT_MISCONFIG)
 
 
 # --- the TLB --------------------------------------------------------------------------------------------------------------
@@ -175,7 +170,7 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         cpu.exit.linear = address
         cpu.exit.physical = found.physical | (address & 0xfff)
         rip = cpu.rip
-        if not memory_exit(cpu, op, EXIT_EPT_VIOLATION):
+        if not memory_exit(cpu, op, EXIT_REASON_EPT_VIOLATION):
             take_back(cpu, &found, miss)
             return NULL
         if access == FETCH and cpu.rip != rip:

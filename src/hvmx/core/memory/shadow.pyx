@@ -10,7 +10,6 @@ from hvmx.core.memory.paging cimport Translation
 from hvmx.core.state.state cimport *
 
 cdef enum:
-    EXIT_EXCEPTION = 0
     PF_PRESENT = 1
     PF_WRITE = 2
     PF_USER = 4
@@ -55,7 +54,7 @@ cdef bint fault_exit(Cpu *cpu, Op *op, uint64_t address, uint32_t error) noexcep
     cpu.exit.linear = address
     cpu.exit.error_code = error
     cpu.exit.host_only = 1
-    if not memory_exit(cpu, op, EXIT_EXCEPTION):
+    if not memory_exit(cpu, op, EXIT_REASON_EXCEPTION_NMI):
         return False
     cpu.shadow_faults += 1
     return True

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vocabulary.h" /* EXIT_REASON_*, CTL_*, EXIT_*, STOP_* */
+
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -118,7 +120,7 @@ typedef struct { uint64_t base, size; uint8_t *host; } Rom;
 
 /* What an exit tells its handler (SDM vol. 3, 27.2). */
 typedef struct {
-    uint32_t reason;             /* basic exit reason, SDM vol. 3, appendix C */
+    uint32_t reason;             /* EXIT_REASON_* */
     uint32_t length;             /* instruction length */
     uint64_t qualification;      /* as the SDM has it for the reason */
     uint64_t linear, physical;   /* guest addresses, for EPT violations and MMIO */
@@ -129,13 +131,6 @@ typedef struct {
     uint32_t error_code;         /* for exceptions */
     uint32_t host_only;          /* an exception that the guest does not have: shadow paging's own page faults */
 } ExitInfo;
-
-/* Controls, as in a VMCS: what is set exits, what is clear runs natively. */
-enum { CTL_HLT = 1, CTL_INVLPG = 2, CTL_RDPMC = 4, CTL_RDTSC = 8, CTL_CR3_LOAD = 0x10, CTL_CR3_STORE = 0x20,
-       CTL_CR8_LOAD = 0x40, CTL_CR8_STORE = 0x80, CTL_MOV_DR = 0x100, CTL_PAUSE = 0x200, CTL_WBINVD = 0x400,
-       CTL_DESC_TABLE = 0x800, CTL_EXT_INTR = 0x2000,
-       CTL_SHADOW_PAGING = 0x8000, CTL_EPT = 0x10000, CTL_TASK_SWITCH = 0x20000, CTL_RDRAND = 0x40000,
-       CTL_RDSEED = 0x80000 };
 
 /* What kind of shadow: as the interruptibility state of a VMCS (SDM vol. 3, table 24-3). MOV SS holds back NMIs and
    debug traps, too. */
@@ -158,14 +153,6 @@ typedef struct {
 } PastException;
 /* One instruction makes fewer: MOST_SERIAL and the two of a double and a triple fault. */
 enum { PAST_EXCEPTIONS = 16 };
-
-/* Why run() ended (Cpu.stop). */
-enum { STOP_NONE = 0,
-       STOP_CYCLES,       /* the slice is used up */
-       STOP_HALTED,       /* HLT, and nothing can wake it */
-       STOP_REQUESTED,    /* a handler or another thread asked */
-       STOP_ERROR,        /* a Python exception is waiting */
-       STOP_SHUTDOWN };   /* triple fault */
 
 /* Why control came back from the chain of handlers (Cpu.fault). */
 enum { FAULT_NONE = 0,

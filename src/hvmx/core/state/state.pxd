@@ -2,6 +2,8 @@
 """Cython's view of state.h: the processor state, decoded operations, and the constants of the architecture."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from hvmx.core.generated.vocabulary cimport *
+
 cdef extern from "state.h" nogil:
     bint LIKELY(bint)
     bint UNLIKELY(bint)
@@ -132,25 +134,6 @@ cdef extern from "state.h" nogil:
         TLB_USER_AC
         TLB_KINDS
     enum:
-        CTL_HLT
-        CTL_INVLPG
-        CTL_RDPMC
-        CTL_RDTSC
-        CTL_CR3_LOAD
-        CTL_CR3_STORE
-        CTL_CR8_LOAD
-        CTL_CR8_STORE
-        CTL_MOV_DR
-        CTL_PAUSE
-        CTL_WBINVD
-        CTL_DESC_TABLE
-        CTL_EXT_INTR
-        CTL_SHADOW_PAGING
-        CTL_EPT
-        CTL_TASK_SWITCH
-        CTL_RDRAND
-        CTL_RDSEED
-    enum:
         SHADOW_STI
         SHADOW_MOV_SS
     enum:
@@ -161,13 +144,6 @@ cdef extern from "state.h" nogil:
         VECTORING_EXCEPTION
     enum:
         PAST_EXCEPTIONS
-    enum:
-        STOP_NONE
-        STOP_CYCLES
-        STOP_HALTED
-        STOP_REQUESTED
-        STOP_ERROR
-        STOP_SHUTDOWN
     enum:
         FAULT_NONE
         FAULT_EXCEPTION

@@ -8,7 +8,7 @@ what is drawn is the same in every run, and no secret.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_RM
-from hvmx.core.exit.door cimport EXIT_RDRAND, EXIT_RDSEED, describe_exit, take_exit
+from hvmx.core.exit.door cimport describe_exit, instruction_exit
 from hvmx.core.state.ops cimport *
 from hvmx.core.state.state cimport *
 
@@ -30,7 +30,7 @@ cdef void draw(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nog
         value = <uint32_t>value
     if cpu.controls & control:
         describe_exit(cpu, op.d >> 3, value, <uint32_t>1 << (op.x & 3), False, 0)
-        if not take_exit(cpu, op, reason):
+        if instruction_exit(cpu, op, reason) != EXIT_DONE:
             return
         value = cpu.exit.value
     else:
@@ -47,11 +47,11 @@ cdef void draw(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nog
 
 
 cdef void rdrand(Cpu *cpu, Op *op) noexcept nogil:
-    draw(cpu, op, CTL_RDRAND, EXIT_RDRAND)
+    draw(cpu, op, CTL_RDRAND, EXIT_REASON_RDRAND)
 
 
 cdef void rdseed(Cpu *cpu, Op *op) noexcept nogil:
-    draw(cpu, op, CTL_RDSEED, EXIT_RDSEED)
+    draw(cpu, op, CTL_RDSEED, EXIT_REASON_RDSEED)
 
 
 register_handler("rdrand", FORM_RM, 0, ADDRESS_NONE, rdrand)

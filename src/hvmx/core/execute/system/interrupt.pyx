@@ -2,7 +2,7 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_I, FORM_NONE, FORM_R_RM
-from hvmx.core.exit.door cimport EXIT_EXCEPTION, EXIT_TRIPLE_FAULT, describe_exit, take_event_exit, take_exit
+from hvmx.core.exit.door cimport describe_exit, event_exit, instruction_exit
 from hvmx.core.execute.system.frame cimport *
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.state.ops cimport *
@@ -51,10 +51,8 @@ cdef bint passes_exception_bitmap(Cpu *cpu) noexcept nogil:
     describe_exit(cpu, vector, 0, 0, False, qualification)
     cpu.exit.error_code = cpu.fault_error
     cpu.exit.linear = linear
-    if not take_event_exit(cpu, EXIT_EXCEPTION):
-        return False
-    if cpu.fault == FAULT_EXCEPTION:  # injected: the guest gets it, this one or another
-        cpu.fault = FAULT_NONE
+    if event_exit(cpu, EXIT_REASON_EXCEPTION_NMI) == EXIT_INJECTED and cpu.fault == FAULT_EXCEPTION:
+        cpu.fault = FAULT_NONE  # the guest gets it, this one or another
         return True
     return False
 
@@ -62,7 +60,7 @@ cdef bint passes_exception_bitmap(Cpu *cpu) noexcept nogil:
 cdef void shut_down(Cpu *cpu) noexcept nogil:
     cpu.fault = FAULT_NONE
     describe_exit(cpu, 0, 0, 0, False, 0)
-    if take_event_exit(cpu, EXIT_TRIPLE_FAULT) and cpu.stop == STOP_NONE:
+    if event_exit(cpu, EXIT_REASON_TRIPLE_FAULT) != EXIT_RAISED and cpu.stop == STOP_NONE:
         cpu.stop = STOP_SHUTDOWN
 
 
@@ -78,19 +76,27 @@ cdef void remember_exception(Cpu *cpu, uint32_t vectoring) noexcept nogil:
     past.vectoring = vectoring
 
 
+# A handler raised: the exceptions of this delivery come again, and are counted and paid for then.
+cdef void take_back_exceptions(Cpu *cpu, uint32_t count) noexcept nogil:
+    cpu.exceptions -= count
+    cpu.acct -= <int64_t>(count * <uint64_t>cpu.exception_cost << ACCT_SHIFT)
+
+
 cdef void deliver_exception(Cpu *cpu) noexcept nogil:
     deliver_in_place_of(cpu, 0)
 
 
 # `vectoring`: the event whose delivery the exception broke off; 0 for none.
 cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
-    cdef uint32_t first, source, _serial
+    cdef uint32_t first, source, serial
     cpu.fault = FAULT_NONE
     cpu.shadow = 0
-    for _serial in range(MOST_SERIAL):
+    for serial in range(MOST_SERIAL):
         first = cpu.fault_vector
         if not passes_exception_bitmap(cpu):
-            if first == VEC_DB and cpu.fault != FAULT_ABORT:
+            if cpu.fault == FAULT_ABORT:
+                take_back_exceptions(cpu, serial)
+            elif first == VEC_DB:
                 take_conditions(cpu)
             return
         remember_exception(cpu, vectoring)
@@ -111,15 +117,16 @@ cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
             cpu.dr[7] &= ~<uint64_t>0x2000  # general detect (SDM vol. 3, 17.2.4)
         if enter_handler(cpu, NULL, first, source, cpu.fault_error, cpu.rip):
             return
-        if cpu.fault == FAULT_ABORT:  # all of them come again
-            cpu.exceptions -= serial + 1
-            cpu.acct -= <int64_t>((serial + 1) * <uint64_t>cpu.exception_cost << ACCT_SHIFT)
+        if cpu.fault == FAULT_ABORT:
+            take_back_exceptions(cpu, serial + 1)
             return
         cpu.fault = FAULT_NONE
         vectoring = first | VECTORING_EXCEPTION | VECTORING_VALID
         if first == VEC_DF and (cpu.fault_vector == VEC_PF or among(CONTRIBUTORY, cpu.fault_vector)):
             remember_exception(cpu, vectoring)
             shut_down(cpu)
+            if cpu.fault == FAULT_ABORT:
+                take_back_exceptions(cpu, serial + 1)
             return
         if makes_double_fault(first, cpu.fault_vector):
             remember_exception(cpu, vectoring)
@@ -394,7 +401,8 @@ cdef void enter_software(Cpu *cpu, Op *op, uint32_t vector, uint32_t source) noe
 cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint64_t qualification) noexcept nogil:
     if (cpu.exception_bitmap >> vector) & 1:
         describe_exit(cpu, vector, 0, 0, False, qualification)
-        if take_exit(cpu, op, EXIT_EXCEPTION) or cpu.fault != FAULT_EXCEPTION or cpu.fault_vector != vector:
+        if (instruction_exit(cpu, op, EXIT_REASON_EXCEPTION_NMI) != EXIT_INJECTED or cpu.fault != FAULT_EXCEPTION
+                or cpu.fault_vector != vector):
             return
         # Injected back: go on as if there had been no exit.
         cpu.fault = FAULT_NONE

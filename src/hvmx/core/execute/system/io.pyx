@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_NONE, FORM_RM, FORM_RM_I
-from hvmx.core.exit.door cimport EXIT_IO, describe_exit, take_exit
+from hvmx.core.exit.door cimport describe_exit, instruction_exit
 from hvmx.core.execute.integer.flags cimport iopl
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.state.ops cimport *
@@ -41,7 +41,7 @@ cdef bint transfer(Cpu *cpu, Op *op, uint32_t port, uint32_t size, bint is_write
                   (size - 1) | how | (0 if is_write else QUALIFY_IN) | <uint64_t>port << 16)
     cpu.exit.linear = linear_address
     if port_exits(cpu, port, size):
-        if not take_exit(cpu, op, EXIT_IO):
+        if instruction_exit(cpu, op, EXIT_REASON_IO_INSTRUCTION) != EXIT_DONE:
             return False
     else:
         leave(cpu, op)

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from hvmx.core.execute.system.counters cimport read_counter, select_events, valid_selection, write_counter
 from hvmx.core.state.insn cimport FORM_NONE
-from hvmx.core.exit.door cimport EXIT_RDMSR, EXIT_WRMSR, describe_exit, pass_exit, take_exit
+from hvmx.core.exit.door cimport describe_exit, exit_before_faults, instruction_exit
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.system.segment cimport canonical
@@ -251,7 +251,7 @@ cdef void rdmsr(Cpu *cpu, Op *op) noexcept nogil:
     cdef bint known = read_msr(cpu, op, number, &value)
     describe_exit(cpu, number, value, 0, False, 0)
     if msr_exits(cpu, number, False):
-        if not take_exit(cpu, op, EXIT_RDMSR):
+        if instruction_exit(cpu, op, EXIT_REASON_MSR_READ) != EXIT_DONE:
             return
         value = cpu.exit.value
     elif known:
@@ -271,7 +271,7 @@ cdef void wrmsr(Cpu *cpu, Op *op) noexcept nogil:
     describe_exit(cpu, number, value, 0, True, 0)
     cdef bint exits = msr_exits(cpu, number, True)
     if exits:
-        if not pass_exit(cpu, op, EXIT_WRMSR):
+        if exit_before_faults(cpu, op, EXIT_REASON_MSR_WRITE) != EXIT_DONE:
             return
         value = cpu.exit.value
     if not (valid_msr(cpu, number, value) if known else exits):

@@ -24,7 +24,6 @@ cdef enum:
     CR_LMSW = 3 << 4
     CR_LMSW_MEMORY = 1 << 6
     DR_MOV_FROM = 1 << 4  # the direction in that of DR accesses (table 27-4)
-    EXIT_INVD = 13
     DR6_BD = 0x2000
     DR7_GD = 0x2000
     TR6_LOOKUP = 1
@@ -123,7 +122,7 @@ cdef void change_cr(Cpu *cpu, Op *op, uint32_t number, uint64_t value, uint64_t 
     if cr_exits(cpu, number, value):
         describe_exit(cpu, number, value, 0, True, number | qualification)
         cpu.exit.linear = cpu.ea if qualification & CR_LMSW_MEMORY else 0
-        if not pass_exit(cpu, op, EXIT_CR_ACCESS):
+        if exit_before_faults(cpu, op, EXIT_REASON_CR_ACCESS) != EXIT_DONE:
             return
         value = cpu.exit.value
     elif number == 0:
@@ -167,7 +166,7 @@ cdef void mov_from_cr(Cpu *cpu, Op *op) noexcept nogil:
         value = cpu.cr8
     if op.s == 3 and cpu.controls & CTL_CR3_STORE or op.s == 8 and cpu.controls & CTL_CR8_STORE:
         describe_exit(cpu, op.s, value, 0, False, op.s | CR_MOV_FROM | <uint64_t>(op.d >> 3) << 8)
-        if not take_exit(cpu, op, EXIT_CR_ACCESS):
+        if instruction_exit(cpu, op, EXIT_REASON_CR_ACCESS) != EXIT_DONE:
             return
         value = cpu.exit.value
     else:
@@ -178,7 +177,7 @@ cdef void mov_from_cr(Cpu *cpu, Op *op) noexcept nogil:
 cdef void clts(Cpu *cpu, Op *op) noexcept nogil:
     if cpu.cr0_mask & cpu.cr0_shadow & CR0_TS:
         describe_exit(cpu, 0, seen_cr0(cpu) & ~<uint64_t>CR0_TS, 0, True, CR_CLTS)
-        if not take_exit(cpu, op, EXIT_CR_ACCESS):
+        if instruction_exit(cpu, op, EXIT_REASON_CR_ACCESS) != EXIT_DONE:
             return
     else:
         leave(cpu, op)
@@ -245,7 +244,7 @@ cdef bint may_use_dr(Cpu *cpu, Op *op, uint32_t number) noexcept nogil:
 cdef bint pass_dr_exit(Cpu *cpu, Op *op, uint32_t number, uint64_t *value, uint64_t qualification) noexcept nogil:
     if cpu.controls & CTL_MOV_DR:
         describe_exit(cpu, number, value[0], 0, not qualification & DR_MOV_FROM, number | qualification)
-        if not pass_exit(cpu, op, EXIT_MOV_DR):
+        if exit_before_faults(cpu, op, EXIT_REASON_DR_ACCESS) != EXIT_DONE:
             return False
         value[0] = cpu.exit.value
     return True
@@ -298,7 +297,7 @@ cdef void mov_from_tr(Cpu *cpu, Op *op) noexcept nogil:
 cdef void hlt(Cpu *cpu, Op *op) noexcept nogil:
     if cpu.controls & CTL_HLT:
         describe_exit(cpu, 0, 0, 0, False, 0)
-        take_exit(cpu, op, EXIT_HLT)
+        instruction_exit(cpu, op, EXIT_REASON_HLT)
         return
     cpu.halted = 1
     leave(cpu, op)
@@ -308,7 +307,7 @@ cdef void invlpg(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t address = cpu.ea
     if cpu.controls & CTL_INVLPG:
         describe_exit(cpu, 0, 0, 0, False, address)
-        if not take_exit(cpu, op, EXIT_INVLPG):
+        if instruction_exit(cpu, op, EXIT_REASON_INVLPG) != EXIT_DONE:
             return
     else:
         leave(cpu, op)
@@ -318,28 +317,28 @@ cdef void invlpg(Cpu *cpu, Op *op) noexcept nogil:
 cdef void exit_or_nothing(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nogil:
     if cpu.controls & control:
         describe_exit(cpu, 0, 0, 0, False, 0)
-        take_exit(cpu, op, reason)
+        instruction_exit(cpu, op, reason)
     else:
         leave(cpu, op)
 
 
 cdef void wbinvd(Cpu *cpu, Op *op) noexcept nogil:
-    exit_or_nothing(cpu, op, CTL_WBINVD, EXIT_WBINVD)
+    exit_or_nothing(cpu, op, CTL_WBINVD, EXIT_REASON_WBINVD)
 
 
 # INVD and CPUID exit whatever the controls say (SDM vol. 3, 25.1.2). The handler of CPUID fills in the registers.
 cdef void invd(Cpu *cpu, Op *op) noexcept nogil:
     describe_exit(cpu, 0, 0, 0, False, 0)
-    take_exit(cpu, op, EXIT_INVD)
+    instruction_exit(cpu, op, EXIT_REASON_INVD)
 
 
 cdef void cpuid(Cpu *cpu, Op *op) noexcept nogil:
     describe_exit(cpu, <uint32_t>cpu.r[REG_RAX], 0, 0, False, 0)
-    take_exit(cpu, op, EXIT_CPUID)
+    instruction_exit(cpu, op, EXIT_REASON_CPUID)
 
 
 cdef void pause(Cpu *cpu, Op *op) noexcept nogil:
-    exit_or_nothing(cpu, op, CTL_PAUSE, EXIT_PAUSE)
+    exit_or_nothing(cpu, op, CTL_PAUSE, EXIT_REASON_PAUSE_INSTRUCTION)
 
 
 cdef bint read_tsc(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
@@ -349,7 +348,7 @@ cdef bint read_tsc(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
         return False
     describe_exit(cpu, 0, cycles_now(cpu, op) // CYCLE_FRACTION + <uint64_t>cpu.tsc_offset, 0, False, 0)
     if cpu.controls & CTL_RDTSC:
-        if not take_exit(cpu, op, reason):
+        if instruction_exit(cpu, op, reason) != EXIT_DONE:
             return False
     else:
         leave(cpu, op)
@@ -359,11 +358,11 @@ cdef bint read_tsc(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
 
 
 cdef void rdtsc(Cpu *cpu, Op *op) noexcept nogil:
-    read_tsc(cpu, op, EXIT_RDTSC)
+    read_tsc(cpu, op, EXIT_REASON_RDTSC)
 
 
 cdef void rdtscp(Cpu *cpu, Op *op) noexcept nogil:
-    if read_tsc(cpu, op, EXIT_RDTSCP):
+    if read_tsc(cpu, op, EXIT_REASON_RDTSCP):
         set32(cpu, 8 * REG_RCX, <uint32_t>cpu.tsc_aux)
 
 
@@ -376,7 +375,7 @@ cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
         return
     describe_exit(cpu, index, read_counter(cpu, op, index) if known else 0, 0, False, 0)
     if cpu.controls & CTL_RDPMC:
-        if not take_exit(cpu, op, EXIT_RDPMC):
+        if instruction_exit(cpu, op, EXIT_REASON_RDPMC) != EXIT_DONE:
             return
     else:
         leave(cpu, op)
@@ -404,7 +403,7 @@ cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
     if number >> 32:
         number = <uint32_t>0xffffffff  # as good as any: no table is that long
     describe_exit(cpu, <uint32_t>number, 0, 0, False, 0)
-    take_exit(cpu, op, EXIT_VMCALL)
+    instruction_exit(cpu, op, EXIT_REASON_VMCALL)
 
 
 # There is no system management mode to resume from (SDM vol. 2, RSM); UD0, UD1, UD2.

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from hvmx.core.execute.system.counters cimport count_events
-from hvmx.core.exit.door cimport EXIT_TASK_SWITCH, describe_exit, take_event_exit
+from hvmx.core.exit.door cimport describe_exit, event_exit
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.state.ops cimport *
 from hvmx.core.memory.paging cimport load_pdptes
@@ -117,13 +117,15 @@ cdef bint fetch_tss(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32_t
 
 # The switch happens when the handler has returned, unless it raised or injected an exception.
 cdef bint pass_task_switch_exit(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind) noexcept nogil:
+    cdef ExitOutcome outcome
     if not cpu.controls & CTL_TASK_SWITCH:
         return True
     describe_exit(cpu, selector, 0, 0, False, <uint64_t>kind << 30 | <uint16_t>selector)
     if op != NULL:
         cpu.rip = op.ip
         cpu.exit.length = op.len
-    return take_event_exit(cpu, EXIT_TASK_SWITCH) and cpu.fault == 0
+    outcome = event_exit(cpu, EXIT_REASON_TASK_SWITCH)
+    return outcome == EXIT_DONE or outcome == EXIT_MOVED
 
 
 cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32_t ext, uint64_t return_ip,

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from hvmx.core.state.insn cimport FORM_NONE, FORM_RM
-from hvmx.core.exit.door cimport EXIT_XSETBV, describe_exit, take_exit
+from hvmx.core.exit.door cimport describe_exit, instruction_exit
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.state.mxcsr cimport settle_mxcsr
 from hvmx.core.state.ops cimport *
@@ -315,7 +315,7 @@ cdef void xsetbv(Cpu *cpu, Op *op) noexcept nogil:
         fault(cpu, op, VEC_GP, 0)
         return
     describe_exit(cpu, <uint32_t>cpu.r[REG_RCX], <uint32_t>cpu.r[REG_RAX] | cpu.r[REG_RDX] << 32, 0, True, 0)
-    take_exit(cpu, op, EXIT_XSETBV)
+    instruction_exit(cpu, op, EXIT_REASON_XSETBV)
 
 
 register_handler("fxsave", FORM_RM, 0, ADDRESS_EA, fxsave)

@@ -1,0 +1,140 @@
+"""The words of exits, each written down once: reasons, controls, how a handler left its exit, why a run ended.
+
+The build makes C and Cython of them (:mod:`hvmx.vocabulary.generate`): ``EXIT_REASON_CPUID``, ``CTL_HLT``, ``EXIT_DONE``,
+``STOP_HALTED``. Python has the classes. `docs/exits.md` is made of them, too.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitReason(IntEnum):
+    """Basic exit reasons (Intel SDM vol. 3, appendix C) that hvmx takes; the names are Linux's, as perf prints them."""
+
+    EXCEPTION_NMI = 0
+    EXTERNAL_INTERRUPT = 1
+    TRIPLE_FAULT = 2
+    INTERRUPT_WINDOW = 7
+    TASK_SWITCH = 9
+    CPUID = 10
+    HLT = 12
+    INVD = 13
+    INVLPG = 14
+    RDPMC = 15
+    RDTSC = 16
+    VMCALL = 18
+    CR_ACCESS = 28
+    DR_ACCESS = 29
+    IO_INSTRUCTION = 30
+    MSR_READ = 31
+    MSR_WRITE = 32
+    PAUSE_INSTRUCTION = 40
+    GDTR_IDTR = 46
+    LDTR_TR = 47
+    EPT_VIOLATION = 48
+    EPT_MISCONFIG = 49
+    RDTSCP = 51
+    WBINVD = 54
+    XSETBV = 55
+    RDRAND = 57
+    RDSEED = 61
+
+
+PAGE = "page"
+
+DETAILS: dict[ExitReason, str] = {
+    ExitReason.EXCEPTION_NMI: "vector",
+    ExitReason.VMCALL: "hypercall",
+    ExitReason.CR_ACCESS: "CR",
+    ExitReason.DR_ACCESS: "DR",
+    ExitReason.IO_INSTRUCTION: "port",
+    ExitReason.MSR_READ: "MSR",
+    ExitReason.MSR_WRITE: "MSR",
+    ExitReason.EPT_VIOLATION: PAGE,
+    ExitReason.EPT_MISCONFIG: PAGE,
+}
+"""What the exits of a reason are counted by besides: a number, or the guest-physical page."""
+
+PV_REASONS = frozenset((
+    ExitReason.EXCEPTION_NMI, ExitReason.EXTERNAL_INTERRUPT, ExitReason.CPUID, ExitReason.RDTSC,
+    ExitReason.IO_INSTRUCTION, ExitReason.PAUSE_INSTRUCTION, ExitReason.GDTR_IDTR, ExitReason.LDTR_TR,
+    ExitReason.EPT_VIOLATION, ExitReason.RDTSCP, ExitReason.RDRAND, ExitReason.RDSEED,
+))  # fmt: skip
+"""What exits of a PV guest, some of it if the controls say so: what faults at ring 3 is Xen's, or #UD."""
+
+
+class Control(IntEnum):
+    """Bits of ``Vcpu.controls``, as in a VMCS: what is set exits, what is clear runs natively."""
+
+    HLT = 1
+    INVLPG = 2
+    RDPMC = 4
+    RDTSC = 8
+    CR3_LOAD = 0x10
+    CR3_STORE = 0x20
+    CR8_LOAD = 0x40
+    CR8_STORE = 0x80
+    MOV_DR = 0x100
+    PAUSE = 0x200
+    WBINVD = 0x400
+    DESCRIPTOR_TABLE = 0x800
+    EXTERNAL_INTERRUPT = 0x2000
+    SHADOW_PAGING = 0x8000
+    EPT = 0x10000
+    TASK_SWITCH = 0x20000
+    RDRAND = 0x40000
+    RDSEED = 0x80000
+
+
+CONTROLLED: dict[Control, tuple[ExitReason, ...]] = {
+    Control.HLT: (ExitReason.HLT,),
+    Control.INVLPG: (ExitReason.INVLPG,),
+    Control.RDPMC: (ExitReason.RDPMC,),
+    Control.RDTSC: (ExitReason.RDTSC, ExitReason.RDTSCP),
+    Control.CR3_LOAD: (ExitReason.CR_ACCESS,),
+    Control.CR3_STORE: (ExitReason.CR_ACCESS,),
+    Control.CR8_LOAD: (ExitReason.CR_ACCESS,),
+    Control.CR8_STORE: (ExitReason.CR_ACCESS,),
+    Control.MOV_DR: (ExitReason.DR_ACCESS,),
+    Control.PAUSE: (ExitReason.PAUSE_INSTRUCTION,),
+    Control.WBINVD: (ExitReason.WBINVD,),
+    Control.DESCRIPTOR_TABLE: (ExitReason.GDTR_IDTR, ExitReason.LDTR_TR),
+    Control.EXTERNAL_INTERRUPT: (ExitReason.EXTERNAL_INTERRUPT,),
+    Control.SHADOW_PAGING: (ExitReason.EXCEPTION_NMI,),
+    Control.EPT: (ExitReason.EPT_VIOLATION,),
+    Control.TASK_SWITCH: (ExitReason.TASK_SWITCH,),
+    Control.RDRAND: (ExitReason.RDRAND,),
+    Control.RDSEED: (ExitReason.RDSEED,),
+}
+"""What each control makes exit."""
+
+
+class ExitOutcome(IntEnum):
+    """How a handler left its exit, as ``exit_to_handler()`` answers; the exit has been paid for unless it raised."""
+
+    DONE = 0
+    """It returned: what exited goes on, or is complete."""
+    MOVED = 1
+    """It returned with RIP elsewhere: it has dealt with the instruction."""
+    INJECTED = 2
+    """It injected an exception or reset the processor; ``Cpu.fault`` says which."""
+    RAISED = 3
+    """It raised an exception of Python's, which ``run()`` raises: nothing has happened."""
+
+
+class CoreStop(IntEnum):
+    """Why the core's run loop ended (``Cpu.stop``, and what ``Vcpu.run`` returns)."""
+
+    NONE = 0
+    """It has not."""
+    CYCLES = 1
+    """The slice is used up."""
+    HALTED = 2
+    """HLT, and nothing can wake it."""
+    REQUESTED = 3
+    """A handler or another thread asked."""
+    ERROR = 4
+    """A Python exception is waiting."""
+    SHUTDOWN = 5
+    """A triple fault."""
