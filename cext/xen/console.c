@@ -1,5 +1,7 @@
 /* The two consoles of a domain: console_io, and the ring that a domU shares with its host. */
-#include "xen.h"
+#include "console.h"
+
+#include "ports.h"
 
 #include <string.h>
 

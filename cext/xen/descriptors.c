@@ -1,6 +1,9 @@
 /* Segments of a domain: its GDT and LDT, which it can change only through here, and the loading of CS, SS and the bases
  * of FS and GS on its behalf. */
-#include "xen.h"
+#include "descriptors.h"
+
+#include "addresses.h"
+#include "frames.h"
 
 #include <string.h>
 

@@ -1,118 +1,19 @@
 /* Privileged instructions that the guest's kernel issues at ring 3, and the port accesses of whoever may make them. What
  * is refused here raises the #GP that the processor raised. */
-#include "xen.h"
+#include "emulate.h"
+
+#include "addresses.h"
+#include "clock.h"
+#include "instruction.h"
+#include "mmu.h"
+#include "version.h"
 
 #include <string.h>
 
-struct decoded {
-    uint8_t bytes[15];
-    uint32_t length;      /* bytes that could be read */
-    uint32_t at;          /* next byte */
-    uint8_t rex, operand16, repeat, two_byte;
-    uint8_t overridden;   /* a prefix names FS, GS or addresses of 32 bits */
-    uint8_t opcode, modrm;
-};
-
-static int fetch(struct domain *d, uint64_t ip, struct decoded *in)
+/* The instruction ends in this exception, which traps.c delivers. */
+static void fault_with(struct domain *d, uint32_t vector, uint32_t error, uint64_t cr2)
 {
-    memset(in, 0, sizeof *in);
-    while (in->length < sizeof in->bytes && guest_read(d->cpu, &in->bytes[in->length], ip + in->length, 1) == 0)
-        in->length++;
-    for (;; in->at++) {
-        if (in->at >= in->length)
-            return 0;
-        uint8_t byte = in->bytes[in->at];
-        if (byte == 0x66)
-            in->operand16 = 1;
-        else if (byte == 0xf2 || byte == 0xf3)
-            in->repeat = byte;
-        else if (byte == 0x64 || byte == 0x65 || byte == 0x67)
-            in->overridden = 1;
-        else if (byte != 0x2e && byte != 0x36 && byte != 0x3e && byte != 0x26 && byte != 0xf0)
-            break;
-    }
-    if ((in->bytes[in->at] & 0xf0) == 0x40 && (d->cpu->seg[SEG_CS].access & AR_L))
-        in->rex = in->bytes[in->at++];
-    if (in->at < in->length && in->bytes[in->at] == 0x0f) {
-        in->two_byte = 1;
-        in->at++;
-    }
-    if (in->at >= in->length)
-        return 0;
-    in->opcode = in->bytes[in->at++];
-    return 1;
-}
-
-static int next_byte(struct decoded *in, uint8_t *byte)
-{
-    if (in->at >= in->length)
-        return 0;
-    *byte = in->bytes[in->at++];
-    return 1;
-}
-
-/* Whether an instruction writes to memory with its last access and no other: so that nothing that it reads can come by
- * way of what it has written. */
-int writes_once(struct domain *d, uint64_t ip)
-{
-    struct decoded in;
-    uint8_t modrm = 0xc0;
-    if (!fetch(d, ip, &in))
-        return 0;
-    uint32_t at = in.at;
-    if (at < in.length)
-        modrm = in.bytes[at];
-    uint32_t group = modrm >> 3 & 7;
-    int memory = modrm < 0xc0;
-    if (in.two_byte)
-        switch (in.opcode) {
-        case 0xab: /* BTS, BTR, BTC */
-        case 0xb3:
-        case 0xbb:
-        case 0xb0: /* CMPXCHG */
-        case 0xb1:
-        case 0xc0: /* XADD */
-        case 0xc1:
-        case 0xc3: /* MOVNTI */
-            return memory;
-        case 0xba:
-            return memory && group > 4;
-        case 0xc7: /* CMPXCHG8B; CMPXCHG16B is of two entries */
-            return memory && group == 1 && !(in.rex & 8);
-        default:
-            return 0;
-        }
-    if (in.opcode < 0x40 && (in.opcode & 7) < 2 && in.opcode >> 3 != 7) /* ADD, OR, ADC, SBB, AND, SUB, XOR */
-        return memory;
-    switch (in.opcode) {
-    case 0x80:
-    case 0x81:
-    case 0x83:
-        return memory && group != 7;
-    case 0x86: /* XCHG */
-    case 0x87:
-    case 0x88: /* MOV */
-    case 0x89:
-        return memory;
-    case 0xc6:
-    case 0xc7:
-        return memory && group == 0;
-    case 0xf6: /* NOT, NEG */
-    case 0xf7:
-        return memory && (group == 2 || group == 3);
-    case 0xfe: /* INC, DEC */
-    case 0xff:
-        return memory && group < 2;
-    case 0xa2: /* MOV */
-    case 0xa3:
-    case 0xa4: /* MOVS */
-    case 0xa5:
-    case 0xaa: /* STOS */
-    case 0xab:
-        return 1;
-    default:
-        return 0;
-    }
+    d->emulated_fault = (struct emulated_fault){ .due = 1, .vector = vector, .error = error, .cr2 = cr2 };
 }
 
 /* To the handler of Cpu.exit, at the price of such an exit; meanwhile Cpu.deadline is the board's, which a device may
@@ -135,7 +36,7 @@ static int take_exit(Cpu *cpu)
     }
     if (!raised && cpu->fault == FAULT_EXCEPTION && cpu->fault_vector == VEC_GP) {
         cpu->fault = FAULT_NONE; /* straight to the guest: by the run loop the instruction would only be emulated again */
-        xen_exception(cpu, VEC_GP, cpu->fault_error, cpu->cr2);
+        fault_with(d, VEC_GP, cpu->fault_error, cpu->cr2);
         return 0;
     }
     return !raised && !cpu->fault && cpu->rip == rip;
@@ -285,7 +186,8 @@ static int string_in_out(struct domain *d, struct decoded *in, uint64_t ip)
             return 1;
         if (!may_access(cpu, *index, width, !out, &fault)) {
             cpu->rip = ip; /* Xen's error code says of a write that it was one, but never that a page is there */
-            return xen_exception(cpu, VEC_PF, out ? 0 : 2, fault);
+            fault_with(d, VEC_PF, out ? 0 : 2, fault);
+            return 0;
         }
         if (out && guest_read(cpu, &value, *index, width)) /* a device's memory */
             return 1;
@@ -573,9 +475,9 @@ static enum emulated system_instruction(struct domain *d, struct decoded *in)
     return DONE;
 }
 
-int xen_privileged(Cpu *cpu, uint64_t ip)
+int emulate_privileged(struct domain *d, uint64_t ip)
 {
-    struct domain *d = cpu->pv;
+    Cpu *cpu = d->cpu;
     struct decoded in;
     if (!fetch(d, ip, &in))
         return 1;
@@ -596,7 +498,8 @@ int xen_privileged(Cpu *cpu, uint64_t ip)
         return 1;
     if (result == UNDEFINED) {
         cpu->rip = ip;
-        return xen_exception(cpu, VEC_UD, 0, 0);
+        fault_with(d, VEC_UD, 0, 0);
+        return 0;
     }
     charge_emulation(cpu);
     cpu->rip = ip + in.at;

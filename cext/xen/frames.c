@@ -2,7 +2,9 @@
  * mapped writable, and never two of these. A page becomes a page table by validation of every entry in it; from then on
  * it changes only through set_entry(). Each entry that is present holds a reference on the frame it names, and on that
  * frame's type. */
-#include "xen.h"
+#include "frames.h"
+
+#include "addresses.h"
 
 #include <string.h>
 
@@ -265,4 +267,20 @@ int check_descriptor(uint64_t *descriptor)
         return 0;
     *descriptor = (value & ~dpl) | rpl;
     return 1;
+}
+
+uint64_t level1_table(const struct domain *d, uint64_t l4, uint64_t address, uint64_t *granted)
+{
+    uint64_t table = l4;
+    *granted = ~0ull;
+    if (!is_guest_address(address))
+        return 0;
+    for (int shift = 39; shift > 12; shift -= 9) {
+        uint64_t entry = ((const uint64_t *)frame_memory(d, table))[address >> shift & 511];
+        if (!(entry & PTE_P))
+            return 0;
+        *granted &= entry;
+        table = (entry & PTE_FRAME) >> 12;
+    }
+    return table;
 }

@@ -1,23 +1,12 @@
 /* Changing page tables: mmu_update, update_va_mapping, mmuext_op, vm_assist. */
-#include "xen.h"
+#include "mmu.h"
+
+#include "addresses.h"
+#include "descriptors.h"
+#include "frames.h"
+#include "mode.h"
 
 #include <string.h>
-
-/* Elements and validated entries of one call, beyond which it is preempted (it then goes on as a new call, and the run
- * loop sees limits and interrupts in between). Counted in work, not in time, so that it falls at the same place always. */
-#define WORK_LIMIT (1u << 16)
-
-int preempt_after(struct domain *d)
-{
-    d->work++;
-    charge_fraction(d->cpu, d->update_cost);
-    return d->work > WORK_LIMIT;
-}
-
-void load_page_tables(struct domain *d)
-{
-    d->cpu->cr3 = (d->in_kernel ? d->kernel_table : d->user_table) << 12;
-}
 
 /* Takes the count of a list, which in a call that goes on after preemption carries a mark, and what *pdone says then: 0
  * where the guest has made that unreadable since. */
@@ -149,22 +138,6 @@ static int flush_for(struct domain *d, uint64_t address, uint64_t flags)
     else
         hvmx_core->flush_page(d->cpu, address);
     return 0;
-}
-
-uint64_t level1_table(const struct domain *d, uint64_t l4, uint64_t address, uint64_t *granted)
-{
-    uint64_t table = l4;
-    *granted = ~0ull;
-    if (!is_guest_address(address))
-        return 0;
-    for (int shift = 39; shift > 12; shift -= 9) {
-        uint64_t entry = ((const uint64_t *)frame_memory(d, table))[address >> shift & 511];
-        if (!(entry & PTE_P))
-            return 0;
-        *granted &= entry;
-        table = (entry & PTE_FRAME) >> 12;
-    }
-    return table;
 }
 
 /* update_va_mapping(address, entry, flags): the level 1 entry that maps a linear address now. */

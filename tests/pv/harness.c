@@ -1,5 +1,12 @@
 /* The C of cext/ with a stand-in for the core: memory, a page walker, and no instructions. */
-#include "xen.h"
+#include "addresses.h"
+#include "clock.h"
+#include "console.h"
+#include "create.h"
+#include "emulate.h"
+#include "frames.h"
+#include "hypercalls.h"
+#include "traps.h"
 
 #include <stdio.h>
 #include <stdlib.h>

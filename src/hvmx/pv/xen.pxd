@@ -36,8 +36,10 @@ cdef extern from "table.h" nogil:
     int vmcall_dispatch(Cpu *)
     int vmcall_answer(vmcall *, Cpu *)
 
-cdef extern from "xen.h" nogil:
+cdef extern from "domain.h" nogil:
     enum:
+        SIF_PRIVILEGED
+        SIF_INITDOMAIN
         DOMAIN_RUNNING
         DOMAIN_SHUT_DOWN
         DOMAIN_CRASHED
@@ -52,6 +54,8 @@ cdef extern from "xen.h" nogil:
         uint32_t shutdown_code
         char *crash_reason
         uint32_t flags
+
+cdef extern from "create.h" nogil:
     struct domain_config:
         uint64_t frequency, epoch
         uint32_t flags
@@ -63,10 +67,11 @@ cdef extern from "xen.h" nogil:
     domain *xen_create(Cpu *, const domain_config *)
     void xen_destroy(domain *)
     int xen_start(domain *, const domain_start *)
+
+cdef extern from "console.h" nogil:
     uint32_t xen_console_room(domain *)
     uint32_t xen_console_input(domain *, const uint8_t *, uint32_t)
+
+cdef extern from "clock.h" nogil:
     uint64_t system_time(const domain *)
     void board_scheduled(domain *)
-    enum:
-        SIF_PRIVILEGED
-        SIF_INITDOMAIN

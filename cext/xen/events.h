@@ -1,0 +1,9 @@
+/* Event channels as the guest asks for them. */
+#ifndef HVMX_XEN_EVENTS_H
+#define HVMX_XEN_EVENTS_H
+
+#include "domain.h"
+
+int64_t xen_event_channel_op(struct hvmx_hypercall *call);
+
+#endif
