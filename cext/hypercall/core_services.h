@@ -2,6 +2,7 @@
 #ifndef HVMX_CORE_SERVICES_H
 #define HVMX_CORE_SERVICES_H
 
+#include "insn.h"
 #include "state.h"
 
 #define NO_ADDRESS (~0ull)
@@ -20,6 +21,9 @@ struct hvmx_core {
     /* This page of RAM (an index into Cpu.page_flags), which has PAGE_CODE or PAGE_TABLE set, is about to be written:
      * forget the code decoded from it, or what shadows it. */
     void (*page_written)(Cpu *cpu, uint64_t page);
+    /* Decode the instruction that these bytes begin with, in the processor's present mode and of those that it has. Its
+     * length, or one of enum insn_decode_error. */
+    int (*decode)(const Cpu *cpu, const uint8_t *code, int available, Insn *insn);
 };
 
 /* Set once, before any machine runs: the services are the same for all machines. */

@@ -170,17 +170,18 @@ static int may_access(Cpu *cpu, uint64_t address, uint32_t width, int write, uin
     return hvmx_core->translate(cpu, last, write) != NO_ADDRESS;
 }
 
-/* INS and OUTS: opcodes 6C-6F; one element of a repeated one, which is then executed again. Its memory is flat: not
- * of FS or GS, nor of code of 32 bits. */
-static int string_in_out(struct domain *d, struct decoded *in, uint64_t ip)
+/* INS and OUTS; one element of a repeated one, which is then executed again. Its memory is flat: not of FS or GS, nor of
+ * code of 32 bits. */
+static int string_in_out(struct domain *d, const Insn *insn, uint64_t ip)
 {
     Cpu *cpu = d->cpu;
-    uint32_t width = in->opcode & 1 ? (in->operand16 ? 2 : 4) : 1, port = cpu->r[REG_RDX] & 0xffff;
-    int out = in->opcode >> 1 & 1;
+    uint32_t width = insn->opsize / 8, port = cpu->r[REG_RDX] & 0xffff;
+    int out = insn->family == FAM_OUTS, repeated = insn->prefixes & (PREFIX_REP | PREFIX_REPNE);
+    int flat = insn->addrsize == 64 && insn->segment != SEG_FS && insn->segment != SEG_GS;
     uint64_t *index = &cpu->r[out ? REG_RSI : REG_RDI], value = 0;
-    if (!(cpu->seg[SEG_CS].access & AR_L) || in->overridden || !may_use_port(d, port, width))
+    if (!flat || !may_use_port(d, port, width))
         return 1;
-    if (!in->repeat || cpu->r[REG_RCX]) {
+    if (!repeated || cpu->r[REG_RCX]) {
         uint64_t fault;
         if (!is_canonical(*index) || !is_canonical(*index + width - 1))
             return 1;
@@ -191,48 +192,35 @@ static int string_in_out(struct domain *d, struct decoded *in, uint64_t ip)
         }
         if (out && guest_read(cpu, &value, *index, width)) /* a device's memory */
             return 1;
-        if (!port_access(d, port, width, !out, in->at, 0, &value))
+        if (!port_access(d, port, width, !out, insn->length, 0, &value))
             return 0;
         if (!out)
             guest_write(cpu, *index, &value, width);
         *index += cpu->rflags & FL_DF ? -(uint64_t)width : width;
-        if (in->repeat)
+        if (repeated)
             cpu->r[REG_RCX]--;
     }
-    cpu->rip = in->repeat && cpu->r[REG_RCX] ? ip : ip + in->at;
+    cpu->rip = repeated && cpu->r[REG_RCX] ? ip : ip + insn->length;
     return 0;
 }
 
-/* IN and OUT: opcodes E4-E7 and EC-EF. */
-static int in_out(struct domain *d, struct decoded *in, uint64_t ip)
+static int in_out(struct domain *d, const Insn *insn, uint64_t ip)
 {
-    uint32_t width = in->opcode & 1 ? (in->operand16 ? 2 : 4) : 1;
     Cpu *cpu = d->cpu;
-    uint32_t port = cpu->r[REG_RDX] & 0xffff;
-    int immediate = !(in->opcode & 8), reads = !(in->opcode & 2);
+    int immediate = insn->form == FORM_RM_I, reads = insn->family == FAM_IN;
+    uint32_t width = insn->opsize / 8, port = immediate ? (uint32_t)insn->imm : cpu->r[REG_RDX] & 0xffff;
     uint64_t value = cpu->r[REG_RAX];
-    uint8_t byte;
-    if (immediate) {
-        if (!next_byte(in, &byte))
-            return 1;
-        port = byte;
-    }
     if (!may_use_port(d, port, width))
         return 1;
-    if (!port_access(d, port, width, reads, in->at, immediate, &value))
+    if (!port_access(d, port, width, reads, insn->length, immediate, &value))
         return 0;
     if (reads)
         cpu->r[REG_RAX] = width == 4 ? value : (cpu->r[REG_RAX] & ~ones(width)) | value;
-    cpu->rip = ip + in->at;
+    cpu->rip = ip + insn->length;
     return 0;
 }
 
 /* --- control, debug and model-specific registers ---------------------------------------------------------------------- */
-static uint64_t *operand(Cpu *cpu, const struct decoded *in)
-{
-    return &cpu->r[(in->modrm & 7) | (in->rex & 1) << 3];
-}
-
 static int move_from_control(struct domain *d, uint32_t number, uint64_t *value)
 {
     switch (number) {
@@ -418,52 +406,35 @@ static int write_msr(struct domain *d, uint32_t number, uint64_t value)
 
 enum emulated { REFUSED, DONE, UNDEFINED }; /* the first is the #GP that the processor has raised, the last a #UD instead */
 
-/* MOV of control and debug registers. */
-static enum emulated move_register(struct domain *d, struct decoded *in)
+static enum emulated system_instruction(struct domain *d, const Insn *insn)
 {
     Cpu *cpu = d->cpu;
-    if (!next_byte(in, &in->modrm) || in->modrm < 0xc0)
-        return REFUSED;
-    uint32_t number = (in->modrm >> 3 & 7) | (uint32_t)(in->rex & 4) << 1;
-    uint64_t *value = operand(cpu, in);
+    uint64_t value = 0, *operand = &cpu->r[insn->rm];
     int error;
-    switch (in->opcode) {
-    case 0x20:
-        return move_from_control(d, number, value) ? DONE : REFUSED;
-    case 0x21:
-        if (!is_debug_register(cpu, number))
-            return UNDEFINED;
-        *value = read_debug(cpu, number);
-        return DONE;
-    case 0x22:
-        return move_to_control(d, number, *value) ? DONE : REFUSED;
-    default:
-        error = write_debug(d, number, *value);
-        return error == -XEN_ENODEV ? UNDEFINED : error ? REFUSED : DONE;
-    }
-}
-
-static enum emulated system_instruction(struct domain *d, struct decoded *in)
-{
-    Cpu *cpu = d->cpu;
-    uint64_t value = 0;
-    switch (in->opcode) {
-    case 0x06: /* CLTS */
+    switch (insn->family) {
+    case FAM_CLTS:
         cpu->cr0 &= ~(uint64_t)CR0_TS;
         return DONE;
-    case 0x09: /* WBINVD: memory is coherent, and who drives no devices cannot tell */
+    case FAM_WBINVD: /* memory is coherent, and who drives no devices cannot tell */
         return DONE;
-    case 0x20:
-    case 0x21:
-    case 0x22:
-    case 0x23:
-        return move_register(d, in);
-    case 0x30:
+    case FAM_MOV_FROM_CR:
+        return move_from_control(d, insn->reg, operand) ? DONE : REFUSED;
+    case FAM_MOV_FROM_DR:
+        if (!is_debug_register(cpu, insn->reg))
+            return UNDEFINED;
+        *operand = read_debug(cpu, insn->reg);
+        return DONE;
+    case FAM_MOV_TO_CR:
+        return move_to_control(d, insn->reg, *operand) ? DONE : REFUSED;
+    case FAM_MOV_TO_DR:
+        error = write_debug(d, insn->reg, *operand);
+        return error == -XEN_ENODEV ? UNDEFINED : error ? REFUSED : DONE;
+    case FAM_WRMSR:
         return write_msr(d, (uint32_t)cpu->r[REG_RCX], (uint32_t)cpu->r[REG_RAX] | cpu->r[REG_RDX] << 32) ? DONE : REFUSED;
-    case 0x31: /* RDTSC, forbidden by CR4.TSD */
+    case FAM_RDTSC: /* forbidden by CR4.TSD */
         value = cycles_now(cpu);
         break;
-    case 0x32:
+    case FAM_RDMSR:
         if (!read_msr(d, (uint32_t)cpu->r[REG_RCX], &value))
             return REFUSED;
         break;
@@ -478,22 +449,25 @@ static enum emulated system_instruction(struct domain *d, struct decoded *in)
 int emulate_privileged(struct domain *d, uint64_t ip)
 {
     Cpu *cpu = d->cpu;
-    struct decoded in;
-    if (!fetch(d, ip, &in))
+    enum emulated result = REFUSED;
+    Insn insn;
+    if (!fetch(d, ip, &insn))
         return 1;
-    if (!in.two_byte) {
-        if ((in.opcode & 0xf4) == 0xe4 && !in.repeat)
-            return in_out(d, &in, ip);
-        if ((in.opcode & 0xfc) == 0x6c)
-            return string_in_out(d, &in, ip);
-        if ((in.opcode & 0xfe) == 0xfa && d->iopl >= (d->in_kernel ? 1 : 3)) { /* CLI, STI: events have a mask of their own */
-            charge_emulation(cpu);
-            cpu->rip = ip + in.at;
-            return 0;
-        }
-        return 1;
+    switch (insn.family) {
+    case FAM_IN:
+    case FAM_OUT:
+        return in_out(d, &insn, ip);
+    case FAM_INS:
+    case FAM_OUTS:
+        return string_in_out(d, &insn, ip);
+    case FAM_CLI: /* events have a mask of their own */
+    case FAM_STI:
+        result = d->iopl >= (d->in_kernel ? 1 : 3) ? DONE : REFUSED;
+        break;
+    default:
+        if (d->in_kernel)
+            result = system_instruction(d, &insn);
     }
-    enum emulated result = d->in_kernel ? system_instruction(d, &in) : REFUSED;
     if (result == REFUSED)
         return 1;
     if (result == UNDEFINED) {
@@ -502,7 +476,7 @@ int emulate_privileged(struct domain *d, uint64_t ip)
         return 0;
     }
     charge_emulation(cpu);
-    cpu->rip = ip + in.at;
+    cpu->rip = ip + insn.length;
     return 0;
 }
 

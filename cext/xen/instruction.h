@@ -3,6 +3,8 @@
 #define HVMX_XEN_INSTRUCTION_H
 
 #include "domain.h"
+#include "families.h"
+#include "insn.h"
 
 enum { EXIT_CPUID = 10, EXIT_CR_ACCESS = 28, EXIT_IO = 30 }; /* basic exit reasons: SDM vol. 3, appendix C */
 
@@ -12,16 +14,7 @@ static inline void charge_emulation(Cpu *cpu)
     charge_fraction(cpu, cpu->exit_cost[EXIT_CR_ACCESS]);
 }
 
-struct decoded {
-    uint8_t bytes[15];
-    uint32_t length;      /* bytes that could be read */
-    uint32_t at;          /* next byte */
-    uint8_t rex, operand16, repeat, two_byte;
-    uint8_t overridden;   /* a prefix names FS, GS or addresses of 32 bits */
-    uint8_t opcode, modrm;
-};
-
-int fetch(struct domain *d, uint64_t ip, struct decoded *in);
-int next_byte(struct decoded *in, uint8_t *byte);
+/* Whether there is an instruction at `ip`, whole and one that the processor has: `*insn` is it. */
+int fetch(struct domain *d, uint64_t ip, Insn *insn);
 
 #endif

@@ -20,61 +20,34 @@ enum { ERROR_PRESENT = 1, ERROR_WRITE = 2, ERROR_RESERVED = 8, ERROR_FETCH = 16 
  * way of what it has written. */
 static int writes_once(struct domain *d, uint64_t ip)
 {
-    struct decoded in;
-    uint8_t modrm = 0xc0;
-    if (!fetch(d, ip, &in))
+    Insn insn;
+    if (!fetch(d, ip, &insn))
         return 0;
-    uint32_t at = in.at;
-    if (at < in.length)
-        modrm = in.bytes[at];
-    uint32_t group = modrm >> 3 & 7;
-    int memory = modrm < 0xc0;
-    if (in.two_byte)
-        switch (in.opcode) {
-        case 0xab: /* BTS, BTR, BTC */
-        case 0xb3:
-        case 0xbb:
-        case 0xb0: /* CMPXCHG */
-        case 0xb1:
-        case 0xc0: /* XADD */
-        case 0xc1:
-        case 0xc3: /* MOVNTI */
-            return memory;
-        case 0xba:
-            return memory && group > 4;
-        case 0xc7: /* CMPXCHG8B; CMPXCHG16B is of two entries */
-            return memory && group == 1 && !(in.rex & 8);
-        default:
-            return 0;
-        }
-    if (in.opcode < 0x40 && (in.opcode & 7) < 2 && in.opcode >> 3 != 7) /* ADD, OR, ADC, SBB, AND, SUB, XOR */
-        return memory;
-    switch (in.opcode) {
-    case 0x80:
-    case 0x81:
-    case 0x83:
-        return memory && group != 7;
-    case 0x86: /* XCHG */
-    case 0x87:
-    case 0x88: /* MOV */
-    case 0x89:
-        return memory;
-    case 0xc6:
-    case 0xc7:
-        return memory && group == 0;
-    case 0xf6: /* NOT, NEG */
-    case 0xf7:
-        return memory && (group == 2 || group == 3);
-    case 0xfe: /* INC, DEC */
-    case 0xff:
-        return memory && group < 2;
-    case 0xa2: /* MOV */
-    case 0xa3:
-    case 0xa4: /* MOVS */
-    case 0xa5:
-    case 0xaa: /* STOS */
-    case 0xab:
+    switch (insn.family) {
+    case FAM_MOVS:
+    case FAM_STOS:
         return 1;
+    case FAM_ADD:
+    case FAM_OR:
+    case FAM_ADC:
+    case FAM_SBB:
+    case FAM_AND:
+    case FAM_SUB:
+    case FAM_XOR:
+    case FAM_NOT:
+    case FAM_NEG:
+    case FAM_INC:
+    case FAM_DEC:
+    case FAM_MOV:
+    case FAM_MOVNTI:
+    case FAM_XCHG:
+    case FAM_XADD:
+    case FAM_CMPXCHG:
+    case FAM_CMPXCHG8B: /* CMPXCHG16B is of two entries */
+    case FAM_BTS:
+    case FAM_BTR:
+    case FAM_BTC:
+        return insn.is_mem && insn.form != FORM_R_RM;
     default:
         return 0;
     }

@@ -2,6 +2,7 @@
 """Cython's view of the hypercall table and of a Xen domain (cext/)."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from hvmx.core.state.insn cimport Insn
 from hvmx.core.state.state cimport Cpu
 from hvmx.pv.hypercall cimport hvmx_hypercall, hvmx_hypercall_fn
 
@@ -13,6 +14,7 @@ cdef extern from "core_services.h" nogil:
         void (*update_mode)(Cpu *) noexcept
         uint64_t (*translate)(Cpu *, uint64_t, int) noexcept
         void (*page_written)(Cpu *, uint64_t) noexcept
+        int (*decode)(const Cpu *, const uint8_t *, int, Insn *) noexcept
     const hvmx_core *hvmx_core_services "hvmx_core"
 
 cdef extern from "table.h" nogil:

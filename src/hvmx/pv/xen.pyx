@@ -5,11 +5,13 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from hvmx.core.decode.decoder cimport decode
 from hvmx.core.memory.codecache cimport code_written
 from hvmx.core.state.host_time cimport host_nanoseconds
 from hvmx.core.memory.mmu cimport flush_page, flush_tlb, update_mode
 from hvmx.core.memory.paging cimport Translation, translate
 from hvmx.core.registers cimport Registers, held, up_to
+from hvmx.core.state.insn cimport Insn
 from hvmx.core.state.state cimport *
 from hvmx.pv.hypercall cimport *
 from hvmx.pv.xen cimport *
@@ -37,12 +39,18 @@ cdef void service_page_written(Cpu *cpu, uint64_t page) noexcept nogil:
     code_written(cpu, physical, 0x1000)
 
 
+cdef int service_decode(const Cpu *cpu, const uint8_t *code, int available, Insn *insn) noexcept nogil:
+    cdef int width = 16 if cpu.mode & MODE_WIDTH == MODE_16 else 32 if cpu.mode & MODE_WIDTH == MODE_32 else 64
+    return decode(code, available, width, cpu.features, insn)
+
+
 cdef hvmx_core services
 services.flush_tlb = service_flush_tlb
 services.flush_page = flush_page
 services.update_mode = update_mode
 services.translate = service_translate
 services.page_written = service_page_written
+services.decode = service_decode
 (<const hvmx_core **>&hvmx_core_services)[0] = &services
 
 
