@@ -1,4 +1,4 @@
-/* Entering the guest's kernel: a frame on its stack, and the handler that it has registered. */
+/* Entering the guest's kernel at one of the handlers it has registered, with a frame on its stack. */
 #include "bounce.h"
 
 #include "descriptors.h"
@@ -6,7 +6,7 @@
 #include "mode.h"
 #include "ports.h"
 
-/* RFLAGS that entering a handler clears (SDM vol. 3, 6.12.1), and AC: the kernel starts without alignment checks. */
+/* RFLAGS that are cleared on entry to a handler (SDM vol. 3, 6.12.1), and AC: the kernel starts without alignment checks. */
 #define CLEARED_ON_ENTRY ((uint64_t)(FL_AC | FL_VM | FL_RF | FL_NT | FL_TF))
 
 /* Enters the guest's kernel at `handler` with a frame on its stack: rcx, r11, [error], rip, cs and the saved event mask,
@@ -27,7 +27,7 @@ void bounce(struct domain *d, uint64_t handler, uint32_t error, int flags, const
         return;
     }
     if (d->in_kernel) {
-        cs &= ~3ull; /* tells the kernel that it was itself interrupted */
+        cs &= ~3ull; /* RPL 0 tells the kernel that it was running itself */
     } else {
         toggle_mode(d);
         stack = d->kernel_sp;
@@ -86,7 +86,8 @@ int deliver_event(struct domain *d)
     return 1;
 }
 
-/* An NMI that the domain has sent itself: it waits until the return from the one before, and is lost without a handler. */
+/* Delivers an NMI that the domain has sent itself. It waits while another is being handled, and is lost if there is no
+ * handler. */
 void deliver_nmi(struct domain *d)
 {
     if (!d->nmi_pending || d->in_nmi)

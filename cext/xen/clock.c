@@ -1,7 +1,7 @@
 /* Time of a domain: system time, the next cycle at which something is due, run states, sleep and waking.
  *
- * System time is a fixed function of the guest's TSC from cycle 0 on, so what the guest computes by the published scale
- * is to the nanosecond what the hypervisor computes, and both depend on guest cycles alone. */
+ * System time is a fixed function of the guest's TSC from cycle 0 on, so the guest, by the scale in vcpu_time_info,
+ * and the hypervisor compute the same nanosecond, and both depend on guest cycles alone. */
 #include "clock.h"
 
 static uint64_t nanoseconds(const struct domain *d, uint64_t cycles)
@@ -45,23 +45,23 @@ void start_time(struct domain *d, uint64_t epoch)
     d->period = 10 * MILLISECOND; /* a PV guest starts with a tick of 100 Hz */
 }
 
-/* Asks to be called at the next time at which something of the domain's or of the board's is due. */
+/* Sets Cpu.deadline to the next time at which a timer of the domain or of the board is due. */
 void schedule(struct domain *d)
 {
     uint64_t next = d->singleshot, cycle;
     if (d->polling && d->poll_timeout < next)
         next = d->poll_timeout;
-    if (d->period && !d->cpu->halted && d->period_last + d->period < next) /* the tick does not wake */
+    if (d->period && !d->cpu->halted && d->period_last + d->period < next) /* which wakes no one */
         next = d->period_last + d->period;
     cycle = cycle_of(d, next);
     if (cycle > d->board_deadline)
         cycle = d->board_deadline;
     if (cycle < d->cpu->deadline)
-        d->cpu->pending |= PEND_BUDGET; /* what the run loop has granted may go beyond it */
+        d->cpu->pending |= PEND_BUDGET; /* the run loop's current budget may reach beyond it */
     d->cpu->deadline = cycle;
 }
 
-/* The board has put its next deadline into Cpu.deadline: the domain's own comes beside it. */
+/* To be called after the board has set Cpu.deadline to its next one: the earlier of it and the domain's own stays. */
 void board_scheduled(struct domain *d)
 {
     d->board_deadline = d->cpu->deadline;

@@ -65,7 +65,7 @@ static uint64_t take_reserved(struct domain *d, uint64_t *next, uint64_t count)
     return first;
 }
 
-/* Frames that belong to the hypervisor and that the domain may map writable: it holds them for ever as such. */
+/* Lets the domain map these frames of the hypervisor's writable: they keep that type for ever. */
 static void share(struct domain *d, uint64_t first, uint64_t count)
 {
     for (uint64_t mfn = first; mfn < first + count; mfn++)
@@ -88,8 +88,8 @@ static void build_m2p(struct domain *d, uint64_t *next)
     *(uint64_t *)frame_memory(d, d->m2p_l3) = l2 << 12 | PTE_P | PTE_US | PTE_A;
 }
 
-/* The GDT and the LDT, at addresses that only the processor itself reaches; the guest's pages of the GDT come before
- * the hypervisor's, which hold the flat segments. */
+/* Maps the GDT and the LDT at supervisor addresses, which the guest at ring 3 cannot access. The guest's pages of the GDT come
+ * first, then the hypervisor's, with the flat segments. */
 static void build_descriptor_tables(struct domain *d, uint64_t *next)
 {
     const uint64_t flags = PTE_P | PTE_RW | PTE_A;
@@ -101,7 +101,7 @@ static void build_descriptor_tables(struct domain *d, uint64_t *next)
     page[(FLAT_RING3_CS32 >> 3) - FIRST_RESERVED_GDT_ENTRY] = 0x00cffb000000ffffull;
     page[(FLAT_RING3_SS32 >> 3) - FIRST_RESERVED_GDT_ENTRY] = 0x00cff3000000ffffull;
     page[(FLAT_KERNEL_CS64 >> 3) - FIRST_RESERVED_GDT_ENTRY] = 0x00affb000000ffffull;
-    d->no_descriptors = gdt + GDT_PAGES - 1 - FIRST_RESERVED_GDT_PAGE; /* all three segments are in the one before */
+    d->no_descriptors = gdt + GDT_PAGES - 1 - FIRST_RESERVED_GDT_PAGE; /* the last page, which stays zero */
     for (uint64_t i = 0; i < FIRST_RESERVED_GDT_PAGE; i++)
         d->descriptor_l1[i] = d->no_descriptors << 12 | PTE_P | PTE_A;
     for (uint64_t i = FIRST_RESERVED_GDT_PAGE; i < GDT_PAGES; i++)
@@ -113,11 +113,11 @@ static void build_descriptor_tables(struct domain *d, uint64_t *next)
 static int build_memory(struct domain *d)
 {
     Cpu *cpu = d->cpu;
-    /* A domain has no devices in memory: RAM is in one piece, without the holes that a board has made in it. */
+    /* A domain has no MMIO: its RAM is contiguous, without the holes that a board has made. */
     cpu->ram_low += cpu->ram_high;
     cpu->ram_high = 0;
     for (uint64_t page = 0; page < cpu->ram_low >> 12; page++)
-        if (cpu->page_flags[page] & (PAGE_HOLE | PAGE_ROM)) /* a page that is not written is not touched */
+        if (cpu->page_flags[page] & (PAGE_HOLE | PAGE_ROM)) /* without need no write: host pages stay unallocated */
             cpu->page_flags[page] &= (uint8_t)~(PAGE_HOLE | PAGE_ROM);
     d->frame_count = cpu->ram_low >> 12;
     d->m2p_frames = (d->frame_count + 511) / 512;
@@ -125,7 +125,7 @@ static int build_memory(struct domain *d)
     if (d->frame_count < own + 2 || d->frame_count > FRAME_MAX)
         return -1;
     d->reserved = d->frame_count - own;
-    d->max_pages = d->nr_pages = d->reserved - 1; /* frame 0 is nobody's: 0 stands for "none" in many places */
+    d->max_pages = d->nr_pages = d->reserved - 1; /* frame 0 is never used: in many places 0 means "none" */
     d->frames = calloc(d->frame_count, sizeof *d->frames);
     if (d->frames == NULL)
         return -1;
@@ -212,7 +212,7 @@ int xen_start(struct domain *d, const struct domain_start *start)
     if (error)
         return error;
     d->frames[start->l4].pinned = 1;
-    if (start->console_frame) { /* the hypervisor writes to it: it stays a writable page */
+    if (start->console_frame) { /* the hypervisor writes to it: it must keep the type "writable" */
         error = get_frame_and_type(d, start->console_frame, FRAME_WRITABLE);
         if (error)
             return error;
@@ -230,7 +230,7 @@ int xen_start(struct domain *d, const struct domain_start *start)
     cpu->gdtr = (TableRegister){ GDT_VIRT_START, GDT_PAGES * 0x1000 - 1 };
     for (int i = 0; i < SEG_COUNT; i++)
         cpu->seg[i] = (Segment){ 0, 0, AR_UNUSABLE | AR_DPL, 0 };
-    cpu->seg[SEG_TR] = (Segment){ 0, 0, AR_P | 0xb, 0 }; /* no stacks and no I/O bitmap: nothing enters a lower ring */
+    cpu->seg[SEG_TR] = (Segment){ 0, 0, AR_P | 0xb, 0 }; /* no stacks, as no lower ring is ever entered, and no I/O bitmap */
     cpu->kernel_gs_base = 0;
     cpu->cpl = 3;
     load_page_tables(d);
@@ -243,7 +243,7 @@ int xen_start(struct domain *d, const struct domain_start *start)
     cpu->rip = start->entry;
     hvmx_core->update_mode(cpu);
     flush_all(d);
-    cpu->acct = acct; /* building a domain takes none of its time */
+    cpu->acct = acct; /* building the domain costs the guest nothing */
     d->runstate.state_entry_time = system_time(d);
     d->period_last = system_time(d);
     schedule(d);

@@ -1,4 +1,4 @@
-/* A domain's creation, start and end, for who runs it (src/hvmx/pv/xen.pyx). */
+/* Creating, starting and destroying a domain: what src/hvmx/pv/xen.pyx calls. */
 #ifndef HVMX_XEN_CREATE_H
 #define HVMX_XEN_CREATE_H
 
@@ -11,12 +11,12 @@ struct domain_config {
     int (*console)(void *owner, const char *text, uint32_t size); /* 1: it raised, and the run ends */
     void *owner;
 };
-/* What the hypervisor needs of memory is taken from its end; the rest is the domain's: page `pfn` of it is frame
- * `reserved - 1 - pfn`. The order is reversed so that a guest that mixes the two up is found out. NULL: no memory. */
+/* The hypervisor takes the memory that it needs from the end; the rest is the domain's. Its page `pfn` is frame
+ * `reserved - 1 - pfn`: in reverse order, so that a guest that confuses the two fails soon. NULL: not enough memory. */
 struct domain *xen_create(Cpu *cpu, const struct domain_config *config);
 void xen_destroy(struct domain *d);
 
-/* The start of day, as start_of_day.py has laid it out. */
+/* The start of day, whose pages start_of_day.py has filled in. */
 struct domain_start {
     uint64_t l4;                    /* frame of the page tables, which are then validated, pinned and loaded */
     uint64_t entry, stack, start_info;

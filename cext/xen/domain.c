@@ -1,4 +1,4 @@
-/* What ends a domain, and how much work one hypercall may do. */
+/* Ending a domain, and limiting the work of one hypercall. */
 #include "domain.h"
 
 #include <stdarg.h>
@@ -23,8 +23,8 @@ void domain_crash(struct domain *d, const char *format, ...)
     xen_stop(d, DOMAIN_CRASHED);
 }
 
-/* Elements and validated entries of one call, beyond which it is preempted (it then goes on as a new call, and the run
- * loop sees limits and interrupts in between). Counted in work, not in time, so that it falls at the same place always. */
+/* A call is preempted after so many list elements and validated entries: it is resumed as a new call, and the run loop checks
+ * limits and interrupts in between. Work is counted, not time, so that preemption is deterministic. */
 #define WORK_LIMIT (1u << 16)
 
 int preempt_after(struct domain *d)

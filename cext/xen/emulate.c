@@ -1,5 +1,5 @@
-/* Privileged instructions that the guest's kernel issues at ring 3, and the port accesses of whoever may make them. What
- * is refused here raises the #GP that the processor raised. */
+/* Emulation of privileged instructions, which the guest's kernel executes at ring 3, and of port accesses where the guest is
+ * allowed them. For an instruction that is refused here the guest gets the #GP that the processor raised. */
 #include "emulate.h"
 
 #include "addresses.h"
@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* The instruction ends in this exception, which traps.c delivers. */
+/* Has traps.c deliver this exception for the emulated instruction. */
 static void fault_with(struct domain *d, uint32_t vector, uint32_t error, uint64_t cr2)
 {
     d->emulated_fault = (struct emulated_fault){ .due = 1, .vector = vector, .error = error, .cr2 = cr2 };
@@ -43,7 +43,7 @@ static int take_exit(Cpu *cpu)
 }
 
 /* --- CPUID ------------------------------------------------------------------------------------------------------------ */
-/* What a PV guest is not told of: it cannot have these, whatever the processor has. */
+/* Features that are hidden from a PV guest, which cannot use them whatever the processor has. */
 enum { CPUID_1_EDX_VME = 1 << 1, CPUID_1_EDX_PSE = 1 << 3, CPUID_1_EDX_MTRR = 1 << 12, CPUID_1_EDX_PGE = 1 << 13,
        CPUID_1_EDX_PSE36 = 1 << 17, CPUID_1_ECX_MONITOR = 1 << 3, CPUID_1_ECX_VMX = 1 << 5,
        CPUID_1_ECX_XSAVE = 1 << 26, CPUID_1_ECX_OSXSAVE = 1 << 27,
@@ -71,7 +71,7 @@ static void hypervisor_leaf(struct domain *d, uint32_t leaf, uint32_t out[4])
     }
 }
 
-/* Whether it is done, but for moving on: an exit handler may raise. */
+/* 1: done, and RIP is to be advanced. 0: the exit handler raised, injected, or has moved RIP itself. */
 static int cpuid(struct domain *d)
 {
     Cpu *cpu = d->cpu;
@@ -107,7 +107,7 @@ static int cpuid(struct domain *d)
     return 1;
 }
 
-/* UD2 and the letters "xen" before CPUID: the guest asks the hypervisor, not the processor. */
+/* CPUID after UD2 and the letters "xen": with this prefix the guest asks the hypervisor instead of the processor. */
 int forced_cpuid(struct domain *d)
 {
     static const uint8_t prefixed[FORCED_CPUID_BYTES] = { 0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2 };
@@ -137,8 +137,8 @@ static uint64_t ones(uint32_t width)
     return width == 4 ? 0xffffffff : (1ull << width * 8) - 1;
 }
 
-/* Writes *value, or reads it. Whether the instruction is to be completed: an exit handler may raise. Only a dom0 has the
- * board's ports: another domain reads all ones. */
+/* Makes a port access of *value. 1: the instruction is to be completed. 0: as in cpuid(). Only a dom0 reaches the board's
+ * ports: any other domain reads all ones. */
 static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, uint32_t length, int immediate,
                        uint64_t *value)
 {
@@ -159,7 +159,7 @@ static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, 
     return 1;
 }
 
-/* Whether the guest may make an access of `width` bytes; if not, where it faults. */
+/* Whether the guest may access `width` bytes at an address; if not, `*fault` is where the page fault is. */
 static int may_access(Cpu *cpu, uint64_t address, uint32_t width, int write, uint64_t *fault)
 {
     uint64_t last = address + width - 1;
@@ -170,8 +170,8 @@ static int may_access(Cpu *cpu, uint64_t address, uint32_t width, int write, uin
     return hvmx_core->translate(cpu, last, write) != NO_ADDRESS;
 }
 
-/* INS and OUTS; one element of a repeated one, which is then executed again. Its memory is flat: not of FS or GS, nor of
- * code of 32 bits. */
+/* INS and OUTS, in 64-bit code and without FS or GS, where memory is flat. With REP it does one element, and the instruction is
+ * executed again for the next. */
 static int string_in_out(struct domain *d, const Insn *insn, uint64_t ip)
 {
     Cpu *cpu = d->cpu;
@@ -186,11 +186,11 @@ static int string_in_out(struct domain *d, const Insn *insn, uint64_t ip)
         if (!is_canonical(*index) || !is_canonical(*index + width - 1))
             return 1;
         if (!may_access(cpu, *index, width, !out, &fault)) {
-            cpu->rip = ip; /* Xen's error code says of a write that it was one, but never that a page is there */
+            cpu->rip = ip; /* in the error code Xen sets the write bit, but never the present bit */
             fault_with(d, VEC_PF, out ? 0 : 2, fault);
             return 0;
         }
-        if (out && guest_read(cpu, &value, *index, width)) /* a device's memory */
+        if (out && guest_read(cpu, &value, *index, width)) /* MMIO */
             return 1;
         if (!port_access(d, port, width, !out, insn->length, 0, &value))
             return 0;
@@ -246,7 +246,7 @@ static int move_from_control(struct domain *d, uint32_t number, uint64_t *value)
 static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
 {
     switch (number) {
-    case 0: /* only TS is the guest's */
+    case 0: /* the guest may change TS only */
         if ((value ^ d->cpu->cr0) & ~(uint64_t)CR0_TS)
             return 0;
         d->cpu->cr0 = value;
@@ -256,7 +256,7 @@ static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
         return 1;
     case 3:
         return new_base(d, value >> 12) == 0;
-    case 4: /* what else it asks for stays as it is */
+    case 4: /* changes of other bits are ignored */
         d->cpu->cr4 = (d->cpu->cr4 & ~GUEST_CR4) | (value & GUEST_CR4);
         return 1;
     default:
@@ -266,7 +266,7 @@ static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
 
 enum { DR7_ENABLED = 0xff, DR7_GD = 1 << 13 };
 
-/* DR4 and DR5 are other names of DR6 and DR7, unless CR4.DE takes them away. */
+/* DR4 and DR5 are aliases of DR6 and DR7, unless CR4.DE is set. */
 static int is_debug_register(const Cpu *cpu, uint32_t number)
 {
     return number <= 7 && !((number == 4 || number == 5) && (cpu->cr4 & CR4_DE));
@@ -277,7 +277,7 @@ static uint64_t read_debug(const Cpu *cpu, uint32_t number)
     return cpu->dr[number == 4 || number == 5 ? number + 2 : number];
 }
 
-/* DR7 as the guest may have it: no general detect, and where a breakpoint is enabled at all no I/O. */
+/* Writes a debug register. In DR7 general detect is refused, and so are I/O breakpoints if any breakpoint is enabled. */
 static int write_debug(struct domain *d, uint32_t number, uint64_t value)
 {
     if (!is_debug_register(d->cpu, number))
@@ -316,7 +316,7 @@ static int write_debug(struct domain *d, uint32_t number, uint64_t value)
 enum { MSR_TSC = 0x10, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_UCODE_REV = 0x8b,
        MSR_PLATFORM_INFO = 0xce, MSR_MISC_FEATURES = 0x140, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a,
        MSR_MISC_ENABLE = 0x1a0, MSR_PAT = 0x277, MSR_PERF_CAPABILITIES = 0x345 };
-/* No performance counters, no MONITOR, and none of their kin; fast strings are the processor's. */
+/* IA32_MISC_ENABLE: performance counters and MONITOR are off, BTS and PEBS unavailable, xTPR messages disabled. */
 enum { MISC_ENABLE_CLEAR = 1 << 7 | 1 << 18, MISC_ENABLE_SET = 1 << 11 | 1 << 12 | 1 << 23 };
 #define MSR_EFER 0xc0000080u
 #define MSR_FS_BASE 0xc0000100u
@@ -337,22 +337,22 @@ static int read_msr(struct domain *d, uint32_t number, uint64_t *value)
     case MSR_MISC_ENABLE:
         *value = (cpu->misc_enable & ~(uint64_t)MISC_ENABLE_CLEAR) | MISC_ENABLE_SET;
         return 1;
-    case MSR_FEATURE_CONTROL: /* locked, with nothing enabled */
+    case MSR_FEATURE_CONTROL: /* locked, nothing enabled */
         *value = 1;
         return 1;
     case MSR_PLATFORM_ID:
     case MSR_UCODE_REV:
     case MSR_PLATFORM_INFO:
     case MSR_MISC_FEATURES:
-    case MSR_MCG_CAP: /* machine checks, of no banks */
+    case MSR_MCG_CAP: /* no machine-check banks */
     case MSR_MCG_STATUS:
     case MSR_PERF_CAPABILITIES:
         *value = 0;
         return 1;
-    case MSR_PAT: /* the hypervisor's arrangement of memory types, which PV guests share */
+    case MSR_PAT: /* the hypervisor's own PAT, which applies to PV guests too */
         *value = 0x050100070406ull;
         return 1;
-    case MSR_EFER: /* as a guest that runs in long mode with SYSCALL and NX */
+    case MSR_EFER: /* long mode with SYSCALL and NX */
         *value = cpu->efer & (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
         return 1;
     case MSR_FS_BASE:
@@ -376,7 +376,7 @@ static int write_msr(struct domain *d, uint32_t number, uint64_t value)
 {
     Cpu *cpu = d->cpu;
     switch (number) {
-    case MSR_UCODE_REV:   /* dropped */
+    case MSR_UCODE_REV:   /* writes are ignored */
     case MSR_MISC_ENABLE:
         return 1;
     case MSR_MISC_FEATURES:
@@ -404,7 +404,7 @@ static int write_msr(struct domain *d, uint32_t number, uint64_t value)
     }
 }
 
-enum emulated { REFUSED, DONE, UNDEFINED }; /* the first is the #GP that the processor has raised, the last a #UD instead */
+enum emulated { REFUSED, DONE, UNDEFINED }; /* REFUSED: the guest gets the #GP that the processor raised; UNDEFINED: a #UD */
 
 static enum emulated system_instruction(struct domain *d, const Insn *insn)
 {
@@ -415,7 +415,7 @@ static enum emulated system_instruction(struct domain *d, const Insn *insn)
     case FAM_CLTS:
         cpu->cr0 &= ~(uint64_t)CR0_TS;
         return DONE;
-    case FAM_WBINVD: /* memory is coherent, and who drives no devices cannot tell */
+    case FAM_WBINVD: /* memory is coherent here, so there is nothing to do */
         return DONE;
     case FAM_MOV_FROM_CR:
         return move_from_control(d, insn->reg, operand) ? DONE : REFUSED;
@@ -431,7 +431,7 @@ static enum emulated system_instruction(struct domain *d, const Insn *insn)
         return error == -XEN_ENODEV ? UNDEFINED : error ? REFUSED : DONE;
     case FAM_WRMSR:
         return write_msr(d, (uint32_t)cpu->r[REG_RCX], (uint32_t)cpu->r[REG_RAX] | cpu->r[REG_RDX] << 32) ? DONE : REFUSED;
-    case FAM_RDTSC: /* forbidden by CR4.TSD */
+    case FAM_RDTSC: /* which faults because of CR4.TSD */
         value = cycles_now(cpu);
         break;
     case FAM_RDMSR:
@@ -460,7 +460,7 @@ int emulate_privileged(struct domain *d, uint64_t ip)
     case FAM_INS:
     case FAM_OUTS:
         return string_in_out(d, &insn, ip);
-    case FAM_CLI: /* events have a mask of their own */
+    case FAM_CLI: /* without effect: events are masked in vcpu_info */
     case FAM_STI:
         result = d->iopl >= (d->in_kernel ? 1 : 3) ? DONE : REFUSED;
         break;

@@ -4,10 +4,10 @@
 #include "console.h"
 #include "ports.h"
 
-/* Interrupts of the whole domain's, which are bound at processor 0 and may be moved; the others are a processor's. */
+/* Global VIRQs are bound at processor 0 and may be moved; the others belong to one processor. */
 static int virq_is_global(uint32_t virq)
 {
-    return virq != VIRQ_TIMER && virq != VIRQ_DEBUG && virq != VIRQ_XENOPROF && virq <= VIRQ_ARCH_0; /* which is VIRQ_MCA */
+    return virq != VIRQ_TIMER && virq != VIRQ_DEBUG && virq != VIRQ_XENOPROF && virq <= VIRQ_ARCH_0; /* VIRQ_ARCH_0 is VIRQ_MCA */
 }
 
 static uint16_t domid_or_own(const struct domain *d, uint16_t domid)
@@ -60,7 +60,7 @@ static int64_t alloc_unbound(struct domain *d, struct evtchn_alloc_unbound *allo
     return 0;
 }
 
-/* Only with itself: there is no other domain. */
+/* Between two ports of this domain: there is no other domain. */
 static int64_t bind_interdomain(struct domain *d, struct evtchn_bind_interdomain *bind)
 {
     if (!is_own(d, bind->remote_dom))
@@ -73,7 +73,7 @@ static int64_t bind_interdomain(struct domain *d, struct evtchn_bind_interdomain
         return -XEN_ENOSPC;
     *remote = (struct channel){ .use = CHANNEL_LOOP, .peer = bind->local_port };
     d->channels[bind->local_port] = (struct channel){ .use = CHANNEL_LOOP, .peer = bind->remote_port };
-    raise_port(d, bind->local_port); /* what was sent before it was bound may have been lost */
+    raise_port(d, bind->local_port); /* an event sent before the binding would be lost */
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* Event channels as the guest asks for them. */
+/* The hypercall for event channels. */
 #ifndef HVMX_XEN_EVENTS_H
 #define HVMX_XEN_EVENTS_H
 

@@ -1,4 +1,4 @@
-/* grant_table_op: the table itself, version 1. There is no other domain to use what it grants. */
+/* grant_table_op: setting up the table, in version 1. There is no other domain that could use a grant. */
 #include "grant_table.h"
 
 enum { GNTTABOP_NUMBER_SHIFT = 12 };
@@ -36,7 +36,7 @@ static int64_t query_size(struct domain *d, uint64_t pointer)
     return guest_write(d->cpu, pointer, &query, sizeof query);
 }
 
-/* Whatever is asked for, the answer is the version that is in use. */
+/* Returns the version in use, whatever was asked for. */
 static int64_t set_version(struct domain *d, uint64_t pointer)
 {
     struct gnttab_set_version set;
@@ -58,8 +58,8 @@ static int64_t get_version(struct domain *d, uint64_t pointer)
     return guest_write(d->cpu, pointer, &get, sizeof get);
 }
 
-/* grant_table_op(command, *list, count); what goes on after preemption has a number above the command, and none of
- * these does. */
+/* grant_table_op(command, *list, count). A resumed call has the number of elements done above the command; none of these
+ * operations is ever preempted. */
 int64_t xen_grant_table_op(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
@@ -71,7 +71,7 @@ int64_t xen_grant_table_op(struct hvmx_hypercall *call)
         return count == 1 ? setup_table(d, call->args[1]) : -XEN_EINVAL;
     case GNTTABOP_query_size:
         return count == 1 ? query_size(d, call->args[1]) : -XEN_EINVAL;
-    case GNTTABOP_set_version: /* of one element, whatever the count */
+    case GNTTABOP_set_version: /* always one element, whatever the count */
         return set_version(d, call->args[1]);
     case GNTTABOP_get_version:
         return get_version(d, call->args[1]);

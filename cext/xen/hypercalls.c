@@ -1,4 +1,4 @@
-/* SYSCALL of a PV guest: hypercalls of its kernel, one or a list, and system calls of its user. */
+/* SYSCALL of a PV guest: from its kernel a hypercall (or a list of them), from its user mode a system call. */
 #include "hypercalls.h"
 
 #include "addresses.h"
@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* From guest user mode: a system call, which goes to the guest's kernel. */
+/* SYSCALL in guest user mode: enters the guest's kernel. */
 static int system_call(struct domain *d)
 {
     Cpu *cpu = d->cpu;
@@ -26,7 +26,7 @@ static int system_call(struct domain *d)
     return !!cpu->pending;
 }
 
-/* A list was too long for one call: the registers are those of a call for the rest, and the SYSCALL is made again. */
+/* The list was too long for one call: sets the registers to a call for the rest of it, and has the SYSCALL executed again. */
 static void call_again(struct domain *d, uint64_t number)
 {
     static const uint8_t registers[6] = { REG_RDI, REG_RSI, REG_RDX, REG_R8 + 2, REG_R8, REG_R8 + 1 };
@@ -38,12 +38,13 @@ static void call_again(struct domain *d, uint64_t number)
     d->preempted = 0;
 }
 
-/* A function in Python raised, or injected an exception: as before the instruction. */
+/* What SYSCALL changes before the call is made. */
 struct before {
     int64_t acct;
     uint64_t rcx, r11;
 };
-/* --- SYSCALL --------------------------------------------------------------------------------------------------------- */
+
+/* A function in Python raised or injected an exception: restores the state before the instruction. */
 static void take_back(Cpu *cpu, const Op *op, struct hypercall_entry *entry, const struct before *before)
 {
     if (cpu->fault == FAULT_ABORT) {
@@ -103,7 +104,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
     struct domain *d = domain_of(call);
     uint64_t list = call->args[0];
     uint32_t count = (uint32_t)call->args[1];
-    if (call != &d->call) /* one within another */
+    if (call != &d->call) /* no multicall within a multicall */
         return -XEN_EINVAL;
     if (!is_guest_address(list))
         return -XEN_EFAULT;
@@ -118,7 +119,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
         charge_fraction(d->cpu, function->cost);
         entry.result = entry_call(function, &inner, entry.op);
         int again = d->preempted;
-        if (UNLIKELY(d->cpu->fault && !again)) { /* this element did not happen: the list goes on with it */
+        if (UNLIKELY(d->cpu->fault && !again)) { /* this element did not happen: the list is resumed with it */
             d->cpu->acct = acct;
             function->count -= d->cpu->fault == FAULT_ABORT;
             call->args[0] = list;
@@ -126,7 +127,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
             d->preempted = index > 0;
             return 0;
         }
-        if (again) { /* the rest of this element comes first when the list goes on */
+        if (again) { /* the list is resumed with the rest of this element */
             memcpy(entry.args, inner.args, sizeof entry.args);
             entry.result = 0;
         }

@@ -1,4 +1,4 @@
-/* The instruction that the hypervisor emulates, or lets write to a page table: fetched from the guest, decoded by the core. */
+/* Fetches an instruction from guest memory and has the core decode it. */
 #include "instruction.h"
 
 enum { MAX_LENGTH = 15 };

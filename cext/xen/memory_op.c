@@ -1,4 +1,4 @@
-/* The domain's reservation of memory and what it may know of the machine's. */
+/* memory_op: the domain's memory reservation and memory maps. */
 #include "memory_op.h"
 
 #include "frames.h"
@@ -68,7 +68,7 @@ static int64_t reservation(struct domain *d, struct hvmx_hypercall *call)
 }
 
 /* --- maps ------------------------------------------------------------------------------------------------------------- */
-/* What a domU's builder says of its memory. */
+/* The memory map of a domU. */
 static int64_t memory_map(struct domain *d, uint64_t pointer)
 {
     struct xen_memory_map map;
@@ -84,7 +84,8 @@ static int64_t memory_map(struct domain *d, uint64_t pointer)
     return guest_write(d->cpu, pointer, &map, sizeof map);
 }
 
-/* The machine's, for its dom0, which must offer room for one entry more than there are, or none to be told their number. */
+/* The memory map of the machine, for its dom0. The buffer must have room for one entry more than there are; without a buffer
+ * only the number of entries is returned. */
 static int64_t machine_memory_map(struct domain *d, uint64_t pointer)
 {
     struct xen_memory_map map;
@@ -101,7 +102,7 @@ static int64_t machine_memory_map(struct domain *d, uint64_t pointer)
     return guest_write(d->cpu, pointer, &map, sizeof map);
 }
 
-/* Commands of the processor's architecture, which take no extent in their word. */
+/* Commands specific to x86, which have no extent above the command. */
 static int64_t arch_memory_op(struct domain *d, struct hvmx_hypercall *call)
 {
     static const struct xen_machphys_mapping mapping = {

@@ -1,9 +1,9 @@
-/* The two modes of a PV guest at ring 3, kernel and user, and RFLAGS as its processor has them. */
+/* The kernel and the user mode of a PV guest, both at ring 3, and its RFLAGS. */
 #include "mode.h"
 
 #include "flags.h"
 
-/* RFLAGS that the choice of TLB and decoding mode depends on. */
+/* The RFLAGS that TLB selection and mode of decoding depend on. */
 #define MODE_FLAGS ((uint64_t)(FL_AC | FL_TF))
 
 void set_rflags(struct domain *d, uint64_t flags)
@@ -20,7 +20,7 @@ void load_page_tables(struct domain *d)
     d->cpu->cr3 = (d->in_kernel ? d->kernel_table : d->user_table) << 12;
 }
 
-/* Between the kernel and the user of the guest: both run at ring 3, on page tables and GS bases of their own. */
+/* Switches between kernel and user mode, which have page tables and a GS base each. */
 void toggle_mode(struct domain *d)
 {
     Cpu *cpu = d->cpu;
@@ -29,5 +29,5 @@ void toggle_mode(struct domain *d)
     cpu->kernel_gs_base = gs;
     d->in_kernel ^= 1;
     load_page_tables(d);
-    hvmx_core->flush_tlb(cpu, 0); /* the global pages, which both have, stay; kernel pages never are global */
+    hvmx_core->flush_tlb(cpu, 0); /* global pages stay: both modes have them, and none is the kernel's */
 }

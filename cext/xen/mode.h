@@ -1,4 +1,4 @@
-/* The two modes of a PV guest at ring 3, and RFLAGS. */
+/* The kernel and the user mode of a PV guest, and its RFLAGS. */
 #ifndef HVMX_XEN_MODE_H
 #define HVMX_XEN_MODE_H
 

@@ -1,4 +1,4 @@
-/* Ports of event channels: two-level, one virtual processor. */
+/* Ports of event channels, by the two-level ABI and for one virtual processor. */
 #include "ports.h"
 
 #include "clock.h"
@@ -53,7 +53,7 @@ int64_t unmask_port(struct domain *d, uint32_t port)
     return 0;
 }
 
-/* A free port; 0 when there is none (port 0 is never used). */
+/* A free port, or 0 if there is none (port 0 is never used). */
 uint32_t free_port(struct domain *d)
 {
     for (uint32_t port = 1; port < EVTCHN_2L_NR_CHANNELS; port++)

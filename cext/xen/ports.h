@@ -1,4 +1,4 @@
-/* Ports of event channels: taking one, and raising it. */
+/* Ports of event channels: allocating and raising them. */
 #ifndef HVMX_XEN_PORTS_H
 #define HVMX_XEN_PORTS_H
 

@@ -1,5 +1,4 @@
-/* Exceptions and iret: the ways in to the guest's kernel but for hypercalls, and the way out; and where the kernel registers
- * its handlers. */
+/* Exceptions, the way back by iret, and the hypercalls by which a kernel registers its handlers. */
 #include "traps.h"
 
 #include "addresses.h"
@@ -16,8 +15,8 @@
 #define VECTORS_WITH_ERROR (1u << VEC_DF | 1u << VEC_TS | 1u << VEC_NP | 1u << VEC_SS | 1u << VEC_GP | 1u << VEC_PF \
                             | 1u << VEC_AC)
 
-/* SYSENTER, which without MSRs of its own is #GP(0), goes to the guest's kernel where that has registered for it. The
- * processor keeps neither place nor stack of who executed it. */
+/* SYSENTER raises #GP(0), as its MSRs are 0. If the guest's kernel has registered a callback for it, it is entered there. As on
+ * the processor, RIP and RSP of the caller are lost. */
 static int sysenter(struct domain *d)
 {
     static const uint8_t instruction[2] = { 0x0f, 0x34 };
@@ -27,7 +26,7 @@ static int sysenter(struct domain *d)
     if (d->sysenter_callback == 0 || (cpu->rflags & FL_NT) || guest_read(cpu, bytes, place, sizeof bytes)
         || memcmp(bytes, instruction, sizeof bytes))
         return 0;
-    set_rflags(d, read_rflags(cpu) & ~(uint64_t)FL_TF); /* the trap is the hypervisor's */
+    set_rflags(d, read_rflags(cpu) & ~(uint64_t)FL_TF); /* the guest gets no #DB for SYSENTER */
     cpu->rip = cpu->r[REG_RSP] = 0;
     cpu->seg[SEG_CS].selector = 3;
     cpu->seg[SEG_SS].selector = FLAT_USER_SS;
@@ -35,7 +34,7 @@ static int sysenter(struct domain *d)
     return 1;
 }
 
-/* What emulation has raised goes straight to the guest: by the run loop the instruction would only be emulated again. */
+/* Delivers what emulation has raised. Left to the run loop, a #GP would only have the instruction emulated again. */
 static void deliver_emulated_fault(struct domain *d)
 {
     struct emulated_fault fault = d->emulated_fault;
@@ -47,7 +46,7 @@ static void deliver_emulated_fault(struct domain *d)
 int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
 {
     struct domain *d = cpu->pv;
-    int ended_write = d->page_write.entry != NULL; /* whose instruction is not tried twice */
+    int ended_write = d->page_write.entry != NULL; /* its instruction is not tried a second time */
     if (UNLIKELY(ended_write) && page_write_end(d, &vector, &error, &cr2))
         return 0;
     if (vector == VEC_UD && forced_cpuid(d)) {
@@ -93,7 +92,7 @@ int xen_event(Cpu *cpu)
 }
 
 /* --- iret ------------------------------------------------------------------------------------------------------------ */
-/* What IRETQ checks of where it is to go (SDM vol. 2, IRET), and loads: 0, or the fault. */
+/* Loads CS and SS and checks RIP as IRETQ does (SDM vol. 2, IRET). 0, or the vector of the fault. */
 static uint32_t load_context(struct domain *d, const struct iret_context *context, uint32_t *error)
 {
     uint16_t cs = (uint16_t)context->cs | 3, ss = (uint16_t)context->ss | 3;
@@ -110,8 +109,8 @@ static uint32_t load_context(struct domain *d, const struct iret_context *contex
     return (code->access & AR_L ? !is_canonical(context->rip) : context->rip > code->limit) ? VEC_GP : 0;
 }
 
-/* iret(): the context is on the kernel's stack. As under Xen, the guest gets a fault in the return itself as if it were one
- * of the instruction that it returns to. */
+/* iret(): returns to the context on the kernel's stack. As under Xen, a fault in the return itself is delivered like one of the
+ * instruction that it returns to. */
 int64_t xen_iret(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
@@ -140,7 +139,7 @@ int64_t xen_iret(struct hvmx_hypercall *call)
     int by_sysret = !!(context.flags & VGCF_in_syscall);
     cpu->r[REG_RCX] = by_sysret ? context.rip : context.rcx;
     cpu->r[REG_R8 + 3] = by_sysret ? flags : context.r11;
-    if (by_sysret && is_canonical(context.rip)) { /* SYSRET, to 64 bits unless 32 are asked for by their selector */
+    if (by_sysret && is_canonical(context.rip)) { /* like SYSRET: to 64-bit code, unless CS is Xen's 32-bit code segment */
         int compatible = ((uint16_t)context.cs | 3) == FLAT_RING3_CS32;
         if (compatible)
             cpu->rip = (uint32_t)context.rip;
@@ -158,7 +157,7 @@ int64_t xen_iret(struct hvmx_hypercall *call)
 }
 
 /* --- registration ---------------------------------------------------------------------------------------------------- */
-/* set_trap_table(*traps): ends at an entry without an address; no table at all removes every handler. */
+/* set_trap_table(*traps): the table ends at an entry with address 0; a null pointer removes all handlers. */
 int64_t xen_set_trap_table(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
@@ -200,13 +199,13 @@ static int64_t register_callback(struct domain *d, uint32_t type, uint32_t flags
     case CALLBACKTYPE_event:
         d->event_callback = address;
         return 0;
-    case CALLBACKTYPE_failsafe: /* for segments that fail to load when a processor is switched to; it never is */
+    case CALLBACKTYPE_failsafe: /* for segments that fail to load in a context switch, which never happens here */
         return 0;
     case CALLBACKTYPE_syscall:
         d->syscall_callback = address;
         d->syscall_masks_events = masks;
         return 0;
-    case CALLBACKTYPE_syscall32: /* on Intel's processors SYSCALL in compatibility mode is #UD, under Xen too */
+    case CALLBACKTYPE_syscall32: /* never used: on Intel processors SYSCALL in compatibility mode is #UD, under Xen too */
         return 0;
     case CALLBACKTYPE_sysenter:
         d->sysenter_callback = address;
@@ -226,7 +225,7 @@ static int64_t unregister_callback(struct domain *d, uint32_t type)
     case CALLBACKTYPE_nmi:
         d->traps[VEC_NMI] = (struct trap_info){ 0 };
         return 0;
-    case CALLBACKTYPE_event: /* these may only be replaced */
+    case CALLBACKTYPE_event: /* these can only be replaced */
     case CALLBACKTYPE_failsafe:
     case CALLBACKTYPE_syscall:
     case CALLBACKTYPE_sysenter:
@@ -257,7 +256,7 @@ int64_t xen_callback_op(struct hvmx_hypercall *call)
     }
 }
 
-/* set_callbacks(event, failsafe, syscall): one that is not canonical is left as it was, without a word. */
+/* set_callbacks(event, failsafe, syscall): a non-canonical address is silently ignored. */
 int64_t xen_set_callbacks(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);

@@ -1,4 +1,4 @@
-/* The virtual processor: its timers and what it asks of the scheduler (vcpu_op, set_timer_op, sched_op). */
+/* The virtual processor: its timers and its hypercalls (vcpu_op, set_timer_op, sched_op). */
 #include "vcpu.h"
 
 #include "clock.h"
@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* The hook for Cpu.deadline. */
+/* The hook for Cpu.deadline: fires what is due. */
 int xen_deadline(Cpu *cpu)
 {
     struct domain *d = cpu->pv;
@@ -37,7 +37,7 @@ int64_t xen_set_timer_op(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
     uint64_t timeout = call->args[0], now = system_time(d);
-    /* Guests whose notion of time has wrapped ask for the past or for weeks ahead; as under Xen they hear in 100 ms. */
+    /* A negative time or one weeks ahead comes from a guest whose clock has wrapped: as under Xen, the timer fires in 100 ms. */
     if (timeout >> 63 || (timeout > now && (timeout - now) >> 50))
         timeout = now + 100 * MILLISECOND;
     d->singleshot = timeout ? timeout : NEVER;
@@ -78,14 +78,14 @@ static int64_t register_vcpu_info(struct domain *d, uint64_t pointer)
         return -XEN_EINVAL;
     if (reg.offset > 0x1000 - sizeof(struct vcpu_info) || reg.offset % 8)
         return -XEN_ENXIO;
-    if (get_frame_and_type(d, reg.mfn, FRAME_WRITABLE)) /* held from now on */
+    if (get_frame_and_type(d, reg.mfn, FRAME_WRITABLE)) /* this reference is kept */
         return -XEN_EINVAL;
     struct vcpu_info *info = (struct vcpu_info *)((uint8_t *)frame_memory(d, reg.mfn) + reg.offset);
     page_changes(d->cpu, reg.mfn);
     memmove(info, d->vcpu_info, sizeof *info);
     d->vcpu_info = info;
     d->vcpu_info_frame = reg.mfn;
-    /* An event may have come between the guest's look at the old place and this: have it look everywhere. */
+    /* An event may have been marked in the old place after the guest last looked there: mark all words as pending. */
     info->evtchn_pending_sel = ~0ull;
     info->evtchn_upcall_pending = 1;
     d->cpu->pending |= PEND_EVENT;
@@ -111,7 +111,7 @@ static int64_t get_runstate(struct domain *d, uint64_t pointer)
     return guest_write(d->cpu, pointer, &d->runstate, sizeof d->runstate);
 }
 
-/* Time never changes its scale, so a copy of it stays right. */
+/* The scale of time never changes, so a single copy stays right. */
 static int64_t time_area(struct domain *d, uint64_t pointer)
 {
     uint64_t area;
@@ -157,7 +157,7 @@ int64_t xen_vcpu_op(struct hvmx_hypercall *call)
         return register_vcpu_info(d, pointer);
     case VCPUOP_register_vcpu_time_memory_area:
         return time_area(d, pointer);
-    case VCPUOP_get_physid: /* only for a processor that is pinned to a physical one */
+    case VCPUOP_get_physid: /* only for a virtual processor pinned to a physical one */
         return -XEN_EINVAL;
     default:
         return -XEN_ENOSYS;
@@ -165,7 +165,7 @@ int64_t xen_vcpu_op(struct hvmx_hypercall *call)
 }
 
 /* --- sched_op --------------------------------------------------------------------------------------------------------- */
-/* The first reason that is given, of 8 bits, is the reason. */
+/* The first reason given (its low 8 bits) is kept. */
 static int64_t shut_down(struct domain *d, uint64_t pointer, int now)
 {
     struct sched_shutdown shutdown;
@@ -186,7 +186,7 @@ static int64_t block(struct domain *d)
     return 0;
 }
 
-/* Sleeps until one of some ports is pending, whether or not it is masked. */
+/* Sleeps until one of the given ports is pending, masked or not. */
 static int64_t poll(struct domain *d, uint64_t pointer)
 {
     struct sched_poll poll;

@@ -1,4 +1,4 @@
-/* The virtual processor: timers, and what it asks of the scheduler. */
+/* The virtual processor: its timers and its hypercalls. */
 #ifndef HVMX_XEN_VCPU_H
 #define HVMX_XEN_VCPU_H
 

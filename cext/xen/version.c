@@ -1,4 +1,4 @@
-/* xen_version: what the hypervisor says of itself. */
+/* xen_version: version and features of the hypervisor. */
 #include "version.h"
 
 static uint32_t features(const struct domain *d)
