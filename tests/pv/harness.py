@@ -1,4 +1,4 @@
-"""cext/ without the core: compiled with a stand-in for it (harness.c), reached by ctypes."""
+"""cext/ without a processor: compiled with a stand-in for the core (harness.c), which has its decoder, reached by ctypes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvmx.core.decode import decoder
+
 ROOT = Path(__file__).resolve().parents[2]
 CEXT = ROOT / "cext"
+CORE = ROOT / "src" / "hvmx" / "core"
 MASK = (1 << 64) - 1
 
 PRESENT, WRITABLE, USER, ACCESSED, DIRTY = 1, 2, 4, 0x20, 0x40
@@ -31,11 +34,19 @@ def compile_c(output: Path, *sources: Path, flags: tuple[str, ...] = ()) -> None
     compiler = os.environ.get("CC", "gcc").split()
     command = [
         *compiler, "-std=gnu11", "-g", "-O1", "-Wall", "-fno-strict-aliasing", "-fwrapv",
-        *(f"-I{folder}" for folder in (*CEXT.iterdir(), ROOT / "src/hvmx/core/state")),
+        *(f"-I{folder}" for folder in (*CEXT.iterdir(), CORE / "state", CORE / "generated")),
         *flags, *map(str, sources), "-o", str(output),
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0 and not result.stderr, result.stderr
+
+
+def give_decoder(loaded: Any) -> None:
+    """Hand the core's decoder, a C function that other modules reach by a capsule, to a harness that is loaded."""
+    capsule = ctypes.py_object(decoder.__pyx_capi__["decode"])
+    api = ctypes.pythonapi
+    api.PyCapsule_GetName.restype, api.PyCapsule_GetPointer.restype = ctypes.c_char_p, ctypes.c_void_p
+    loaded.harness_set_decoder(ctypes.c_void_p(api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule))))
 
 
 @functools.cache
@@ -45,6 +56,7 @@ def library() -> Any:
     output = directory / "harness.so"
     compile_c(output, *CEXT.rglob("*.c"), Path(__file__).with_name("harness.c"), flags=("-shared", "-fPIC"))
     loaded = ctypes.CDLL(str(output))
+    give_decoder(loaded)
     output.unlink()
     directory.rmdir()
     pointer, word = ctypes.c_void_p, ctypes.c_uint64
