@@ -1,4 +1,5 @@
-/* RFLAGS as one word, out of and into the lazy form that Cpu keeps (state.h; the Cython twin is in core/ops.pxd). */
+/* Reading and writing RFLAGS as one word. Cpu keeps the arithmetic flags lazily, as the operands of whatever set them
+ * (state.h); the same two functions for Cython are in src/hvmx/core/state/ops.pxd. */
 #ifndef HVMX_FLAGS_H
 #define HVMX_FLAGS_H
 

@@ -1,4 +1,4 @@
-/* Checked access to guest memory by linear address: page by page, by the guest's own translation and rights. */
+/* Checked access to guest memory by linear address, page by page, through the guest's own page tables and with its rights. */
 #include "table.h"
 
 #include <string.h>
@@ -9,7 +9,7 @@ static uint64_t page_part(uint64_t address, uint64_t size)
     return size < room ? size : room;
 }
 
-/* Host address of guest-physical RAM; NULL where there is none (MMIO, ROM). `size` stays within the page. */
+/* Host address of guest-physical RAM; NULL where there is none (MMIO). */
 static uint8_t *ram_at(Cpu *cpu, uint64_t physical)
 {
     if (physical < cpu->ram_low)

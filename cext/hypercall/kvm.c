@@ -9,14 +9,14 @@ enum { KVM_HC_VAPIC_POLL_IRQ = 1, KVM_HC_KICK_CPU = 5, KVM_HC_CLOCK_PAIRING = 9,
 enum { KVM_CLOCK_PAIRING_WALLCLOCK = 0 };
 struct kvm_clock_pairing { int64_t sec, nsec; uint64_t tsc; uint32_t flags, pad[9]; };
 
-/* With one processor there is nobody to kick or to yield to, and pending interrupts are seen at the VMCALL's end. */
+/* With one processor there is nobody to kick or to yield to, and pending interrupts are taken after the VMCALL anyway. */
 static int64_t nothing_to_do(struct hvmx_hypercall *call)
 {
     (void)call;
     return 0;
 }
 
-/* clock_pairing(guest-physical address, clock): the wall clock and the TSC at the same moment. */
+/* clock_pairing(guest-physical address, clock): reads the wall clock and the TSC at the same moment. */
 static int64_t clock_pairing(struct hvmx_hypercall *call)
 {
     const struct vmcall *vmcall = call->user;
@@ -58,7 +58,7 @@ static inline uint64_t register_mask(const Cpu *cpu)
     return (cpu->mode & MODE_WIDTH) == MODE_64 ? ~0ull : 0xffffffff;
 }
 
-/* What the function of a number answers to the call in the registers. Within the fast path, not called by it. */
+/* Calls the function of a number with the arguments in the registers; its result. Always inlined: it is the fast path. */
 static inline __attribute__((always_inline)) uint64_t answer(struct vmcall *vmcall, struct hypercall_entry *entry,
                                                              Cpu *cpu, uint64_t number, uint64_t mask)
 {
@@ -68,7 +68,7 @@ static inline __attribute__((always_inline)) uint64_t answer(struct vmcall *vmca
     call->args[1] = cpu->r[REG_RCX] & mask;
     call->args[2] = cpu->r[REG_RDX] & mask;
     call->args[3] = cpu->r[REG_RSI] & mask;
-    if (UNLIKELY(entry->cost)) /* a read and a write of Cpu.acct less where there is nothing to add, as mostly */
+    if (UNLIKELY(entry->cost)) /* mostly 0: saves a load and a store of Cpu.acct */
         charge_fraction(cpu, entry->cost);
     uint64_t result = entry_call(entry, call, number);
     if (UNLIKELY(result == (uint64_t)-KVM_ENOSYS))
@@ -104,7 +104,7 @@ int vmcall_dispatch(Cpu *cpu)
     cpu->r[REG_RAX] = answer(vmcall, entry, cpu, number, mask) & mask;
     charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_VMCALL]); /* it is an exit, though no handler in Python sees it */
 
-    if (UNLIKELY(cpu->acct - before != entry->last)) { /* not as the calls before this one */
+    if (UNLIKELY(cpu->acct - before != entry->last)) { /* another cost than the calls before: these are added up first */
         entry->count--;
         vmcall_tally_of(vmcall, (uint32_t)number);
         entry->count++;
@@ -133,7 +133,7 @@ int vmcall_answer(struct vmcall *vmcall, Cpu *cpu)
         cpu->fault = FAULT_NONE;
         return 1;
     }
-    if (!cpu->fault) /* else it has injected an exception, which comes in the call's place */
+    if (!cpu->fault) /* else the function has injected an exception, and there is no result */
         cpu->r[REG_RAX] = result & mask;
     return 0;
 }

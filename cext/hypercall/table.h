@@ -9,21 +9,21 @@ struct hypercall_entry {
     hvmx_hypercall_fn fn;     /* never NULL: numbers without a function have one that answers -ENOSYS */
     void *user;
     uint64_t count;           /* calls so far */
-    uint64_t unanswered;      /* of these, answered -ENOSYS: there is no function, or it has not what was asked of it */
-    uint32_t cost;            /* price of the work behind the number, in 1/CYCLE_FRACTION guest cycles */
+    uint64_t unanswered;      /* of these, answered -ENOSYS: no function, or one without the operation asked for */
+    uint32_t cost;            /* of the work beyond the way in and out, in 1/CYCLE_FRACTION guest cycles */
     uint32_t flags;           /* ENTRY_* */
-    /* By VMCALL, without an exit to Python: the last `count - tallied` calls took `last` of Cpu.acct each. */
+    /* For VMCALL: the last `count - tallied` calls answered in C cost `last` of Cpu.acct each, and are not in the tally yet. */
     uint64_t tallied;
     int64_t last;
-    uint64_t spare;           /* a power of 2 makes the entry's address cheap */
+    uint64_t spare;           /* padding to a power of 2, for cheap indexing */
 };
 
 enum { ENTRY_TAKEN = 1,       /* a function answers this number */
-       ENTRY_SLOW = 2 };      /* ... by way of Python */
+       ENTRY_SLOW = 2 };      /* that function is in Python */
 
 struct hypercall_table {
     struct hypercall_entry entry[HVMX_HYPERCALLS];
-    struct hypercall_entry beyond;  /* for all numbers beyond these */
+    struct hypercall_entry beyond;  /* for all larger numbers */
 };
 
 void hvmx_table_init(struct hypercall_table *table);
@@ -37,14 +37,14 @@ static inline void charge_fraction(Cpu *cpu, uint64_t fraction)
     cpu->acct += (int64_t)(fraction << ACCT_SHIFT);
 }
 
-/* What answers a number: beyond the table, an entry that says -ENOSYS. */
+/* The entry of a number; beyond the table, one that answers -ENOSYS. */
 static inline struct hypercall_entry *table_entry(struct hypercall_table *table, uint64_t number)
 {
     return LIKELY(number < HVMX_HYPERCALLS) ? &table->entry[number] : &table->beyond;
 }
 
-/* The call itself; its price is the caller's to charge, before it. A function in Python that raised has set Cpu.fault to
- * FAULT_ABORT: the caller takes everything back, this count too. */
+/* Makes the call, whose cost the caller has charged. If Cpu.fault is FAULT_ABORT afterwards, a function in Python raised: the
+ * caller undoes everything, this count included. */
 static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t number)
 {
     entry->count++;
@@ -56,11 +56,11 @@ static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hyp
     return (uint64_t)result;
 }
 
-/* Guest memory by linear address, with the guest's rights: 0 or -HVMX_EFAULT. */
+/* Access to guest memory by linear address, with the guest's rights. 0 or -HVMX_EFAULT. */
 int guest_read(Cpu *cpu, void *to, uint64_t guest, uint64_t size);
 int guest_write(Cpu *cpu, uint64_t guest, const void *from, uint64_t size);
 
-/* Before the hypervisor changes a page of RAM behind the core's back. */
+/* To be called before the hypervisor writes to a page of RAM directly, not through the core. */
 static inline void page_changes(Cpu *cpu, uint64_t page)
 {
     if (UNLIKELY(cpu->page_flags[page] & (PAGE_CODE | PAGE_TABLE)))
@@ -69,7 +69,7 @@ static inline void page_changes(Cpu *cpu, uint64_t page)
 
 extern const struct hvmx_services hypercall_services;
 
-/* Calls of one number that were answered without an exit to Python, and their guest cycles. */
+/* Calls of one number that were answered in C, without an exit to Python, and the guest cycles they took. */
 struct vmcall_tally {
     uint64_t count, cycles, least, most;
 };
@@ -86,9 +86,9 @@ struct vmcall {
 void vmcall_init(struct vmcall *vmcall, Cpu *cpu, uint64_t frequency, uint64_t epoch);
 /* Cpu.vmcall: 0 when a C function has answered the call in the registers, 1 when it is for the handler in Python. */
 int vmcall_dispatch(Cpu *cpu);
-/* For that handler: the table's answer to any call. 1: a function in Python raised, and the call did not happen. */
+/* Answers any call, for the handler in Python. 1: a function in Python raised, and the call did not happen. */
 int vmcall_answer(struct vmcall *vmcall, Cpu *cpu);
-/* What the calls of a number have come to that were answered in C. */
+/* The tally of a number, up to date. */
 const struct vmcall_tally *vmcall_tally_of(struct vmcall *vmcall, uint32_t number);
 
 #endif

@@ -39,25 +39,28 @@ struct hvmx_hypercall;
 
 typedef int64_t (*hvmx_hypercall_fn)(struct hvmx_hypercall *call);
 
-/* What a function may ask of the machine. */
+/* In these structures "in" is what hvmx fills in before it calls a function: it may be read until the function returns, and
+ * hvmx reads none of it back. A call has one output, the function's result, which goes to the guest. */
+
+/* What a function may ask of the machine; by way of the functions below. */
 struct hvmx_services {
-    int (*copy_from_guest)(struct hvmx_hypercall *call, void *to, uint64_t guest, uint64_t size);
-    int (*copy_to_guest)(struct hvmx_hypercall *call, uint64_t guest, const void *from, uint64_t size);
-    void (*charge)(struct hvmx_hypercall *call, uint64_t cycles);
+    int (*copy_from_guest)(struct hvmx_hypercall *call, void *to, uint64_t guest, uint64_t size);      /* in */
+    int (*copy_to_guest)(struct hvmx_hypercall *call, uint64_t guest, const void *from, uint64_t size);  /* in */
+    void (*charge)(struct hvmx_hypercall *call, uint64_t cycles);                                      /* in */
 };
 
 struct hvmx_hypercall {
     uint64_t args[6];                      /* in: the arguments (kvm has four; the others are 0) */
     uint32_t number;                       /* in: the number that was called */
-    uint32_t reserved;
+    uint32_t reserved;                     /* in: 0 */
     void *user;                            /* in: what was given at registration */
     void *vcpu;                            /* in: opaque: the virtual processor that called */
-    const struct hvmx_services *services;  /* in */
+    const struct hvmx_services *services;  /* in: never NULL */
 };
 
-/* Copy `size` bytes out of, or into, the calling guest's memory at the linear address `guest`, through the guest's own
- * page tables and with the rights that the guest itself has there. 0, or -HVMX_EFAULT when any byte is out of reach;
- * what lies before that byte has then been copied. */
+/* Copy `size` bytes out of the calling guest's memory at the linear address `guest` into `to` (out), or from `from` (in) into
+ * that memory: through the guest's own page tables and with the rights that the guest itself has there. 0, or -HVMX_EFAULT
+ * when any byte is out of reach; what lies before that byte has then been copied. */
 static inline int hvmx_copy_from_guest(struct hvmx_hypercall *call, void *to, uint64_t guest, uint64_t size)
 {
     return call->services->copy_from_guest(call, to, guest, size);

@@ -1,5 +1,7 @@
 /* The two consoles of a domain: console_io, and the ring that a domU shares with its host. */
-#include "xen.h"
+#include "console.h"
+
+#include "ports.h"
 
 #include <string.h>
 
@@ -11,7 +13,7 @@ static int64_t write_text(struct domain *d, struct hvmx_hypercall *call)
         uint32_t size = call->args[1] < sizeof text ? (uint32_t)call->args[1] : (uint32_t)sizeof text;
         if (guest_read(d->cpu, text, call->args[2], size))
             return -XEN_EFAULT;
-        if (d->console(d->owner, text, size)) { /* what is left is written when the guest goes on */
+        if (d->console(d->owner, text, size)) { /* it raised: the rest is written when the guest runs on */
             d->cpu->fault = FAULT_ABORT;
             d->preempted = written;
             break;
@@ -54,7 +56,8 @@ int64_t xen_console_io(struct hvmx_hypercall *call)
     }
 }
 
-/* The guest owns the ring and may write anything into it: indices are used modulo its size, each copy is bounded. */
+/* Empties the ring's output, and fills its input. The guest may write anything into the ring: indices are taken modulo its
+ * size, and each copy is bounded. */
 void console_ring(struct domain *d)
 {
     struct xencons_interface *ring;
@@ -71,7 +74,7 @@ void console_ring(struct domain *d)
     d->console_in_count -= moved;
     memmove(d->console_in, d->console_in + moved, d->console_in_count);
     if (size && d->console(d->owner, text, size))
-        d->cpu->pending |= PEND_BUDGET; /* the run ends here, but the guest has already let go of this text */
+        d->cpu->pending |= PEND_BUDGET; /* it raised: the run ends, though the text has left the ring */
     if ((size || moved) && d->console_port)
         raise_port(d, d->console_port);
 }
@@ -81,7 +84,7 @@ uint32_t xen_console_room(const struct domain *d)
     return (uint32_t)sizeof d->console_in - d->console_in_count;
 }
 
-/* Input from outside; answers how much of it there was room for. */
+/* Adds console input; how much of it there was room for. */
 uint32_t xen_console_input(struct domain *d, const uint8_t *text, uint32_t size)
 {
     uint32_t room = xen_console_room(d);

@@ -1,10 +1,13 @@
-/* Segments of a domain: its GDT and LDT, which it can change only through here, and the loading of CS, SS and the bases
- * of FS and GS on its behalf. */
-#include "xen.h"
+/* The GDT and the LDT of a domain, which it can change by hypercalls only, and loading CS, SS and the bases of FS and GS for
+ * it. */
+#include "descriptors.h"
+
+#include "addresses.h"
+#include "frames.h"
 
 #include <string.h>
 
-/* The flat segments that Xen keeps in the reserved part of every GDT. */
+/* The flat segments in Xen's reserved part of every GDT. */
 static int flat_descriptor(uint16_t selector, Segment *segment)
 {
     switch (selector) {
@@ -37,7 +40,7 @@ static void map_descriptor_page(struct domain *d, uint32_t page, uint64_t frame)
 }
 
 /* --- the LDT, whose pages are taken when the processor comes to them ------------------------------------------------- */
-/* The frame that is mapped in the kernel's address space; 0 where none is. */
+/* The frame that is mapped at an address of the kernel's address space; 0 if none is. */
 static uint64_t frame_in_kernel(const struct domain *d, uint64_t address)
 {
     uint64_t granted, table = level1_table(d, d->kernel_table, address, &granted);
@@ -45,7 +48,8 @@ static uint64_t frame_in_kernel(const struct domain *d, uint64_t address)
     return entry & PTE_P ? (entry & PTE_FRAME) >> 12 : 0;
 }
 
-/* Whether a page of the LDT is there: it is once it is a page of descriptors, which none that is mapped writable can be. */
+/* Maps a page of the LDT, if it can get the type "descriptors", which a page that is mapped writable cannot. Whether it is
+ * mapped. */
 static int take_ldt_page(struct domain *d, uint32_t page)
 {
     if (page * 512 >= d->ldt_entries)
@@ -71,7 +75,8 @@ void drop_ldt_pages(struct domain *d)
     }
 }
 
-/* A page fault in the LDT, at `*cr2`. 1: the page is there now. 0: it is the guest's fault, at its own address. */
+/* Handles a page fault at `*cr2`, if that is in the LDT. 1: its page is mapped now. 0: the guest gets the fault; of one in the
+ * LDT `*cr2` is then the guest's own address of the descriptor. */
 int ldt_fault(struct domain *d, uint64_t *cr2)
 {
     uint64_t offset = *cr2 - LDT_VIRT_START;
@@ -138,7 +143,7 @@ static int is_code(const Segment *segment)
     return !!(segment->access & 8);
 }
 
-/* 0: loaded; else the vector of the fault, with CS as before. */
+/* 0, or the vector of the fault, and then CS has not changed. */
 uint32_t load_code_segment(struct domain *d, uint16_t selector)
 {
     Segment segment;
@@ -157,7 +162,7 @@ uint32_t load_code_segment(struct domain *d, uint16_t selector)
 uint32_t load_stack_segment(struct domain *d, uint16_t selector)
 {
     Segment segment;
-    if (!read_segment(d, selector, &segment) || (segment.access & 0xa) != 2) /* at ring 3 null is no stack */
+    if (!read_segment(d, selector, &segment) || (segment.access & 0xa) != 2) /* at ring 3 a null SS is refused, too */
         return VEC_GP;
     if (!(segment.access & AR_P))
         return VEC_SS;
@@ -233,7 +238,7 @@ int64_t xen_set_segment_base(struct hvmx_hypercall *call)
     case SEGBASE_GS_KERNEL:
         d->cpu->seg[SEG_GS].base = base;
         return 0;
-    case SEGBASE_GS_USER_SEL: /* as a load of GS in user mode would: a bad selector loads null */
+    case SEGBASE_GS_USER_SEL: /* like loading GS in user mode, but a bad selector loads null */
         if (is_null((uint16_t)base))
             segment = (Segment){ 0, 0, AR_UNUSABLE, (uint16_t)base };
         else if (!read_segment(d, (uint16_t)base | 3, &segment) || !(segment.access & AR_P)

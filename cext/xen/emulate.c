@@ -1,118 +1,19 @@
-/* Privileged instructions that the guest's kernel issues at ring 3, and the port accesses of whoever may make them. What
- * is refused here raises the #GP that the processor raised. */
-#include "xen.h"
+/* Emulation of privileged instructions, which the guest's kernel executes at ring 3, and of port accesses where the guest is
+ * allowed them. For an instruction that is refused here the guest gets the #GP that the processor raised. */
+#include "emulate.h"
+
+#include "addresses.h"
+#include "clock.h"
+#include "instruction.h"
+#include "mmu.h"
+#include "version.h"
 
 #include <string.h>
 
-struct decoded {
-    uint8_t bytes[15];
-    uint32_t length;      /* bytes that could be read */
-    uint32_t at;          /* next byte */
-    uint8_t rex, operand16, repeat, two_byte;
-    uint8_t overridden;   /* a prefix names FS, GS or addresses of 32 bits */
-    uint8_t opcode, modrm;
-};
-
-static int fetch(struct domain *d, uint64_t ip, struct decoded *in)
+/* Has traps.c deliver this exception for the emulated instruction. */
+static void fault_with(struct domain *d, uint32_t vector, uint32_t error, uint64_t cr2)
 {
-    memset(in, 0, sizeof *in);
-    while (in->length < sizeof in->bytes && guest_read(d->cpu, &in->bytes[in->length], ip + in->length, 1) == 0)
-        in->length++;
-    for (;; in->at++) {
-        if (in->at >= in->length)
-            return 0;
-        uint8_t byte = in->bytes[in->at];
-        if (byte == 0x66)
-            in->operand16 = 1;
-        else if (byte == 0xf2 || byte == 0xf3)
-            in->repeat = byte;
-        else if (byte == 0x64 || byte == 0x65 || byte == 0x67)
-            in->overridden = 1;
-        else if (byte != 0x2e && byte != 0x36 && byte != 0x3e && byte != 0x26 && byte != 0xf0)
-            break;
-    }
-    if ((in->bytes[in->at] & 0xf0) == 0x40 && (d->cpu->seg[SEG_CS].access & AR_L))
-        in->rex = in->bytes[in->at++];
-    if (in->at < in->length && in->bytes[in->at] == 0x0f) {
-        in->two_byte = 1;
-        in->at++;
-    }
-    if (in->at >= in->length)
-        return 0;
-    in->opcode = in->bytes[in->at++];
-    return 1;
-}
-
-static int next_byte(struct decoded *in, uint8_t *byte)
-{
-    if (in->at >= in->length)
-        return 0;
-    *byte = in->bytes[in->at++];
-    return 1;
-}
-
-/* Whether an instruction writes to memory with its last access and no other: so that nothing that it reads can come by
- * way of what it has written. */
-int writes_once(struct domain *d, uint64_t ip)
-{
-    struct decoded in;
-    uint8_t modrm = 0xc0;
-    if (!fetch(d, ip, &in))
-        return 0;
-    uint32_t at = in.at;
-    if (at < in.length)
-        modrm = in.bytes[at];
-    uint32_t group = modrm >> 3 & 7;
-    int memory = modrm < 0xc0;
-    if (in.two_byte)
-        switch (in.opcode) {
-        case 0xab: /* BTS, BTR, BTC */
-        case 0xb3:
-        case 0xbb:
-        case 0xb0: /* CMPXCHG */
-        case 0xb1:
-        case 0xc0: /* XADD */
-        case 0xc1:
-        case 0xc3: /* MOVNTI */
-            return memory;
-        case 0xba:
-            return memory && group > 4;
-        case 0xc7: /* CMPXCHG8B; CMPXCHG16B is of two entries */
-            return memory && group == 1 && !(in.rex & 8);
-        default:
-            return 0;
-        }
-    if (in.opcode < 0x40 && (in.opcode & 7) < 2 && in.opcode >> 3 != 7) /* ADD, OR, ADC, SBB, AND, SUB, XOR */
-        return memory;
-    switch (in.opcode) {
-    case 0x80:
-    case 0x81:
-    case 0x83:
-        return memory && group != 7;
-    case 0x86: /* XCHG */
-    case 0x87:
-    case 0x88: /* MOV */
-    case 0x89:
-        return memory;
-    case 0xc6:
-    case 0xc7:
-        return memory && group == 0;
-    case 0xf6: /* NOT, NEG */
-    case 0xf7:
-        return memory && (group == 2 || group == 3);
-    case 0xfe: /* INC, DEC */
-    case 0xff:
-        return memory && group < 2;
-    case 0xa2: /* MOV */
-    case 0xa3:
-    case 0xa4: /* MOVS */
-    case 0xa5:
-    case 0xaa: /* STOS */
-    case 0xab:
-        return 1;
-    default:
-        return 0;
-    }
+    d->emulated_fault = (struct emulated_fault){ .due = 1, .vector = vector, .error = error, .cr2 = cr2 };
 }
 
 enum { FORCED_CPUID_BYTES = 7 };
@@ -131,13 +32,13 @@ static int emulation_exit(Cpu *cpu, uint32_t reason)
         cpu->exceptions--;
     } else if (outcome == EXIT_INJECTED && cpu->fault == FAULT_EXCEPTION && cpu->fault_vector == VEC_GP) {
         cpu->fault = FAULT_NONE; /* straight to the guest: by the run loop the instruction would only be emulated again */
-        xen_exception(cpu, VEC_GP, cpu->fault_error, cpu->cr2);
+        fault_with(d, VEC_GP, cpu->fault_error, cpu->cr2);
     }
     return outcome == EXIT_DONE;
 }
 
 /* --- CPUID ------------------------------------------------------------------------------------------------------------ */
-/* What a PV guest is not told of: it cannot have these, whatever the processor has. */
+/* Features that are hidden from a PV guest, which cannot use them whatever the processor has. */
 enum { CPUID_1_EDX_VME = 1 << 1, CPUID_1_EDX_PSE = 1 << 3, CPUID_1_EDX_MTRR = 1 << 12, CPUID_1_EDX_PGE = 1 << 13,
        CPUID_1_EDX_PSE36 = 1 << 17, CPUID_1_ECX_MONITOR = 1 << 3, CPUID_1_ECX_VMX = 1 << 5,
        CPUID_1_ECX_XSAVE = 1 << 26, CPUID_1_ECX_OSXSAVE = 1 << 27,
@@ -165,7 +66,7 @@ static void hypervisor_leaf(struct domain *d, uint32_t leaf, uint32_t out[4])
     }
 }
 
-/* Whether it is done, but for moving on: an exit handler may raise. */
+/* 1: done, and RIP is to be advanced. 0: the exit handler raised, injected, or has moved RIP itself. */
 static int cpuid(struct domain *d)
 {
     Cpu *cpu = d->cpu;
@@ -201,7 +102,7 @@ static int cpuid(struct domain *d)
     return 1;
 }
 
-/* UD2 and the letters "xen" before CPUID: the guest asks the hypervisor, not the processor. */
+/* CPUID after UD2 and the letters "xen": with this prefix the guest asks the hypervisor instead of the processor. */
 int forced_cpuid(struct domain *d)
 {
     static const uint8_t prefixed[FORCED_CPUID_BYTES] = { 0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2 };
@@ -231,8 +132,8 @@ static uint64_t ones(uint32_t width)
     return width == 4 ? 0xffffffff : (1ull << width * 8) - 1;
 }
 
-/* Writes *value, or reads it. Whether the instruction is to be completed: an exit handler may raise. Only a dom0 has the
- * board's ports: another domain reads all ones. */
+/* Makes a port access of *value. 1: the instruction is to be completed. 0: as in cpuid(). Only a dom0 reaches the board's
+ * ports: any other domain reads all ones. */
 static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, uint32_t length, int immediate,
                        uint64_t *value)
 {
@@ -253,7 +154,7 @@ static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, 
     return 1;
 }
 
-/* Whether the guest may make an access of `width` bytes; if not, where it faults. */
+/* Whether the guest may access `width` bytes at an address; if not, `*fault` is where the page fault is. */
 static int may_access(Cpu *cpu, uint64_t address, uint32_t width, int write, uint64_t *fault)
 {
     uint64_t last = address + width - 1;
@@ -264,68 +165,57 @@ static int may_access(Cpu *cpu, uint64_t address, uint32_t width, int write, uin
     return hvmx_core->translate(cpu, last, write) != NO_ADDRESS;
 }
 
-/* INS and OUTS: opcodes 6C-6F; one element of a repeated one, which is then executed again. Its memory is flat: not
- * of FS or GS, nor of code of 32 bits. */
-static int string_in_out(struct domain *d, struct decoded *in, uint64_t ip)
+/* INS and OUTS, in 64-bit code and without FS or GS, where memory is flat. With REP it does one element, and the instruction is
+ * executed again for the next. */
+static int string_in_out(struct domain *d, const Insn *insn, uint64_t ip)
 {
     Cpu *cpu = d->cpu;
-    uint32_t width = in->opcode & 1 ? (in->operand16 ? 2 : 4) : 1, port = cpu->r[REG_RDX] & 0xffff;
-    int out = in->opcode >> 1 & 1;
+    uint32_t width = insn->opsize / 8, port = cpu->r[REG_RDX] & 0xffff;
+    int out = insn->family == FAM_OUTS, repeated = insn->prefixes & (PREFIX_REP | PREFIX_REPNE);
+    int flat = insn->addrsize == 64 && insn->segment != SEG_FS && insn->segment != SEG_GS;
     uint64_t *index = &cpu->r[out ? REG_RSI : REG_RDI], value = 0;
-    if (!(cpu->seg[SEG_CS].access & AR_L) || in->overridden || !may_use_port(d, port, width))
+    if (!flat || !may_use_port(d, port, width))
         return 1;
-    if (!in->repeat || cpu->r[REG_RCX]) {
+    if (!repeated || cpu->r[REG_RCX]) {
         uint64_t fault;
         if (!is_canonical(*index) || !is_canonical(*index + width - 1))
             return 1;
         if (!may_access(cpu, *index, width, !out, &fault)) {
-            cpu->rip = ip; /* Xen's error code says of a write that it was one, but never that a page is there */
-            return xen_exception(cpu, VEC_PF, out ? 0 : 2, fault);
+            cpu->rip = ip; /* in the error code Xen sets the write bit, but never the present bit */
+            fault_with(d, VEC_PF, out ? 0 : 2, fault);
+            return 0;
         }
-        if (out && guest_read(cpu, &value, *index, width)) /* a device's memory */
+        if (out && guest_read(cpu, &value, *index, width)) /* MMIO */
             return 1;
-        if (!port_access(d, port, width, !out, in->at, 0, &value))
+        if (!port_access(d, port, width, !out, insn->length, 0, &value))
             return 0;
         if (!out)
             guest_write(cpu, *index, &value, width);
         *index += cpu->rflags & FL_DF ? -(uint64_t)width : width;
-        if (in->repeat)
+        if (repeated)
             cpu->r[REG_RCX]--;
     }
-    cpu->rip = in->repeat && cpu->r[REG_RCX] ? ip : ip + in->at;
+    cpu->rip = repeated && cpu->r[REG_RCX] ? ip : ip + insn->length;
     return 0;
 }
 
-/* IN and OUT: opcodes E4-E7 and EC-EF. */
-static int in_out(struct domain *d, struct decoded *in, uint64_t ip)
+static int in_out(struct domain *d, const Insn *insn, uint64_t ip)
 {
-    uint32_t width = in->opcode & 1 ? (in->operand16 ? 2 : 4) : 1;
     Cpu *cpu = d->cpu;
-    uint32_t port = cpu->r[REG_RDX] & 0xffff;
-    int immediate = !(in->opcode & 8), reads = !(in->opcode & 2);
+    int immediate = insn->form == FORM_RM_I, reads = insn->family == FAM_IN;
+    uint32_t width = insn->opsize / 8, port = immediate ? (uint32_t)insn->imm : cpu->r[REG_RDX] & 0xffff;
     uint64_t value = cpu->r[REG_RAX];
-    uint8_t byte;
-    if (immediate) {
-        if (!next_byte(in, &byte))
-            return 1;
-        port = byte;
-    }
     if (!may_use_port(d, port, width))
         return 1;
-    if (!port_access(d, port, width, reads, in->at, immediate, &value))
+    if (!port_access(d, port, width, reads, insn->length, immediate, &value))
         return 0;
     if (reads)
         cpu->r[REG_RAX] = width == 4 ? value : (cpu->r[REG_RAX] & ~ones(width)) | value;
-    cpu->rip = ip + in->at;
+    cpu->rip = ip + insn->length;
     return 0;
 }
 
 /* --- control, debug and model-specific registers ---------------------------------------------------------------------- */
-static uint64_t *operand(Cpu *cpu, const struct decoded *in)
-{
-    return &cpu->r[(in->modrm & 7) | (in->rex & 1) << 3];
-}
-
 static int move_from_control(struct domain *d, uint32_t number, uint64_t *value)
 {
     switch (number) {
@@ -351,7 +241,7 @@ static int move_from_control(struct domain *d, uint32_t number, uint64_t *value)
 static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
 {
     switch (number) {
-    case 0: /* only TS is the guest's */
+    case 0: /* the guest may change TS only */
         if ((value ^ d->cpu->cr0) & ~(uint64_t)CR0_TS)
             return 0;
         d->cpu->cr0 = value;
@@ -361,7 +251,7 @@ static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
         return 1;
     case 3:
         return new_base(d, value >> 12) == 0;
-    case 4: /* what else it asks for stays as it is */
+    case 4: /* changes of other bits are ignored */
         d->cpu->cr4 = (d->cpu->cr4 & ~GUEST_CR4) | (value & GUEST_CR4);
         return 1;
     default:
@@ -371,7 +261,7 @@ static int move_to_control(struct domain *d, uint32_t number, uint64_t value)
 
 enum { DR7_ENABLED = 0xff, DR7_GD = 1 << 13 };
 
-/* DR4 and DR5 are other names of DR6 and DR7, unless CR4.DE takes them away. */
+/* DR4 and DR5 are aliases of DR6 and DR7, unless CR4.DE is set. */
 static int is_debug_register(const Cpu *cpu, uint32_t number)
 {
     return number <= 7 && !((number == 4 || number == 5) && (cpu->cr4 & CR4_DE));
@@ -382,7 +272,7 @@ static uint64_t read_debug(const Cpu *cpu, uint32_t number)
     return cpu->dr[number == 4 || number == 5 ? number + 2 : number];
 }
 
-/* DR7 as the guest may have it: no general detect, and where a breakpoint is enabled at all no I/O. */
+/* Writes a debug register. In DR7 general detect is refused, and so are I/O breakpoints if any breakpoint is enabled. */
 static int write_debug(struct domain *d, uint32_t number, uint64_t value)
 {
     if (!is_debug_register(d->cpu, number))
@@ -421,7 +311,7 @@ static int write_debug(struct domain *d, uint32_t number, uint64_t value)
 enum { MSR_TSC = 0x10, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b, MSR_FEATURE_CONTROL = 0x3a, MSR_UCODE_REV = 0x8b,
        MSR_PLATFORM_INFO = 0xce, MSR_MISC_FEATURES = 0x140, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a,
        MSR_MISC_ENABLE = 0x1a0, MSR_PAT = 0x277, MSR_PERF_CAPABILITIES = 0x345 };
-/* No performance counters, no MONITOR, and none of their kin; fast strings are the processor's. */
+/* IA32_MISC_ENABLE: performance counters and MONITOR are off, BTS and PEBS unavailable, xTPR messages disabled. */
 enum { MISC_ENABLE_CLEAR = 1 << 7 | 1 << 18, MISC_ENABLE_SET = 1 << 11 | 1 << 12 | 1 << 23 };
 #define MSR_EFER 0xc0000080u
 #define MSR_FS_BASE 0xc0000100u
@@ -442,22 +332,22 @@ static int read_msr(struct domain *d, uint32_t number, uint64_t *value)
     case MSR_MISC_ENABLE:
         *value = (cpu->misc_enable & ~(uint64_t)MISC_ENABLE_CLEAR) | MISC_ENABLE_SET;
         return 1;
-    case MSR_FEATURE_CONTROL: /* locked, with nothing enabled */
+    case MSR_FEATURE_CONTROL: /* locked, nothing enabled */
         *value = 1;
         return 1;
     case MSR_PLATFORM_ID:
     case MSR_UCODE_REV:
     case MSR_PLATFORM_INFO:
     case MSR_MISC_FEATURES:
-    case MSR_MCG_CAP: /* machine checks, of no banks */
+    case MSR_MCG_CAP: /* no machine-check banks */
     case MSR_MCG_STATUS:
     case MSR_PERF_CAPABILITIES:
         *value = 0;
         return 1;
-    case MSR_PAT: /* the hypervisor's arrangement of memory types, which PV guests share */
+    case MSR_PAT: /* the hypervisor's own PAT, which applies to PV guests too */
         *value = 0x050100070406ull;
         return 1;
-    case MSR_EFER: /* as a guest that runs in long mode with SYSCALL and NX */
+    case MSR_EFER: /* long mode with SYSCALL and NX */
         *value = cpu->efer & (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
         return 1;
     case MSR_FS_BASE:
@@ -481,7 +371,7 @@ static int write_msr(struct domain *d, uint32_t number, uint64_t value)
 {
     Cpu *cpu = d->cpu;
     switch (number) {
-    case MSR_UCODE_REV:   /* dropped */
+    case MSR_UCODE_REV:   /* writes are ignored */
     case MSR_MISC_ENABLE:
         return 1;
     case MSR_MISC_FEATURES:
@@ -509,54 +399,37 @@ static int write_msr(struct domain *d, uint32_t number, uint64_t value)
     }
 }
 
-enum emulated { REFUSED, DONE, UNDEFINED }; /* the first is the #GP that the processor has raised, the last a #UD instead */
+enum emulated { REFUSED, DONE, UNDEFINED }; /* REFUSED: the guest gets the #GP that the processor raised; UNDEFINED: a #UD */
 
-/* MOV of control and debug registers. */
-static enum emulated move_register(struct domain *d, struct decoded *in)
+static enum emulated system_instruction(struct domain *d, const Insn *insn)
 {
     Cpu *cpu = d->cpu;
-    if (!next_byte(in, &in->modrm) || in->modrm < 0xc0)
-        return REFUSED;
-    uint32_t number = (in->modrm >> 3 & 7) | (uint32_t)(in->rex & 4) << 1;
-    uint64_t *value = operand(cpu, in);
+    uint64_t value = 0, *operand = &cpu->r[insn->rm];
     int error;
-    switch (in->opcode) {
-    case 0x20:
-        return move_from_control(d, number, value) ? DONE : REFUSED;
-    case 0x21:
-        if (!is_debug_register(cpu, number))
-            return UNDEFINED;
-        *value = read_debug(cpu, number);
-        return DONE;
-    case 0x22:
-        return move_to_control(d, number, *value) ? DONE : REFUSED;
-    default:
-        error = write_debug(d, number, *value);
-        return error == -XEN_ENODEV ? UNDEFINED : error ? REFUSED : DONE;
-    }
-}
-
-static enum emulated system_instruction(struct domain *d, struct decoded *in)
-{
-    Cpu *cpu = d->cpu;
-    uint64_t value = 0;
-    switch (in->opcode) {
-    case 0x06: /* CLTS */
+    switch (insn->family) {
+    case FAM_CLTS:
         cpu->cr0 &= ~(uint64_t)CR0_TS;
         return DONE;
-    case 0x09: /* WBINVD: memory is coherent, and who drives no devices cannot tell */
+    case FAM_WBINVD: /* memory is coherent here, so there is nothing to do */
         return DONE;
-    case 0x20:
-    case 0x21:
-    case 0x22:
-    case 0x23:
-        return move_register(d, in);
-    case 0x30:
+    case FAM_MOV_FROM_CR:
+        return move_from_control(d, insn->reg, operand) ? DONE : REFUSED;
+    case FAM_MOV_FROM_DR:
+        if (!is_debug_register(cpu, insn->reg))
+            return UNDEFINED;
+        *operand = read_debug(cpu, insn->reg);
+        return DONE;
+    case FAM_MOV_TO_CR:
+        return move_to_control(d, insn->reg, *operand) ? DONE : REFUSED;
+    case FAM_MOV_TO_DR:
+        error = write_debug(d, insn->reg, *operand);
+        return error == -XEN_ENODEV ? UNDEFINED : error ? REFUSED : DONE;
+    case FAM_WRMSR:
         return write_msr(d, (uint32_t)cpu->r[REG_RCX], (uint32_t)cpu->r[REG_RAX] | cpu->r[REG_RDX] << 32) ? DONE : REFUSED;
-    case 0x31: /* RDTSC, forbidden by CR4.TSD */
+    case FAM_RDTSC: /* which faults because of CR4.TSD */
         value = cycles_now(cpu);
         break;
-    case 0x32:
+    case FAM_RDMSR:
         if (!read_msr(d, (uint32_t)cpu->r[REG_RCX], &value))
             return REFUSED;
         break;
@@ -568,33 +441,37 @@ static enum emulated system_instruction(struct domain *d, struct decoded *in)
     return DONE;
 }
 
-int xen_privileged(Cpu *cpu, uint64_t ip)
+int emulate_privileged(struct domain *d, uint64_t ip)
 {
-    struct domain *d = cpu->pv;
-    struct decoded in;
-    if (!fetch(d, ip, &in))
+    Cpu *cpu = d->cpu;
+    enum emulated result = REFUSED;
+    Insn insn;
+    if (!fetch(d, ip, &insn))
         return 1;
-    if (!in.two_byte) {
-        if ((in.opcode & 0xf4) == 0xe4 && !in.repeat)
-            return in_out(d, &in, ip);
-        if ((in.opcode & 0xfc) == 0x6c)
-            return string_in_out(d, &in, ip);
-        if ((in.opcode & 0xfe) == 0xfa && d->iopl >= (d->in_kernel ? 1 : 3)) { /* CLI, STI: events have a mask of their own */
-            charge_emulation(cpu);
-            cpu->rip = ip + in.at;
-            return 0;
-        }
-        return 1;
+    switch (insn.family) {
+    case FAM_IN:
+    case FAM_OUT:
+        return in_out(d, &insn, ip);
+    case FAM_INS:
+    case FAM_OUTS:
+        return string_in_out(d, &insn, ip);
+    case FAM_CLI: /* without effect: events are masked in vcpu_info */
+    case FAM_STI:
+        result = d->iopl >= (d->in_kernel ? 1 : 3) ? DONE : REFUSED;
+        break;
+    default:
+        if (d->in_kernel)
+            result = system_instruction(d, &insn);
     }
-    enum emulated result = d->in_kernel ? system_instruction(d, &in) : REFUSED;
     if (result == REFUSED)
         return 1;
     if (result == UNDEFINED) {
         cpu->rip = ip;
-        return xen_exception(cpu, VEC_UD, 0, 0);
+        fault_with(d, VEC_UD, 0, 0);
+        return 0;
     }
     charge_emulation(cpu);
-    cpu->rip = ip + in.at;
+    cpu->rip = ip + insn.length;
     return 0;
 }
 

@@ -1,84 +1,18 @@
-/* Event channels: two-level, one virtual processor. */
-#include "xen.h"
+/* event_channel_op: binding, closing and sending. */
+#include "events.h"
 
-static int test_and_set(uint64_t *words, uint32_t bit)
-{
-    uint64_t mask = 1ull << (bit & 63);
-    int was = !!(words[bit >> 6] & mask);
-    words[bit >> 6] |= mask;
-    return was;
-}
+#include "console.h"
+#include "ports.h"
 
-static int is_set(const uint64_t *words, uint32_t bit)
-{
-    return words[bit >> 6] >> (bit & 63) & 1;
-}
-
-static void mark(struct domain *d, uint32_t port)
-{
-    uint64_t word = 1ull << (port >> 6);
-    if (d->vcpu_info->evtchn_pending_sel & word)
-        return;
-    d->vcpu_info->evtchn_pending_sel |= word;
-    d->vcpu_info->evtchn_upcall_pending = 1;
-    d->cpu->pending |= PEND_EVENT;
-    wake(d);
-}
-
-void raise_port(struct domain *d, uint32_t port)
-{
-    if (test_and_set(d->shared_info->evtchn_pending, port))
-        return;
-    if (!is_set(d->shared_info->evtchn_mask, port))
-        mark(d, port);
-    if (d->polling && (d->poll_port == 0 || d->poll_port == port))
-        wake(d);
-}
-
-void raise_virq(struct domain *d, uint32_t virq)
-{
-    if (d->virq_port[virq])
-        raise_port(d, d->virq_port[virq]);
-}
-
-static int64_t unmask(struct domain *d, uint32_t port)
-{
-    if (port >= d->ports)
-        return -XEN_EINVAL;
-    d->shared_info->evtchn_mask[port >> 6] &= ~(1ull << (port & 63));
-    if (is_set(d->shared_info->evtchn_pending, port))
-        mark(d, port);
-    return 0;
-}
-
-/* A free port; 0 when there is none (port 0 is never used). */
-static uint32_t free_port(struct domain *d)
-{
-    for (uint32_t port = 1; port < EVTCHN_2L_NR_CHANNELS; port++)
-        if (d->channels[port].use == CHANNEL_FREE) {
-            if (port >= d->ports)
-                d->ports += CHANNELS_AT_ONCE;
-            return port;
-        }
-    return 0;
-}
-
-/* Interrupts of the whole domain's, which are bound at processor 0 and may be moved; the others are a processor's. */
+/* Global VIRQs are bound at processor 0 and may be moved; the others belong to one processor. */
 static int virq_is_global(uint32_t virq)
 {
-    return virq != VIRQ_TIMER && virq != VIRQ_DEBUG && virq != VIRQ_XENOPROF && virq <= VIRQ_ARCH_0; /* which is VIRQ_MCA */
+    return virq != VIRQ_TIMER && virq != VIRQ_DEBUG && virq != VIRQ_XENOPROF && virq <= VIRQ_ARCH_0; /* VIRQ_ARCH_0 is VIRQ_MCA */
 }
 
 static uint16_t domid_or_own(const struct domain *d, uint16_t domid)
 {
     return domid == DOMID_SELF ? own_domid(d) : domid;
-}
-
-uint32_t host_port(struct domain *d)
-{
-    uint32_t port = free_port(d);
-    d->channels[port] = (struct channel){ .use = CHANNEL_HOST };
-    return port;
 }
 
 static struct channel *channel_at(struct domain *d, uint32_t port)
@@ -126,7 +60,7 @@ static int64_t alloc_unbound(struct domain *d, struct evtchn_alloc_unbound *allo
     return 0;
 }
 
-/* Only with itself: there is no other domain. */
+/* Between two ports of this domain: there is no other domain. */
 static int64_t bind_interdomain(struct domain *d, struct evtchn_bind_interdomain *bind)
 {
     if (!is_own(d, bind->remote_dom))
@@ -139,7 +73,7 @@ static int64_t bind_interdomain(struct domain *d, struct evtchn_bind_interdomain
         return -XEN_ENOSPC;
     *remote = (struct channel){ .use = CHANNEL_LOOP, .peer = bind->local_port };
     d->channels[bind->local_port] = (struct channel){ .use = CHANNEL_LOOP, .peer = bind->remote_port };
-    raise_port(d, bind->local_port); /* what was sent before it was bound may have been lost */
+    raise_port(d, bind->local_port); /* an event sent before the binding would be lost */
     return 0;
 }
 
@@ -263,7 +197,7 @@ int64_t xen_event_channel_op(struct hvmx_hypercall *call)
     case EVTCHNOP_send:
         return send(d, arg.port.port);
     case EVTCHNOP_unmask:
-        return unmask(d, arg.port.port);
+        return unmask_port(d, arg.port.port);
     case EVTCHNOP_bind_vcpu:
         return bind_vcpu(d, &arg.bind_vcpu);
     case EVTCHNOP_reset:

@@ -1,13 +1,14 @@
-/* Frames and their types, after Xen's rule: a frame is at any time a page table of one level, a page of descriptors, or
- * mapped writable, and never two of these. A page becomes a page table by validation of every entry in it; from then on
- * it changes only through set_entry(). Each entry that is present holds a reference on the frame it names, and on that
- * frame's type. */
-#include "xen.h"
+/* Frames and their types. Xen's rule: at any time a frame is a page table of one level, or a page of descriptors, or mapped
+ * writable, never two of these. To become a page table all its entries are validated; from then on it changes only through
+ * set_entry(). Each present entry holds a reference to the frame it points to, and to that frame's type. */
+#include "frames.h"
+
+#include "addresses.h"
 
 #include <string.h>
 
-/* Flags that a guest may not set (Xen: L2_DISALLOW_MASK and its sisters): above level 1 large pages, global pages and
- * cache attributes. At level 1 it may have them all. */
+/* The bits that a guest may set above level 1 (Xen: the complement of L2_DISALLOW_MASK and its sisters): not large pages,
+ * global pages and cache attributes. At level 1 it may set any. */
 #define AVAILABLE_HIGH 0x7ff0000000000000ull   /* bits 52-62: the guest's own */
 #define TABLE_ALLOWED (PTE_FRAME | AVAILABLE_HIGH | PTE_NX | 0xe00 | PTE_P | PTE_RW | PTE_US | PTE_A | PTE_D)
 #define GUEST_KERNEL (1ull << 52)              /* Xen's _PAGE_GUEST_KERNEL */
@@ -21,7 +22,7 @@ void flush_all(struct domain *d)
     hvmx_core->flush_tlb(d->cpu, 1);
 }
 
-/* A frame that was mapped writable may still be written through the TLB. */
+/* Flushes the TLB if it may still hold a writable mapping of this frame, which has none any more. */
 static void flush_stale(struct domain *d, const struct frame *frame)
 {
     if (frame->type == FRAME_WRITABLE && frame->flush_clock == d->flush_clock)
@@ -117,7 +118,7 @@ static int in_ram(const struct domain *d, uint64_t entry)
 static int get_l1_entry(struct domain *d, uint64_t entry)
 {
     uint64_t mfn = (entry & PTE_FRAME) >> 12;
-    if (!in_ram(d, entry)) /* device memory is the control domain's */
+    if (!in_ram(d, entry)) /* only the control domain may map device memory */
         return (d->flags & SIF_PRIVILEGED) && mfn >> (d->cpu->phys_bits - 12) == 0 ? 0 : -XEN_EPERM;
     if (get_frame(d, mfn) == NULL)
         return -XEN_EBUSY;
@@ -149,8 +150,8 @@ static void put_entry(struct domain *d, enum frame_type level, uint64_t entry)
     put_frame(d, mfn);
 }
 
-/* What the hypervisor makes of an entry: kernel and user share ring 3, so every page is a user page to the processor.
- * The user's own pages are global, as both address spaces have them; the kernel's are marked in an available bit. */
+/* An entry as the hypervisor stores it. Guest kernel and user both run at ring 3, so every page is a user page for the
+ * processor. User pages are made global, as they are in both address spaces; kernel pages are marked by an available bit. */
 static uint64_t adjusted(enum frame_type level, uint64_t entry)
 {
     if (!(entry & PTE_P))
@@ -203,7 +204,7 @@ static int validate(struct domain *d, uint64_t mfn, enum frame_type type)
     return 0;
 }
 
-/* Gives back what the first `end` entries hold. */
+/* Drops the references that the first `end` entries hold. */
 static void devalidate(struct domain *d, uint64_t mfn, enum frame_type type, uint32_t end)
 {
     const uint64_t *entries = frame_memory(d, mfn);
@@ -215,7 +216,7 @@ static void devalidate(struct domain *d, uint64_t mfn, enum frame_type type, uin
     }
 }
 
-/* A checked write of one entry of a frame that is a page table. */
+/* Writes an entry of a page table, if it is a valid one. */
 int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, int preserve_ad)
 {
     enum frame_type level = d->frames[table].type;
@@ -224,7 +225,7 @@ int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, 
     uint64_t *entry = (uint64_t *)frame_memory(d, table) + index;
     uint64_t old = *entry;
     value = adjusted(level, value);
-    /* The same frame with the same rights holds the same references. */
+    /* With the same frame and the same rights the references stay as they are. */
     const uint64_t same = PTE_FRAME | PTE_P | PTE_RW;
     int keeps = (old & value & PTE_P) && !((old ^ value) & same);
     if (keeps) {
@@ -244,8 +245,8 @@ int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, 
     return 0;
 }
 
-/* Descriptors of a guest: code and data at its own privilege; of the system's only call gates, to its own code, which
- * are left at ring 0 so that they always fault, and type 0, which is the second half of one. 0: refused. */
+/* Whether a guest may have a descriptor, which may be adjusted: code and data get DPL 3. Of system descriptors only call gates
+ * to the guest's own code are allowed, with DPL 0, so that using them always faults, and type 0, the second half of a gate. */
 int check_descriptor(uint64_t *descriptor)
 {
     enum { TYPE_CALL_GATE = 12 };
@@ -265,4 +266,20 @@ int check_descriptor(uint64_t *descriptor)
         return 0;
     *descriptor = (value & ~dpl) | rpl;
     return 1;
+}
+
+uint64_t level1_table(const struct domain *d, uint64_t l4, uint64_t address, uint64_t *granted)
+{
+    uint64_t table = l4;
+    *granted = ~0ull;
+    if (!is_guest_address(address))
+        return 0;
+    for (int shift = 39; shift > 12; shift -= 9) {
+        uint64_t entry = ((const uint64_t *)frame_memory(d, table))[address >> shift & 511];
+        if (!(entry & PTE_P))
+            return 0;
+        *granted &= entry;
+        table = (entry & PTE_FRAME) >> 12;
+    }
+    return table;
 }

@@ -1,26 +1,15 @@
 /* Changing page tables: mmu_update, update_va_mapping, mmuext_op, vm_assist. */
-#include "xen.h"
+#include "mmu.h"
+
+#include "addresses.h"
+#include "descriptors.h"
+#include "frames.h"
+#include "mode.h"
 
 #include <string.h>
 
-/* Elements and validated entries of one call, beyond which it is preempted (it then goes on as a new call, and the run
- * loop sees limits and interrupts in between). Counted in work, not in time, so that it falls at the same place always. */
-#define WORK_LIMIT (1u << 16)
-
-int preempt_after(struct domain *d)
-{
-    d->work++;
-    charge_fraction(d->cpu, d->update_cost);
-    return d->work > WORK_LIMIT;
-}
-
-void load_page_tables(struct domain *d)
-{
-    d->cpu->cr3 = (d->in_kernel ? d->kernel_table : d->user_table) << 12;
-}
-
-/* Takes the count of a list, which in a call that goes on after preemption carries a mark, and what *pdone says then: 0
- * where the guest has made that unreadable since. */
+/* Reads the count of a list. In a call that is resumed after preemption it carries a mark, and *pdone is how many were done
+ * before: 0 if the guest has made that unreadable meanwhile. */
 static int list_begin(struct domain *d, struct hvmx_hypercall *call, uint32_t *count, uint32_t *done)
 {
     *count = (uint32_t)call->args[1];
@@ -33,8 +22,8 @@ static int list_begin(struct domain *d, struct hvmx_hypercall *call, uint32_t *c
     return is_guest_address(call->args[0]) ? 0 : -XEN_EFAULT;
 }
 
-/* Ends at element `index`: says in *pdone how many are done, and asks for the rest to be called again. That *pdone
- * cannot be written changes nothing. */
+/* Ends at element `index`: writes to *pdone how many are done, and has the call resumed for the rest. An error in writing *pdone
+ * is ignored. */
 static int64_t list_end(struct domain *d, struct hvmx_hypercall *call, uint32_t index, uint32_t count, uint32_t done,
                         uint64_t element, int64_t result)
 {
@@ -58,7 +47,7 @@ static int pte_update(struct domain *d, uint64_t pointer, uint64_t value, int pr
     int error = -XEN_EINVAL;
     if (frame->type_refs && frame->type >= FRAME_L1 && frame->type <= FRAME_L4) {
         error = set_entry(d, mfn, (pointer & 0xfff) >> 3, value, preserve_ad);
-    } else if (get_frame_and_type(d, mfn, FRAME_WRITABLE) == 0) { /* not a page table: an ordinary write */
+    } else if (get_frame_and_type(d, mfn, FRAME_WRITABLE) == 0) { /* not a page table: a plain write */
         page_changes(d->cpu, mfn);
         memcpy((uint8_t *)frame_memory(d, mfn) + (pointer & 0xff8), &value, 8);
         put_frame_and_type(d, mfn);
@@ -101,8 +90,8 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
     int64_t result = list_begin(d, call, &count, &done);
     if (result)
         return result;
-    /* The lower half names whose frames the new entries map: DOMID_SELF, or (for a dom0) device memory. The upper half
-     * names whose page tables change: 0, or the domain's number plus 1. */
+    /* The lower half is the domain whose frames are mapped: DOMID_SELF, or for a dom0 DOMID_IO (device memory). The upper half is
+     * the domain whose page tables change, plus 1; 0 is the caller, too. */
     uint32_t domid = (uint32_t)call->args[3];
     if (domid >> 16 && domid >> 16 != own_domid(d) + 1u)
         return -XEN_ESRCH;
@@ -122,7 +111,7 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
     return list_end(d, call, index, count, done, sizeof(struct mmu_update), result);
 }
 
-/* Whether a set of processors has the one that there is: its first word is all of it. */
+/* Reads a set of processors, of which there is one: whether it is in the set. */
 static int read_processors(struct domain *d, uint64_t pointer, int *included)
 {
     uint64_t set;
@@ -132,7 +121,7 @@ static int read_processors(struct domain *d, uint64_t pointer, int *included)
     return 0;
 }
 
-/* Beside its kind a flush says of which processors it is: this one's, UVMF_ALL, or where a set of them is. */
+/* Does a flush. Above its kind the flags name the processors: 0 is this one, UVMF_ALL all, else it points to a set of them. */
 static int flush_for(struct domain *d, uint64_t address, uint64_t flags)
 {
     uint64_t kind = flags & UVMF_FLUSHTYPE_MASK, processors = flags & ~(uint64_t)UVMF_FLUSHTYPE_MASK;
@@ -151,23 +140,7 @@ static int flush_for(struct domain *d, uint64_t address, uint64_t flags)
     return 0;
 }
 
-uint64_t level1_table(const struct domain *d, uint64_t l4, uint64_t address, uint64_t *granted)
-{
-    uint64_t table = l4;
-    *granted = ~0ull;
-    if (!is_guest_address(address))
-        return 0;
-    for (int shift = 39; shift > 12; shift -= 9) {
-        uint64_t entry = ((const uint64_t *)frame_memory(d, table))[address >> shift & 511];
-        if (!(entry & PTE_P))
-            return 0;
-        *granted &= entry;
-        table = (entry & PTE_FRAME) >> 12;
-    }
-    return table;
-}
-
-/* update_va_mapping(address, entry, flags): the level 1 entry that maps a linear address now. */
+/* update_va_mapping(address, entry, flags): writes the level 1 entry of a linear address in the current address space. */
 int64_t xen_update_va_mapping(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
@@ -219,7 +192,7 @@ int new_base(struct domain *d, uint64_t mfn)
         put_frame_and_type(d, mfn);
         return 0;
     }
-    drop_ldt_pages(d); /* another LDT may be at its address in the other space */
+    drop_ldt_pages(d); /* in the new address space the LDT's addresses may map other pages */
     set_m2p_slot(d, mfn, 1);
     d->kernel_table = mfn;
     load_page_tables(d);
@@ -298,7 +271,7 @@ static int64_t one_extended(struct domain *d, const struct mmuext_op *op)
             hvmx_core->flush_page(d->cpu, op->arg1.linear_addr);
         return 0;
     case MMUEXT_FLUSH_CACHE:
-    case MMUEXT_FLUSH_CACHE_GLOBAL: /* memory is coherent here, but only who drives devices may ask */
+    case MMUEXT_FLUSH_CACHE_GLOBAL: /* nothing to do, but allowed only to a domain with devices */
         return d->flags & SIF_PRIVILEGED ? 0 : -XEN_EACCES;
     case MMUEXT_SET_LDT:
         return set_ldt(d, op->arg1.linear_addr, op->arg2.nr_ents);
@@ -343,7 +316,7 @@ int64_t xen_vm_assist(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
     const uint64_t without_effect = 1ull << VMASST_TYPE_4gb_segments | 1ull << VMASST_TYPE_4gb_segments_notify
-                                    | 1ull << VMASST_TYPE_pae_extended_cr3; /* in 64 bits */
+                                    | 1ull << VMASST_TYPE_pae_extended_cr3; /* for 64-bit guests */
     const uint64_t valid = without_effect | 1ull << VMASST_TYPE_writable_pagetables
                            | 1ull << VMASST_TYPE_architectural_iopl | 1ull << VMASST_TYPE_runstate_update_flag
                            | 1ull << VMASST_TYPE_m2p_strict;

@@ -1,15 +1,57 @@
 /* Writes to page tables by ordinary instructions (VMASST_TYPE_writable_pagetables; Xen: ptwr_do_page_fault).
  *
- * A kernel that asked for this, or is a dom0's, may write to a table of level 1 that it has mapped read-only. The
- * fault opens the page for one instruction, which the trap flag ends; what it wrote is taken back, and the changed entry is
- * set anew with the checks of mmu_update. Where that is refused, or more than one changed, the instruction is undone and the
- * guest gets the fault. */
-#include "xen.h"
+ * A kernel that has asked for this, or that of a dom0, may write to a level 1 table that it has mapped read-only. At the page
+ * fault the mapping is made writable for one instruction, after which the trap flag stops. Its write is then reverted, and the
+ * entry that it changed is written again with the checks of mmu_update. If that is refused, or more than one entry changed, the
+ * instruction is undone and the guest gets the page fault. */
+#include "ptwr.h"
+
 #include "flags.h"
+#include "frames.h"
+#include "instruction.h"
+#include "mode.h"
+#include "ports.h"
 
 #include <string.h>
 
 enum { ERROR_PRESENT = 1, ERROR_WRITE = 2, ERROR_RESERVED = 8, ERROR_FETCH = 16 };
+
+/* Whether an instruction writes to memory once, in its last access: then nothing that it reads was translated through the entry
+ * that it writes, unchecked as that is. */
+static int writes_once(struct domain *d, uint64_t ip)
+{
+    Insn insn;
+    if (!fetch(d, ip, &insn))
+        return 0;
+    switch (insn.family) {
+    case FAM_MOVS:
+    case FAM_STOS:
+        return 1;
+    case FAM_ADD:
+    case FAM_OR:
+    case FAM_ADC:
+    case FAM_SBB:
+    case FAM_AND:
+    case FAM_SUB:
+    case FAM_XOR:
+    case FAM_NOT:
+    case FAM_NEG:
+    case FAM_INC:
+    case FAM_DEC:
+    case FAM_MOV:
+    case FAM_MOVNTI:
+    case FAM_XCHG:
+    case FAM_XADD:
+    case FAM_CMPXCHG:
+    case FAM_CMPXCHG8B: /* not CMPXCHG16B, which writes two entries */
+    case FAM_BTS:
+    case FAM_BTR:
+    case FAM_BTC:
+        return insn.is_mem && insn.form != FORM_R_RM;
+    default:
+        return 0;
+    }
+}
 
 static void set_writable(struct domain *d, int writable)
 {
@@ -19,7 +61,7 @@ static void set_writable(struct domain *d, int writable)
     hvmx_core->flush_page(d->cpu, w->address);
 }
 
-/* A page fault of the kernel's. 1: the instruction that made it is to be executed again. */
+/* Looks at a page fault of the kernel. 1: the mapping is writable now, and the instruction is to be executed again. */
 int page_write_begin(struct domain *d, uint32_t error, uint64_t address)
 {
     Cpu *cpu = d->cpu;
@@ -46,8 +88,8 @@ int page_write_begin(struct domain *d, uint32_t error, uint64_t address)
     return 1;
 }
 
-/* The next exception after page_write_begin(), which is the trap of its instruction unless that did not come to its end.
- * 1: there is nothing more to it. 0: it is to be delivered, or the page fault in its place. */
+/* Handles the next exception after page_write_begin(): the instruction's #DB, or a fault that it ended in. 1: that was all.
+ * 0: the exception is to be delivered, or (in *vector, *error and *cr2) the page fault instead. */
 int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t *cr2)
 {
     Cpu *cpu = d->cpu;
@@ -60,11 +102,11 @@ int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t
     memcpy(now, d->page_before, sizeof d->page_before);
     set_writable(d, 0);
     w->entry = NULL;
-    cpu->dr[6] = w->dr6; /* what Xen emulates leaves no trace in it, and meets no breakpoints */
+    cpu->dr[6] = w->dr6; /* Xen emulates the instruction, which neither changes DR6 nor hits breakpoints */
     set_rflags(d, (read_rflags(cpu) & ~(uint64_t)FL_TF) | (w->rflags & FL_TF));
     if (event_deliverable(d))
         cpu->pending |= PEND_EVENT;
-    int own_trap = !!(w->rflags & FL_TF); /* the guest's own, too */
+    int own_trap = !!(w->rflags & FL_TF); /* the guest has set the trap flag itself */
     for (uint32_t index = 0; index < 512; index++)
         if (after[index] != d->page_before[index]) {
             last = index;
@@ -74,7 +116,7 @@ int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t
         charge_fraction(cpu, d->update_cost);
         refused = changed > 1 || set_entry(d, w->table, last, after[last], 0);
     }
-    if (done && (refused || !own_trap)) { /* a trap that is only of this way of emulating: it was none */
+    if (done && (refused || !own_trap)) { /* the #DB was ours, not the guest's: it does not count */
         cpu->exceptions--;
         cpu->acct -= (int64_t)((uint64_t)cpu->exception_cost << ACCT_SHIFT);
     }

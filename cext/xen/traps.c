@@ -1,111 +1,22 @@
-/* Ways between guest user, guest kernel and hypervisor: hypercalls, exceptions, event upcalls, and iret. */
-#include "xen.h"
+/* Exceptions, the way back by iret, and the hypercalls by which a kernel registers its handlers. */
+#include "traps.h"
+
+#include "addresses.h"
+#include "bounce.h"
+#include "descriptors.h"
+#include "emulate.h"
 #include "flags.h"
+#include "mode.h"
+#include "ptwr.h"
 
 #include <string.h>
 
-/* RFLAGS that entering a handler clears (SDM vol. 3, 6.12.1), and AC: the kernel starts without alignment checks. */
-#define CLEARED_ON_ENTRY ((uint64_t)(FL_AC | FL_VM | FL_RF | FL_NT | FL_TF))
-/* RFLAGS that the choice of TLB and decoding mode depends on. */
-#define MODE_FLAGS ((uint64_t)(FL_AC | FL_TF))
-
-void set_rflags(struct domain *d, uint64_t flags)
-{
-    Cpu *cpu = d->cpu;
-    uint64_t changed = cpu->rflags ^ flags;
-    write_rflags(cpu, flags);
-    if (changed & MODE_FLAGS)
-        hvmx_core->update_mode(cpu);
-}
-
-/* Between the kernel and the user of the guest: both run at ring 3, on page tables and GS bases of their own. */
-void toggle_mode(struct domain *d)
-{
-    Cpu *cpu = d->cpu;
-    uint64_t gs = cpu->seg[SEG_GS].base;
-    cpu->seg[SEG_GS].base = cpu->kernel_gs_base;
-    cpu->kernel_gs_base = gs;
-    d->in_kernel ^= 1;
-    load_page_tables(d);
-    hvmx_core->flush_tlb(cpu, 0); /* the global pages, which both have, stay; kernel pages never are global */
-}
-
-enum { BOUNCE_ERROR = 1, BOUNCE_MASKS_EVENTS = 2 };
-enum { TRAP_MASKS_EVENTS = 4 }; /* in trap_info.flags, above the privilege that INT n needs */
-
-/* Enters the guest's kernel at `handler` with a frame on its stack: rcx, r11, [error], rip, cs and the saved event mask,
- * rflags, rsp, ss. A guest whose handler or stack is not there crashes. */
-static void bounce(struct domain *d, uint64_t handler, uint32_t error, int flags, const char *what)
-{
-    Cpu *cpu = d->cpu;
-    uint64_t frame[8];
-    uint32_t size = 0;
-    uint64_t cs = cpu->seg[SEG_CS].selector, ss = cpu->seg[SEG_SS].selector;
-    uint64_t stack = cpu->r[REG_RSP];
-
-    if (d->state)
-        return;
-    if (handler == 0) {
-        domain_crash(d, "no handler is registered for %s (rip %#llx, error %#x, cr2 %#llx)", what,
-                     (unsigned long long)cpu->rip, error, (unsigned long long)d->vcpu_info->arch.cr2);
-        return;
-    }
-    if (d->in_kernel) {
-        cs &= ~3ull; /* tells the kernel that it was itself interrupted */
-    } else {
-        toggle_mode(d);
-        stack = d->kernel_sp;
-    }
-    stack &= ~15ull;
-    if (stack > HYPERVISOR_VIRT_START && stack < HYPERVISOR_VIRT_END + sizeof frame) {
-        domain_crash(d, "the stack for %s is in the hypervisor's range (rsp %#llx)", what, (unsigned long long)stack);
-        return;
-    }
-    uint8_t mask = d->vcpu_info->evtchn_upcall_mask;
-    uint64_t rflags = read_rflags(cpu);
-    frame[size++] = cpu->r[REG_RCX];
-    frame[size++] = cpu->r[REG_R8 + 3];
-    if (flags & BOUNCE_ERROR)
-        frame[size++] = error;
-    frame[size++] = cpu->rip;
-    frame[size++] = cs | (uint64_t)mask << 32;
-    frame[size++] = (rflags & ~(uint64_t)(FL_IF | FL_IOPL)) | (mask ? 0 : FL_IF)
-                    | (d->vm_assist >> VMASST_TYPE_architectural_iopl & 1 ? (uint64_t)d->iopl << 12 : 0);
-    frame[size++] = cpu->r[REG_RSP];
-    frame[size++] = ss;
-    stack -= size * 8;
-    if (guest_write(cpu, stack, frame, size * 8)) {
-        domain_crash(d, "no stack for %s (rip %#llx, rsp %#llx)", what, (unsigned long long)cpu->rip,
-                     (unsigned long long)stack);
-        return;
-    }
-    if (flags & BOUNCE_MASKS_EVENTS)
-        d->vcpu_info->evtchn_upcall_mask = 1;
-    load_code_segment(d, FLAT_KERNEL_CS64);
-    load_stack_segment(d, FLAT_KERNEL_SS);
-    set_rflags(d, rflags & ~CLEARED_ON_ENTRY);
-    cpu->r[REG_RSP] = stack;
-    cpu->rip = handler;
-    charge_fraction(cpu, cpu->pv_bounce_cost);
-}
-
 /* --- exceptions ------------------------------------------------------------------------------------------------------ */
-static const char *const vector_names[20] = {
-    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "vector 9", "#TS", "#NP", "#SS", "#GP", "#PF",
-    "vector 15", "#MF", "#AC", "#MC", "#XM" };
 #define VECTORS_WITH_ERROR (1u << VEC_DF | 1u << VEC_TS | 1u << VEC_NP | 1u << VEC_SS | 1u << VEC_GP | 1u << VEC_PF \
                             | 1u << VEC_AC)
 
-static void enter_trap(struct domain *d, uint32_t vector, uint32_t error, int flags)
-{
-    const struct trap_info *trap = &d->traps[vector];
-    if (trap->flags & TRAP_MASKS_EVENTS)
-        flags |= BOUNCE_MASKS_EVENTS;
-    bounce(d, trap->address, error, flags, vector < 20 ? vector_names[vector] : "a software interrupt");
-}
-
-/* SYSENTER, which without MSRs of its own is #GP(0), goes to the guest's kernel where that has registered for it. The
- * processor keeps neither place nor stack of who executed it. */
+/* SYSENTER raises #GP(0), as its MSRs are 0. If the guest's kernel has registered a callback for it, it is entered there. As on
+ * the processor, RIP and RSP of the caller are lost. */
 static int sysenter(struct domain *d)
 {
     static const uint8_t instruction[2] = { 0x0f, 0x34 };
@@ -115,7 +26,7 @@ static int sysenter(struct domain *d)
     if (d->sysenter_callback == 0 || (cpu->rflags & FL_NT) || guest_read(cpu, bytes, place, sizeof bytes)
         || memcmp(bytes, instruction, sizeof bytes))
         return 0;
-    set_rflags(d, read_rflags(cpu) & ~(uint64_t)FL_TF); /* the trap is the hypervisor's */
+    set_rflags(d, read_rflags(cpu) & ~(uint64_t)FL_TF); /* the guest gets no #DB for SYSENTER */
     cpu->rip = cpu->r[REG_RSP] = 0;
     cpu->seg[SEG_CS].selector = 3;
     cpu->seg[SEG_SS].selector = FLAT_USER_SS;
@@ -123,14 +34,25 @@ static int sysenter(struct domain *d)
     return 1;
 }
 
+/* Delivers what emulation has raised. Left to the run loop, a #GP would only have the instruction emulated again. */
+static void deliver_emulated_fault(struct domain *d)
+{
+    struct emulated_fault fault = d->emulated_fault;
+    d->emulated_fault.due = 0;
+    if (fault.due)
+        xen_exception(d->cpu, fault.vector, fault.error, fault.cr2);
+}
+
 int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
 {
     struct domain *d = cpu->pv;
-    int ended_write = d->page_write.entry != NULL; /* whose instruction is not tried twice */
+    int ended_write = d->page_write.entry != NULL; /* its instruction is not tried a second time */
     if (UNLIKELY(ended_write) && page_write_end(d, &vector, &error, &cr2))
         return 0;
-    if (vector == VEC_UD && forced_cpuid(d))
+    if (vector == VEC_UD && forced_cpuid(d)) {
+        deliver_emulated_fault(d);
         return 0;
+    }
     if (vector == VEC_GP && error == 0 && sysenter(d))
         return 0;
     if (vector == VEC_GP && (error & 2)) { /* INT n: 2 bytes long */
@@ -153,162 +75,24 @@ int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
     return 0;
 }
 
-int deliver_event(struct domain *d)
+/* The hook for privileged instructions. */
+int xen_privileged(Cpu *cpu, uint64_t ip)
 {
-    if (d->state || !event_deliverable(d) || d->page_write.entry)
-        return 0;
-    d->cpu->interrupts++;
-    bounce(d, d->event_callback, 0, BOUNCE_MASKS_EVENTS, "an event");
-    return 1;
+    int refused = emulate_privileged(cpu->pv, ip);
+    deliver_emulated_fault(cpu->pv);
+    return refused;
 }
 
-/* An NMI that the domain has sent itself: it waits until the return from the one before, and is lost without a handler. */
-static void deliver_nmi(struct domain *d)
+/* The hook for PEND_EVENT. */
+int xen_event(Cpu *cpu)
 {
-    if (!d->nmi_pending || d->in_nmi)
-        return;
-    d->nmi_pending = 0;
-    if (d->traps[VEC_NMI].address == 0)
-        return;
-    d->in_nmi = 1;
-    enter_trap(d, VEC_NMI, 0, 0);
-}
-
-/* --- SYSCALL --------------------------------------------------------------------------------------------------------- */
-/* From guest user mode: a system call, which goes to the guest's kernel. */
-static int system_call(struct domain *d)
-{
-    Cpu *cpu = d->cpu;
-    if (d->syscall_callback == 0) {
-        cpu->rip -= 2;
-        xen_exception(cpu, VEC_UD, 0, 0);
-        return 1;
-    }
-    bounce(d, d->syscall_callback, 0, d->syscall_masks_events ? BOUNCE_MASKS_EVENTS : 0, "a system call");
-    set_rflags(d, read_rflags(cpu) & ~(uint64_t)FL_DF);
-    if (event_deliverable(d))
-        deliver_event(d);
-    return !!cpu->pending;
-}
-
-/* A list was too long for one call: the registers are those of a call for the rest, and the SYSCALL is made again. */
-static void call_again(struct domain *d, uint64_t number)
-{
-    static const uint8_t registers[6] = { REG_RDI, REG_RSI, REG_RDX, REG_R8 + 2, REG_R8, REG_R8 + 1 };
-    Cpu *cpu = d->cpu;
-    for (int i = 0; i < 6; i++)
-        cpu->r[registers[i]] = d->call.args[i];
-    cpu->r[REG_RAX] = number;
-    cpu->rip -= 2;
-    d->preempted = 0;
-}
-
-/* A function in Python raised, or injected an exception: as before the instruction. */
-struct before {
-    int64_t acct;
-    uint64_t rcx, r11;
-};
-static void take_back(Cpu *cpu, const Op *op, struct hypercall_entry *entry, const struct before *before)
-{
-    if (cpu->fault == FAULT_ABORT) {
-        entry->count--;
-        cpu->hypercalls--;
-    }
-    cpu->acct = before->acct + (int64_t)(op - 1)->acct;
-    cpu->rip = op->ip;
-    cpu->r[REG_RCX] = before->rcx;
-    cpu->r[REG_R8 + 3] = before->r11;
-}
-
-int xen_hypercall(Cpu *cpu, Op *op)
-{
-    struct domain *d = cpu->pv;
-    struct hvmx_hypercall *call = &d->call;
-    uint64_t number = cpu->r[REG_RAX];
-    struct hypercall_entry *entry = table_entry(&d->table, number);
-    struct before before = { cpu->acct, cpu->r[REG_RCX], cpu->r[REG_R8 + 3] };
-
-    cpu->rip = op->ip + op->len;
-    cpu->r[REG_RCX] = cpu->rip;
-    cpu->r[REG_R8 + 3] = read_rflags(cpu);
-    if (UNLIKELY(!d->in_kernel)) {
-        cpu->acct += (int64_t)op->acct;
-        return system_call(d);
-    }
-    cpu->hypercalls++;
-    cpu->acct += (int64_t)(op->acct + ((uint64_t)(cpu->hypercall_cost + entry->cost) << ACCT_SHIFT));
-    d->work = 0;
-    call->args[0] = cpu->r[REG_RDI];
-    call->args[1] = cpu->r[REG_RSI];
-    call->args[2] = cpu->r[REG_RDX];
-    call->args[3] = cpu->r[REG_R8 + 2];
-    call->args[4] = cpu->r[REG_R8];
-    call->args[5] = cpu->r[REG_R8 + 1];
-    uint64_t result = entry_call(entry, call, number);
-    if (UNLIKELY(d->preempted)) {
-        call_again(d, number);
-        return 1;
-    }
-    if (UNLIKELY(cpu->fault)) {
-        take_back(cpu, op, entry, &before);
-        return 1;
-    }
-    cpu->r[REG_RAX] = result;
-    if (UNLIKELY(d->nmi_pending))
-        deliver_nmi(d);
-    if (UNLIKELY(event_deliverable(d)))
-        deliver_event(d);
-    return (cpu->pending | cpu->halted | cpu->stop_request) != 0;
-}
-
-/* multicall(list, count) */
-int64_t xen_multicall(struct hvmx_hypercall *call)
-{
-    struct domain *d = domain_of(call);
-    uint64_t list = call->args[0];
-    uint32_t count = (uint32_t)call->args[1];
-    if (call != &d->call) /* one within another */
-        return -XEN_EINVAL;
-    if (!is_guest_address(list))
-        return -XEN_EFAULT;
-    for (uint32_t index = 0; index < count; index++, list += sizeof(struct multicall_entry)) {
-        struct multicall_entry entry;
-        if (guest_read(d->cpu, &entry, list, sizeof entry))
-            return -XEN_EFAULT;
-        struct hvmx_hypercall inner = *call;
-        memcpy(inner.args, entry.args, sizeof entry.args);
-        struct hypercall_entry *function = table_entry(&d->table, entry.op == __HYPERVISOR_iret ? ~0ull : entry.op);
-        int64_t acct = d->cpu->acct;
-        charge_fraction(d->cpu, function->cost);
-        entry.result = entry_call(function, &inner, entry.op);
-        int again = d->preempted;
-        if (UNLIKELY(d->cpu->fault && !again)) { /* this element did not happen: the list goes on with it */
-            d->cpu->acct = acct;
-            function->count -= d->cpu->fault == FAULT_ABORT;
-            call->args[0] = list;
-            call->args[1] = count - index;
-            d->preempted = index > 0;
-            return 0;
-        }
-        if (again) { /* the rest of this element comes first when the list goes on */
-            memcpy(entry.args, inner.args, sizeof entry.args);
-            entry.result = 0;
-        }
-        if (guest_write(d->cpu, list, &entry, sizeof entry))
-            return -XEN_EFAULT;
-        if (d->state)
-            return 0;
-        if (again || (preempt_after(d) && index + 1 < count)) {
-            call->args[0] = list + (again ? 0 : sizeof entry);
-            call->args[1] = count - index - (again ? 0 : 1);
-            d->preempted = 1;
-            return 0;
-        }
-    }
+    cpu->pending &= ~(uint32_t)PEND_EVENT;
+    deliver_event(cpu->pv);
     return 0;
 }
 
-/* What IRETQ checks of where it is to go (SDM vol. 2, IRET), and loads: 0, or the fault. */
+/* --- iret ------------------------------------------------------------------------------------------------------------ */
+/* Loads CS and SS and checks RIP as IRETQ does (SDM vol. 2, IRET). 0, or the vector of the fault. */
 static uint32_t load_context(struct domain *d, const struct iret_context *context, uint32_t *error)
 {
     uint16_t cs = (uint16_t)context->cs | 3, ss = (uint16_t)context->ss | 3;
@@ -325,8 +109,8 @@ static uint32_t load_context(struct domain *d, const struct iret_context *contex
     return (code->access & AR_L ? !is_canonical(context->rip) : context->rip > code->limit) ? VEC_GP : 0;
 }
 
-/* iret(): the context is on the kernel's stack. As under Xen, the guest gets a fault in the return itself as if it were one
- * of the instruction that it returns to. */
+/* iret(): returns to the context on the kernel's stack. As under Xen, a fault in the return itself is delivered like one of the
+ * instruction that it returns to. */
 int64_t xen_iret(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
@@ -355,7 +139,7 @@ int64_t xen_iret(struct hvmx_hypercall *call)
     int by_sysret = !!(context.flags & VGCF_in_syscall);
     cpu->r[REG_RCX] = by_sysret ? context.rip : context.rcx;
     cpu->r[REG_R8 + 3] = by_sysret ? flags : context.r11;
-    if (by_sysret && is_canonical(context.rip)) { /* SYSRET, to 64 bits unless 32 are asked for by their selector */
+    if (by_sysret && is_canonical(context.rip)) { /* like SYSRET: to 64-bit code, unless CS is Xen's 32-bit code segment */
         int compatible = ((uint16_t)context.cs | 3) == FLAT_RING3_CS32;
         if (compatible)
             cpu->rip = (uint32_t)context.rip;
@@ -373,7 +157,7 @@ int64_t xen_iret(struct hvmx_hypercall *call)
 }
 
 /* --- registration ---------------------------------------------------------------------------------------------------- */
-/* set_trap_table(*traps): ends at an entry without an address; no table at all removes every handler. */
+/* set_trap_table(*traps): the table ends at an entry with address 0; a null pointer removes all handlers. */
 int64_t xen_set_trap_table(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
@@ -415,13 +199,13 @@ static int64_t register_callback(struct domain *d, uint32_t type, uint32_t flags
     case CALLBACKTYPE_event:
         d->event_callback = address;
         return 0;
-    case CALLBACKTYPE_failsafe: /* for segments that fail to load when a processor is switched to; it never is */
+    case CALLBACKTYPE_failsafe: /* for segments that fail to load in a context switch, which never happens here */
         return 0;
     case CALLBACKTYPE_syscall:
         d->syscall_callback = address;
         d->syscall_masks_events = masks;
         return 0;
-    case CALLBACKTYPE_syscall32: /* on Intel's processors SYSCALL in compatibility mode is #UD, under Xen too */
+    case CALLBACKTYPE_syscall32: /* never used: on Intel processors SYSCALL in compatibility mode is #UD, under Xen too */
         return 0;
     case CALLBACKTYPE_sysenter:
         d->sysenter_callback = address;
@@ -441,7 +225,7 @@ static int64_t unregister_callback(struct domain *d, uint32_t type)
     case CALLBACKTYPE_nmi:
         d->traps[VEC_NMI] = (struct trap_info){ 0 };
         return 0;
-    case CALLBACKTYPE_event: /* these may only be replaced */
+    case CALLBACKTYPE_event: /* these can only be replaced */
     case CALLBACKTYPE_failsafe:
     case CALLBACKTYPE_syscall:
     case CALLBACKTYPE_sysenter:
@@ -472,7 +256,7 @@ int64_t xen_callback_op(struct hvmx_hypercall *call)
     }
 }
 
-/* set_callbacks(event, failsafe, syscall): one that is not canonical is left as it was, without a word. */
+/* set_callbacks(event, failsafe, syscall): a non-canonical address is silently ignored. */
 int64_t xen_set_callbacks(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);

@@ -1,5 +1,5 @@
-/* xen_version: what the hypervisor says of itself. */
-#include "xen.h"
+/* xen_version: version and features of the hypervisor. */
+#include "version.h"
 
 static uint32_t features(const struct domain *d)
 {

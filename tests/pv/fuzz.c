@@ -1,5 +1,5 @@
-/* Random hypercalls with random arguments, exceptions and privileged instructions against one domain after another: a
- * program of its own, so that it can be built with sanitizers. Arguments: seed, domains, steps of each. */
+/* Random hypercalls with random arguments, exceptions and privileged instructions against one domain after another, for
+ * fuzz.py. */
 #include "harness.c"
 
 static uint64_t seed;
@@ -142,24 +142,24 @@ static void step(Cpu *cpu)
     cpu->stop_request = 0;
 }
 
-int main(int count, char **arguments)
+/* The steps that were made, or what is wrong. */
+const char *fuzz(uint64_t number, uint64_t domains, uint64_t steps)
 {
-    if (count != 4)
-        return 2;
-    seed = strtoull(arguments[1], NULL, 0) * 2 + 1;
-    uint64_t domains = strtoull(arguments[2], NULL, 0), steps = strtoull(arguments[3], NULL, 0), calls = 0;
-    for (uint64_t number = 0; number < domains; number++) {
+    static char result[512];
+    uint64_t calls = 0;
+    seed = number * 2 + 1;
+    for (uint64_t domain = 0; domain < domains; domain++) {
         Cpu *cpu = fresh();
         for (uint64_t i = 0; i < steps && ((struct domain *)cpu->pv)->state == DOMAIN_RUNNING; i++, calls++) {
             step(cpu);
             const char *wrong = harness_audit(cpu);
             if (wrong) {
-                printf("domain %lu, step %lu: %s\n", number, i, wrong);
-                return 1;
+                snprintf(result, sizeof result, "domain %lu, step %lu: %s", domain, i, wrong);
+                return result;
             }
         }
         harness_free(cpu);
     }
-    printf("%lu steps\n", calls);
-    return 0;
+    snprintf(result, sizeof result, "%lu steps", calls);
+    return result;
 }

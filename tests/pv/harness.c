@@ -1,5 +1,12 @@
-/* The C of cext/ with a stand-in for the core: memory, a page walker, and no instructions. */
-#include "xen.h"
+/* The C of cext/ with a stand-in for the core: memory and a page walker of its own, and the core's decoder. */
+#include "addresses.h"
+#include "clock.h"
+#include "console.h"
+#include "create.h"
+#include "emulate.h"
+#include "frames.h"
+#include "hypercalls.h"
+#include "traps.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +42,19 @@ static uint64_t translate(Cpu *cpu, uint64_t address, int write)
     return table | (address & 0xfff);
 }
 
-static const struct hvmx_core services = { flush_tlb, flush_page, update_mode, translate, page_written, exit_to_handler };
+/* decode() of src/hvmx/core/decode/decoder.pyx, which harness.py hands in. */
+static int (*decoder)(const uint8_t *code, int available, int mode, uint64_t features, Insn *insn);
+
+void harness_set_decoder(void *function) { *(void **)&decoder = function; }
+
+static int decode(const Cpu *cpu, const uint8_t *code, int available, Insn *insn)
+{
+    uint32_t access = cpu->seg[SEG_CS].access;
+    return decoder(code, available, access & AR_L ? 64 : access & AR_DB ? 32 : 16, ~0ull, insn);
+}
+
+static const struct hvmx_core services = { flush_tlb, flush_page, update_mode, translate, page_written,
+                                           exit_to_handler, decode };
 
 static int print(void *owner, const char *text, uint32_t size)
 {

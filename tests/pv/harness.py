@@ -1,4 +1,4 @@
-"""cext/ without the core: compiled with a stand-in for it (harness.c), reached by ctypes."""
+"""cext/ without a processor: compiled with a stand-in for the core (harness.c), which has its decoder, reached by ctypes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hvmx
+from hvmx.core.decode import decoder
 
 ROOT = Path(__file__).resolve().parents[2]
 CEXT = ROOT / "cext"
@@ -41,6 +42,14 @@ def compile_c(output: Path, *sources: Path, flags: tuple[str, ...] = ()) -> None
     assert result.returncode == 0 and not result.stderr, result.stderr
 
 
+def give_decoder(loaded: Any) -> None:
+    """Hand the core's decoder, a C function that other modules reach by a capsule, to a harness that is loaded."""
+    capsule = ctypes.py_object(decoder.__pyx_capi__["decode"])
+    api = ctypes.pythonapi
+    api.PyCapsule_GetName.restype, api.PyCapsule_GetPointer.restype = ctypes.c_char_p, ctypes.c_void_p
+    loaded.harness_set_decoder(ctypes.c_void_p(api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule))))
+
+
 @functools.cache
 def library() -> Any:
     """The compiled harness."""
@@ -48,6 +57,7 @@ def library() -> Any:
     output = directory / "harness.so"
     compile_c(output, *CEXT.rglob("*.c"), Path(__file__).with_name("harness.c"), flags=("-shared", "-fPIC"))
     loaded = ctypes.CDLL(str(output))
+    give_decoder(loaded)
     output.unlink()
     directory.rmdir()
     pointer, word = ctypes.c_void_p, ctypes.c_uint64

@@ -1,4 +1,4 @@
-"""A paravirtual domain as a machine sees it."""
+"""A paravirtual domain, as part of a machine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Domain(NoCopies):
     """One Xen domain on the processor ``vcpu`` (a ``hvmx.core.vcpu.Vcpu``).
 
     ``frequency`` is the guest's clock in guest cycles a second, ``epoch`` its wall clock at cycle 0 in seconds since
-    1970; both are all that the guest ever learns of time. ``privileged`` makes it a dom0: console by ``console_io``,
+    1970; the guest learns nothing else about time. ``privileged`` makes it a dom0: console by ``console_io``,
     ports of the machine's board. ``console`` receives what it prints.
-    ``update_cost`` is the price of an element of a list that a hypercall works through, ``entry_cost`` that of a
-    page-table entry validated, in units of 1/64 guest cycle.
+    ``update_cost`` is the cost of each list element that a hypercall handles, ``entry_cost`` that of validating a
+    page-table entry, in units of 1/64 guest cycle.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Domain(NoCopies):
 
     @property
     def hypercalls(self) -> Hypercalls:
-        """The table: registration, counts, costs."""
+        """The hypercall table: registration, counts, costs."""
         return self.xen.hypercalls
 
     def counts(self) -> Mapping[str, int]:
-        """Calls by hypercall's name, those that were made at all."""
+        """Calls by the hypercall's name, without those never made."""
         return self.xen.hypercalls.counts()
 
     @property
@@ -61,12 +61,12 @@ class Domain(NoCopies):
 
     @property
     def crash_reason(self) -> str | None:
-        """What the domain did that the hypervisor ended it; None if it did not."""
+        """Why the hypervisor crashed the domain; None if it did not."""
         return self.xen.crash_reason
 
     @property
     def shutdown_reason(self) -> str | None:
-        """Why the domain says it ended (``"poweroff"``, ``"reboot"``, ``"crash"``, ...); None while it runs.
+        """The domain's reason for its shutdown (``"poweroff"``, ``"reboot"``, ``"crash"``, ...); None while it runs.
 
         A reason that Xen has no name for is ``"reason N"``.
         """
@@ -74,14 +74,14 @@ class Domain(NoCopies):
         return None if code is None else SHUTDOWN_REASONS.get(code, f"reason {code}")
 
     def board_scheduled(self) -> None:
-        """The board has set the processor's deadline: the domain's own comes beside it."""
+        """To be called after the board has set the processor's deadline: the domain's own may be earlier."""
         self.xen.board_scheduled()
 
     @property
     def room(self) -> int:
-        """How many bytes of input the domain's console takes before the guest has to read some."""
+        """How many bytes of console input there is room for until the guest reads some."""
         return self.xen.input_room
 
     def receive(self, data: bytes) -> None:
-        """Input for the domain's console, of `room` bytes at most; what is more is lost."""
+        """Add console input: at most `room` bytes, the rest is lost."""
         self.xen.input(data)

@@ -46,13 +46,13 @@ def _pages(size: int) -> int:
 
 
 def hypercall_page() -> bytes:
-    """The page that a kernel calls at ``number * 32``: RCX and R11, which SYSCALL destroys, are kept on the stack."""
+    """The page into which a kernel calls at ``number * 32``; the stubs save RCX and R11, which SYSCALL overwrites."""
     stubs = []
     for number in range(PAGE // HYPERCALL_STUB_BYTES):
         save = b"\x51\x41\x53"  # push rcx; push r11
         call = b"\xb8" + number.to_bytes(4, "little") + b"\x0f\x05"  # mov eax, number; syscall
         if number == HYPERCALL_IRET:
-            stub = save + b"\x50" + call  # push rax: the frame of iret begins with it
+            stub = save + b"\x50" + call  # push rax, with which the frame for iret begins
         else:
             stub = save + call + b"\x41\x5b\x59\xc3"  # pop r11; pop rcx; ret
         stubs.append(stub.ljust(HYPERCALL_STUB_BYTES, b"\xcc"))
@@ -60,7 +60,7 @@ def hypercall_page() -> bytes:
 
 
 class Pages:
-    """A domain's memory by page number, each page at the machine frame that the hypervisor chose for it."""
+    """A domain's memory by page number; the hypervisor has chosen a machine frame for each page."""
 
     def __init__(self, xen: XenDomain, memory: NDArray[np.uint8]) -> None:
         self.count = xen.page_count
@@ -68,7 +68,7 @@ class Pages:
         self._memory = memory
 
     def frame(self, page: int) -> int:
-        """Machine frame of a page; frames descend as pages ascend."""
+        """The machine frame of a page: frame numbers fall as page numbers rise."""
         return self.first_frame - page
 
     def entry(self, page: int, flags: int) -> int:
@@ -76,7 +76,7 @@ class Pages:
         return self.frame(page) << 12 | flags
 
     def write(self, address: int, data: Octets) -> None:
-        """Write at an address of the domain's own, contiguous, memory."""
+        """Write at a pseudo-physical address, by which the domain's memory is contiguous."""
         source = np.frombuffer(data, np.uint8)
         done = 0
         while done < len(source):
@@ -87,19 +87,19 @@ class Pages:
             done += len(part)
 
     def list_frames(self, first_page: int) -> None:
-        """Write the frames of all pages, in order of the pages, from page ``first_page`` on."""
+        """Write the list of all pages' frames, in page order, to the pages from ``first_page`` on."""
         for page in range(0, self.count, PAGE // 8):
             words = self.words(first_page + page * 8 // PAGE)[: self.count - page]
             words[:] = np.arange(self.frame(page), self.frame(page) - len(words), -1, dtype=np.int64)
 
     def words(self, page: int) -> NDArray[np.uint64]:
-        """The 512 words of a page, writable."""
+        """A page as an array of 512 words, which can be written."""
         at = self.frame(page) * PAGE
         return self._memory[at : at + PAGE].view(np.uint64)
 
 
 class Tables:
-    """Page tables of the start of day; new ones are taken page by page from ``first_page`` on."""
+    """Page tables of the start of day; each new one takes the next page from ``first_page`` on."""
 
     def __init__(self, pages: Pages, first_page: int) -> None:
         self._pages = pages
@@ -109,7 +109,7 @@ class Tables:
 
     @property
     def next_page(self) -> int:
-        """The first page that is not a table yet."""
+        """The page that the next table will take."""
         return self._next
 
     def _take(self) -> int:
@@ -135,13 +135,13 @@ class Tables:
 
 
 def tables_for(first: int, end: int) -> int:
-    """Page tables below the root that map the virtual range [first, end)."""
+    """How many page tables below the root it takes to map the virtual range [first, end)."""
     return sum(((end - 1) >> shift) - (first >> shift) + 1 for shift in (39, 30, 21))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Page numbers in the domain's memory; a count of 0 where there is nothing."""
+    """Where things are in the domain's memory, in page numbers."""
 
     ramdisk: int
     frame_list: int
@@ -151,11 +151,11 @@ class Layout:
     tables: int
     stack: int
     mapped_end: int
-    """Behind the last page that is mapped from the virtual base on."""
+    """One past the last page that is mapped from the virtual base on."""
     used_end: int
-    """Behind the last page that has content."""
+    """One past the last page that has content."""
     frame_list_tables: int
-    """Where the page tables begin that map the list elsewhere."""
+    """The first of the page tables that map the list elsewhere."""
 
 
 def _layout(image: XenImage, xen: XenDomain, ramdisk_bytes: int, list_bytes: int) -> Layout:
@@ -194,7 +194,7 @@ def _layout(image: XenImage, xen: XenDomain, ramdisk_bytes: int, list_bytes: int
 
 
 def _map_all(image: XenImage, pages: Pages, layout: Layout, list_bytes: int) -> tuple[Tables, int]:
-    """The page tables, and how many there are; they map themselves read-only."""
+    """Build the page tables, which map themselves read-only; returns them and their number."""
     tables = Tables(pages, layout.tables)
     for page in range(layout.mapped_end):
         tables.map(image.virt_base + page * PAGE, page)
@@ -210,7 +210,7 @@ def _map_all(image: XenImage, pages: Pages, layout: Layout, list_bytes: int) -> 
 
 
 def build(domain: Domain, memory: NDArray[np.uint8], image: XenImage, ramdisk: Octets) -> None:
-    """Lay the start of day out in ``memory`` (all of the machine's) and load the processor for it."""
+    """Lay out the start of day in ``memory`` (all of the machine's), and set the processor's registers for it."""
     xen = domain.xen
     text = image.command_line.encode()
     if image.bits != 64:
@@ -283,7 +283,7 @@ def start_of_day(
     update_cost: int = 0,
     entry_cost: int = 0,
 ) -> Domain:
-    """Make the processor ``vcpu`` a Xen domain's that stands before its first instruction.
+    """Make the processor ``vcpu`` that of a new Xen domain, ready to execute its first instruction.
 
     The arguments are those of ``Domain``. Raises ``ImageError`` where the image, its ramdisk or its command line do
     not fit.

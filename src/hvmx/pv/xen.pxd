@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from hvmx.core.generated.vocabulary cimport ExitOutcome
+from hvmx.core.state.insn cimport Insn
 from hvmx.core.state.state cimport Cpu
 from hvmx.pv.hypercall cimport hvmx_hypercall, hvmx_hypercall_fn
 
@@ -15,6 +16,7 @@ cdef extern from "core_services.h" nogil:
         uint64_t (*translate)(Cpu *, uint64_t, int) noexcept
         void (*page_written)(Cpu *, uint64_t) noexcept
         ExitOutcome (*exit_to_handler)(Cpu *, uint32_t) noexcept
+        int (*decode)(const Cpu *, const uint8_t *, int, Insn *) noexcept
     const hvmx_core *hvmx_core_services "hvmx_core"
 
 cdef extern from "table.h" nogil:
@@ -38,8 +40,10 @@ cdef extern from "table.h" nogil:
     int vmcall_dispatch(Cpu *)
     int vmcall_answer(vmcall *, Cpu *)
 
-cdef extern from "xen.h" nogil:
+cdef extern from "domain.h" nogil:
     enum:
+        SIF_PRIVILEGED
+        SIF_INITDOMAIN
         DOMAIN_RUNNING
         DOMAIN_SHUT_DOWN
         DOMAIN_CRASHED
@@ -54,6 +58,8 @@ cdef extern from "xen.h" nogil:
         uint32_t shutdown_code
         char *crash_reason
         uint32_t flags
+
+cdef extern from "create.h" nogil:
     struct domain_config:
         uint64_t frequency, epoch
         uint32_t flags
@@ -65,10 +71,11 @@ cdef extern from "xen.h" nogil:
     domain *xen_create(Cpu *, const domain_config *)
     void xen_destroy(domain *)
     int xen_start(domain *, const domain_start *)
+
+cdef extern from "console.h" nogil:
     uint32_t xen_console_room(domain *)
     uint32_t xen_console_input(domain *, const uint8_t *, uint32_t)
+
+cdef extern from "clock.h" nogil:
     uint64_t system_time(const domain *)
     void board_scheduled(domain *)
-    enum:
-        SIF_PRIVILEGED
-        SIF_INITDOMAIN

@@ -1,16 +1,18 @@
 # cython: language_level=3
-"""The Python face of the hypercall table and of a Xen domain, and the core's services for the C behind them."""
+"""The hypercall table and a Xen domain as seen from Python, and the core's services for the C behind them."""
 cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from hvmx.core.decode.decoder cimport decode
 from hvmx.core.exit.door cimport exit_to_handler
 from hvmx.core.memory.codecache cimport code_written
 from hvmx.core.state.host_time cimport host_nanoseconds
 from hvmx.core.memory.mmu cimport flush_page, flush_tlb, update_mode
 from hvmx.core.memory.paging cimport Translation, translate
 from hvmx.core.registers cimport Registers, held, up_to
+from hvmx.core.state.insn cimport Insn
 from hvmx.core.state.state cimport *
 from hvmx.pv.hypercall cimport *
 from hvmx.pv.xen cimport *
@@ -19,7 +21,7 @@ FIRST_FREE = HVMX_FIRST_FREE
 NUMBERS = HVMX_HYPERCALLS
 
 
-# --- what the C needs of the core (cext/hypercall/core_services.h) -----------------------------------------------------------------
+# --- the core's services for C (cext/hypercall/core_services.h) ----------------------------------------------------------
 cdef void service_flush_tlb(Cpu *cpu, int all) noexcept nogil:
     flush_tlb(cpu, all != 0)
 
@@ -38,6 +40,11 @@ cdef void service_page_written(Cpu *cpu, uint64_t page) noexcept nogil:
     code_written(cpu, physical, 0x1000)
 
 
+cdef int service_decode(const Cpu *cpu, const uint8_t *code, int available, Insn *insn) noexcept nogil:
+    cdef int width = 16 if cpu.mode & MODE_WIDTH == MODE_16 else 32 if cpu.mode & MODE_WIDTH == MODE_32 else 64
+    return decode(code, available, width, cpu.features, insn)
+
+
 cdef hvmx_core services
 services.flush_tlb = service_flush_tlb
 services.flush_page = flush_page
@@ -45,12 +52,13 @@ services.update_mode = update_mode
 services.translate = service_translate
 services.page_written = service_page_written
 services.exit_to_handler = exit_to_handler
+services.decode = service_decode
 (<const hvmx_core **>&hvmx_core_services)[0] = &services
 
 
 # --- the table -----------------------------------------------------------------------------------------------------------
 cdef class Call:
-    """What a hypercall function in Python is given; valid until it returns."""
+    """A hypercall, as a function in Python gets it; valid until that function returns."""
 
     cdef hvmx_hypercall *call
 
@@ -69,7 +77,7 @@ cdef class Call:
         return tuple([self.valid().args[index] for index in range(6)])
 
     def read(self, uint64_t address, uint32_t size):
-        """Bytes of the guest at a linear address, with the guest's own rights; ValueError where it has none."""
+        """Read guest memory at a linear address. ValueError where the guest itself could not."""
         data = bytearray(size)
         cdef uint8_t[::1] view = data
         if size and hvmx_copy_from_guest(self.valid(), &view[0], address, size):
@@ -77,18 +85,18 @@ cdef class Call:
         return bytes(data)
 
     def write(self, uint64_t address, const uint8_t[::1] data):
-        """Write the guest's memory at a linear address, with the guest's own rights; ValueError where it has none."""
+        """Write guest memory at a linear address. ValueError where the guest itself could not."""
         if data.shape[0] and hvmx_copy_to_guest(self.valid(), address, &data[0], data.shape[0]):
             raise ValueError(f"guest address {address:#x} (0x{data.shape[0]:x} bytes) is not writable for the guest")
 
     def charge(self, cycles):
-        """Let the call cost this many more guest cycles. ValueError for more than a slice's account has room for."""
+        """Make the call cost this many more guest cycles. ValueError for more than can be accounted in one slice."""
         cdef hvmx_hypercall *call = self.valid()
         cdef uint64_t room = <uint64_t>((<int64_t>1 << 62) - (<Cpu *>call.vcpu).acct) >> ACCT_SHIFT
         hvmx_charge(call, up_to("cycles", cycles, room // CYCLE_FRACTION))
 
 
-cdef object MAKER = object()  # what Python cannot name cannot be given
+cdef object MAKER = object()  # Python code has no way to name it, so cannot pass it
 
 
 cdef class Hypercalls:
@@ -99,10 +107,10 @@ cdef class Hypercalls:
     """
 
     cdef hypercall_table *table
-    cdef Registers owner       # keeps the memory of the table
-    cdef list functions        # what is registered from Python
+    cdef Registers owner       # keeps the memory of the table alive
+    cdef list functions        # keeps what was registered alive
     cdef object names
-    cdef object error          # what the function in Python has raised, of the call that it ended
+    cdef object error          # what a function in Python has raised
 
     def __cinit__(self, maker=None):
         if maker is not MAKER:
@@ -141,7 +149,7 @@ cdef class Hypercalls:
         self.functions.append(kept)
 
     def set_costs(self, costs):
-        """What the work behind each number costs beside the way in and out: {number: units of 1/64 guest cycle}."""
+        """Set the cost of each hypercall beyond the way in and out: {number: units of 1/64 guest cycle}."""
         held(self.owner)
         for number, cost in costs.items():
             if not 0 <= number < HVMX_HYPERCALLS:
@@ -149,7 +157,7 @@ cdef class Hypercalls:
             self.table.entry[<uint32_t>number].cost = <uint32_t>up_to(f"cost of hypercall {number}", cost, 0xffffffff)
 
     def counts(self):
-        """{name: calls} of the numbers that were called; a number without a name is "hypercall N"."""
+        """{name: calls} of the numbers called so far; a number without a name is "hypercall N"."""
         cdef uint32_t number
         result = {
             self.names.get(number, f"hypercall {number}"): self.table.entry[number].count
@@ -161,8 +169,8 @@ cdef class Hypercalls:
 
     @property
     def unanswered(self):
-        """Calls that got the ABI's number for "no such call" (Xen's -38, KVM's -1000): there is no function, or it has not
-        the operation that was asked of it."""
+        """Calls answered by the ABI's "no such call" (Xen's -38, KVM's -1000), for want of a function or of the operation asked
+        of it."""
         cdef uint32_t number
         return self.table.beyond.unanswered + sum(
             self.table.entry[number].unanswered for number in range(<uint32_t>HVMX_HYPERCALLS))
@@ -193,7 +201,7 @@ cdef int64_t call_python(hvmx_hypercall *call) noexcept nogil:
 
 
 cdef void took_time(Cpu *cpu) noexcept nogil:
-    """Python has run, for as long as it liked: back to the run loop, which looks at the limits, when it is time."""
+    """After a function in Python, which may have taken long: return to the run loop if its limits are to be checked."""
     if cpu.stop_request or cpu.held_signals[0] or host_nanoseconds() >= cpu.poll_at:
         cpu.pending |= PEND_BUDGET
 
@@ -212,12 +220,12 @@ cdef int64_t python_answer(PythonHypercall entry, hvmx_hypercall *call) noexcept
 
 
 cdef int keep_error(Hypercalls table, Cpu *cpu, object error) except -1:
-    """The call that is being answered has not happened: an exception comes out of run() in its place."""
+    """Keep the exception that a function raised, for run() to raise; the call has not happened."""
     cpu.fault = FAULT_ABORT
     if cpu.pv != NULL:
         table.owner.report(error)
     else:
-        table.error = error  # for the handler of VMCALL, which raises it
+        table.error = error  # the handler of VMCALL raises it
     return 0
 
 
@@ -232,9 +240,9 @@ cdef Hypercalls face(hypercall_table *table, Registers owner, object names):
 
 @cython.no_gc_clear  # __dealloc__ needs the processor
 cdef class VmcallTable:
-    """VMCALL with KVM's numbers, for an HVM guest: the handler of that exit, unless another one is set.
+    """KVM's hypercalls for an HVM guest: the handler of VMCALL exits, unless another one is set.
 
-    While it is the handler, calls that a C function answers take no way through Python.
+    While it is the handler, calls that a C function answers do not go through Python.
     """
 
     cdef vmcall state
@@ -254,8 +262,8 @@ cdef class VmcallTable:
             self.cpu.vmcall = NULL
 
     def answer_in_c(self, vcpu):
-        """The processor, which makes this its handler of VMCALL, need not call it where a C function answers. ValueError for
-        another one than that whose table this is."""
+        """Have the processor answer in C where it can; called when this becomes its handler of VMCALL. ValueError for the
+        processor of another machine."""
         if vcpu is not self.vcpu:
             raise ValueError("the hypercall table of another machine")
         self.cpu.vmcall = vmcall_dispatch
@@ -265,7 +273,7 @@ cdef class VmcallTable:
             raise ValueError("the hypercall table of another machine")
         cdef int64_t before = self.cpu.acct
         cdef bint raised = vmcall_answer(&self.state, self.cpu) != 0
-        # What the call cost is what its handler took: it belongs to the exit.
+        # The cost of the call counts as time in the handler of the exit.
         self.cpu.time += 0 if raised else <uint64_t>(self.cpu.acct - before) >> ACCT_SHIFT
         self.cpu.acct = before
         self.cpu.pending |= PEND_BUDGET
@@ -274,7 +282,7 @@ cdef class VmcallTable:
             raise error
 
     def answered_in_c(self):
-        """{number: (count, guest cycles, least, most)} of the calls that took no way through Python."""
+        """{number: (count, guest cycles, least, most)} of the calls that did not go through Python."""
         cdef uint32_t number
         cdef const vmcall_tally *tally
         result = {}
@@ -288,7 +296,7 @@ cdef class VmcallTable:
 # --- a domain --------------------------------------------------------------------------------------------------------------
 @cython.no_gc_clear  # __dealloc__ needs the processor
 cdef class XenDomain:
-    """A paravirtual domain on a processor: its reservation, its table, its end."""
+    """A paravirtual domain on a processor: its memory, its hypercall table, its state."""
 
     cdef domain *state
     cdef Registers vcpu
@@ -336,7 +344,7 @@ cdef class XenDomain:
             raise ValueError(f"the page tables of the start of day are refused: Xen errno {-error}")
 
     def frame(self, uint64_t page):
-        """The machine frame of a page of the domain's (pseudo-physical) memory."""
+        """The machine frame of a page of the domain's pseudo-physical memory."""
         if page >= self.state.nr_pages:
             raise ValueError(f"page {page:#x} is beyond the domain's {self.state.nr_pages:#x}")
         return self.state.reserved - 1 - page
@@ -367,11 +375,11 @@ cdef class XenDomain:
 
     @property
     def system_time(self):
-        """Nanoseconds of Xen's system time."""
+        """Xen's system time in nanoseconds."""
         return system_time(self.state)
 
     def board_scheduled(self):
-        """The board has set the processor's deadline: keep the domain's own beside it."""
+        """To be called after the board has set the processor's deadline: the domain's own may be earlier."""
         held(self.vcpu)
         board_scheduled(self.state)
 
@@ -381,23 +389,23 @@ cdef class XenDomain:
 
     @property
     def crash_reason(self):
-        """Why the hypervisor ended the domain; None when it did not."""
+        """Why the hypervisor crashed the domain; None if it did not."""
         if self.state.state != DOMAIN_CRASHED:
             return None
         return (<bytes>self.state.crash_reason).decode("ascii", "replace")
 
     @property
     def shutdown_code(self):
-        """SHUTDOWN_* that the domain gave; None while it runs."""
+        """The domain's shutdown code (SHUTDOWN_*); None while it runs."""
         return None if self.state.state == DOMAIN_RUNNING else self.state.shutdown_code
 
     @property
     def input_room(self):
-        """How many bytes of input the domain's console takes before the guest has to read some."""
+        """How many bytes of console input there is room for until the guest reads some."""
         return xen_console_room(self.state)
 
     def input(self, const uint8_t[::1] text):
-        """Bytes for the domain's console; returns how many there was room for."""
+        """Add console input; returns how many bytes there was room for."""
         held(self.vcpu)
         return xen_console_input(self.state, &text[0], <uint32_t>text.shape[0]) if text.shape[0] else 0
 

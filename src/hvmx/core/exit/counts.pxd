@@ -24,7 +24,7 @@ cdef class ExitCounts:
     cdef dict details              # by `hidden` keys
     cdef uint64_t factor, inverse  # modulo 2^64, drawn by the host
     cdef PastExit past[PAST_EXITS]
-    cdef uint32_t past_count
+    cdef uint32_t past_count, latest
     cdef uint64_t exits
 
     cdef uint64_t hidden(self, uint64_t key) noexcept
@@ -35,4 +35,5 @@ cdef class ExitCounts:
     cdef dict by_reason(self)
     cdef dict by_number(self)
     cdef void remember(self, Cpu *cpu, uint64_t number) noexcept
+    cdef PastExit *kind_of(self, uint32_t reason, uint64_t number, uint64_t cycle) noexcept
     cdef list last(self)

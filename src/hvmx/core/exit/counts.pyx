@@ -68,29 +68,35 @@ cdef class ExitCounts:
     cdef void remember(self, Cpu *cpu, uint64_t number) noexcept:
         cdef uint32_t reason = cpu.exit.reason
         cdef uint64_t cycle = (cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start) >> ACCT_SHIFT)) // CYCLE_FRACTION
-        cdef PastExit *past = NULL
-        cdef PastExit *oldest = &self.past[0]
-        cdef uint32_t index
-        for index in range(self.past_count):
-            past = &self.past[index]
-            if past.reason == reason and (past.number == number or reason == EXIT_REASON_EPT_VIOLATION):
-                break
-            if past.place < oldest.place:
-                oldest = past
-        else:
-            past = oldest
-            if self.past_count < PAST_EXITS:
-                past = &self.past[self.past_count]
-                self.past_count += 1
-            past.reason = reason
-            past.count = 0
-            past.first_cycle = cycle
+        cdef PastExit *past = &self.past[self.latest]
+        if past.reason != reason or past.number != number or not self.exits:
+            past = self.kind_of(reason, number, cycle)
+            self.latest = <uint32_t>(past - self.past)
         past.place = self.exits
         past.number = number
         past.rip = cpu.rip
         past.cycle = cycle
         past.count += 1
         self.exits += 1
+
+    cdef PastExit *kind_of(self, uint32_t reason, uint64_t number, uint64_t cycle) noexcept:
+        cdef PastExit *past
+        cdef PastExit *oldest = &self.past[0]
+        cdef uint32_t index
+        for index in range(self.past_count):
+            past = &self.past[index]
+            if past.reason == reason and (past.number == number or reason == EXIT_REASON_EPT_VIOLATION):
+                return past
+            if past.place < oldest.place:
+                oldest = past
+        past = oldest
+        if self.past_count < PAST_EXITS:
+            past = &self.past[self.past_count]
+            self.past_count += 1
+        past.reason = reason
+        past.count = 0
+        past.first_cycle = cycle
+        return past
 
     cdef uint64_t hidden(self, uint64_t key) noexcept:
         # A guest that knew what a dictionary hashes could choose pages that all share a place in it.

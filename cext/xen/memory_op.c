@@ -1,9 +1,9 @@
-/* The domain's reservation of memory, what it may know of the machine's, and its grant table. */
-#include "xen.h"
+/* memory_op: the domain's memory reservation and memory maps. */
+#include "memory_op.h"
 
-#include <string.h>
+#include "frames.h"
 
-enum { EXTENT_ORDER_MAX = 9, E820_RAM = 1, GNTTABOP_NUMBER_SHIFT = 12 };
+enum { EXTENT_ORDER_MAX = 9, E820_RAM = 1 };
 #define MEMOP_COMMAND ((1u << MEMOP_EXTENT_SHIFT) - 1)
 
 /* --- reservations: each answers with the number of extents done ----------------------------------------------------- */
@@ -68,7 +68,7 @@ static int64_t reservation(struct domain *d, struct hvmx_hypercall *call)
 }
 
 /* --- maps ------------------------------------------------------------------------------------------------------------- */
-/* What a domU's builder says of its memory. */
+/* The memory map of a domU. */
 static int64_t memory_map(struct domain *d, uint64_t pointer)
 {
     struct xen_memory_map map;
@@ -84,7 +84,8 @@ static int64_t memory_map(struct domain *d, uint64_t pointer)
     return guest_write(d->cpu, pointer, &map, sizeof map);
 }
 
-/* The machine's, for its dom0, which must offer room for one entry more than there are, or none to be told their number. */
+/* The memory map of the machine, for its dom0. The buffer must have room for one entry more than there are; without a buffer
+ * only the number of entries is returned. */
 static int64_t machine_memory_map(struct domain *d, uint64_t pointer)
 {
     struct xen_memory_map map;
@@ -101,7 +102,7 @@ static int64_t machine_memory_map(struct domain *d, uint64_t pointer)
     return guest_write(d->cpu, pointer, &map, sizeof map);
 }
 
-/* Commands of the processor's architecture, which take no extent in their word. */
+/* Commands specific to x86, which have no extent above the command. */
 static int64_t arch_memory_op(struct domain *d, struct hvmx_hypercall *call)
 {
     static const struct xen_machphys_mapping mapping = {
@@ -145,83 +146,5 @@ int64_t xen_memory_op(struct hvmx_hypercall *call)
         return (int64_t)(command == XENMEM_current_reservation ? d->nr_pages : d->max_pages);
     default:
         return arch_memory_op(d, call);
-    }
-}
-
-/* --- grants: the table itself, version 1. There is no other domain to use what it grants. ----------------------------- */
-static int64_t setup_table(struct domain *d, uint64_t pointer)
-{
-    struct gnttab_setup_table setup;
-    if (guest_read(d->cpu, &setup, pointer, sizeof setup))
-        return -XEN_EFAULT;
-    setup.status = GNTST_okay;
-    if (!is_own(d, setup.dom)) {
-        setup.status = GNTST_bad_domain;
-    } else if (setup.nr_frames > GRANT_FRAMES) {
-        setup.status = GNTST_general_error;
-    } else {
-        if (setup.nr_frames > d->grant_frames)
-            d->grant_frames = setup.nr_frames;
-        for (uint64_t i = 0; i < setup.nr_frames; i++) {
-            uint64_t mfn = d->grant_frame + i;
-            if (guest_write(d->cpu, setup.frame_list + i * 8, &mfn, 8))
-                setup.status = GNTST_bad_virt_addr;
-        }
-    }
-    return guest_write(d->cpu, pointer, &setup, sizeof setup);
-}
-
-static int64_t query_size(struct domain *d, uint64_t pointer)
-{
-    struct gnttab_query_size query;
-    if (guest_read(d->cpu, &query, pointer, sizeof query))
-        return -XEN_EFAULT;
-    query.nr_frames = d->grant_frames;
-    query.max_nr_frames = GRANT_FRAMES;
-    query.status = is_own(d, query.dom) ? GNTST_okay : GNTST_bad_domain;
-    return guest_write(d->cpu, pointer, &query, sizeof query);
-}
-
-/* Whatever is asked for, the answer is the version that is in use. */
-static int64_t set_version(struct domain *d, uint64_t pointer)
-{
-    struct gnttab_set_version set;
-    if (guest_read(d->cpu, &set, pointer, sizeof set))
-        return -XEN_EFAULT;
-    int64_t result = set.version == 1 ? 0 : set.version == 2 ? -XEN_ENOSYS : -XEN_EINVAL;
-    set.version = 1;
-    return guest_write(d->cpu, pointer, &set, sizeof set) ? -XEN_EFAULT : result;
-}
-
-static int64_t get_version(struct domain *d, uint64_t pointer)
-{
-    struct gnttab_get_version get;
-    if (guest_read(d->cpu, &get, pointer, sizeof get))
-        return -XEN_EFAULT;
-    if (!is_own(d, get.dom))
-        return -XEN_ESRCH;
-    get.version = 1;
-    return guest_write(d->cpu, pointer, &get, sizeof get);
-}
-
-/* grant_table_op(command, *list, count); what goes on after preemption has a number above the command, and none of
- * these does. */
-int64_t xen_grant_table_op(struct hvmx_hypercall *call)
-{
-    struct domain *d = domain_of(call);
-    uint32_t count = arg32(call, 2);
-    if (count >> 31 || arg32(call, 0) >> GNTTABOP_NUMBER_SHIFT)
-        return -XEN_EINVAL;
-    switch (arg32(call, 0)) {
-    case GNTTABOP_setup_table:
-        return count == 1 ? setup_table(d, call->args[1]) : -XEN_EINVAL;
-    case GNTTABOP_query_size:
-        return count == 1 ? query_size(d, call->args[1]) : -XEN_EINVAL;
-    case GNTTABOP_set_version: /* of one element, whatever the count */
-        return set_version(d, call->args[1]);
-    case GNTTABOP_get_version:
-        return get_version(d, call->args[1]);
-    default:
-        return -XEN_ENOSYS;
     }
 }

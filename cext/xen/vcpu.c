@@ -1,107 +1,13 @@
-/* Time and the virtual processor: system time, timers, run states, vcpu_op, set_timer_op, sched_op.
- *
- * System time is a fixed function of the guest's TSC from cycle 0 on, so what the guest computes by the published scale
- * is to the nanosecond what the hypervisor computes, and both depend on guest cycles alone. */
-#include "xen.h"
+/* The virtual processor: its timers and its hypercalls (vcpu_op, set_timer_op, sched_op). */
+#include "vcpu.h"
+
+#include "clock.h"
+#include "frames.h"
+#include "ports.h"
 
 #include <string.h>
 
-#define MILLISECOND 1000000ull
-
-static uint64_t nanoseconds(const struct domain *d, uint64_t cycles)
-{
-    uint64_t scaled = d->time_shift < 0 ? cycles >> -d->time_shift : cycles << d->time_shift;
-    return (uint64_t)((unsigned __int128)scaled * d->time_mul >> 32);
-}
-
-/* The first cycle at which system time has reached `ns`. */
-static uint64_t cycle_of(const struct domain *d, uint64_t ns)
-{
-    if (ns >> 62)
-        return NEVER;
-    unsigned __int128 scaled = (((unsigned __int128)ns << 32) + d->time_mul - 1) / d->time_mul;
-    if (d->time_shift < 0)
-        scaled <<= -d->time_shift;
-    else
-        scaled = (scaled + (1u << d->time_shift) - 1) >> d->time_shift;
-    return scaled >> 64 ? NEVER : (uint64_t)scaled;
-}
-
-uint64_t system_time(const struct domain *d)
-{
-    return nanoseconds(d, cycles_now(d->cpu));
-}
-
-void start_time(struct domain *d, uint64_t epoch)
-{
-    uint64_t ticks = d->frequency;
-    for (; ticks > 2000000000ull; ticks >>= 1)
-        d->time_shift--;
-    for (; ticks <= 1000000000ull; ticks <<= 1)
-        d->time_shift++;
-    d->time_mul = (uint32_t)((1000000000ull << 32) / ticks);
-    d->vcpu_info->time = (struct vcpu_time_info){
-        .version = 2, .tsc_to_system_mul = d->time_mul, .tsc_shift = d->time_shift, .flags = XEN_PVCLOCK_TSC_STABLE_BIT };
-    d->shared_info->wc_version = 2;
-    d->shared_info->wc_sec = (uint32_t)epoch;
-    d->shared_info->wc_sec_hi = (uint32_t)(epoch >> 32);
-    d->singleshot = d->poll_timeout = NEVER;
-    d->period = 10 * MILLISECOND; /* a PV guest starts with a tick of 100 Hz */
-}
-
-/* Asks to be called at the next time at which something of the domain's or of the board's is due. */
-void schedule(struct domain *d)
-{
-    uint64_t next = d->singleshot, cycle;
-    if (d->polling && d->poll_timeout < next)
-        next = d->poll_timeout;
-    if (d->period && !d->cpu->halted && d->period_last + d->period < next) /* the tick does not wake */
-        next = d->period_last + d->period;
-    cycle = cycle_of(d, next);
-    if (cycle > d->board_deadline)
-        cycle = d->board_deadline;
-    if (cycle < d->cpu->deadline)
-        d->cpu->pending |= PEND_BUDGET; /* what the run loop has granted may go beyond it */
-    d->cpu->deadline = cycle;
-}
-
-/* The board has put its next deadline into Cpu.deadline: the domain's own comes beside it. */
-void board_scheduled(struct domain *d)
-{
-    d->board_deadline = d->cpu->deadline;
-    schedule(d);
-}
-
-void enter_runstate(struct domain *d, int state)
-{
-    struct vcpu_runstate_info *run = &d->runstate;
-    uint64_t now = system_time(d);
-    run->time[run->state] += now - run->state_entry_time;
-    run->state = state;
-    run->state_entry_time = now;
-    if (d->runstate_area)
-        guest_write(d->cpu, d->runstate_area, run, sizeof *run);
-}
-
-static void sleep(struct domain *d)
-{
-    d->cpu->halted = 1;
-    enter_runstate(d, RUNSTATE_blocked);
-    schedule(d);
-}
-
-void wake(struct domain *d)
-{
-    if (!d->cpu->halted)
-        return;
-    d->cpu->halted = 0;
-    d->polling = 0;
-    d->poll_timeout = NEVER;
-    enter_runstate(d, RUNSTATE_running);
-    schedule(d);
-}
-
-/* The hook for Cpu.deadline. */
+/* The hook for Cpu.deadline: fires what is due. */
 int xen_deadline(Cpu *cpu)
 {
     struct domain *d = cpu->pv;
@@ -125,21 +31,13 @@ int xen_deadline(Cpu *cpu)
     return result;
 }
 
-/* The hook for PEND_EVENT. */
-int xen_event(Cpu *cpu)
-{
-    cpu->pending &= ~(uint32_t)PEND_EVENT;
-    deliver_event(cpu->pv);
-    return 0;
-}
-
 /* --- timers ---------------------------------------------------------------------------------------------------------- */
 /* set_timer_op(system time; 0: none) */
 int64_t xen_set_timer_op(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
     uint64_t timeout = call->args[0], now = system_time(d);
-    /* Guests whose notion of time has wrapped ask for the past or for weeks ahead; as under Xen they hear in 100 ms. */
+    /* A negative time or one weeks ahead comes from a guest whose clock has wrapped: as under Xen, the timer fires in 100 ms. */
     if (timeout >> 63 || (timeout > now && (timeout - now) >> 50))
         timeout = now + 100 * MILLISECOND;
     d->singleshot = timeout ? timeout : NEVER;
@@ -180,14 +78,14 @@ static int64_t register_vcpu_info(struct domain *d, uint64_t pointer)
         return -XEN_EINVAL;
     if (reg.offset > 0x1000 - sizeof(struct vcpu_info) || reg.offset % 8)
         return -XEN_ENXIO;
-    if (get_frame_and_type(d, reg.mfn, FRAME_WRITABLE)) /* held from now on */
+    if (get_frame_and_type(d, reg.mfn, FRAME_WRITABLE)) /* this reference is kept */
         return -XEN_EINVAL;
     struct vcpu_info *info = (struct vcpu_info *)((uint8_t *)frame_memory(d, reg.mfn) + reg.offset);
     page_changes(d->cpu, reg.mfn);
     memmove(info, d->vcpu_info, sizeof *info);
     d->vcpu_info = info;
     d->vcpu_info_frame = reg.mfn;
-    /* An event may have come between the guest's look at the old place and this: have it look everywhere. */
+    /* An event may have been marked in the old place after the guest last looked there: mark all words as pending. */
     info->evtchn_pending_sel = ~0ull;
     info->evtchn_upcall_pending = 1;
     d->cpu->pending |= PEND_EVENT;
@@ -213,7 +111,7 @@ static int64_t get_runstate(struct domain *d, uint64_t pointer)
     return guest_write(d->cpu, pointer, &d->runstate, sizeof d->runstate);
 }
 
-/* Time never changes its scale, so a copy of it stays right. */
+/* The scale of time never changes, so a single copy stays right. */
 static int64_t time_area(struct domain *d, uint64_t pointer)
 {
     uint64_t area;
@@ -259,7 +157,7 @@ int64_t xen_vcpu_op(struct hvmx_hypercall *call)
         return register_vcpu_info(d, pointer);
     case VCPUOP_register_vcpu_time_memory_area:
         return time_area(d, pointer);
-    case VCPUOP_get_physid: /* only for a processor that is pinned to a physical one */
+    case VCPUOP_get_physid: /* only for a virtual processor pinned to a physical one */
         return -XEN_EINVAL;
     default:
         return -XEN_ENOSYS;
@@ -267,7 +165,7 @@ int64_t xen_vcpu_op(struct hvmx_hypercall *call)
 }
 
 /* --- sched_op --------------------------------------------------------------------------------------------------------- */
-/* The first reason that is given, of 8 bits, is the reason. */
+/* The first reason given (its low 8 bits) is kept. */
 static int64_t shut_down(struct domain *d, uint64_t pointer, int now)
 {
     struct sched_shutdown shutdown;
@@ -284,11 +182,11 @@ static int64_t block(struct domain *d)
 {
     d->vcpu_info->evtchn_upcall_mask = 0;
     if (!event_deliverable(d))
-        sleep(d);
+        block_until_event(d);
     return 0;
 }
 
-/* Sleeps until one of some ports is pending, whether or not it is masked. */
+/* Sleeps until one of the given ports is pending, masked or not. */
 static int64_t poll(struct domain *d, uint64_t pointer)
 {
     struct sched_poll poll;
@@ -310,7 +208,7 @@ static int64_t poll(struct domain *d, uint64_t pointer)
     d->polling = 1;
     d->poll_port = poll.nr_ports == 1 ? port : 0;
     d->poll_timeout = poll.timeout ? poll.timeout : NEVER;
-    sleep(d);
+    block_until_event(d);
     return 0;
 }
 

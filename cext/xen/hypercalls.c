@@ -1,0 +1,146 @@
+/* SYSCALL of a PV guest: from its kernel a hypercall (or a list of them), from its user mode a system call. */
+#include "hypercalls.h"
+
+#include "addresses.h"
+#include "bounce.h"
+#include "flags.h"
+#include "mode.h"
+#include "ports.h"
+#include "traps.h"
+
+#include <string.h>
+
+/* SYSCALL in guest user mode: enters the guest's kernel. */
+static int system_call(struct domain *d)
+{
+    Cpu *cpu = d->cpu;
+    if (d->syscall_callback == 0) {
+        cpu->rip -= 2;
+        xen_exception(cpu, VEC_UD, 0, 0);
+        return 1;
+    }
+    bounce(d, d->syscall_callback, 0, d->syscall_masks_events ? BOUNCE_MASKS_EVENTS : 0, "a system call");
+    set_rflags(d, read_rflags(cpu) & ~(uint64_t)FL_DF);
+    if (event_deliverable(d))
+        deliver_event(d);
+    return !!cpu->pending;
+}
+
+/* The list was too long for one call: sets the registers to a call for the rest of it, and has the SYSCALL executed again. */
+static void call_again(struct domain *d, uint64_t number)
+{
+    static const uint8_t registers[6] = { REG_RDI, REG_RSI, REG_RDX, REG_R8 + 2, REG_R8, REG_R8 + 1 };
+    Cpu *cpu = d->cpu;
+    for (int i = 0; i < 6; i++)
+        cpu->r[registers[i]] = d->call.args[i];
+    cpu->r[REG_RAX] = number;
+    cpu->rip -= 2;
+    d->preempted = 0;
+}
+
+/* What SYSCALL changes before the call is made. */
+struct before {
+    int64_t acct;
+    uint64_t rcx, r11;
+};
+
+/* A function in Python raised or injected an exception: restores the state before the instruction. */
+static void take_back(Cpu *cpu, const Op *op, struct hypercall_entry *entry, const struct before *before)
+{
+    if (cpu->fault == FAULT_ABORT) {
+        entry->count--;
+        cpu->hypercalls--;
+    }
+    cpu->acct = before->acct + (int64_t)(op - 1)->acct;
+    cpu->rip = op->ip;
+    cpu->r[REG_RCX] = before->rcx;
+    cpu->r[REG_R8 + 3] = before->r11;
+}
+
+int xen_hypercall(Cpu *cpu, Op *op)
+{
+    struct domain *d = cpu->pv;
+    struct hvmx_hypercall *call = &d->call;
+    uint64_t number = cpu->r[REG_RAX];
+    struct hypercall_entry *entry = table_entry(&d->table, number);
+    struct before before = { cpu->acct, cpu->r[REG_RCX], cpu->r[REG_R8 + 3] };
+
+    cpu->rip = op->ip + op->len;
+    cpu->r[REG_RCX] = cpu->rip;
+    cpu->r[REG_R8 + 3] = read_rflags(cpu);
+    if (UNLIKELY(!d->in_kernel)) {
+        cpu->acct += (int64_t)op->acct;
+        return system_call(d);
+    }
+    cpu->hypercalls++;
+    cpu->acct += (int64_t)(op->acct + ((uint64_t)(cpu->hypercall_cost + entry->cost) << ACCT_SHIFT));
+    d->work = 0;
+    call->args[0] = cpu->r[REG_RDI];
+    call->args[1] = cpu->r[REG_RSI];
+    call->args[2] = cpu->r[REG_RDX];
+    call->args[3] = cpu->r[REG_R8 + 2];
+    call->args[4] = cpu->r[REG_R8];
+    call->args[5] = cpu->r[REG_R8 + 1];
+    uint64_t result = entry_call(entry, call, number);
+    if (UNLIKELY(d->preempted)) {
+        call_again(d, number);
+        return 1;
+    }
+    if (UNLIKELY(cpu->fault)) {
+        take_back(cpu, op, entry, &before);
+        return 1;
+    }
+    cpu->r[REG_RAX] = result;
+    if (UNLIKELY(d->nmi_pending))
+        deliver_nmi(d);
+    if (UNLIKELY(event_deliverable(d)))
+        deliver_event(d);
+    return (cpu->pending | cpu->halted | cpu->stop_request) != 0;
+}
+
+/* multicall(list, count) */
+int64_t xen_multicall(struct hvmx_hypercall *call)
+{
+    struct domain *d = domain_of(call);
+    uint64_t list = call->args[0];
+    uint32_t count = (uint32_t)call->args[1];
+    if (call != &d->call) /* no multicall within a multicall */
+        return -XEN_EINVAL;
+    if (!is_guest_address(list))
+        return -XEN_EFAULT;
+    for (uint32_t index = 0; index < count; index++, list += sizeof(struct multicall_entry)) {
+        struct multicall_entry entry;
+        if (guest_read(d->cpu, &entry, list, sizeof entry))
+            return -XEN_EFAULT;
+        struct hvmx_hypercall inner = *call;
+        memcpy(inner.args, entry.args, sizeof entry.args);
+        struct hypercall_entry *function = table_entry(&d->table, entry.op == __HYPERVISOR_iret ? ~0ull : entry.op);
+        int64_t acct = d->cpu->acct;
+        charge_fraction(d->cpu, function->cost);
+        entry.result = entry_call(function, &inner, entry.op);
+        int again = d->preempted;
+        if (UNLIKELY(d->cpu->fault && !again)) { /* this element did not happen: the list is resumed with it */
+            d->cpu->acct = acct;
+            function->count -= d->cpu->fault == FAULT_ABORT;
+            call->args[0] = list;
+            call->args[1] = count - index;
+            d->preempted = index > 0;
+            return 0;
+        }
+        if (again) { /* the list is resumed with the rest of this element */
+            memcpy(entry.args, inner.args, sizeof entry.args);
+            entry.result = 0;
+        }
+        if (guest_write(d->cpu, list, &entry, sizeof entry))
+            return -XEN_EFAULT;
+        if (d->state)
+            return 0;
+        if (again || (preempt_after(d) && index + 1 < count)) {
+            call->args[0] = list + (again ? 0 : sizeof entry);
+            call->args[1] = count - index - (again ? 0 : 1);
+            d->preempted = 1;
+            return 0;
+        }
+    }
+    return 0;
+}
