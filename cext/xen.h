@@ -6,20 +6,26 @@
 #include "xen_abi.h"
 
 /* --- frames: who owns each page of memory, and what it is used as --------------------------------------------------- */
-enum frame_type { FRAME_NONE, FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEGDESC, FRAME_WRITABLE };
+/* FRAME_PARTIAL: on its way to become, or to be no longer, a table of a level from 2 on. Nobody holds it as such: it keeps
+ * itself by one of its references. */
+enum frame_type { FRAME_NONE, FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEGDESC, FRAME_WRITABLE, FRAME_PARTIAL };
 enum frame_owner { OWNER_DOMAIN, OWNER_XEN, OWNER_NOBODY };
 
 /* All zero: the domain's own, in no other use. So the table of frames costs its host what the domain makes use of. */
 struct frame {
     uint64_t refs : 24;       /* 1 for each mapping and each use as `type`, FRAME_MAX at most; OWNER_NOBODY: the next free
                                * frame, 0: it is the last */
-    uint64_t type_refs : 24;  /* uses as `type`, each with one of `refs`; another type is possible only at 0 */
+    uint64_t type_refs : 24;  /* uses as `type`, each with one of `refs`; another type is possible only at 0. FRAME_PARTIAL:
+                               * PARTIAL(level, how many entries, from the first on, hold references) */
     uint64_t flush_clock : 9; /* domain.flush_clock when type_refs fell to 0 */
     uint64_t type : 3, owner : 2;
     uint64_t pinned : 1;      /* the guest holds one of the type_refs by MMUEXT_PIN */
     uint64_t released : 1;    /* the domain does not hold it by its reservation (any more) */
 };
 #define FRAME_MAX 0xffffffu   /* of references, and of frames: 64 GiB of memory */
+#define PARTIAL(level, held) ((uint32_t)(level) << 10 | (held))
+#define PARTIAL_LEVEL(frame) ((enum frame_type)((frame)->type_refs >> 10))
+#define PARTIAL_HELD(frame) ((uint32_t)(frame)->type_refs & 1023)
 
 enum { PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_PWT = 8, PTE_PCD = 0x10, PTE_A = 0x20, PTE_D = 0x40, PTE_PSE = 0x80,
        PTE_G = 0x100 };
@@ -97,8 +103,12 @@ struct domain {
     struct shared_info *shared_info;
 
     /* work within one hypercall, in page-table entries and list elements; beyond a limit it is preempted */
-    uint64_t work;
+    uint64_t work, work_limit;
     uint8_t preempted;
+    /* Tables that nobody uses any more, but that still hold references: these are given back before anything else is done.
+     * After an error there may be one of each level, and two more that the one of level 4 has held. */
+    uint32_t dropping_count;
+    uint64_t dropping[5];
     uint32_t update_cost, entry_cost; /* of an element of a list, of an entry validated: 1/CYCLE_FRACTION cycles */
 
     struct page_write page_write;
@@ -183,11 +193,19 @@ int xen_start(struct domain *d, const struct domain_start *start);
 void xen_stop(struct domain *d, enum domain_state state);
 void domain_crash(struct domain *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* xen_frames.c: functions that return int give 0 or a negative XEN_E* */
+/* Elements and validated entries of one call, beyond which it is preempted (it then goes on as a new call, and the run
+ * loop sees limits and interrupts in between). Counted in work, not in time, so that it falls at the same place always.
+ * Going through a whole page is the work of PAGE_WORK entries. */
+enum { WORK_LIMIT = 1 << 16, PAGE_WORK = 64 };
+
+/* xen_frames.c: functions that return int give 0 or a negative XEN_E*; -XEN_ERESTART: the limit of work is reached, and the
+ * same call goes on from there */
 struct frame *get_frame(struct domain *d, uint64_t mfn);
 void put_frame(struct domain *d, uint64_t mfn);
 int get_frame_and_type(struct domain *d, uint64_t mfn, enum frame_type type);
 void put_frame_and_type(struct domain *d, uint64_t mfn);
+/* Gives back what the tables in `dropping` hold, up to the limit of work. */
+void drop_tables(struct domain *d);
 int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, int preserve_ad);
 int check_descriptor(uint64_t *descriptor);
 void flush_all(struct domain *d);
