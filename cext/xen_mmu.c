@@ -37,7 +37,7 @@ static int64_t list_end(struct domain *d, struct hvmx_hypercall *call, uint32_t 
     done += index;
     if (call->args[2])
         guest_write(d->cpu, call->args[2], &done, 4);
-    if (result == -XEN_ERESTART || (result == 0 && (index < count || d->dropping_count))) {
+    if (result == UNFINISHED || (result == 0 && (index < count || d->dropping_count))) {
         if (index < count)
             call->args[0] += index * element;
         call->args[1] = (count - index) | MMU_UPDATE_PREEMPTED;
