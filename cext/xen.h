@@ -205,7 +205,7 @@ struct frame *get_frame(struct domain *d, uint64_t mfn);
 void put_frame(struct domain *d, uint64_t mfn);
 int get_frame_and_type(struct domain *d, uint64_t mfn, enum frame_type type);
 void put_frame_and_type(struct domain *d, uint64_t mfn);
-/* Gives back what the tables in `dropping` hold, up to the limit of work. */
+/* Gives back what the tables in `dropping` hold. Some are left only where work is beyond the limit: preempt_after() says so. */
 void drop_tables(struct domain *d);
 int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, int preserve_ad);
 int check_descriptor(uint64_t *descriptor);

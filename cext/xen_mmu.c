@@ -115,7 +115,7 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
         if (result)
             break;
         index++;
-        if (preempt_after(d) || d->dropping_count)
+        if (preempt_after(d))
             break;
     }
     return list_end(d, call, index, count, done, sizeof(struct mmu_update), result);
@@ -334,7 +334,7 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
         if (result)
             break;
         index++;
-        if (preempt_after(d) || d->dropping_count)
+        if (preempt_after(d))
             break;
     }
     return list_end(d, call, index, count, done, sizeof(struct mmuext_op), result);
