@@ -198,14 +198,15 @@ void domain_crash(struct domain *d, const char *format, ...) __attribute__((form
  * Going through a whole page is the work of PAGE_WORK entries. */
 enum { WORK_LIMIT = 1 << 16, PAGE_WORK = 64 };
 
-/* xen_frames.c: functions that return int give 0 or a negative XEN_E*, or that the limit of work is reached and the same call
- * goes on from there */
+/* xen_frames.c: functions that return int give 0 or a negative XEN_E*, or that the limit of work is reached and the same
+ * call goes on from there */
 enum { UNFINISHED = 1 };
 struct frame *get_frame(struct domain *d, uint64_t mfn);
 void put_frame(struct domain *d, uint64_t mfn);
 int get_frame_and_type(struct domain *d, uint64_t mfn, enum frame_type type);
 void put_frame_and_type(struct domain *d, uint64_t mfn);
-/* Gives back what the tables in `dropping` hold. Some are left only where work is beyond the limit: preempt_after() says so. */
+/* Gives back what the tables in `dropping` hold. Some are left only where work is beyond the limit, which preempt_after()
+ * says. */
 void drop_tables(struct domain *d);
 int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, int preserve_ad);
 int check_descriptor(uint64_t *descriptor);
