@@ -210,7 +210,7 @@ int xen_start(struct domain *d, const struct domain_start *start)
     Cpu *cpu = d->cpu;
     int64_t acct = cpu->acct;
     int error;
-    while ((error = get_frame_and_type(d, start->l4, FRAME_L4)) == -XEN_ERESTART) /* nobody waits for a limit yet */
+    while ((error = get_frame_and_type(d, start->l4, FRAME_L4)) == UNFINISHED) /* nobody waits for a limit yet */
         d->work = 0;
     if (error)
         return error;

@@ -192,8 +192,8 @@ static int validate(struct domain *d, uint64_t mfn, enum frame_type type, uint32
             if (!check_descriptor(&entries[index]))
                 error = -XEN_EINVAL;
         } else if (is_guest_slot(type, index) && (entry & PTE_P)) {
-            error = type > FRAME_L1 && d->work > d->work_limit ? -XEN_ERESTART : get_entry(d, type, entry);
-            if (error == -XEN_ERESTART) {
+            error = type > FRAME_L1 && d->work > d->work_limit ? UNFINISHED : get_entry(d, type, entry);
+            if (error == UNFINISHED) {
                 d->frames[mfn].type = FRAME_PARTIAL;
                 d->frames[mfn].type_refs = PARTIAL(type, index);
                 return error;

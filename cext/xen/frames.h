@@ -31,13 +31,15 @@ enum { PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_PWT = 8, PTE_PCD = 0x10, PTE_A = 0
 #define PTE_FRAME 0x000ffffffffff000ull
 #define INVALID_M2P_ENTRY (~0ull)
 
-/* Functions that return int give 0 or a negative XEN_E*; -XEN_ERESTART: the limit of work is reached, and the same call goes on
- * from there. */
+/* Functions that return int give 0 or a negative XEN_E*, or that the limit of work is reached and the same call goes on from
+ * there. */
+enum { UNFINISHED = 1 };
 struct frame *get_frame(struct domain *d, uint64_t mfn);
 void put_frame(struct domain *d, uint64_t mfn);
 int get_frame_and_type(struct domain *d, uint64_t mfn, enum frame_type type);
 void put_frame_and_type(struct domain *d, uint64_t mfn);
-/* Drops the references that the tables in `dropping` hold, up to the limit of work. */
+/* Drops the references that the tables in `dropping` hold. Some are left only where work is beyond the limit, which
+ * preempt_after() says. */
 void drop_tables(struct domain *d);
 uint64_t take_free_frame(struct domain *d);
 int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, int preserve_ad);

@@ -4,6 +4,7 @@
 #include "addresses.h"
 #include "bounce.h"
 #include "flags.h"
+#include "frames.h"
 #include "mode.h"
 #include "ports.h"
 #include "traps.h"
@@ -144,7 +145,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
             return -XEN_EFAULT;
         if (d->state)
             return 0;
-        if (again || ((preempt_after(d) || d->dropping_count) && index + 1 < count)) {
+        if (again || (preempt_after(d) && index + 1 < count)) {
             call->args[0] = list + (again ? 0 : sizeof entry);
             call->args[1] = count - index - (again ? 0 : 1);
             d->preempted = 1;

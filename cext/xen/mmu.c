@@ -30,7 +30,7 @@ static int64_t list_end(struct domain *d, struct hvmx_hypercall *call, uint32_t 
     done += index;
     if (call->args[2])
         guest_write(d->cpu, call->args[2], &done, 4);
-    if (result == -XEN_ERESTART || (result == 0 && (index < count || d->dropping_count))) {
+    if (result == UNFINISHED || (result == 0 && (index < count || d->dropping_count))) {
         if (index < count)
             call->args[0] += index * element;
         call->args[1] = (count - index) | MMU_UPDATE_PREEMPTED;
@@ -108,7 +108,7 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
         if (result)
             break;
         index++;
-        if (preempt_after(d) || d->dropping_count)
+        if (preempt_after(d))
             break;
     }
     return list_end(d, call, index, count, done, sizeof(struct mmu_update), result);
@@ -311,7 +311,7 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
         if (result)
             break;
         index++;
-        if (preempt_after(d) || d->dropping_count)
+        if (preempt_after(d))
             break;
     }
     return list_end(d, call, index, count, done, sizeof(struct mmuext_op), result);

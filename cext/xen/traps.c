@@ -6,6 +6,7 @@
 #include "descriptors.h"
 #include "emulate.h"
 #include "flags.h"
+#include "frames.h"
 #include "mode.h"
 #include "ptwr.h"
 

@@ -130,7 +130,7 @@ int harness_finish_partial(Cpu *cpu)
             continue;
         enum frame_type level = PARTIAL_LEVEL(frame);
         int error;
-        while ((error = get_frame_and_type(d, mfn, level)) == -XEN_ERESTART)
+        while ((error = get_frame_and_type(d, mfn, level)) == UNFINISHED)
             d->work = 0;
         if (!error)
             put_frame_and_type(d, mfn);
