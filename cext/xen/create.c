@@ -164,6 +164,7 @@ struct domain *xen_create(Cpu *cpu, const struct domain_config *config)
     d->flags = config->flags;
     d->update_cost = config->update_cost;
     d->entry_cost = config->entry_cost;
+    d->work_limit = WORK_LIMIT;
     d->console = config->console;
     d->owner = config->owner;
     d->in_kernel = 1;
@@ -208,7 +209,9 @@ int xen_start(struct domain *d, const struct domain_start *start)
 {
     Cpu *cpu = d->cpu;
     int64_t acct = cpu->acct;
-    int error = get_frame_and_type(d, start->l4, FRAME_L4);
+    int error;
+    while ((error = get_frame_and_type(d, start->l4, FRAME_L4)) == UNFINISHED) /* nobody waits for a limit yet */
+        d->work = 0;
     if (error)
         return error;
     d->frames[start->l4].pinned = 1;

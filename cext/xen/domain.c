@@ -23,13 +23,9 @@ void domain_crash(struct domain *d, const char *format, ...)
     xen_stop(d, DOMAIN_CRASHED);
 }
 
-/* A call is preempted after so many list elements and validated entries: it is resumed as a new call, and the run loop checks
- * limits and interrupts in between. Work is counted, not time, so that preemption is deterministic. */
-#define WORK_LIMIT (1u << 16)
-
 int preempt_after(struct domain *d)
 {
     d->work++;
     charge_fraction(d->cpu, d->update_cost);
-    return d->work > WORK_LIMIT;
+    return d->work > d->work_limit;
 }

@@ -73,8 +73,12 @@ struct domain {
     struct shared_info *shared_info;
 
     /* work done by this hypercall, in page-table entries and list elements: beyond a limit it is preempted */
-    uint64_t work;
+    uint64_t work, work_limit;
     uint8_t preempted;
+    /* Tables that nobody uses any more, but that still hold references: these are dropped before anything else is done. After
+     * an error there may be one of each level, and two more that the one of level 4 has held. */
+    uint32_t dropping_count;
+    uint64_t dropping[5];
     uint32_t update_cost, entry_cost; /* cost of a list element and of a validated entry, in 1/CYCLE_FRACTION cycles */
 
     struct emulated_fault emulated_fault;
@@ -143,6 +147,10 @@ static inline int is_own(const struct domain *d, uint16_t domid)
 
 void xen_stop(struct domain *d, enum domain_state state);
 void domain_crash(struct domain *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A call is preempted after so many list elements and validated entries: it is resumed as a new call, and the run loop checks
+ * limits and interrupts in between. Work is counted, not time, so that preemption is deterministic. Going through a whole page
+ * is the work of PAGE_WORK entries. */
+enum { WORK_LIMIT = 1 << 16, PAGE_WORK = 64 };
 /* To be called after each element of a list: charges it. 1: the call has done enough and is to be preempted. */
 int preempt_after(struct domain *d);
 

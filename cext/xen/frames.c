@@ -13,12 +13,13 @@
 #define TABLE_ALLOWED (PTE_FRAME | AVAILABLE_HIGH | PTE_NX | 0xe00 | PTE_P | PTE_RW | PTE_US | PTE_A | PTE_D)
 #define GUEST_KERNEL (1ull << 52)              /* Xen's _PAGE_GUEST_KERNEL */
 
-static int validate(struct domain *d, uint64_t mfn, enum frame_type type);
-static void devalidate(struct domain *d, uint64_t mfn, enum frame_type type, uint32_t end);
+static int validate(struct domain *d, uint64_t mfn, enum frame_type type, uint32_t held);
+static void give_up(struct domain *d, uint64_t mfn, enum frame_type type, uint32_t held);
 
 void flush_all(struct domain *d)
 {
     d->flush_clock = (d->flush_clock + 1) & 511;
+    d->work += PAGE_WORK;
     hvmx_core->flush_tlb(d->cpu, 1);
 }
 
@@ -44,6 +45,7 @@ void put_frame(struct domain *d, uint64_t mfn)
         return;
     page_changes(d->cpu, mfn);
     memset(frame_memory(d, mfn), 0, 0x1000);
+    d->work += PAGE_WORK;
     d->m2p[mfn] = INVALID_M2P_ENTRY;
     frame->owner = OWNER_NOBODY;
     frame->refs = d->first_free;
@@ -65,7 +67,12 @@ uint64_t take_free_frame(struct domain *d)
 static int get_type(struct domain *d, uint64_t mfn, enum frame_type type)
 {
     struct frame *frame = &d->frames[mfn];
-    if (frame->type_refs) {
+    uint32_t held = 0;
+    if (frame->type == FRAME_PARTIAL) {
+        if (PARTIAL_LEVEL(frame) != type)
+            return -XEN_EINVAL;
+        held = PARTIAL_HELD(frame);
+    } else if (frame->type_refs) {
         if (frame->type != type)
             return -XEN_EINVAL;
         frame->type_refs++;
@@ -75,38 +82,32 @@ static int get_type(struct domain *d, uint64_t mfn, enum frame_type type)
         flush_stale(d, frame);
     frame->type = type;
     frame->type_refs = 1;
-    if (type == FRAME_WRITABLE)
-        return 0;
-    int error = validate(d, mfn, type);
-    if (error)
-        frame->type_refs = 0;
-    return error;
-}
-
-static void put_type(struct domain *d, uint64_t mfn)
-{
-    struct frame *frame = &d->frames[mfn];
-    if (--frame->type_refs)
-        return;
-    if (frame->type <= FRAME_L4)
-        devalidate(d, mfn, frame->type, 512);
-    frame->flush_clock = d->flush_clock;
+    return type == FRAME_WRITABLE ? 0 : validate(d, mfn, type, held);
 }
 
 int get_frame_and_type(struct domain *d, uint64_t mfn, enum frame_type type)
 {
-    if (get_frame(d, mfn) == NULL)
+    struct frame *frame = get_frame(d, mfn);
+    if (frame == NULL)
         return -XEN_EINVAL;
+    int before = 1 + (frame->type == FRAME_PARTIAL); /* references: the caller's, and the partial table's own */
     int error = get_type(d, mfn, type);
-    if (error)
+    if (before > !error + (frame->type == FRAME_PARTIAL))
         put_frame(d, mfn);
     return error;
 }
 
 void put_frame_and_type(struct domain *d, uint64_t mfn)
 {
-    put_type(d, mfn);
-    put_frame(d, mfn);
+    struct frame *frame = &d->frames[mfn];
+    if (frame->type_refs > 1) {
+        frame->type_refs--;
+        put_frame(d, mfn);
+        return;
+    }
+    give_up(d, mfn, frame->type, 512);
+    if (frame->type != FRAME_PARTIAL)
+        put_frame(d, mfn);
 }
 
 /* --- entries ------------------------------------------------------------------------------------------------------ */
@@ -146,8 +147,9 @@ static void put_entry(struct domain *d, enum frame_type level, uint64_t entry)
     if (!(entry & PTE_P) || !in_ram(d, entry))
         return;
     if (level > FRAME_L1 || (entry & PTE_RW))
-        put_type(d, mfn);
-    put_frame(d, mfn);
+        put_frame_and_type(d, mfn);
+    else
+        put_frame(d, mfn);
 }
 
 /* An entry as the hypervisor stores it. Guest kernel and user both run at ring 3, so every page is a user page for the
@@ -177,42 +179,88 @@ static void install_xen_slots(struct domain *d, uint64_t *l4)
     l4[L4_SLOT_DESCRIPTORS] = d->descriptor_l3 << 12 | PTE_P | PTE_RW | PTE_A;
 }
 
-static int validate(struct domain *d, uint64_t mfn, enum frame_type type)
+/* Goes on at entry `held`: those before it hold their references. Where that cannot be done within the limit of work, the
+ * frame is left as a partial table, and its own validation goes on the next time it is asked for as such. */
+static int validate(struct domain *d, uint64_t mfn, enum frame_type type, uint32_t held)
 {
     uint64_t *entries = frame_memory(d, mfn);
     page_changes(d->cpu, mfn);
-    for (uint32_t index = 0; index < 512; index++) {
+    for (uint32_t index = held; index < 512; index++) {
         uint64_t entry = entries[index];
         int error = 0;
         if (type == FRAME_SEGDESC) {
             if (!check_descriptor(&entries[index]))
-                return -XEN_EINVAL;
+                error = -XEN_EINVAL;
         } else if (is_guest_slot(type, index) && (entry & PTE_P)) {
+            error = type > FRAME_L1 && d->work > d->work_limit ? UNFINISHED : get_entry(d, type, entry);
+            if (error == UNFINISHED) {
+                d->frames[mfn].type = FRAME_PARTIAL;
+                d->frames[mfn].type_refs = PARTIAL(type, index);
+                return error;
+            }
             d->work++;
             charge_fraction(d->cpu, d->entry_cost);
-            error = get_entry(d, type, entry);
             if (!error)
                 entries[index] = adjusted(type, entry);
         }
         if (error) {
-            devalidate(d, mfn, type, index);
+            give_up(d, mfn, type, index);
             return error;
         }
     }
+    d->work += PAGE_WORK;
     if (type == FRAME_L4)
         install_xen_slots(d, entries);
     return 0;
 }
 
-/* Drops the references that the first `end` entries hold. */
-static void devalidate(struct domain *d, uint64_t mfn, enum frame_type type, uint32_t end)
+static void put_present(struct domain *d, uint64_t mfn, enum frame_type level, uint32_t index)
 {
-    const uint64_t *entries = frame_memory(d, mfn);
-    for (uint32_t index = 0; index < end; index++) {
-        if (is_guest_slot(type, index) && (entries[index] & PTE_P)) {
-            d->work++;
-            put_entry(d, type, entries[index]);
+    uint64_t entry = ((const uint64_t *)frame_memory(d, mfn))[index];
+    if (is_guest_slot(level, index) && (entry & PTE_P)) {
+        d->work++;
+        put_entry(d, level, entry);
+    }
+}
+
+/* A frame is no longer of its type, of which the first `held` entries hold references. Above level 1 these are left to
+ * drop_tables(): below them there may be any number of tables. */
+static void give_up(struct domain *d, uint64_t mfn, enum frame_type type, uint32_t held)
+{
+    struct frame *frame = &d->frames[mfn];
+    if (type > FRAME_L1 && type <= FRAME_L4) {
+        frame->type = FRAME_PARTIAL;
+        frame->type_refs = PARTIAL(type, held);
+        d->dropping[d->dropping_count++] = mfn;
+        return;
+    }
+    if (type == FRAME_L1) {
+        for (uint32_t index = 0; index < held; index++)
+            put_present(d, mfn, type, index);
+        d->work += PAGE_WORK;
+    }
+    frame->type_refs = 0;
+    frame->flush_clock = d->flush_clock;
+}
+
+void drop_tables(struct domain *d)
+{
+    while (d->dropping_count && d->work <= d->work_limit) {
+        uint64_t mfn = d->dropping[d->dropping_count - 1];
+        struct frame *frame = &d->frames[mfn];
+        enum frame_type level = PARTIAL_LEVEL(frame);
+        uint32_t held = PARTIAL_HELD(frame);
+        if (held) {
+            frame->type_refs = PARTIAL(level, held - 1);
+            put_present(d, mfn, level, held - 1); /* a table that this was the last use of goes before the rest */
+            continue;
         }
+        d->dropping_count--;
+        d->work += PAGE_WORK;
+        frame->type = level;
+        frame->type_refs = 0;
+        frame->flush_clock = d->flush_clock;
+        put_frame(d, mfn);
     }
 }
 

@@ -4,20 +4,26 @@
 
 #include "domain.h"
 
-enum frame_type { FRAME_NONE, FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEGDESC, FRAME_WRITABLE };
+/* FRAME_PARTIAL: on its way to become, or to be no longer, a table of level 2 or above. Nobody holds it as such: one of its
+ * references keeps it. */
+enum frame_type { FRAME_NONE, FRAME_L1, FRAME_L2, FRAME_L3, FRAME_L4, FRAME_SEGDESC, FRAME_WRITABLE, FRAME_PARTIAL };
 enum frame_owner { OWNER_DOMAIN, OWNER_XEN, OWNER_NOBODY };
 
 /* All zero means "owned by the domain, otherwise unused": so the host allocates the table of frames only as far as it is used. */
 struct frame {
     uint64_t refs : 24;       /* 1 for each mapping and each use as `type`, FRAME_MAX at most; of a free frame (OWNER_NOBODY)
                                * the next free one, 0: none */
-    uint64_t type_refs : 24;  /* uses as `type`, each counted in `refs`, too; the type can change only at 0 */
+    uint64_t type_refs : 24;  /* uses as `type`, each counted in `refs`, too; the type can change only at 0. Of FRAME_PARTIAL:
+                               * PARTIAL(level, how many entries, from the first on, hold references) */
     uint64_t flush_clock : 9; /* domain.flush_clock when type_refs fell to 0 */
     uint64_t type : 3, owner : 2;
     uint64_t pinned : 1;      /* by MMUEXT_PIN, which holds one of the type_refs */
     uint64_t released : 1;    /* not (any more) in the domain's reservation */
 };
 #define FRAME_MAX 0xffffffu   /* limit of references, and of frames: 64 GiB of memory */
+#define PARTIAL(level, held) ((uint32_t)(level) << 10 | (held))
+#define PARTIAL_LEVEL(frame) ((enum frame_type)((frame)->type_refs >> 10))
+#define PARTIAL_HELD(frame) ((uint32_t)(frame)->type_refs & 1023)
 
 enum { PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_PWT = 8, PTE_PCD = 0x10, PTE_A = 0x20, PTE_D = 0x40, PTE_PSE = 0x80,
        PTE_G = 0x100 };
@@ -25,11 +31,16 @@ enum { PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_PWT = 8, PTE_PCD = 0x10, PTE_A = 0
 #define PTE_FRAME 0x000ffffffffff000ull
 #define INVALID_M2P_ENTRY (~0ull)
 
-/* Functions that return int give 0 or a negative XEN_E*. */
+/* Functions that return int give 0 or a negative XEN_E*, or that the limit of work is reached and the same call goes on from
+ * there. */
+enum { UNFINISHED = 1 };
 struct frame *get_frame(struct domain *d, uint64_t mfn);
 void put_frame(struct domain *d, uint64_t mfn);
 int get_frame_and_type(struct domain *d, uint64_t mfn, enum frame_type type);
 void put_frame_and_type(struct domain *d, uint64_t mfn);
+/* Drops the references that the tables in `dropping` hold. Some are left only where work is beyond the limit, which
+ * preempt_after() says. */
+void drop_tables(struct domain *d);
 uint64_t take_free_frame(struct domain *d);
 int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, int preserve_ad);
 int check_descriptor(uint64_t *descriptor);

@@ -4,6 +4,7 @@
 #include "addresses.h"
 #include "bounce.h"
 #include "flags.h"
+#include "frames.h"
 #include "mode.h"
 #include "ports.h"
 #include "traps.h"
@@ -35,6 +36,7 @@ static void call_again(struct domain *d, uint64_t number)
         cpu->r[registers[i]] = d->call.args[i];
     cpu->r[REG_RAX] = number;
     cpu->rip -= 2;
+    cpu->pending |= PEND_BUDGET; /* to the run loop, which checks the limits */
     d->preempted = 0;
 }
 
@@ -81,6 +83,14 @@ int xen_hypercall(Cpu *cpu, Op *op)
     call->args[3] = cpu->r[REG_R8 + 2];
     call->args[4] = cpu->r[REG_R8];
     call->args[5] = cpu->r[REG_R8 + 1];
+    if (UNLIKELY(d->dropping_count)) { /* whatever is asked for, it finds no frame in use that is not */
+        drop_tables(d);
+        if (d->dropping_count) {
+            entry->count++; /* as any call that is preempted */
+            call_again(d, number);
+            return 1;
+        }
+    }
     uint64_t result = entry_call(entry, call, number);
     if (UNLIKELY(d->preempted)) {
         call_again(d, number);

@@ -22,18 +22,20 @@ static int list_begin(struct domain *d, struct hvmx_hypercall *call, uint32_t *c
     return is_guest_address(call->args[0]) ? 0 : -XEN_EFAULT;
 }
 
-/* Ends at element `index`: writes to *pdone how many are done, and has the call resumed for the rest. An error in writing *pdone
- * is ignored. */
+/* Ends at element `index`: writes to *pdone how many are done, and has the call resumed for the rest; for none, too, while the
+ * last one has tables to drop. An error in writing *pdone is ignored. */
 static int64_t list_end(struct domain *d, struct hvmx_hypercall *call, uint32_t index, uint32_t count, uint32_t done,
                         uint64_t element, int64_t result)
 {
     done += index;
     if (call->args[2])
         guest_write(d->cpu, call->args[2], &done, 4);
-    if (result == 0 && index < count) {
-        call->args[0] += index * element;
+    if (result == UNFINISHED || (result == 0 && (index < count || d->dropping_count))) {
+        if (index < count)
+            call->args[0] += index * element;
         call->args[1] = (count - index) | MMU_UPDATE_PREEMPTED;
         d->preempted = 1;
+        return 0;
     }
     return result;
 }
@@ -102,6 +104,7 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
         result = guest_read(d->cpu, &update, call->args[0] + index * sizeof update, sizeof update);
         if (!result)
             result = one_update(d, &update);
+        drop_tables(d);
         if (result)
             break;
         index++;
@@ -226,6 +229,7 @@ static int clear_or_copy(struct domain *d, uint64_t to, uint64_t from, int copy)
     int error = get_frame_and_type(d, to, FRAME_WRITABLE);
     if (!error) {
         page_changes(d->cpu, to);
+        d->work += PAGE_WORK;
         if (copy)
             memmove(frame_memory(d, to), frame_memory(d, from), 0x1000);
         else
@@ -259,6 +263,7 @@ static int64_t one_extended(struct domain *d, const struct mmuext_op *op)
         return 0;
     case MMUEXT_INVLPG_LOCAL:
     case MMUEXT_INVLPG_ALL:
+        d->work += PAGE_WORK;
         hvmx_core->flush_page(d->cpu, op->arg1.linear_addr);
         return 0;
     case MMUEXT_TLB_FLUSH_MULTI:
@@ -302,6 +307,7 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
         result = guest_read(d->cpu, &op, call->args[0] + index * sizeof op, sizeof op);
         if (!result)
             result = one_extended(d, &op);
+        drop_tables(d);
         if (result)
             break;
         index++;

@@ -6,6 +6,7 @@
 #include "descriptors.h"
 #include "emulate.h"
 #include "flags.h"
+#include "frames.h"
 #include "mode.h"
 #include "ptwr.h"
 
@@ -49,6 +50,12 @@ int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
     int ended_write = d->page_write.entry != NULL; /* its instruction is not tried a second time */
     if (UNLIKELY(ended_write) && page_write_end(d, &vector, &error, &cr2))
         return 0;
+    if (UNLIKELY(d->dropping_count) && vector == VEC_PF) { /* it may be about a frame that is still in use as a table */
+        d->work = 0;
+        drop_tables(d);
+        if (d->dropping_count) /* the instruction is executed again */
+            return 0;
+    }
     if (vector == VEC_UD && forced_cpuid(d)) {
         deliver_emulated_fault(d);
         return 0;

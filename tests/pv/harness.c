@@ -96,8 +96,8 @@ void harness_free(Cpu *cpu)
     free(cpu);
 }
 
-/* A hypercall by SYSCALL at RIP 0x1000, until it is not preempted any more. */
-uint64_t harness_call(Cpu *cpu, uint64_t number, const uint64_t args[6])
+/* A hypercall by SYSCALL at RIP 0x1000, of which at most so many parts are executed. 1: it came to its end. */
+int harness_call_parts(Cpu *cpu, uint64_t number, const uint64_t args[6], uint64_t parts)
 {
     Op block[2] = { { .ip = 0 }, { .ip = 0x1000, .len = 2 } };
     uint64_t places[6] = { REG_RDI, REG_RSI, REG_RDX, REG_R8 + 2, REG_R8, REG_R8 + 1 };
@@ -106,8 +106,41 @@ uint64_t harness_call(Cpu *cpu, uint64_t number, const uint64_t args[6])
     cpu->r[REG_RAX] = number;
     do
         xen_hypercall(cpu, &block[1]);
-    while (cpu->rip == 0x1000 && cpu->r[REG_RAX] == number);
+    while (cpu->rip == 0x1000 && cpu->r[REG_RAX] == number && --parts);
+    return cpu->rip != 0x1000;
+}
+
+/* ... until it is not preempted any more. */
+uint64_t harness_call(Cpu *cpu, uint64_t number, const uint64_t args[6])
+{
+    harness_call_parts(cpu, number, args, 0);
     return cpu->r[REG_RAX];
+}
+
+void harness_set_work_limit(Cpu *cpu, uint64_t limit) { ((struct domain *)cpu->pv)->work_limit = limit; }
+
+/* Every table that is partial can be brought to its end, and is then of no type. 0: one cannot. */
+int harness_finish_partial(Cpu *cpu)
+{
+    struct domain *d = cpu->pv;
+    for (uint64_t mfn = 1; mfn < d->reserved; mfn++) {
+        struct frame *frame = &d->frames[mfn];
+        for (d->work = 0; d->dropping_count; d->work = 0)
+            drop_tables(d);
+        if (frame->type != FRAME_PARTIAL)
+            continue;
+        enum frame_type level = PARTIAL_LEVEL(frame);
+        int error;
+        while ((error = get_frame_and_type(d, mfn, level)) == UNFINISHED)
+            d->work = 0;
+        if (!error)
+            put_frame_and_type(d, mfn);
+        for (d->work = 0; d->dropping_count; d->work = 0)
+            drop_tables(d);
+        if (frame->type == FRAME_PARTIAL)
+            return 0;
+    }
+    return 1;
 }
 
 int harness_start(Cpu *cpu, uint64_t l4, uint64_t entry, uint64_t stack, uint64_t info, uint64_t console_frame)
@@ -143,6 +176,10 @@ uint32_t harness_shutdown_code(Cpu *cpu) { return ((struct domain *)cpu->pv)->sh
 const char *harness_crash(Cpu *cpu) { return ((struct domain *)cpu->pv)->crash_reason; }
 uint64_t harness_reserved(Cpu *cpu) { return ((struct domain *)cpu->pv)->reserved; }
 void harness_set_references(Cpu *cpu, uint64_t mfn, uint32_t refs) { ((struct domain *)cpu->pv)->frames[mfn].refs = refs; }
+uint32_t harness_refs(Cpu *cpu, uint64_t mfn) { return ((struct domain *)cpu->pv)->frames[mfn].refs; }
+uint32_t harness_type_refs(Cpu *cpu, uint64_t mfn) { return ((struct domain *)cpu->pv)->frames[mfn].type_refs; }
+uint32_t harness_type(Cpu *cpu, uint64_t mfn) { return ((struct domain *)cpu->pv)->frames[mfn].type; }
+uint64_t harness_kernel_table(Cpu *cpu) { return ((struct domain *)cpu->pv)->kernel_table; }
 uint32_t harness_frame_bytes(void) { return sizeof(struct frame); }
 uint64_t harness_pages(Cpu *cpu) { return ((struct domain *)cpu->pv)->nr_pages; }
 uint64_t harness_shared_info(Cpu *cpu) { return ((struct domain *)cpu->pv)->shared_info_frame; }
@@ -156,9 +193,15 @@ uint32_t harness_input(Cpu *cpu, const uint8_t *text, uint32_t size) { return xe
 static char complaint[256];
 #define COMPLAIN(...) (snprintf(complaint, sizeof complaint, __VA_ARGS__), complaint)
 
-static int is_table(const struct frame *frame)
+/* The level of the table that a frame is, if it is one, and how many of its entries hold references. */
+static enum frame_type table_level(const struct frame *frame, uint32_t *held)
 {
-    return frame->type_refs && frame->type >= FRAME_L1 && frame->type <= FRAME_L4;
+    *held = 512;
+    if (frame->type == FRAME_PARTIAL) {
+        *held = PARTIAL_HELD(frame);
+        return PARTIAL_LEVEL(frame);
+    }
+    return frame->type_refs && frame->type >= FRAME_L1 && frame->type <= FRAME_L4 ? frame->type : FRAME_NONE;
 }
 
 /* NULL when every count is what a recount from page tables, pins and the domain's own holdings gives, and no frame is
@@ -177,22 +220,25 @@ const char *harness_audit(Cpu *cpu)
             HOLD(mfn, 1);
         if (mfn >= d->reserved)
             HOLD(mfn, 1);
-        if (!is_table(frame))
+        uint32_t held;
+        enum frame_type level = table_level(frame, &held);
+        if (level == FRAME_NONE)
             continue;
+        if (frame->type == FRAME_PARTIAL)
+            HOLD(mfn, frame->type_refs); /* by itself */
         const uint64_t *entries = frame_memory(d, mfn);
-        for (uint32_t i = 0; i < 512; i++) {
+        for (uint32_t i = 0; i < held; i++) {
             uint64_t child = (entries[i] & PTE_FRAME) >> 12;
             if (!(entries[i] & PTE_P) || child >= d->frame_count)
                 continue;
-            if (frame->type == FRAME_L4 && i >= L4_SLOT_XEN_FIRST && i < L4_SLOT_XEN_END)
+            if (level == FRAME_L4 && i >= L4_SLOT_XEN_FIRST && i < L4_SLOT_XEN_END)
                 continue;
             const struct frame *to = &d->frames[child];
             if (to->owner != OWNER_DOMAIN && !result)
                 result = COMPLAIN("frame %#lx maps %#lx, which is not the domain's", mfn, child);
-            if (frame->type > FRAME_L1) {
-                if ((to->type != frame->type - 1 || !to->type_refs) && !result)
-                    result = COMPLAIN("L%d frame %#lx points at %#lx, which is no L%d", frame->type, mfn, child,
-                                      frame->type - 1);
+            if (level > FRAME_L1) {
+                if ((to->type != level - 1 || !to->type_refs) && !result)
+                    result = COMPLAIN("L%d frame %#lx points at %#lx, which is no L%d", level, mfn, child, level - 1);
                 HOLD(child, 1);
             } else {
                 if ((entries[i] & PTE_RW) && (to->type != FRAME_WRITABLE || !to->type_refs) && !result)

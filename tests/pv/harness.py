@@ -65,6 +65,13 @@ def library() -> Any:
         "new": (pointer, [word, ctypes.c_uint32, word]),
         "free": (None, [pointer]),
         "call": (word, [pointer, word, ctypes.POINTER(word)]),
+        "call_parts": (ctypes.c_int, [pointer, word, ctypes.POINTER(word), word]),
+        "set_work_limit": (None, [pointer, word]),
+        "finish_partial": (ctypes.c_int, [pointer]),
+        "refs": (ctypes.c_uint32, [pointer, word]),
+        "type_refs": (ctypes.c_uint32, [pointer, word]),
+        "type": (ctypes.c_uint32, [pointer, word]),
+        "kernel_table": (word, [pointer]),
         "start": (ctypes.c_int, [pointer, word, word, word, word, word]),
         "pass": (None, [pointer, word]),
         "exception": (None, [pointer, ctypes.c_uint32, ctypes.c_uint32, word]),
@@ -179,6 +186,11 @@ class Guest:
         words = (ctypes.c_uint64 * 6)(*(value & MASK for value in args))
         result = self.library.harness_call(self.cpu, number, words)
         return ctypes.c_int64(result).value
+
+    def call_parts(self, parts: int, number: int, *args: int) -> bool:
+        """Execute so many parts of a hypercall that is preempted, at most; whether it came to its end."""
+        words = (ctypes.c_uint64 * 6)(*(value & MASK for value in args))
+        return bool(self.library.harness_call_parts(self.cpu, number, words, parts))
 
     def passes(self, cycles: int) -> None:
         """Let guest cycles pass, and what is due happen."""
