@@ -107,7 +107,7 @@ int forced_cpuid(struct domain *d)
 {
     static const uint8_t prefixed[FORCED_CPUID_BYTES] = { 0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2 };
     uint8_t bytes[sizeof prefixed];
-    if (guest_read(d->cpu, bytes, d->cpu->rip, sizeof bytes) || memcmp(bytes, prefixed, sizeof bytes))
+    if (guest_read(d->cpu, bytes, instruction_address(d->cpu, d->cpu->rip), sizeof bytes) || memcmp(bytes, prefixed, sizeof bytes))
         return 0;
     if (cpuid(d))
         d->cpu->rip += sizeof bytes;

@@ -12,6 +12,12 @@ static inline void charge_emulation(Cpu *cpu)
     charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_CR_ACCESS]);
 }
 
+/* The linear address of an instruction: only in 64-bit code is the base of CS ignored. */
+static inline uint64_t instruction_address(const Cpu *cpu, uint64_t ip)
+{
+    return cpu->seg[SEG_CS].access & AR_L ? ip : (uint32_t)(cpu->seg[SEG_CS].base + ip);
+}
+
 /* Decodes the instruction at `ip`. 0: the processor has no such instruction, or its bytes cannot all be read. */
 int fetch(struct domain *d, uint64_t ip, Insn *insn);
 

@@ -7,6 +7,7 @@
 #include "emulate.h"
 #include "flags.h"
 #include "frames.h"
+#include "instruction.h"
 #include "mode.h"
 #include "ptwr.h"
 
@@ -23,8 +24,8 @@ static int sysenter(struct domain *d)
     static const uint8_t instruction[2] = { 0x0f, 0x34 };
     Cpu *cpu = d->cpu;
     uint8_t bytes[sizeof instruction];
-    uint64_t place = cpu->seg[SEG_CS].access & AR_L ? cpu->rip : (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
-    if (d->sysenter_callback == 0 || (cpu->rflags & FL_NT) || guest_read(cpu, bytes, place, sizeof bytes)
+    if (d->sysenter_callback == 0 || (cpu->rflags & FL_NT)
+        || guest_read(cpu, bytes, instruction_address(cpu, cpu->rip), sizeof bytes)
         || memcmp(bytes, instruction, sizeof bytes))
         return 0;
     set_rflags(d, read_rflags(cpu) & ~(uint64_t)FL_TF); /* the guest gets no #DB for SYSENTER */

@@ -168,6 +168,12 @@ uint8_t *harness_ram(Cpu *cpu) { return cpu->ram; }
 uint64_t *harness_registers(Cpu *cpu) { return cpu->r; }
 uint64_t harness_rip(Cpu *cpu) { return cpu->rip; }
 void harness_set_rip(Cpu *cpu, uint64_t rip) { cpu->rip = rip; }
+void harness_set_code(Cpu *cpu, uint64_t base, uint32_t bits)
+{
+    cpu->seg[SEG_CS].base = base;
+    cpu->seg[SEG_CS].access &= ~(AR_L | AR_DB);
+    cpu->seg[SEG_CS].access |= bits == 64 ? AR_L : bits == 32 ? AR_DB : 0;
+}
 int harness_halted(Cpu *cpu) { return cpu->halted; }
 uint64_t harness_deadline(Cpu *cpu) { return cpu->deadline; }
 int harness_in_kernel(Cpu *cpu) { return ((struct domain *)cpu->pv)->in_kernel; }

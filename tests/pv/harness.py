@@ -80,6 +80,7 @@ def library() -> Any:
         "registers": (ctypes.POINTER(word), [pointer]),
         "rip": (word, [pointer]),
         "set_rip": (None, [pointer, word]),
+        "set_code": (None, [pointer, word, ctypes.c_uint32]),
         "halted": (ctypes.c_int, [pointer]),
         "deadline": (word, [pointer]),
         "in_kernel": (ctypes.c_int, [pointer]),

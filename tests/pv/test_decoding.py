@@ -126,3 +126,62 @@ def test_a_page_table_is_opened_for_an_instruction_that_writes_once(code: str) -
         opened = bool(int(entries[page & 511]) & WRITABLE)
         assert opened == (code in WRITES.values())
         assert guest.library.harness_state(guest.cpu) == (0 if opened else 2)  # the fault has no handler
+
+
+# --- code of 16 and 32 bits, whose addresses CS has a part in -------------------------------------------------------------
+CS_BASE = 0x3000
+
+
+def low_kernel(bits: int) -> tuple[Guest, int]:
+    """A kernel whose pages are mapped from address 0, too, in a code segment with a base; and where its code is in that."""
+    guest = kernel()
+    guest.words(guest.l4)[0] = guest.entry(guest.l3)
+    guest.words(guest.l3)[0] = guest.entry(guest.l2)
+    guest.library.harness_set_code(guest.cpu, CS_BASE, bits)
+    return guest, CODE_PAGE * 0x1000 - CS_BASE
+
+
+@pytest.mark.parametrize(
+    ("bits", "code", "after"),
+    [
+        (32, "ed", READ), (32, "66ed", BEFORE & ~0xFFFF | READ & 0xFFFF), (32, "67ed", READ), (32, "0f20c0", CR0),
+        (16, "ed", BEFORE & ~0xFFFF | READ & 0xFFFF), (16, "66ed", READ), (16, "ec", BEFORE & ~0xFF | READ & 0xFF),
+    ],
+)  # fmt: skip
+def test_code_of_fewer_bits_is_found_by_its_base_and_has_its_operand_size(bits: int, code: str, after: int) -> None:
+    guest, place = low_kernel(bits)
+    with guest:
+        guest.put(bytes.fromhex(code), 0, CODE_PAGE)
+        guest.library.harness_set_rip(guest.cpu, place)
+        assert guest.library.harness_privileged(guest.cpu) == 0
+        assert guest.library.harness_rip(guest.cpu) == place + len(code) // 2
+        assert guest.registers[RAX] == after
+
+
+@pytest.mark.parametrize(
+    ("bits", "code", "opened"),
+    [(32, "8907", True), (32, "820701", True), (16, "8905", True), (32, "60", False), (32, "c8100001", False)],
+    ids=["mov", "opcode 82", "mov of 16 bits", "pusha", "enter"],
+)
+def test_what_is_judged_is_the_instruction_that_is_executed(bits: int, code: str, opened: bool) -> None:
+    guest, place = low_kernel(bits)
+    with guest:
+        guest.put(bytes.fromhex(code), 0, CODE_PAGE)
+        guest.put(bytes.fromhex("60" if opened else "8907"), 0, place // 0x1000)  # at the offset without the base
+        page = guest.l1[0]
+        entries = guest.words(guest.l1[page >> 9])
+        guest.library.harness_set_rip(guest.cpu, place)
+        guest.library.harness_exception(guest.cpu, VECTOR_PF, PRESENT_WRITE, guest.virtual(page) + 8)
+        assert bool(int(entries[page & 511]) & WRITABLE) == opened
+
+
+def test_a_forced_cpuid_is_found_by_the_base_of_its_code() -> None:
+    guest, place = low_kernel(32)
+    with guest:
+        code = b"\x0f\x0bxen\x0f\xa2"
+        guest.put(code, 0, CODE_PAGE)
+        guest.registers[RAX] = 0x40000001
+        guest.library.harness_set_rip(guest.cpu, place)
+        guest.library.harness_exception(guest.cpu, 6, 0, 0)
+        assert guest.library.harness_rip(guest.cpu) == place + len(code)
+        assert guest.registers[RAX] == 4 << 16 | 17
