@@ -12,7 +12,6 @@ from hvmx.core.state.insn cimport *
 from hvmx.core.state.ops cimport *
 from hvmx.core.state.state cimport *
 from hvmx.core.translate.translator cimport watch_block
-from hvmx.isa import families, rows
 
 cdef extern from "insn.h" nogil:
     enum:
@@ -23,71 +22,6 @@ cdef enum:
     OPS_PER_INSTRUCTION = 3   # guard, address, operation
     JUMPS_PER_BLOCK = 6       # conditional branches in a block
     FOLLOWED_JUMPS = 4        # unconditional ones that decoding follows
-
-# Families after which the next instruction can run without a look at the state: no change of mode, mapping or mask.
-cdef set CONTINUING = set("""
-    aaa aad aam aas adc add and bsf bsr bswap bt btc btr bts cbw clc cld cmc cmovcc cmp cmps cmpxchg cmpxchg16b cmpxchg8b
-    crc32 cwd daa das dec div enter idiv imul inc jcc jcxz lahf lea leave lfence lods loop loopnz loopz mfence mov movbe
-    movnti movs movsx movsxd movzx mul neg nop not or pop popa popcnt push push_sreg pusha rcl rcr rol ror sahf salc sar
-    sbb scas setcc sfence shl shld shr shrd stc std stos sub test xadd xchg xlat xor""".split())
-# x87 families, and those of them that wait for what is pending.
-cdef set X87 = {row.family for row in rows() if row.is_x87}
-cdef set X87_WAITING = X87 - {"fnclex", "fndisi", "fneni", "fninit", "fnsave", "fnsetpm", "fnstcw", "fnstenv", "fnstsw"}
-CONTINUING |= X87 - {"fbld", "fbstp", "fldenv", "fnsave", "fnstenv", "frstor"}
-CONTINUING.update({row.family for row in rows() if row.is_vector or row.is_mmx})
-# Families whose operand besides the explicit one is the stack: `address` chooses the kind of stack.
-cdef set STACK = set("call enter leave pop popa push push_sreg pusha ret".split())
-# The explicit memory operand is only named, never accessed.
-cdef set UNACCESSED = {"lea", "nop"}
-# A bit offset in a register selects the memory operand, too: only its handler can check the address.
-cdef set BIT_STRING = {"bt", "btc", "btr", "bts"}
-# Families that can neither fault nor leave when their operands are registers, by what they do to the arithmetic flags.
-cdef set SETS_ALL = set("adc add and cmp or sbb sub test xor neg imul".split())
-cdef set SETS_ALL_BUT_CF = {"inc", "dec"}
-cdef set SHIFTS = {"shl", "shr", "sar"}            # set all flags, unless the count is 0
-cdef set ROTATES = {"rol", "ror"}                  # set CF and OF, unless the count is 0
-cdef set READS_CF = {"adc", "sbb"}
-cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop not".split())
-# Families whose handlers check the address after other things: images of the processor's state, and what an unmasked x87
-# exception keeps from memory. (And stores of MMX registers.)
-cdef set CHECKS_ADDRESS = set("fxsave fxrstor xsave xsaveopt xrstor fst fstp fist fistp fisttp fstp80 fbstp".split())
-
-cdef set STRINGS = set("cmps lods movs scas stos".split())
-
-# Families with a segment, control or debug register as operand: Op.d or Op.s is its number.
-cdef set NUMBERED = set("""mov_from_sreg mov_to_sreg push_sreg pop_sreg mov_from_cr mov_to_cr mov_from_dr
-    mov_to_dr mov_from_tr mov_to_tr""".split())
-
-cdef enum:
-    KIND_CONTINUES = 1
-    KIND_STACK = 2
-    KIND_UNACCESSED = 4
-    KIND_SETS_ALL = 8
-    KIND_SETS_ALL_BUT_CF = 16
-    KIND_READS_CF = 32
-    KIND_KEEPS_FLAGS = 64
-    KIND_BIT_STRING = 128
-    KIND_SHIFT = 256
-    KIND_NUMBERED = 1024
-    KIND_X87 = 2048
-    KIND_X87_WAITING = 4096
-    KIND_STRING = 8192
-    KIND_ROTATE = 16384
-    KIND_CHECKS_ADDRESS = 32768
-    KIND_MXCSR = 65536
-    KIND_LOCKED = 131072  # with a memory operand, whether LOCK is there or not (SDM vol. 3, 8.1.2.1)
-
-cdef uint32_t kinds[1024]
-for _number, _name in enumerate(families()):
-    kinds[_number] = (
-        KIND_CONTINUES * (_name in CONTINUING) | KIND_STACK * (_name in STACK) | KIND_UNACCESSED * (_name in UNACCESSED)
-        | KIND_SETS_ALL * (_name in SETS_ALL) | KIND_SETS_ALL_BUT_CF * (_name in SETS_ALL_BUT_CF)
-        | KIND_READS_CF * (_name in READS_CF) | KIND_KEEPS_FLAGS * (_name in KEEPS_FLAGS)
-        | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS) | KIND_NUMBERED * (_name in NUMBERED)
-        | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING)
-        | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES)
-        | KIND_CHECKS_ADDRESS * (_name in CHECKS_ADDRESS)
-        | KIND_MXCSR * (_name in ("ldmxcsr", "stmxcsr")) | KIND_LOCKED * (_name == "xchg"))
 
 
 # --- from instructions to operations ------------------------------------------------------------------------------------
@@ -147,12 +81,12 @@ cdef inline bint in_same_page(Cpu *cpu, uint64_t ip, uint64_t target) noexcept n
     return ((ip + base) ^ (target + base)) >> 12 == 0
 
 
-cdef OpFn guard_of_unit(const InsnRow *row, uint32_t kind) noexcept nogil:
+cdef OpFn guard_of_unit(const InsnRow *row) noexcept nogil:
     """What has to come before a look at the memory operand of an x87, MMX or SSE instruction."""
-    if kind & KIND_X87:
-        return guard_x87_waiting if kind & KIND_X87_WAITING else guard_x87
+    if row.flags & ROW_X87:
+        return guard_x87 if row.flags & ROW_X87_NO_WAIT else guard_x87_waiting
     if row.reg_source == REG_MMX:
-        return guard_sse_and_mmx if row.flags & ROW_XMM else guard_mmx
+        return guard_sse_and_mmx if row.flags & ROW_SSE else guard_mmx
     return guard_sse
 
 
@@ -161,7 +95,6 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_
     cdef const InsnRow *row = row_of(insn)
     cdef uint32_t bank = FORM_MMX if row.flags & ROW_MMX else 0
     cdef uint32_t family = insn.family, form = insn.form + bank, width = insn.opsize, address = ADDRESS_NONE
-    cdef uint32_t kind = kinds[family]
     cdef uint32_t bytes
     cdef uint64_t target
     cdef bint same_page, bad
@@ -174,7 +107,7 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_
             cost += cpu.op_cost[COST_LOAD]
         if row.flags & ROW_MEM_WRITE:
             cost += cpu.op_cost[COST_STORE]
-    if insn.prefixes & PREFIX_LOCK or insn.is_mem and kind & KIND_LOCKED:
+    if insn.prefixes & PREFIX_LOCK or insn.is_mem and row.flags & ROW_LOCKED:
         cost += cpu.op_cost[COST_LOCKED]
     cdef uint64_t acct = acct_before + (cost << ACCT_SHIFT) + 1
 
@@ -195,13 +128,13 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_
     if bytes == 10:
         bytes = 8  # the handler looks at the other two
 
-    if kind & KIND_STACK:
+    if row.flags & ROW_STACK:
         address = stack_kind(cpu)
         if insn.is_mem:
             form = FORM_STACK_M
         fn = handler_of(family, form, width, address)
     elif insn.is_mem:
-        if kind & KIND_UNACCESSED:
+        if row.flags & ROW_UNACCESSED:
             address = ADDRESS_EA if insn.addrsize == 16 else ADDRESS_32 if insn.addrsize == 32 else ADDRESS_64
         elif flat_segment(cpu, insn.segment):
             if cpu.mode & MODE_WIDTH == MODE_64:
@@ -215,7 +148,7 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_
             base_fn = handler_of(family, form, width, ADDRESS_BASE_32 if address == ADDRESS_32 else ADDRESS_BASE_64)
             if base_fn != NULL:
                 fn = base_fn
-        if fn == NULL and not kind & KIND_UNACCESSED:
+        if fn == NULL and not row.flags & ROW_UNACCESSED:
             address = ADDRESS_EA
             fn = handler_of(family, form, width, address)
         if fn == NULL and not row.flags & (ROW_MEM_READ | ROW_MEM_WRITE):
@@ -224,18 +157,17 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_
     else:
         fn = handler_of(family, form, width, address)
 
-    if insn.is_mem and fn != NULL and (kind & KIND_STACK or address == ADDRESS_EA and not kind & KIND_UNACCESSED):
+    if insn.is_mem and fn != NULL and (row.flags & ROW_STACK or address == ADDRESS_EA and not row.flags & ROW_UNACCESSED):
         address_fn = ea_segment
-        if (kind & KIND_BIT_STRING and form == FORM_RM_R or family == FAM_POP or kind & KIND_CHECKS_ADDRESS
-                or row.flags & ROW_MMX and row.flags & ROW_MEM_WRITE):
+        if row.flags & ROW_LATE_ADDRESS:
             address_fn = ea_offset
         elif flat_segment(cpu, insn.segment) and insn.addrsize == 64:
             address_fn = ea_flat64
         elif flat_segment(cpu, insn.segment) and insn.addrsize == 32:
             address_fn = ea_flat32
-        elif kind & (KIND_X87 | KIND_MXCSR) or row.flags & (ROW_XMM | ROW_MMX):
+        elif row.flags & (ROW_X87 | ROW_SSE | ROW_MMX):
             memset(op, 0, sizeof(Op))
-            op.fn = guard_of_unit(row, kind)
+            op.fn = guard_of_unit(row)
             op.len = insn.length
             op.ip = ip
             op.acct = acct_before
@@ -262,14 +194,14 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_
     op.ip = ip
     op.acct = acct
     op.imm = insn.imm
-    op.seg = SEG_SS if kind & KIND_STACK else insn.segment
+    op.seg = SEG_SS if row.flags & ROW_STACK else insn.segment
     op.x = size_index(width) | (size_index(insn.addrsize) << 2)
     if insn.prefixes & PREFIX_REP:
         op.x |= 16
     if insn.prefixes & PREFIX_REPNE:
         op.x |= 32
-    place_operands(op, insn, kind & KIND_NUMBERED != 0)
-    if insn.is_mem and (address == ADDRESS_32 or address == ADDRESS_64 or kind & KIND_UNACCESSED) and not kind & KIND_STACK:
+    place_operands(op, insn, row.flags & ROW_NUMBERED != 0)
+    if insn.is_mem and (address == ADDRESS_32 or address == ADDRESS_64 or row.flags & ROW_UNACCESSED) and not row.flags & ROW_STACK:
         place_memory(op, insn, ip)
     if form == FORM_I_I:
         op.disp = insn.imm2
@@ -284,13 +216,12 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_
         bad = bad_target(cpu, target)
         same_page = in_same_page(cpu, ip, target)
         if family == FAM_JCC:
-            op.x = insn.cc
             fn = jcc_handler(insn.cc, same_page, bad)
         elif family == FAM_JMP:
             fn = jump_handler(same_page, bad)
         elif family == FAM_CALL:
             fn = call_handler(width, stack_kind(cpu), same_page, bad)
-    elif family == FAM_SETCC or family == FAM_CMOVCC:
+    if row.flags & ROW_CONDITION:
         op.x = insn.cc
     op.fn = fn if fn != NULL else undefined
     return op + 1
@@ -303,27 +234,22 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
     access to memory comes before the flags of its own instruction, so these may still be left out.
     """
     cdef uint32_t index = count
-    cdef uint32_t kind, kills, reads
+    cdef uint32_t kills
     cdef uint32_t live = FL_ARITH
+    cdef const InsnRow *row
     while index > 0:
         index -= 1
-        kind = kinds[insns[index].family]
-        kills = 0
-        reads = FL_CF if kind & KIND_READS_CF else 0
-        if kind & KIND_SETS_ALL:
-            kills = FL_ARITH
-        elif kind & KIND_SETS_ALL_BUT_CF:
-            kills = FL_ARITH & ~FL_CF
-        elif kind & (KIND_SHIFT | KIND_ROTATE) and insns[index].form == FORM_RM_I:
-            if insns[index].imm & (63 if insns[index].opsize == 64 else 31):
-                kills = FL_ARITH if kind & KIND_SHIFT else FL_CF | FL_OF
-        elif not kind & KIND_KEEPS_FLAGS and places[index].fn != followed_jump:
+        row = row_of(&insns[index])
+        if not row.flags & ROW_PURE and places[index].fn != followed_jump:
             live = FL_ARITH
             continue
+        kills = (row.flags_written | row.flags_undefined) & FL_ARITH
+        if row.flags & ROW_COUNTED and not insns[index].imm & (63 if insns[index].opsize == 64 else 31):
+            kills = 0
         if kills:
             leave_out_flags(places[index], &insns[index], live, kills & live)
-        live = live & ~kills | reads
-        if insns[index].is_mem and not kind & KIND_UNACCESSED:
+        live = live & ~kills | row.flags_read & FL_ARITH
+        if insns[index].is_mem and not row.flags & ROW_UNACCESSED:
             live = FL_ARITH
 
 
@@ -403,7 +329,7 @@ cdef inline uint64_t cross(Cpu *cpu, uint64_t linear_ip) noexcept nogil:
 
 
 cdef inline bint repeats(Insn *insn) noexcept nogil:
-    return insn.prefixes & (PREFIX_REP | PREFIX_REPNE) and kinds[insn.family] & KIND_STRING
+    return insn.prefixes & (PREFIX_REP | PREFIX_REPNE) and row_of(insn).flags & (ROW_STRING | ROW_ENDS_BLOCK) == ROW_STRING
 
 
 cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_ip, uint32_t mode) noexcept nogil:
@@ -495,7 +421,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
             (op - 1).fn = followed_jump
             followed += 1
             continue
-        if page2 != NO_PAGE or not kinds[insns[count - 1].family] & KIND_CONTINUES or acct >> ACCT_SHIFT >= BLOCK_UNITS:
+        if page2 != NO_PAGE or row_of(&insns[count - 1]).flags & ROW_ENDS_BLOCK or acct >> ACCT_SHIFT >= BLOCK_UNITS:
             break
         if insns[count - 1].family == FAM_JCC:
             jumps += 1

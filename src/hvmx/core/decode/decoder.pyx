@@ -383,7 +383,6 @@ cdef int decode(const uint8_t* code, int available, int mode, uint64_t features,
         return out_of_bytes(available)
 
     if override >= 0:
-        out.prefixes |= PREFIX_SEGMENT
         out.segment = <uint8_t> override
     else:
         out.segment = SEG_SS if out.base == REG_RSP or out.base == REG_RBP else SEG_DS
