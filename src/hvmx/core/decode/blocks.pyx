@@ -259,13 +259,13 @@ cdef void leave_out_flags(Op *op, Insn *insn, uint32_t live, uint32_t needed) no
     cdef uint32_t address
     if not insn.is_mem:
         if not needed:
-            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET)
+            shorter = variant_of(insn.family, insn.form, insn.opsize, ADDRESS_NONE, FLAGS_NONE)
         elif live == FL_CF:
-            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_CARRY)
+            shorter = variant_of(insn.family, insn.form, insn.opsize, ADDRESS_NONE, FLAGS_CARRY)
     elif not needed:
         for address in range(ADDRESS_32, ADDRESS_BASE_64 + 1):
             if op.fn == handler_of(insn.family, insn.form, insn.opsize, address):
-                shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET + address)
+                shorter = variant_of(insn.family, insn.form, insn.opsize, address, FLAGS_NONE)
     if shorter != NULL:
         op.fn = shorter
 

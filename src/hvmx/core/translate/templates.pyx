@@ -68,16 +68,16 @@ cdef int fill() except -1:
             kind = T_TEST if name == "test" else T_ALU
             for form, known in forms:
                 add(handler_of(number, form, w, ADDRESS_NONE), kind, w, known, ADDRESS_NONE, which)
-                add(handler_of(number, form, w, ADDRESS_CARRY), kind, w, known, ADDRESS_NONE, which)
-                add(handler_of(number, form, w, ADDRESS_QUIET), kind, w, known, ADDRESS_NONE, which, True)
+                add(variant_of(number, form, w, ADDRESS_NONE, FLAGS_CARRY), kind, w, known, ADDRESS_NONE, which)
+                add(variant_of(number, form, w, ADDRESS_NONE, FLAGS_NONE), kind, w, known, ADDRESS_NONE, which, True)
             for form, known in memory_forms:
                 for address in addresses:
                     add(handler_of(number, form, w, address), kind, w, known, address, which)
-                    add(handler_of(number, form, w, ADDRESS_QUIET + address), kind, w, known, address, which, True)
+                    add(variant_of(number, form, w, address, FLAGS_NONE), kind, w, known, address, which, True)
         for kind, name in ((T_INC, "inc"), (T_DEC, "dec"), (T_NEG, "neg"), (T_NOT, "not")):
             number = family_numbers[name]
             add(handler_of(number, FORM_RM, w, ADDRESS_NONE), kind, w)
-            add(handler_of(number, FORM_RM, w, ADDRESS_QUIET), kind, w, R_R, ADDRESS_NONE, 0, True)
+            add(variant_of(number, FORM_RM, w, ADDRESS_NONE, FLAGS_NONE), kind, w, R_R, ADDRESS_NONE, 0, True)
             for address in addresses:
                 add(handler_of(number, FORM_RM, w, address), kind, w, M_R, address)
         number = family_numbers["mov"]
@@ -108,7 +108,7 @@ cdef int fill() except -1:
         for which, name in shifts:
             add(handler_of(family_numbers[name], FORM_RM_CL, w, ADDRESS_NONE), T_SHIFT_CL, w, R_R, ADDRESS_NONE, which)
         for which, name in ((SHIFT_ROL, "rol"), (SHIFT_ROR, "ror"), *shifts):
-            add(handler_of(family_numbers[name], FORM_RM_I, w, ADDRESS_QUIET), T_SHIFT, w, R_I, ADDRESS_NONE, which, True)
+            add(variant_of(family_numbers[name], FORM_RM_I, w, ADDRESS_NONE, FLAGS_NONE), T_SHIFT, w, R_I, ADDRESS_NONE, which, True)
         add(handler_of(family_numbers["imul"], FORM_R_RM, w, ADDRESS_NONE), T_IMUL, w, R_R)
         add(handler_of(family_numbers["imul"], FORM_R_RM_I, w, ADDRESS_NONE), T_IMUL, w, R_I)
         add(handler_of(family_numbers["imul"], FORM_R_RM, w, ADDRESS_EA), T_IMUL, w, R_M, ADDRESS_EA)
