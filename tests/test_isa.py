@@ -9,8 +9,10 @@ from iced_x86 import (
     CpuidFeature,
     Decoder,
     DecoderOptions,
+    FlowControl,
     Instruction,
     InstructionInfoFactory,
+    Mnemonic,
     OpAccess,
     OpCodeInfo,
     OpKind,
@@ -27,6 +29,7 @@ FLAGS = {
     "D": RflagsBits.DF, "I": RflagsBits.IF, "K": RflagsBits.AC,
 }  # fmt: skip
 FEATURE = {value: name for name, value in vars(CpuidFeature).items() if isinstance(value, int)}
+MNEMONIC = {value: name for name, value in vars(Mnemonic).items() if isinstance(value, int)}
 READS = {OpAccess.READ, OpAccess.COND_READ, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE}
 WRITES = {OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE}
 
@@ -106,6 +109,52 @@ def test_memory_access_is_that_of_iced(row: Row) -> None:
     if row.family in MEMORY_EXCEPTIONS:
         expected = MEMORY_EXCEPTIONS[row.family][0]
     assert row.memory.strip(".") == expected
+
+
+def test_block_goes_on_only_where_control_flow_does(row: Row) -> None:
+    if "next" in row.execution:
+        for _, iced in decoded(row):
+            assert iced.flow_control in (FlowControl.NEXT, FlowControl.CONDITIONAL_BRANCH)
+            assert not iced.is_privileged
+
+
+def test_pure_rows_neither_fault_nor_leave(row: Row) -> None:
+    if "pure" in row.execution:
+        assert "next" in row.execution and "cpl0" not in row.attributes and "prot" not in row.attributes
+        for _, iced in decoded(row):
+            assert iced.flow_control == FlowControl.NEXT
+            assert not iced.is_stack_instruction and not iced.is_string_instruction
+
+
+def test_flags_survive_a_count_of_0(row: Row) -> None:
+    """A row whose flags depend on its immediate says so: what it writes is not dead before it."""
+    last = {"Ib": -1}.get(row.operands[-1] if row.operands else "")
+    if "pure" not in row.execution or last is None:
+        assert "pure" not in row.execution or "counted" not in row.execution or row.operands[-1] == "1"
+        return
+    by_count = set()
+    for mode, code in encodings(row):
+        length = Decoder(mode, code).decode().len
+        for count in (0, 1):
+            iced = Decoder(mode, code[: length - 1] + bytes([count])).decode()
+            by_count.add((count, iced.rflags_modified))
+    assert (len({flags for _, flags in by_count}) > 1) == ("counted" in row.execution)
+
+
+def test_stack_rows_work_on_the_stack(row: Row) -> None:
+    if "stack" in row.execution:
+        assert all(iced.is_stack_instruction for _, iced in decoded(row))
+
+
+def test_unaccessed_memory_is_not_accessed(row: Row) -> None:
+    if "unaccessed" in row.execution:
+        assert row.memory == ""
+
+
+def test_rows_that_do_not_wait_are_those_with_an_n(row: Row) -> None:
+    names = {MNEMONIC[iced.mnemonic] for _, iced in decoded(row)}
+    without_wait = any(name.startswith("FN") and name != "FNOP" for name in names)
+    assert ("nowait" in row.execution) == without_wait
 
 
 # Families that iced-x86 forces to ring 0 and hvmx does not.

@@ -73,6 +73,13 @@ def test_code_that_writes_its_own_block_runs_as_written(source: str) -> None:
     assert cpu.rax & 0xFF == 7, f"al is {cpu.rax & 0xFF:#x}: the old code was run"
 
 
+def test_code_behind_a_jump_that_ends_in_the_next_page_is_watched() -> None:
+    cpu = _guest(f"mov ebx, 2; 1: call {CODE + 0xFFD:#x}; mov byte ptr [{CODE + 0x83F:#x}], 7; dec ebx; jnz 1b")
+    cpu.write(CODE + 0x83E, bytes.fromhex("b001c3"))  # mov al, 1; ret
+    cpu.write(CODE + 0xFFD, b"\xe9" + struct.pack("<i", 0x83E - 0x1002))  # jmp to it
+    assert _run(cpu).rax & 0xFF == 7, "the second call ran the old code"
+
+
 @pytest.mark.parametrize(
     "store", ["mov byte ptr [{at}], 7", "lea edi, [{at}]; mov al, 7; mov ecx, 1; rep stosb"]
 )

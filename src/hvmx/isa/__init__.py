@@ -33,9 +33,21 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
     and virtual-8086 mode. ``cpl0``: #GP outside ring 0. ``iopl``: subject to IOPL or the I/O permission map.
     ``b0`` and ``w0``: only without REX.B, without REX.W. ``align``: #GP where the memory operand is not at a
     multiple of 16.
+``execution``
+    What decoded code may make of it. First ``next``, where the next instruction can run without a look at the state, or
+    ``end``, where a block ends: mode, mapping or what interrupts it may have changed. Then any of
+    ``stack``: it works on the stack, whose kind chooses the handler.
+    ``unaccessed``: of a memory operand there is only the offset; neither segment nor paging sees it.
+    ``late``: the handler checks the memory operand's address, after other things.
+    ``nowait``: an x87 instruction that does not wait for a pending exception.
+    ``sse``: checked as instructions with XMM operands are, though it has none.
+    ``locked``: with a memory operand it is locked, with or without LOCK (SDM volume 3, section 8.1.2.1).
+    ``pure``: with register operands it can neither fault nor leave, so flags that later instructions overwrite pass it
+    unseen. ``counted``: the immediate is a shift count; by 0 it writes no flags.
 ``reads``, ``writes``, ``undefined``
     Flags as letters: ``O S Z A P C D I T N R V K L`` for OF SF ZF AF PF CF DF IF TF NT RF VM AC IOPL. A flag that
-    only some operand values leave undefined (SHL by more than one: OF) counts as undefined.
+    only some operand values leave undefined (SHL by more than one: OF) counts as undefined. The handler of a
+    ``pure`` instruction gives the undefined ones a value, too: all that it does not read is dead before it.
 ``class``
     The cost class, which a cost profile gives a figure. A class of ``SIZED_CLASSES`` stands for one per operand size.
 ``feature``
@@ -66,6 +78,9 @@ PREFIX_MASKS = {"": 0b1111, "NP": 0b0001, "NFx": 0b0011, "66": 0b0010, "F3": 0b0
 """Mandatory prefixes of the table, and under which of none, 66, F3, F2 (bits 0 to 3) their rows match."""
 
 ATTRIBUTES = ("lock", "i64", "o64", "d64", "f64", "prot", "cpl0", "iopl", "b0", "w0", "align")
+
+ENDINGS = ("next", "end")
+EXECUTION = ("stack", "unaccessed", "late", "nowait", "sse", "locked", "pure", "counted")
 
 SIZED_CLASSES = ("mul", "div")
 """Cost classes that become one per operand size: mul8, mul16, mul32, mul64."""
@@ -126,6 +141,7 @@ class Row:
     operands: tuple[str, ...]
     memory: str
     attributes: frozenset[str]
+    execution: frozenset[str]
     reads: str
     writes: str
     undefined: str
@@ -148,6 +164,21 @@ class Row:
     def is_x87(self) -> bool:
         """Whether the opcode is an escape to the x87, whose low bits and ModRM FOP shows (SDM volume 1, 8.1.9)."""
         return self.map == 0 and self.opcodes.start in X87_OPCODES
+
+    @property
+    def has_condition(self) -> bool:
+        """Whether the opcode's low four bits are a condition."""
+        return len(self.opcodes) == 16
+
+    @property
+    def is_string(self) -> bool:
+        """Whether an operand is a string's element, so that REP repeats the instruction."""
+        return any(operand[0] in "XY" for operand in self.operands)
+
+    @property
+    def numbers_register(self) -> bool:
+        """Whether an operand is a segment, control, debug or test register, which its number names."""
+        return any(operand in SEGMENTS or operand in ("Sw", "Cy", "Dy", "Td") for operand in self.operands)
 
     @property
     def is_vector(self) -> bool:
@@ -203,14 +234,14 @@ class Row:
 
 
 _FLAG_COLUMN = re.compile(f"[{''.join(FLAG_BITS)}]*")
-_COLUMNS = 10
+_COLUMNS = 11
 
 
 def _parse(line: str, map_number: int, index: int) -> Row:
     columns = ["" if column == "." else column for column in re.split(r"\s{2,}", line.strip())]
     if len(columns) != _COLUMNS:
         raise ValueError(f"{len(columns)} columns instead of {_COLUMNS}")
-    text, family, operands, memory, attributes, reads, writes, undefined, cost_class, feature = columns
+    text, family, operands, memory, attributes, execution, reads, writes, undefined, cost_class, feature = columns
     words = text.split()
     prefix = words.pop(0) if words[0] in PREFIX_MASKS and len(words) > 1 else ""
     rex_w = words[0] == "REX.W"
@@ -226,6 +257,10 @@ def _parse(line: str, map_number: int, index: int) -> Row:
     first = int(byte, 16)
     modrm = words.pop(0).removeprefix("/") if words else ""
     unknown = set(attributes.split()) - set(ATTRIBUTES)
+    ending, *executed = execution.split()
+    if ending not in ENDINGS:
+        raise ValueError(f"{ending} is not {' or '.join(ENDINGS)}")
+    unknown |= set(executed) - set(EXECUTION)
     if words or unknown or not all(_FLAG_COLUMN.fullmatch(flags) for flags in (reads, writes, undefined)):
         raise ValueError(f"not understood: {words or unknown or 'flags'}")
     return Row(
@@ -241,6 +276,7 @@ def _parse(line: str, map_number: int, index: int) -> Row:
         operands=tuple(operands.split(",")) if operands else (),
         memory=memory,
         attributes=frozenset(attributes.split()),
+        execution=frozenset(execution.split()),
         reads=reads,
         writes=writes,
         undefined=undefined,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from . import Row, rows
+from . import ENDINGS, EXECUTION, Row, rows
 
 _MAPS = ("One-byte opcodes", "0F opcodes", "0F 38 opcodes", "0F 3A opcodes")
-_HEADINGS = ("Opcode", "Operation", "Operands", "Modes", "Attributes", "Reads", "Writes", "Undefined", "Cost class", "Feature")
+_HEADINGS = ("Opcode", "Operation", "Operands", "Modes", "Attributes", "Execution", "Reads", "Writes", "Undefined", "Cost class", "Feature")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     modes = " ".join(str(mode) for mode in row.modes)
     attributes = " ".join(sorted(row.attributes - {"i64", "o64"}))
+    execution = " ".join(word for word in (*ENDINGS, *EXECUTION) if word in row.execution)
     flags = (row.reads, row.writes, row.undefined)
-    return (row.text, row.family, ", ".join(row.operands), modes, attributes, *flags, row.cost_class, row.feature)
+    return (row.text, row.family, ", ".join(row.operands), modes, attributes, execution, *flags, row.cost_class, row.feature)
 
 
 def document() -> str:

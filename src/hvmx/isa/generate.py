@@ -34,8 +34,12 @@ _IMMEDIATES = {
     ("Iw", "Ib"): "16_8", ("Jb",): "8_SIGNED", ("Jz",): "Z", (): "NONE",
 }  # fmt: skip
 _ROW_FLAGS = {
-    "lock": "LOCK", "d64": "D64", "f64": "F64", "prot": "PROTECTED", "cpl0": "CPL0", "iopl": "IOPL", "b0": "NO_REX_B",
-    "w0": "NO_REX_W", "align": "ALIGNED",
+    "lock": "LOCK", "d64": "D64", "f64": "F64", "prot": "PROTECTED", "cpl0": "CPL0", "b0": "NO_REX_B", "w0": "NO_REX_W",
+    "align": "ALIGNED",
+}  # fmt: skip
+_EXECUTION_FLAGS = {
+    "end": "ENDS_BLOCK", "stack": "STACK", "unaccessed": "UNACCESSED", "late": "LATE_ADDRESS", "nowait": "X87_NO_WAIT",
+    "sse": "SSE", "locked": "LOCKED", "pure": "PURE", "counted": "COUNTED",
 }  # fmt: skip
 _REG_SOURCES = {"G": "GENERAL", "S": "SEGMENT", "C": "CONTROL", "D": "DEBUG", "T": "TEST", "P": "MMX", "V": "GENERAL"}
 _RM_SOURCES = {
@@ -73,8 +77,11 @@ def _row(row: Row) -> str:
         mask, value = 0, 0
     mods = "MOD_MEMORY" if row.memory_only else "MOD_REGISTER" if row.register_only else "MOD_MEMORY | MOD_REGISTER"
     flags = [f"ROW_{name}" for attribute, name in _ROW_FLAGS.items() if attribute in row.attributes]
+    flags += [f"ROW_{name}" for word, name in _EXECUTION_FLAGS.items() if word in row.execution]
     flags += ["ROW_REX_W"] * row.rex_w + ["ROW_SIZED_COST"] * (row.cost_class in SIZED_CLASSES)
-    flags += ["ROW_XMM"] * row.is_vector + ["ROW_MMX"] * row.is_mmx
+    flags += ["ROW_SSE"] * row.is_vector + ["ROW_MMX"] * row.is_mmx + ["ROW_X87"] * row.is_x87
+    flags += ["ROW_CONDITION"] * row.has_condition + ["ROW_STRING"] * row.is_string
+    flags += ["ROW_NUMBERED"] * row.numbers_register
     flags += ["ROW_MEM_READ"] * ("r" in row.memory) + ["ROW_MEM_WRITE"] * ("w" in row.memory)
     if rm is None:
         rm_source = "NONE"

@@ -12,7 +12,6 @@ from hvmx.core.state.insn cimport *
 from hvmx.core.state.ops cimport *
 from hvmx.core.state.state cimport *
 from hvmx.core.translate.translator cimport watch_block
-from hvmx.isa import families, rows
 
 cdef extern from "insn.h" nogil:
     enum:
@@ -23,71 +22,6 @@ cdef enum:
     OPS_PER_INSTRUCTION = 3   # guard, address, operation
     JUMPS_PER_BLOCK = 6       # conditional branches in a block
     FOLLOWED_JUMPS = 4        # unconditional ones that decoding follows
-
-# Families after which the next instruction can run without a look at the state: no change of mode, mapping or mask.
-cdef set CONTINUING = set("""
-    aaa aad aam aas adc add and bsf bsr bswap bt btc btr bts cbw clc cld cmc cmovcc cmp cmps cmpxchg cmpxchg16b cmpxchg8b
-    crc32 cwd daa das dec div enter idiv imul inc jcc jcxz lahf lea leave lfence lods loop loopnz loopz mfence mov movbe
-    movnti movs movsx movsxd movzx mul neg nop not or pop popa popcnt push push_sreg pusha rcl rcr rol ror sahf salc sar
-    sbb scas setcc sfence shl shld shr shrd stc std stos sub test xadd xchg xlat xor""".split())
-# x87 families, and those of them that wait for what is pending.
-cdef set X87 = {row.family for row in rows() if row.is_x87}
-cdef set X87_WAITING = X87 - {"fnclex", "fndisi", "fneni", "fninit", "fnsave", "fnsetpm", "fnstcw", "fnstenv", "fnstsw"}
-CONTINUING |= X87 - {"fbld", "fbstp", "fldenv", "fnsave", "fnstenv", "frstor"}
-CONTINUING.update({row.family for row in rows() if row.is_vector or row.is_mmx})
-# Families whose operand besides the explicit one is the stack: `address` chooses the kind of stack.
-cdef set STACK = set("call enter leave pop popa push push_sreg pusha ret".split())
-# The explicit memory operand is only named, never accessed.
-cdef set UNACCESSED = {"lea", "nop"}
-# A bit offset in a register selects the memory operand, too: only its handler can check the address.
-cdef set BIT_STRING = {"bt", "btc", "btr", "bts"}
-# Families that can neither fault nor leave when their operands are registers, by what they do to the arithmetic flags.
-cdef set SETS_ALL = set("adc add and cmp or sbb sub test xor neg imul".split())
-cdef set SETS_ALL_BUT_CF = {"inc", "dec"}
-cdef set SHIFTS = {"shl", "shr", "sar"}            # set all flags, unless the count is 0
-cdef set ROTATES = {"rol", "ror"}                  # set CF and OF, unless the count is 0
-cdef set READS_CF = {"adc", "sbb"}
-cdef set KEEPS_FLAGS = set("mov movzx movsx movsxd lea xchg bswap cbw cwd nop not".split())
-# Families whose handlers check the address after other things: images of the processor's state, and what an unmasked x87
-# exception keeps from memory. (And stores of MMX registers.)
-cdef set CHECKS_ADDRESS = set("fxsave fxrstor xsave xsaveopt xrstor fst fstp fist fistp fisttp fstp80 fbstp".split())
-
-cdef set STRINGS = set("cmps lods movs scas stos".split())
-
-# Families with a segment, control or debug register as operand: Op.d or Op.s is its number.
-cdef set NUMBERED = set("""mov_from_sreg mov_to_sreg push_sreg pop_sreg mov_from_cr mov_to_cr mov_from_dr
-    mov_to_dr mov_from_tr mov_to_tr""".split())
-
-cdef enum:
-    KIND_CONTINUES = 1
-    KIND_STACK = 2
-    KIND_UNACCESSED = 4
-    KIND_SETS_ALL = 8
-    KIND_SETS_ALL_BUT_CF = 16
-    KIND_READS_CF = 32
-    KIND_KEEPS_FLAGS = 64
-    KIND_BIT_STRING = 128
-    KIND_SHIFT = 256
-    KIND_NUMBERED = 1024
-    KIND_X87 = 2048
-    KIND_X87_WAITING = 4096
-    KIND_STRING = 8192
-    KIND_ROTATE = 16384
-    KIND_CHECKS_ADDRESS = 32768
-    KIND_MXCSR = 65536
-    KIND_LOCKED = 131072  # with a memory operand, whether LOCK is there or not (SDM vol. 3, 8.1.2.1)
-
-cdef uint32_t kinds[1024]
-for _number, _name in enumerate(families()):
-    kinds[_number] = (
-        KIND_CONTINUES * (_name in CONTINUING) | KIND_STACK * (_name in STACK) | KIND_UNACCESSED * (_name in UNACCESSED)
-        | KIND_SETS_ALL * (_name in SETS_ALL) | KIND_SETS_ALL_BUT_CF * (_name in SETS_ALL_BUT_CF)
-        | KIND_READS_CF * (_name in READS_CF) | KIND_KEEPS_FLAGS * (_name in KEEPS_FLAGS)
-        | KIND_BIT_STRING * (_name in BIT_STRING) | KIND_SHIFT * (_name in SHIFTS) | KIND_NUMBERED * (_name in NUMBERED)
-        | KIND_X87 * (_name in X87) | KIND_X87_WAITING * (_name in X87_WAITING)
-        | KIND_STRING * (_name in STRINGS) | KIND_ROTATE * (_name in ROTATES)
-        | KIND_CHECKS_ADDRESS * (_name in CHECKS_ADDRESS)
-        | KIND_MXCSR * (_name in ("ldmxcsr", "stmxcsr")) | KIND_LOCKED * (_name == "xchg"))
 
 
 # --- from instructions to operations ------------------------------------------------------------------------------------
@@ -116,6 +50,16 @@ cdef inline uint32_t stack_kind(Cpu *cpu) noexcept nogil:
     return ADDRESS_EA
 
 
+cdef inline Op *begin(Op *op, OpFn fn, Insn *insn, uint64_t ip, uint64_t acct) noexcept nogil:
+    """An operation of this instruction without operands. `acct` is what has been done when it is through."""
+    memset(op, 0, sizeof(Op))
+    op.fn = fn
+    op.len = insn.length
+    op.ip = ip
+    op.acct = acct
+    return op
+
+
 cdef inline void place_memory(Op *op, Insn *insn, uint64_t ip) noexcept nogil:
     op.b = 8 * insn.base
     op.i = 8 * insn.index
@@ -128,7 +72,7 @@ cdef inline void place_memory(Op *op, Insn *insn, uint64_t ip) noexcept nogil:
             op.disp = <uint32_t>op.disp
 
 
-cdef inline void place_operands(Op *op, Insn *insn, bint numbered) noexcept nogil:
+cdef inline void place_registers(Op *op, Insn *insn, bint numbered) noexcept nogil:
     """Register operands: d is the destination, s the source (see the conventions of insn.h's forms)."""
     cdef uint8_t reg = insn.reg if numbered else insn.reg_offset
     if insn.form == FORM_R_RM or insn.form == FORM_R_RM_I:
@@ -147,150 +91,158 @@ cdef inline bint in_same_page(Cpu *cpu, uint64_t ip, uint64_t target) noexcept n
     return ((ip + base) ^ (target + base)) >> 12 == 0
 
 
-cdef OpFn guard_of_unit(const InsnRow *row, uint32_t kind) noexcept nogil:
+cdef OpFn guard_of_unit(const InsnRow *row) noexcept nogil:
     """What has to come before a look at the memory operand of an x87, MMX or SSE instruction."""
-    if kind & KIND_X87:
-        return guard_x87_waiting if kind & KIND_X87_WAITING else guard_x87
+    if row.flags & ROW_X87:
+        return guard_x87 if row.flags & ROW_X87_NO_WAIT else guard_x87_waiting
     if row.reg_source == REG_MMX:
-        return guard_sse_and_mmx if row.flags & ROW_XMM else guard_mmx
+        return guard_sse_and_mmx if row.flags & ROW_SSE else guard_mmx
     return guard_sse
 
 
-cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct_before) noexcept nogil:
-    """Writes the operations of one instruction at `op`; returns the place after them."""
-    cdef const InsnRow *row = row_of(insn)
-    cdef uint32_t bank = FORM_MMX if row.flags & ROW_MMX else 0
-    cdef uint32_t family = insn.family, form = insn.form + bank, width = insn.opsize, address = ADDRESS_NONE
-    cdef uint32_t kind = kinds[family]
-    cdef uint32_t bytes
-    cdef uint64_t target
-    cdef bint same_page, bad
-    cdef OpFn fn = NULL
-    cdef OpFn base_fn
-    cdef OpFn address_fn
+cdef inline uint64_t cost_of(Cpu *cpu, Insn *insn, const InsnRow *row) noexcept nogil:
+    """Guest cycles of the instruction, in units of 1/CYCLE_FRACTION."""
     cdef uint64_t cost = cpu.op_cost[insn.cost]
     if insn.is_mem:
         if row.flags & ROW_MEM_READ:
             cost += cpu.op_cost[COST_LOAD]
         if row.flags & ROW_MEM_WRITE:
             cost += cpu.op_cost[COST_STORE]
-    if insn.prefixes & PREFIX_LOCK or insn.is_mem and kind & KIND_LOCKED:
+    if insn.prefixes & PREFIX_LOCK or insn.is_mem and row.flags & ROW_LOCKED:
         cost += cpu.op_cost[COST_LOCKED]
-    cdef uint64_t acct = acct_before + (cost << ACCT_SHIFT) + 1
+    return cost
 
-    if row.flags & (ROW_CPL0 | ROW_PROTECTED):
-        memset(op, 0, sizeof(Op))
-        op.fn = guard
-        op.imm = row.flags
-        op.len = insn.length
-        op.ip = ip
-        op.acct = acct_before
-        op += 1
 
+cdef inline uint32_t form_of(Insn *insn, const InsnRow *row) noexcept nogil:
+    """The form under which the handler is registered."""
+    cdef uint32_t bank = FORM_MMX if row.flags & ROW_MMX else 0
+    cdef uint32_t form
+    if row.flags & ROW_STACK and insn.is_mem:
+        return FORM_STACK_M
     if insn.form == FORM_R_RM and insn.opsize2 < insn.opsize and insn.opsize2 <= 32:
         form = bank + (FORM_R_RM8 if insn.opsize2 == 8 else FORM_R_RM16 if insn.opsize2 == 16 else FORM_R_RM32)
-        if handler_of(family, form, width, ADDRESS_NONE) == NULL and handler_of(family, form, width, ADDRESS_EA) == NULL:
-            form = bank + FORM_R_RM
-    bytes = (insn.opsize2 if insn.form == FORM_R_RM or insn.form == FORM_R_RM_I else insn.opsize) // 8
+        if (handler_of(insn.family, form, insn.opsize, ADDRESS_NONE) != NULL
+                or handler_of(insn.family, form, insn.opsize, ADDRESS_EA) != NULL):
+            return form
+    return bank + insn.form
+
+
+cdef inline uint32_t memory_kind(Cpu *cpu, Insn *insn, const InsnRow *row) noexcept nogil:
+    """How a handler would best find the explicit memory operand: ADDRESS_32, ADDRESS_64 or ADDRESS_EA."""
+    if row.flags & ROW_UNACCESSED:
+        return ADDRESS_EA if insn.addrsize == 16 else ADDRESS_32 if insn.addrsize == 32 else ADDRESS_64
+    if not flat_segment(cpu, insn.segment):
+        return ADDRESS_EA
+    if cpu.mode & MODE_WIDTH == MODE_64:
+        return ADDRESS_64 if insn.addrsize == 64 else ADDRESS_EA
+    return ADDRESS_32 if insn.addrsize == 32 else ADDRESS_EA
+
+
+cdef inline OpFn memory_handler(Insn *insn, const InsnRow *row, uint32_t form, uint32_t *address) noexcept nogil:
+    """The handler for a memory operand that is best found as `address` says, which changes where there is no such handler."""
+    cdef OpFn fn
+    if insn.index == REG_ZERO and (address[0] == ADDRESS_32 or address[0] == ADDRESS_64):
+        fn = handler_of(insn.family, form, insn.opsize, ADDRESS_BASE_32 if address[0] == ADDRESS_32 else ADDRESS_BASE_64)
+        if fn != NULL:
+            return fn
+    fn = handler_of(insn.family, form, insn.opsize, address[0])
+    if fn == NULL and not row.flags & ROW_UNACCESSED:
+        address[0] = ADDRESS_EA
+        fn = handler_of(insn.family, form, insn.opsize, ADDRESS_EA)
+    if fn == NULL and not row.flags & (ROW_MEM_READ | ROW_MEM_WRITE):
+        address[0] = ADDRESS_NONE
+        fn = handler_of(insn.family, form, insn.opsize, ADDRESS_NONE)
+    return fn
+
+
+cdef inline OpFn address_handler(Cpu *cpu, Insn *insn, const InsnRow *row) noexcept nogil:
+    """The operation that leaves the memory operand's address in cpu.ea."""
+    if row.flags & ROW_LATE_ADDRESS:
+        return ea_offset
+    if flat_segment(cpu, insn.segment):
+        if insn.addrsize == 64:
+            return ea_flat64
+        if insn.addrsize == 32:
+            return ea_flat32
+    if not row.flags & ROW_ALIGNED:
+        if cpu.mode & MODE_WIDTH == MODE_64 and insn.addrsize == 64 and insn.segment >= SEG_FS:
+            return ea_based64
+        if cpu.mode & MODE_WIDTH == MODE_32 and insn.addrsize == 32:
+            return ea_based32
+    return ea_segment
+
+
+cdef inline Op *place_address(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_t ip, uint64_t acct) noexcept nogil:
+    """Writes the operations that come before a handler that reads cpu.ea; returns the place after them."""
+    cdef OpFn fn = address_handler(cpu, insn, row)
+    cdef uint32_t bytes = (insn.opsize2 if insn.form == FORM_R_RM or insn.form == FORM_R_RM_I else insn.opsize) // 8
     if bytes == 10:
         bytes = 8  # the handler looks at the other two
+    if (row.flags & (ROW_X87 | ROW_SSE | ROW_MMX) and not row.flags & ROW_LATE_ADDRESS
+            and fn != ea_flat64 and fn != ea_flat32):
+        op = begin(op, guard_of_unit(row), insn, ip, acct) + 1
+    begin(op, fn, insn, ip, acct)
+    place_memory(op, insn, ip)
+    if insn.family == FAM_POP and insn.base == REG_RSP:
+        op.disp += insn.opsize // 8  # POP computes such an address after the increment (SDM vol. 2, POP)
+    op.x = size_index(insn.addrsize)
+    op.imm = bytes | ((row.flags & ROW_MEM_WRITE != 0) << 8) | ((row.flags & ROW_ALIGNED != 0) << 9)
+    return op + 1
 
-    if kind & KIND_STACK:
-        address = stack_kind(cpu)
-        if insn.is_mem:
-            form = FORM_STACK_M
-        fn = handler_of(family, form, width, address)
-    elif insn.is_mem:
-        if kind & KIND_UNACCESSED:
-            address = ADDRESS_EA if insn.addrsize == 16 else ADDRESS_32 if insn.addrsize == 32 else ADDRESS_64
-        elif flat_segment(cpu, insn.segment):
-            if cpu.mode & MODE_WIDTH == MODE_64:
-                address = ADDRESS_64 if insn.addrsize == 64 else ADDRESS_EA
-            else:
-                address = ADDRESS_32 if insn.addrsize == 32 else ADDRESS_EA
-        else:
-            address = ADDRESS_EA
-        fn = handler_of(family, form, width, address)
-        if insn.index == REG_ZERO and (address == ADDRESS_32 or address == ADDRESS_64):
-            base_fn = handler_of(family, form, width, ADDRESS_BASE_32 if address == ADDRESS_32 else ADDRESS_BASE_64)
-            if base_fn != NULL:
-                fn = base_fn
-        if fn == NULL and not kind & KIND_UNACCESSED:
-            address = ADDRESS_EA
-            fn = handler_of(family, form, width, address)
-        if fn == NULL and not row.flags & (ROW_MEM_READ | ROW_MEM_WRITE):
-            address = ADDRESS_NONE
-            fn = handler_of(family, form, width, address)
+
+cdef inline OpFn place_target(Cpu *cpu, Insn *insn, Op *op, OpFn fn) noexcept nogil:
+    """A relative branch: writes its target; returns its handler, which is `fn` for those that have no better one."""
+    cdef uint64_t target = op.ip + insn.length + <uint64_t>insn.imm
+    cdef bint same_page, bad
+    if insn.opsize == 16:
+        target = <uint16_t>target
+    elif insn.opsize == 32:
+        target = <uint32_t>target
+    op.imm = <int64_t>target
+    bad = bad_target(cpu, target)
+    same_page = in_same_page(cpu, op.ip, target)
+    if insn.family == FAM_JCC:
+        return jcc_handler(insn.cc, same_page, bad)
+    if insn.family == FAM_JMP:
+        return jump_handler(same_page, bad)
+    if insn.family == FAM_CALL:
+        return call_handler(insn.opsize, stack_kind(cpu), same_page, bad)
+    return fn
+
+
+cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct) noexcept nogil:
+    """Writes the operations of one instruction at `op`, `acct` after the block's start; returns the place after them."""
+    cdef const InsnRow *row = row_of(insn)
+    cdef uint32_t form = form_of(insn, row), address = ADDRESS_NONE
+    cdef bint on_stack = row.flags & ROW_STACK != 0, unaccessed = row.flags & ROW_UNACCESSED != 0
+    cdef OpFn fn
+    if insn.is_mem and not on_stack:
+        address = memory_kind(cpu, insn, row)
+        fn = memory_handler(insn, row, form, &address)
     else:
-        fn = handler_of(family, form, width, address)
-
-    if insn.is_mem and fn != NULL and (kind & KIND_STACK or address == ADDRESS_EA and not kind & KIND_UNACCESSED):
-        address_fn = ea_segment
-        if (kind & KIND_BIT_STRING and form == FORM_RM_R or family == FAM_POP or kind & KIND_CHECKS_ADDRESS
-                or row.flags & ROW_MMX and row.flags & ROW_MEM_WRITE):
-            address_fn = ea_offset
-        elif flat_segment(cpu, insn.segment) and insn.addrsize == 64:
-            address_fn = ea_flat64
-        elif flat_segment(cpu, insn.segment) and insn.addrsize == 32:
-            address_fn = ea_flat32
-        elif kind & (KIND_X87 | KIND_MXCSR) or row.flags & (ROW_XMM | ROW_MMX):
-            memset(op, 0, sizeof(Op))
-            op.fn = guard_of_unit(row, kind)
-            op.len = insn.length
-            op.ip = ip
-            op.acct = acct_before
-            op += 1
-        if address_fn == ea_segment and not row.flags & ROW_ALIGNED:
-            if cpu.mode & MODE_WIDTH == MODE_64 and insn.addrsize == 64 and insn.segment >= SEG_FS:
-                address_fn = ea_based64
-            elif cpu.mode & MODE_WIDTH == MODE_32 and insn.addrsize == 32:
-                address_fn = ea_based32
-        memset(op, 0, sizeof(Op))
-        op.fn = address_fn
-        place_memory(op, insn, ip)
-        if family == FAM_POP and insn.base == REG_RSP:
-            op.disp += width // 8  # POP computes such an address after the increment (SDM vol. 2, POP)
-        op.x = size_index(insn.addrsize)
-        op.imm = bytes | ((row.flags & ROW_MEM_WRITE != 0) << 8) | ((row.flags & ROW_ALIGNED != 0) << 9)
-        op.len = insn.length
-        op.ip = ip
-        op.acct = acct_before
+        address = stack_kind(cpu) if on_stack else ADDRESS_NONE
+        fn = handler_of(insn.family, form, insn.opsize, address)
+    if row.flags & (ROW_CPL0 | ROW_PROTECTED):
+        begin(op, guard, insn, ip, acct).imm = row.flags
         op += 1
-
-    memset(op, 0, sizeof(Op))
-    op.len = insn.length
-    op.ip = ip
-    op.acct = acct
+    if insn.is_mem and fn != NULL and (on_stack or address == ADDRESS_EA and not unaccessed):
+        op = place_address(cpu, insn, row, op, ip, acct)
+    begin(op, fn, insn, ip, acct + (cost_of(cpu, insn, row) << ACCT_SHIFT) + 1)
     op.imm = insn.imm
-    op.seg = SEG_SS if kind & KIND_STACK else insn.segment
-    op.x = size_index(width) | (size_index(insn.addrsize) << 2)
+    op.seg = SEG_SS if on_stack else insn.segment
+    op.x = size_index(insn.opsize) | (size_index(insn.addrsize) << 2)
     if insn.prefixes & PREFIX_REP:
         op.x |= 16
     if insn.prefixes & PREFIX_REPNE:
         op.x |= 32
-    place_operands(op, insn, kind & KIND_NUMBERED != 0)
-    if insn.is_mem and (address == ADDRESS_32 or address == ADDRESS_64 or kind & KIND_UNACCESSED) and not kind & KIND_STACK:
+    place_registers(op, insn, row.flags & ROW_NUMBERED != 0)
+    if insn.is_mem and not on_stack and (address == ADDRESS_32 or address == ADDRESS_64 or unaccessed):
         place_memory(op, insn, ip)
-    if form == FORM_I_I:
+    if insn.form == FORM_I_I:
         op.disp = insn.imm2
-    if form == FORM_REL:
-        target = ip + insn.length + <uint64_t>insn.imm
-        if width == 16:
-            target = <uint16_t>target
-        elif width == 32:
-            target = <uint32_t>target
-        op.imm = <int64_t>target
-        op.disp = 0
-        bad = bad_target(cpu, target)
-        same_page = in_same_page(cpu, ip, target)
-        if family == FAM_JCC:
-            op.x = insn.cc
-            fn = jcc_handler(insn.cc, same_page, bad)
-        elif family == FAM_JMP:
-            fn = jump_handler(same_page, bad)
-        elif family == FAM_CALL:
-            fn = call_handler(width, stack_kind(cpu), same_page, bad)
-    elif family == FAM_SETCC or family == FAM_CMOVCC:
+    elif insn.form == FORM_REL:
+        fn = place_target(cpu, insn, op, fn)
+    if row.flags & ROW_CONDITION:
         op.x = insn.cc
     op.fn = fn if fn != NULL else undefined
     return op + 1
@@ -303,27 +255,22 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
     access to memory comes before the flags of its own instruction, so these may still be left out.
     """
     cdef uint32_t index = count
-    cdef uint32_t kind, kills, reads
+    cdef uint32_t kills
     cdef uint32_t live = FL_ARITH
+    cdef const InsnRow *row
     while index > 0:
         index -= 1
-        kind = kinds[insns[index].family]
-        kills = 0
-        reads = FL_CF if kind & KIND_READS_CF else 0
-        if kind & KIND_SETS_ALL:
-            kills = FL_ARITH
-        elif kind & KIND_SETS_ALL_BUT_CF:
-            kills = FL_ARITH & ~FL_CF
-        elif kind & (KIND_SHIFT | KIND_ROTATE) and insns[index].form == FORM_RM_I:
-            if insns[index].imm & (63 if insns[index].opsize == 64 else 31):
-                kills = FL_ARITH if kind & KIND_SHIFT else FL_CF | FL_OF
-        elif not kind & KIND_KEEPS_FLAGS and places[index].fn != followed_jump:
+        row = row_of(&insns[index])
+        if not row.flags & ROW_PURE and places[index].fn != followed_jump:
             live = FL_ARITH
             continue
+        kills = (row.flags_written | row.flags_undefined) & FL_ARITH
+        if row.flags & ROW_COUNTED and not insns[index].imm & (63 if insns[index].opsize == 64 else 31):
+            kills = 0
         if kills:
             leave_out_flags(places[index], &insns[index], live, kills & live)
-        live = live & ~kills | reads
-        if insns[index].is_mem and not kind & KIND_UNACCESSED:
+        live = live & ~kills | row.flags_read & FL_ARITH
+        if insns[index].is_mem and not row.flags & ROW_UNACCESSED:
             live = FL_ARITH
 
 
@@ -333,13 +280,13 @@ cdef void leave_out_flags(Op *op, Insn *insn, uint32_t live, uint32_t needed) no
     cdef uint32_t address
     if not insn.is_mem:
         if not needed:
-            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET)
+            shorter = variant_of(insn.family, insn.form, insn.opsize, ADDRESS_NONE, FLAGS_NONE)
         elif live == FL_CF:
-            shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_CARRY)
+            shorter = variant_of(insn.family, insn.form, insn.opsize, ADDRESS_NONE, FLAGS_CARRY)
     elif not needed:
         for address in range(ADDRESS_32, ADDRESS_BASE_64 + 1):
             if op.fn == handler_of(insn.family, insn.form, insn.opsize, address):
-                shorter = handler_of(insn.family, insn.form, insn.opsize, ADDRESS_QUIET + address)
+                shorter = variant_of(insn.family, insn.form, insn.opsize, address, FLAGS_NONE)
     if shorter != NULL:
         op.fn = shorter
 
@@ -403,118 +350,176 @@ cdef inline uint64_t cross(Cpu *cpu, uint64_t linear_ip) noexcept nogil:
 
 
 cdef inline bint repeats(Insn *insn) noexcept nogil:
-    return insn.prefixes & (PREFIX_REP | PREFIX_REPNE) and kinds[insn.family] & KIND_STRING
+    return insn.prefixes & (PREFIX_REP | PREFIX_REPNE) and row_of(insn).flags & (ROW_STRING | ROW_ENDS_BLOCK) == ROW_STRING
+
+
+cdef struct Decoding:
+    # How far the decoding of a block has come.
+    const uint8_t *code      # at its first instruction, in the page of that
+    uint64_t ip
+    uint64_t linear_ip
+    uint64_t physical_ip
+    uint64_t page2           # the page in which its only instruction ends; NO_PAGE for one that ends in its first
+    uint64_t room            # bytes from its start to the end of the page
+    uint64_t left            # bytes that the next instruction may have
+    uint64_t used            # how far decoding is from the start, modulo 2^64
+    uint64_t chunks          # of the page: what has been decoded
+    uint64_t bytes2          # decoded from the second page
+    uint64_t acct            # cycles and instructions of what has been decoded
+    uint32_t count           # instructions
+    uint32_t jumps           # conditional ones among them
+    uint32_t followed        # unconditional ones that decoding followed
+    int width
+
+
+cdef enum:
+    BLOCK_IS_FULL = 0
+    FETCH_FAULTED = -100     # beside DECODE_...: cpu.fault is set
+
+
+cdef int decode_across_pages(Cpu *cpu, Decoding *at, Insn *insn) noexcept nogil:
+    """Decodes an instruction that goes on in the next page; its length, DECODE_... or FETCH_FAULTED."""
+    cdef uint8_t bytes[16]
+    cdef const uint8_t *more
+    cdef int length
+    if not fetch_page(cpu, cross(cpu, at.linear_ip), &at.page2):
+        return FETCH_FAULTED
+    memcpy(bytes, at.code, at.left)
+    more = physical(cpu, at.page2)
+    if more == NULL:
+        memset(bytes + at.left, 0xff, 16 - at.left)
+    else:
+        memcpy(bytes + at.left, more, 16 - at.left)
+    at.left = 16
+    if at.width != 64 and cpu.seg[SEG_CS].limit - at.ip < 15:
+        at.left = cpu.seg[SEG_CS].limit - at.ip + 1
+    length = decode(bytes, <int>at.left, at.width, cpu.features, insn)
+    if length == DECODE_NEED_MORE:
+        fault(cpu, NULL, VEC_GP, 0)
+        return FETCH_FAULTED
+    return length
+
+
+cdef inline int decode_next(Cpu *cpu, Decoding *at, Insn *insn) noexcept nogil:
+    """Decodes the block's next instruction; its length, DECODE_..., BLOCK_IS_FULL if it stays out, or FETCH_FAULTED."""
+    cdef bint limited = False
+    cdef int length
+    at.left = at.room - at.used
+    if at.left == 0:
+        return BLOCK_IS_FULL
+    if at.width != 64:
+        if at.ip + at.used > cpu.seg[SEG_CS].limit:
+            return BLOCK_IS_FULL
+        if cpu.seg[SEG_CS].limit - (at.ip + at.used) <= at.left - 1:
+            at.left = cpu.seg[SEG_CS].limit - (at.ip + at.used) + 1
+            limited = True
+    length = decode(at.code + at.used, <int>(at.left if at.left < 16 else 16), at.width, cpu.features, insn)
+    if at.count:
+        if length == DECODE_NEED_MORE:
+            return BLOCK_IS_FULL  # it starts a block of its own
+        if length > 0 and repeats(insn):
+            return BLOCK_IS_FULL  # it may stop in its midst, and going on must find the block that it stopped in
+    elif length == DECODE_NEED_MORE:
+        if not limited:
+            return decode_across_pages(cpu, at, insn)
+        fault(cpu, NULL, VEC_GP, 0)
+        return FETCH_FAULTED
+    return length
+
+
+cdef inline void count_in(Decoding *at, uint64_t length, uint64_t acct) noexcept nogil:
+    """One more instruction is in the block."""
+    if at.page2 != NO_PAGE:
+        at.chunks = chunk_mask(at.physical_ip & 0xfff, at.room)
+        at.bytes2 = length - at.room
+    else:
+        at.chunks |= chunk_mask((at.physical_ip + at.used) & 0xfff, length)
+    at.used += length
+    at.acct = acct
+    at.count += 1
+
+
+cdef inline Op *place_refusal(Decoding *at, Op *op, int error) noexcept nogil:
+    """Bytes that are no instruction fault when they are reached."""
+    memset(op, 0, sizeof(Op))
+    op.fn = undefined if error == DECODE_UNDEFINED else too_long
+    op.ip = at.ip + at.used
+    op.len = 1
+    op.acct = at.acct
+    at.chunks |= chunk_mask((at.physical_ip + at.used) & 0xfff, at.left if at.left < 15 else 15)
+    at.used += 1
+    return op + 1
+
+
+cdef inline bint goes_on(Decoding *at, Insn *insn, Op *last) noexcept nogil:
+    """May the block have another instruction after this one, whose operation is `last`? A jump may be followed."""
+    if at.page2 != NO_PAGE or at.acct >> ACCT_SHIFT >= BLOCK_UNITS:
+        return False
+    if (insn.family == FAM_JMP and insn.form == FORM_REL and at.followed < FOLLOWED_JUMPS
+            and last.fn == jump_handler(True, False)):
+        at.used = <uint64_t>last.imm - at.ip  # within the page
+        last.fn = followed_jump
+        at.followed += 1
+        return True
+    if row_of(insn).flags & ROW_ENDS_BLOCK:
+        return False
+    if insn.family == FAM_JCC:
+        at.jumps += 1
+    return at.jumps < JUMPS_PER_BLOCK
 
 
 cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_ip, uint32_t mode) noexcept nogil:
+    """A new block from `ip` on, in the code cache. NULL: cpu.fault is set."""
     cdef Insn insns[BLOCK_INSTRUCTIONS]
     cdef Op *places[BLOCK_INSTRUCTIONS]
-    cdef uint8_t bytes[16]
-    cdef const uint8_t *code = physical(cpu, physical_ip)
-    cdef const uint8_t *more
     cdef uint8_t nothing[16]
-    cdef uint64_t page2 = NO_PAGE
-    cdef uint64_t room = 4096 - (physical_ip & 0xfff)   # bytes to the end of the page
-    cdef uint64_t left, acct = 0
-    cdef uint64_t used = 0                              # how far decoding is from the start, modulo 2^64
-    cdef uint64_t chunks = 0                            # of the page: what has been decoded
-    cdef uint64_t bytes2 = 0                            # decoded from the second page
-    cdef uint32_t count = 0, jumps = 0, followed = 0
-    cdef int width = 16 if mode & MODE_WIDTH == MODE_16 else 32 if mode & MODE_WIDTH == MODE_32 else 64
+    cdef Decoding at
+    cdef Insn *insn
     cdef int length
-    cdef Block *block
-    cdef Op *op
-    cdef bint limited
-    if code == NULL:
+    cdef Block *block = allocate_block(cpu, BLOCK_INSTRUCTIONS * OPS_PER_INSTRUCTION + 1)
+    cdef Op *op = &block.head + 1
+    memset(&at, 0, sizeof(Decoding))
+    at.code = physical(cpu, physical_ip)
+    at.room = 4096 - (physical_ip & 0xfff)
+    if at.code == NULL:
         # Nothing is there: an unclaimed bus reads all ones (which is no instruction).
         memset(nothing, 0xff, 16)
-        code = nothing
-        room = 16
-    block = allocate_block(cpu, BLOCK_INSTRUCTIONS * OPS_PER_INSTRUCTION + 1)
-    op = &block.head + 1
-    while count < BLOCK_INSTRUCTIONS:
-        left = room - used
-        if left == 0:
-            break
-        limited = False
-        if width != 64 and cpu.seg[SEG_CS].limit - (ip + used) <= left - 1:
-            left = cpu.seg[SEG_CS].limit - (ip + used) + 1
-            limited = True
-        if width != 64 and ip + used > cpu.seg[SEG_CS].limit:
-            break
-        length = decode(code + used, <int>(left if left < 16 else 16), width, cpu.features, &insns[count])
-        if length == DECODE_NEED_MORE and count:
-            break  # starts a block of its own
-        if length > 0 and count and repeats(&insns[count]):
-            break  # it may stop in its midst, and going on must find the block that it stopped in
-        if length == DECODE_NEED_MORE and limited:
-            fault(cpu, NULL, VEC_GP, 0)
+        at.code = nothing
+        at.room = 16
+    at.ip = ip
+    at.linear_ip = linear_ip
+    at.physical_ip = physical_ip
+    at.page2 = NO_PAGE
+    at.width = 16 if mode & MODE_WIDTH == MODE_16 else 32 if mode & MODE_WIDTH == MODE_32 else 64
+    while at.count < BLOCK_INSTRUCTIONS:
+        insn = &insns[at.count]
+        length = decode_next(cpu, &at, insn)
+        if length == FETCH_FAULTED:
             return NULL
-        if length == DECODE_NEED_MORE:
-            # The instruction goes on in the next page.
-            if not fetch_page(cpu, cross(cpu, linear_ip), &page2):
-                return NULL
-            memcpy(bytes, code, left)
-            more = physical(cpu, page2)
-            if more == NULL:
-                memset(bytes + left, 0xff, 16 - left)
-            else:
-                memcpy(bytes + left, more, 16 - left)
-            left = 16
-            if width != 64 and cpu.seg[SEG_CS].limit - ip < 15:
-                left = cpu.seg[SEG_CS].limit - ip + 1
-            length = decode(bytes, <int>left, width, cpu.features, &insns[0])
-            if length == DECODE_NEED_MORE:
-                fault(cpu, NULL, VEC_GP, 0)
-                return NULL
-        places[count] = op
+        if length == BLOCK_IS_FULL:
+            break
         if length < 0:
-            memset(op, 0, sizeof(Op))
-            op.fn = undefined if length == DECODE_UNDEFINED else too_long
-            op.ip = ip + used
-            op.len = 1
-            op.acct = acct
-            op += 1
-            chunks |= chunk_mask((physical_ip + used) & 0xfff, left if left < 15 else 15)
-            used += 1
+            op = place_refusal(&at, op, length)
             break
-        op = operations_of(cpu, &insns[count], op, ip + used, acct)
-        places[count] = op - 1
-        acct = (op - 1).acct
-        if page2 != NO_PAGE:
-            chunks = chunk_mask(physical_ip & 0xfff, room)
-            bytes2 = <uint64_t>length - room
-        else:
-            chunks |= chunk_mask((physical_ip + used) & 0xfff, <uint64_t>length)
-        used += <uint64_t>length
-        count += 1
-        if (insns[count - 1].family == FAM_JMP and insns[count - 1].form == FORM_REL and followed < FOLLOWED_JUMPS
-                and (op - 1).fn == jump_handler(True, False) and acct >> ACCT_SHIFT < BLOCK_UNITS):
-            # A jump within the page: decoding goes on at its target.
-            used = <uint64_t>(op - 1).imm - ip
-            (op - 1).fn = followed_jump
-            followed += 1
-            continue
-        if page2 != NO_PAGE or not kinds[insns[count - 1].family] & KIND_CONTINUES or acct >> ACCT_SHIFT >= BLOCK_UNITS:
+        op = operations_of(cpu, insn, op, ip + at.used, at.acct)
+        places[at.count] = op - 1
+        count_in(&at, <uint64_t>length, (op - 1).acct)
+        if not goes_on(&at, insn, op - 1):
             break
-        if insns[count - 1].family == FAM_JCC:
-            jumps += 1
-            if jumps == JUMPS_PER_BLOCK:
-                break
     memset(op, 0, sizeof(Op))
     op.fn = block_end
-    op.ip = ip + used
-    if width == 32:
+    op.ip = ip + at.used
+    if at.width == 32:
         op.ip = <uint32_t>op.ip
-    op.acct = acct
+    op.acct = at.acct
     op += 1
-    drop_dead_flags(places, insns, count)
+    drop_dead_flags(places, insns, at.count)
     block.physical = physical_ip
-    block.physical2 = page2
+    block.physical2 = at.page2
     block.ip = ip
     block.mode = mode
     block.ops = <uint32_t>(op - (&block.head + 1))
-    insert_block(cpu, block, chunks, bytes2)
+    insert_block(cpu, block, at.chunks, at.bytes2)
     watch_block(cpu, block)
     cpu.blocks_decoded += 1
     return block

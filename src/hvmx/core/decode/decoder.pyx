@@ -70,6 +70,7 @@ cdef extern from "generated/decode_tables.h" nogil:
 cdef enum:
     MAX_LENGTH = 15
     MODE_64_BIT = 4  # of InsnRow.modes
+    NO_OVERRIDE = 0xFF  # of Insn.segment, while the prefixes are read
     CONTROL_REGISTERS = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8
 
 ALL_FEATURES = (1 << 64) - 1
@@ -246,110 +247,92 @@ cdef inline int out_of_bytes(int available) noexcept nogil:
     return DECODE_TOO_LONG if available >= MAX_LENGTH else DECODE_NEED_MORE
 
 
-cdef int decode(const uint8_t* code, int available, int mode, uint64_t features, Insn* out) noexcept nogil:
-    """Decodes the instruction at `code`, of which `available` bytes may be read, in `mode` 16, 32 or 64.
+cdef inline int read_prefixes(Cursor* cursor, int mode, Insn* out) noexcept nogil:
+    """Reads prefixes and the first byte of the opcode, which it returns; -1 if the bytes end before it."""
+    cdef int byte
+    out.segment = NO_OVERRIDE
+    while cursor.next != cursor.end:
+        byte = cursor.next[0]
+        cursor.next += 1
+        if mode == 64 and byte & 0xF0 == 0x40:
+            out.rex = <uint8_t> byte
+            continue
+        if byte == 0x66:
+            out.prefixes |= PREFIX_OPSIZE
+        elif byte == 0x67:
+            out.prefixes |= PREFIX_ADDRSIZE
+        elif byte == 0xF0:
+            out.prefixes |= PREFIX_LOCK
+        elif byte == 0xF2:
+            out.prefixes = <uint8_t> (out.prefixes & ~PREFIX_REP | PREFIX_REPNE)
+        elif byte == 0xF3:
+            out.prefixes = <uint8_t> (out.prefixes & ~PREFIX_REPNE | PREFIX_REP)
+        elif byte & 0xE7 == 0x26:
+            if mode != 64:  # in 64-bit mode these four have no effect (SDM volume 1, section 3.3.7.1)
+                out.segment = <uint8_t> (byte >> 3 & 3)
+        elif byte == 0x64 or byte == 0x65:
+            out.segment = <uint8_t> (byte & 7)
+        else:
+            return byte
+        out.rex = 0  # REX counts only right before the opcode (SDM volume 2, section 2.2.1)
+    return -1
 
-    `features` has the bits of what the processor has (hvmx.isa.feature_mask): there are no other rows. Returns its length in bytes, or DECODE_NEED_MORE, DECODE_TOO_LONG or DECODE_UNDEFINED; `out` is only whole if
-    there is a length.
-    """
-    cdef Cursor cursor
-    cdef const OpcodeRows* entry
-    cdef const InsnRow* row = NULL
-    cdef int opcode, modrm = 0, mod = 3, map_number = 0, mode_bit, mod_bit, prefix_bit, operand_size, i
-    cdef int override = -1
 
-    memset(out, 0, sizeof(Insn))
-    out.base = REG_ZERO
-    out.index = REG_ZERO
-    cursor.next = code
-    cursor.end = code + (available if available < MAX_LENGTH else MAX_LENGTH)
-
-    while True:
-        if cursor.next == cursor.end:
-            return out_of_bytes(available)
+cdef inline int read_escapes(Cursor* cursor, int first, int* map_number) noexcept nogil:
+    """The opcode and its map, where `first` is 0F or the opcode itself; -1 if the bytes end before it."""
+    cdef int opcode
+    map_number[0] = 0
+    if first != 0x0F:
+        return first
+    map_number[0] = 1
+    while cursor.next != cursor.end:
         opcode = cursor.next[0]
         cursor.next += 1
-        if mode == 64 and opcode & 0xF0 == 0x40:
-            out.rex = <uint8_t> opcode
-            continue
-        if opcode == 0x66:
-            out.prefixes |= PREFIX_OPSIZE
-        elif opcode == 0x67:
-            out.prefixes |= PREFIX_ADDRSIZE
-        elif opcode == 0xF0:
-            out.prefixes |= PREFIX_LOCK
-        elif opcode == 0xF2:
-            out.prefixes = <uint8_t> (out.prefixes & ~PREFIX_REP | PREFIX_REPNE)
-        elif opcode == 0xF3:
-            out.prefixes = <uint8_t> (out.prefixes & ~PREFIX_REPNE | PREFIX_REP)
-        elif opcode & 0xE7 == 0x26:
-            if mode != 64:  # in 64-bit mode these four have no effect (SDM volume 1, section 3.3.7.1)
-                override = opcode >> 3 & 3
-        elif opcode == 0x64 or opcode == 0x65:
-            override = opcode & 7
-        else:
-            break
-        out.rex = 0  # REX counts only right before the opcode (SDM volume 2, section 2.2.1)
+        if map_number[0] != 1 or opcode & 0xFD != 0x38:
+            return opcode
+        map_number[0] = 2 + (opcode >> 1 & 1)
+    return -1
 
-    if opcode == 0xC4 or opcode == 0xC5 or opcode == 0x62 or opcode == 0x8F:
-        if cursor.next == cursor.end:
-            return out_of_bytes(available)
-        if is_vector(opcode, cursor.next[0], mode):
-            if not skip_vector(&cursor, opcode, mode, out):
-                return out_of_bytes(available)
-            out.length = <uint8_t> (cursor.next - code)
-            return DECODE_UNDEFINED
 
-    if opcode == 0x0F:
-        map_number = 1
-        while True:
-            if cursor.next == cursor.end:
-                return out_of_bytes(available)
-            opcode = cursor.next[0]
-            cursor.next += 1
-            if map_number != 1 or opcode & 0xFD != 0x38:
-                break
-            map_number = 2 + (opcode >> 1 & 1)
-
-    entry = &opcode_rows[map_number][opcode]
-    if entry.count == 0:
-        return DECODE_UNDEFINED
-    if entry.flags & OPCODE_MODRM:
-        if cursor.next == cursor.end:
-            return out_of_bytes(available)
-        modrm = cursor.next[0]
-        cursor.next += 1
-        if not entry.flags & OPCODE_MOD_IGNORED:
-            mod = modrm >> 6
-
-    mode_bit = mode >> 4
-    mod_bit = MOD_REGISTER if mod == 3 else MOD_MEMORY
-    prefix_bit = 4 if out.prefixes & PREFIX_REP else 8 if out.prefixes & PREFIX_REPNE \
-        else 2 if out.prefixes & PREFIX_OPSIZE else 1
+cdef inline const InsnRow* matching_row(const OpcodeRows* entry, int mode, int mod, int modrm, uint64_t features, const Insn* insn) noexcept nogil:
+    """The first of an opcode's rows that exists with this ModRM byte and these prefixes; NULL if none does."""
+    cdef const InsnRow* row
+    cdef int mode_bit = mode >> 4
+    cdef int mod_bit = MOD_REGISTER if mod == 3 else MOD_MEMORY
+    cdef int prefix_bit = 4 if insn.prefixes & PREFIX_REP else 8 if insn.prefixes & PREFIX_REPNE \
+        else 2 if insn.prefixes & PREFIX_OPSIZE else 1
+    cdef int i
     for i in range(entry.count):
         row = &insn_rows[entry.first + i]
         if row.modes & mode_bit and row.prefixes & prefix_bit and row.mods & mod_bit \
                 and modrm & row.modrm_mask == row.modrm_value \
-                and not (row.flags & ROW_REX_W and not out.rex & REX_W) \
-                and not (row.flags & ROW_NO_REX_W and out.rex & REX_W) \
-                and not (row.flags & ROW_NO_REX_B and out.rex & REX_B) \
+                and not (row.flags & ROW_REX_W and not insn.rex & REX_W) \
+                and not (row.flags & ROW_NO_REX_W and insn.rex & REX_W) \
+                and not (row.flags & ROW_NO_REX_B and insn.rex & REX_B) \
                 and features >> row.feature & 1:
-            break
-    else:
-        return DECODE_UNDEFINED
+            return row
+    return NULL
 
+
+cdef inline int operand_size_of(const InsnRow* row, int mode, const Insn* insn) noexcept nogil:
+    """The operand-size attribute in bits (SDM volume 1, tables 3-3 and 3-4)."""
+    if mode != 64:
+        return mode ^ 48 if insn.prefixes & PREFIX_OPSIZE else mode
+    if row.flags & ROW_F64 or insn.rex & REX_W:
+        return 64
+    if insn.prefixes & PREFIX_OPSIZE:
+        return 16
+    return 64 if row.flags & ROW_D64 else 32
+
+
+cdef inline int address_size_of(int mode, const Insn* insn) noexcept nogil:
     if mode == 64:
-        out.addrsize = 32 if out.prefixes & PREFIX_ADDRSIZE else 64
-        if row.flags & ROW_F64 or out.rex & REX_W:
-            operand_size = 64
-        elif out.prefixes & PREFIX_OPSIZE:
-            operand_size = 16
-        else:
-            operand_size = 64 if row.flags & ROW_D64 else 32
-    else:
-        out.addrsize = <uint8_t> (mode ^ 48 if out.prefixes & PREFIX_ADDRSIZE else mode)
-        operand_size = mode ^ 48 if out.prefixes & PREFIX_OPSIZE else mode
+        return 32 if insn.prefixes & PREFIX_ADDRSIZE else 64
+    return mode ^ 48 if insn.prefixes & PREFIX_ADDRSIZE else mode
 
+
+cdef inline void describe(const InsnRow* row, int opcode, int mod, int operand_size, Insn* out) noexcept nogil:
+    """What the row says, at this operand size."""
     out.is_mem = mod != 3 or row.rm_source == RM_ABSOLUTE
     out.row = <uint16_t> (row - &insn_rows[0])
     out.family = row.family
@@ -361,48 +344,107 @@ cdef int decode(const uint8_t* code, int available, int mode, uint64_t features,
     if row.flags & ROW_SIZED_COST:
         out.cost += 3 if out.opsize == 64 else <uint8_t> (out.opsize >> 4)
 
+
+cdef inline bint read_rm(Cursor* cursor, const InsnRow* row, int mode, int opcode, int mod, int modrm, Insn* out) noexcept nogil:
+    """The operand that is a register or memory; false if bytes of its address are missing."""
     if row.rm_source == RM_ABSOLUTE:
-        if not read_signed(&cursor, out.addrsize >> 3, &out.disp):
-            return out_of_bytes(available)
+        if not read_signed(cursor, out.addrsize >> 3, &out.disp):
+            return False
         if out.addrsize == 16:
             out.disp &= 0xFFFF
         elif out.addrsize == 32:
             out.disp &= <int64_t> 0xFFFFFFFF
     elif mod != 3:
-        if not (read_address_16(&cursor, mod, modrm & 7, out) if out.addrsize == 16
-                else read_address(&cursor, mod, modrm & 7, mode, out)):
-            return out_of_bytes(available)
+        if out.addrsize == 16:
+            return read_address_16(cursor, mod, modrm & 7, out)
+        return read_address(cursor, mod, modrm & 7, mode, out)
     elif row.rm_source == RM_MMX:
         out.rm = <uint8_t> (modrm & 7)
     elif row.rm_source != RM_ACCUMULATOR:
         out.rm = <uint8_t> (((opcode if row.rm_source == RM_OPCODE else modrm) & 7) | (8 if out.rex & REX_B else 0))
+    return True
 
-    if row.immediate == IMM_X87:
-        out.imm = (opcode & 7) << 8 | modrm
-    elif not read_immediate(&cursor, row.immediate, operand_size, out):
-        return out_of_bytes(available)
 
-    if override >= 0:
-        out.prefixes |= PREFIX_SEGMENT
-        out.segment = <uint8_t> override
-    else:
-        out.segment = SEG_SS if out.base == REG_RSP or out.base == REG_RBP else SEG_DS
-
+cdef inline bint name_reg(const InsnRow* row, int modrm, Insn* out) noexcept nogil:
+    """The operand that is a register always; false if there is no such control, debug, test or segment register."""
     out.reg = <uint8_t> (modrm >> 3 & 7)
     if row.reg_source == REG_FIXED:
         out.reg = row.fixed_reg
     elif row.reg_source == REG_SEGMENT:
-        if out.reg > SEG_GS or out.reg == SEG_CS and row.width == WIDTH_16:
-            return DECODE_UNDEFINED
+        return out.reg <= SEG_GS and not (out.reg == SEG_CS and row.width == WIDTH_16)
     elif out.rex & REX_R and row.reg_source != REG_MMX:
         out.reg |= 8
-    if row.reg_source == REG_CONTROL and not CONTROL_REGISTERS >> out.reg & 1 \
-            or row.reg_source == REG_DEBUG and out.reg >= 8 \
-            or row.reg_source == REG_TEST and out.reg < 3:
+    if row.reg_source == REG_CONTROL:
+        return CONTROL_REGISTERS >> out.reg & 1
+    if row.reg_source == REG_DEBUG:
+        return out.reg < 8
+    return row.reg_source != REG_TEST or out.reg >= 3
+
+
+cdef int decode(const uint8_t* code, int available, int mode, uint64_t features, Insn* out) noexcept nogil:
+    """Decodes the instruction at `code`, of which `available` bytes may be read, in `mode` 16, 32 or 64.
+
+    `features` has the bits of what the processor has (hvmx.isa.feature_mask): there are no other rows. Returns its
+    length in bytes, or DECODE_NEED_MORE, DECODE_TOO_LONG or DECODE_UNDEFINED; `out` is only whole if there is a length.
+    """
+    cdef Cursor cursor
+    cdef const OpcodeRows* entry
+    cdef const InsnRow* row
+    cdef int opcode, map_number, operand_size
+    cdef int modrm = 0, mod = 3
+
+    memset(out, 0, sizeof(Insn))
+    out.base = REG_ZERO
+    out.index = REG_ZERO
+    cursor.next = code
+    cursor.end = code + (available if available < MAX_LENGTH else MAX_LENGTH)
+
+    opcode = read_prefixes(&cursor, mode, out)
+    if opcode < 0:
+        return out_of_bytes(available)
+    if opcode == 0xC4 or opcode == 0xC5 or opcode == 0x62 or opcode == 0x8F:
+        if cursor.next == cursor.end:
+            return out_of_bytes(available)
+        if is_vector(opcode, cursor.next[0], mode):
+            if not skip_vector(&cursor, opcode, mode, out):
+                return out_of_bytes(available)
+            out.length = <uint8_t> (cursor.next - code)
+            return DECODE_UNDEFINED
+    opcode = read_escapes(&cursor, opcode, &map_number)
+    if opcode < 0:
+        return out_of_bytes(available)
+
+    entry = &opcode_rows[map_number][opcode]
+    if entry.count == 0:
+        return DECODE_UNDEFINED
+    if entry.flags & OPCODE_MODRM:
+        if cursor.next == cursor.end:
+            return out_of_bytes(available)
+        modrm = cursor.next[0]
+        cursor.next += 1
+        if not entry.flags & OPCODE_MOD_IGNORED:
+            mod = modrm >> 6
+    row = matching_row(entry, mode, mod, modrm, features, out)
+    if row == NULL:
+        return DECODE_UNDEFINED
+
+    operand_size = operand_size_of(row, mode, out)
+    out.addrsize = <uint8_t> address_size_of(mode, out)
+    describe(row, opcode, mod, operand_size, out)
+    if not read_rm(&cursor, row, mode, opcode, mod, modrm, out):
+        return out_of_bytes(available)
+    if row.immediate == IMM_X87:
+        out.imm = (opcode & 7) << 8 | modrm
+    elif not read_immediate(&cursor, row.immediate, operand_size, out):
+        return out_of_bytes(available)
+    if not name_reg(row, modrm, out):
         return DECODE_UNDEFINED
     if out.prefixes & PREFIX_LOCK and not (row.flags & ROW_LOCK and out.is_mem):
         return DECODE_UNDEFINED
-    out.reg_offset = register_offset(out.reg, out.opsize2 if row.form == FORM_RM_R or row.form == FORM_RM_R_I else out.opsize, out.rex)
+    if out.segment == NO_OVERRIDE:
+        out.segment = SEG_SS if out.base == REG_RSP or out.base == REG_RBP else SEG_DS
+    out.reg_offset = register_offset(
+        out.reg, out.opsize2 if row.form == FORM_RM_R or row.form == FORM_RM_R_I else out.opsize, out.rex)
     out.rm_offset = register_offset(out.rm, out.opsize2 if row.form == FORM_R_RM else out.opsize, out.rex)
     out.length = <uint8_t> (cursor.next - code)
     return out.length
@@ -416,8 +458,8 @@ cdef const InsnRow* row_of(const Insn* insn) noexcept nogil:
 def decode_py(bytes code, int mode, uint64_t features=ALL_FEATURES):
     """The decoded instruction as a dict of the fields of ``Insn``, with the row itself; None for #UD.
 
-    `features` is of ``hvmx.isa.feature_mask``. For tests and tools. Raises ValueError for a mode other than 16, 32 and 64, EOFError where `code` ends before the
-    instruction does, and OverflowError for one that is longer than 15 bytes.
+    `features` is of ``hvmx.isa.feature_mask``. For tests and tools. Raises ValueError for a mode other than 16, 32 and
+    64, EOFError where `code` ends before the instruction does, and OverflowError for one that is longer than 15 bytes.
     """
     cdef Insn insn
     cdef int length

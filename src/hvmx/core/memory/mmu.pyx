@@ -212,7 +212,7 @@ cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nog
     cdef uint8_t *memory = physical(cpu, entry.phys)
     entry.r = NO_PAGE
     entry.w = NO_PAGE
-    if memory == NULL or kind == TLB_USER_AC or flags & PAGE_WATCH or breakpoint_on(cpu, entry.tag):
+    if memory == NULL or kind == TLB_USER_AC or breakpoint_on(cpu, entry.tag):
         return
     entry.addend = <int64_t>memory - <int64_t>entry.tag
     entry.r = entry.tag

@@ -73,119 +73,164 @@ cdef inline void count_references(Cpu *cpu, Translation *out, uint32_t reference
     out.cost = references * cpu.walk_cost
 
 
+cdef struct Walk:
+    # What a walk found, from the tables at the root (`depth`) down to the entry that names the page (`level`).
+    uint32_t depth             # 2: 32-bit paging; 3: PAE; 4: 4-level
+    uint32_t level
+    uint32_t references        # entries read from memory
+    uint32_t error             # PF_RESERVED and PF_PRESENT, where it failed with them
+    uint64_t entries[5]
+    uint64_t places[5]         # guest-physical
+    uint64_t combined          # PTE_W and PTE_U as far as all entries have them
+    bint no_execute
+    bint large
+
+
+cdef inline uint64_t root_of(Cpu *cpu, uint64_t address, uint32_t depth) noexcept nogil:
+    """The table that a walk starts from; for PAE with PTE_P, which is clear if its pointer is not present."""
+    if depth == 3:
+        return cpu.pdpte[(address >> 30) & 3] & <uint64_t>0xffffffffff001
+    return (cpu.cr3 & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)) | PTE_P
+
+
+cdef inline uint64_t table_of(uint64_t entry, uint32_t depth) noexcept nogil:
+    """The address in an entry, of a table or of a page of 4 KiB."""
+    return entry & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
+
+
+cdef inline uint64_t place_in(Cpu *cpu, uint64_t table, uint64_t address, uint32_t level, uint32_t depth) noexcept nogil:
+    """Where the entry for a linear address is in a table."""
+    if depth == 2:
+        return (table + ((address >> (12 + 10 * (level - 1))) & 0x3ff) * 4) & cpu.a20_mask
+    return (table + ((address >> (12 + 9 * (level - 1))) & 0x1ff) * 8) & cpu.a20_mask
+
+
+cdef inline bint is_large(Cpu *cpu, uint64_t entry, uint32_t level, uint32_t depth) noexcept nogil:
+    return entry & PTE_PS and (level == 2 or level == 3 and depth == 4) and (depth != 2 or cpu.cr4 & CR4_PSE)
+
+
+cdef inline uint64_t offset_mask(uint32_t level, uint32_t depth) noexcept nogil:
+    """The bits of a linear address that lie within a page named at this level."""
+    return (<uint64_t>1 << (12 + (10 if depth == 2 else 9) * (level - 1))) - 1
+
+
+cdef inline uint64_t page_at(uint64_t entry, uint64_t address, uint32_t level, uint32_t depth) noexcept nogil:
+    """The physical address for a linear one of which `entry` names the page."""
+    cdef uint64_t within = offset_mask(level, depth)
+    if depth == 2 and level == 2:
+        return large_page_2(entry) | (address & within)
+    return (table_of(entry, depth) & ~within) | (address & within)
+
+
+cdef inline bint walk_tables(Cpu *cpu, uint64_t address, Walk *walk) noexcept nogil:
+    """Reads the tables for an address; false, with `walk.error`, at an entry that is not present or malformed."""
+    cdef uint32_t depth = walk.depth, level = 2 if depth == 3 else depth
+    cdef uint64_t table = root_of(cpu, address, depth)
+    cdef uint64_t entry
+    cdef bint reserved
+    if not table & PTE_P:
+        return False
+    while True:
+        walk.places[level] = place_in(cpu, table & ~<uint64_t>0xfff, address, level, depth)
+        entry = physical_load(cpu, walk.places[level], 4 if depth == 2 else 8)
+        walk.references += 1
+        if not entry & PTE_P:
+            return False
+        walk.large = is_large(cpu, entry, level, depth)
+        if depth == 2:
+            reserved = walk.large and entry & pse36_reserved(cpu) != 0
+        else:
+            reserved = entry & reserved_bits(cpu, level, walk.large) != 0
+        if reserved:
+            walk.error = PF_RESERVED | PF_PRESENT
+            return False
+        walk.entries[level] = entry
+        walk.combined &= entry
+        if entry & PTE_NX and depth != 2:
+            walk.no_execute = True
+        if level == 1 or walk.large:
+            walk.level = level
+            return True
+        table = table_of(entry, depth)
+        level -= 1
+
+
+cdef inline bint allows(Cpu *cpu, Walk *walk, uint32_t kind, uint32_t access) noexcept nogil:
+    """Do the tables' rights allow this access? (SDM vol. 3, 4.6)"""
+    cdef bint writable = walk.combined & PTE_W != 0, of_user = walk.combined & PTE_U != 0
+    if access == 2 and walk.no_execute:
+        return False
+    if user_kind(kind):
+        return of_user and (access != 1 or writable)
+    if access == 2:
+        return not (of_user and cpu.cr4 & CR4_SMEP)
+    if of_user and cpu.cr4 & CR4_SMAP and kind == TLB_SUPER:
+        return False
+    return access != 1 or writable or not cpu.cr0 & CR0_WP
+
+
+cdef inline void mark_accessed(Cpu *cpu, Walk *walk, bint dirty) noexcept nogil:
+    """Sets accessed bits, and the dirty bit, where they are clear (SDM vol. 3, 4.8)."""
+    cdef uint32_t size = 4 if walk.depth == 2 else 8
+    cdef uint32_t level = walk.level
+    cdef uint64_t wanted = PTE_A | (PTE_D if dirty else 0)
+    if walk.entries[level] & wanted != wanted:
+        walk.entries[level] |= wanted
+        physical_store(cpu, walk.places[level], size, walk.entries[level])
+    for level in range(walk.level + 1, walk.level + walk.references):
+        if not walk.entries[level] & PTE_A:
+            physical_store(cpu, walk.places[level], size, walk.entries[level] | PTE_A)
+
+
+cdef inline uint32_t rights_of(Cpu *cpu, Walk *walk, bint user) noexcept nogil:
+    """What a TLB entry lets be done without another walk."""
+    cdef uint64_t entry = walk.entries[walk.level]
+    cdef uint32_t rights = 0
+    if walk.combined & PTE_W or not user and not cpu.cr0 & CR0_WP:
+        rights |= TLB_WRITE
+    if not walk.no_execute and not (not user and walk.combined & PTE_U and cpu.cr4 & CR4_SMEP):
+        rights |= TLB_EXEC
+    if entry & PTE_D:
+        rights |= TLB_DIRTY
+    if entry & PTE_G and cpu.cr4 & CR4_PGE:
+        rights |= TLB_GLOBAL
+    if walk.large:
+        rights |= TLB_LARGE | (TLB_HUGE if walk.level == 3 else 0)
+    return rights
+
+
 cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, Translation *out) noexcept nogil:
-    cdef uint32_t depth = levels(cpu)
-    cdef uint32_t references = 0
-    cdef uint64_t entries[5]
-    cdef uint64_t places[5]
-    cdef uint64_t entry, table, combined, wanted
-    cdef uint32_t level, bits, size
-    cdef uint64_t page
-    cdef bint user = user_kind(kind), ok, large = False, no_execute = False
+    cdef Walk walk
+    cdef uint32_t index
+    cdef bint user = user_kind(kind), ok
     out.error = 0
     out.levels = 0
-    if depth == 0:
+    walk.depth = levels(cpu)
+    if walk.depth == 0:
         out.physical = address & ~<uint64_t>0xfff
         out.rights = TLB_WRITE | TLB_EXEC | TLB_DIRTY
         count_references(cpu, out, 0, True)
         return True
-    if access == 1:
-        out.error |= PF_WRITE
-    if user:
-        out.error |= PF_USER
-    if access == 2 and (cpu.efer & EFER_NXE and depth > 2 or cpu.cr4 & CR4_SMEP):
-        out.error |= PF_FETCH
-    combined = PTE_W | PTE_U
-    ok = True
-    bits = 10 if depth == 2 else 9
-    size = 4 if depth == 2 else 8
-    level = depth
-    if depth == 3:
-        entry = cpu.pdpte[(address >> 30) & 3]
-        if not entry & PTE_P:
-            ok = False
-        table = entry & <uint64_t>0xffffffffff000
-        level = 2
-    else:
-        table = cpu.cr3 & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
-    while ok:
-        places[level] = (table + ((address >> (12 + bits * (level - 1))) & ((1 << bits) - 1)) * size) & cpu.a20_mask
-        entry = physical_load(cpu, places[level], size)
-        references += 1
-        if not entry & PTE_P:
-            ok = False
-            break
-        large = entry & PTE_PS and (level == 2 or level == 3 and depth == 4) and (depth != 2 or cpu.cr4 & CR4_PSE)
-        if depth == 2:
-            if large and entry & pse36_reserved(cpu):
-                out.error |= PF_RESERVED
-        elif entry & reserved_bits(cpu, level, large):
-            out.error |= PF_RESERVED
-        if out.error & PF_RESERVED:
-            out.error |= PF_PRESENT
-            ok = False
-            break
-        entries[level] = entry
-        combined &= entry
-        if entry & PTE_NX and depth != 2:
-            no_execute = True
-        if level == 1 or large:
-            break
-        table = entry & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
-        level -= 1
-    if not ok:
-        count_references(cpu, out, references, False)
-        return False
-    # Rights (SDM vol. 3, 4.6)
-    if user:
-        ok = combined & PTE_U and not (access == 1 and not combined & PTE_W)
-    elif access == 2:
-        ok = not (combined & PTE_U and cpu.cr4 & CR4_SMEP)
-    else:
-        ok = not (combined & PTE_U and cpu.cr4 & CR4_SMAP and kind == TLB_SUPER)
-        if access == 1 and not combined & PTE_W and cpu.cr0 & CR0_WP:
-            ok = False
-    if access == 2 and no_execute:
+    walk.references = 0
+    walk.error = 0
+    walk.combined = PTE_W | PTE_U
+    walk.no_execute = False
+    ok = walk_tables(cpu, address, &walk)
+    if ok and not allows(cpu, &walk, kind, access):
+        walk.error = PF_PRESENT
         ok = False
-    count_references(cpu, out, references, ok)
+    count_references(cpu, out, walk.references, ok)
     if not ok:
-        out.error |= PF_PRESENT
+        out.error = walk.error | (PF_WRITE if access == 1 else 0) | (PF_USER if user else 0)
+        if access == 2 and (cpu.efer & EFER_NXE and walk.depth > 2 or cpu.cr4 & CR4_SMEP):
+            out.error |= PF_FETCH
         return False
-    # Accessed and dirty bits (4.8)
-    entry = entries[level]
-    wanted = PTE_A | (PTE_D if access == 1 else 0)
-    if entry & wanted != wanted:
-        entry |= wanted
-        physical_store(cpu, places[level], size, entry)
-    table = level + 1
-    while table <= (2 if depth == 3 else depth):
-        if not entries[table] & PTE_A:
-            physical_store(cpu, places[table], size, entries[table] | PTE_A)
-        table += 1
-    out.levels = references
-    for table in range(references):
-        out.places[table] = places[level + table]
-    out.rights = 0
-    if (combined & PTE_W or not user and not cpu.cr0 & CR0_WP):
-        out.rights |= TLB_WRITE
-    if not no_execute and not (not user and combined & PTE_U and cpu.cr4 & CR4_SMEP):
-        out.rights |= TLB_EXEC
-    if entry & PTE_D:
-        out.rights |= TLB_DIRTY
-    if entry & PTE_G and cpu.cr4 & CR4_PGE:
-        out.rights |= TLB_GLOBAL
-    if large:
-        out.rights |= TLB_LARGE | (TLB_HUGE if level == 3 else 0)
-        page = (<uint64_t>1 << (12 + bits * (level - 1))) - 1
-        if depth == 2:
-            out.physical = large_page_2(entry)
-        else:
-            out.physical = entry & <uint64_t>0xffffffffff000 & ~page
-        out.physical |= address & page & ~<uint64_t>0xfff
-    elif depth == 2:
-        out.physical = entry & <uint64_t>0xfffff000
-    else:
-        out.physical = entry & <uint64_t>0xffffffffff000
+    mark_accessed(cpu, &walk, access == 1)
+    out.levels = walk.references
+    for index in range(walk.references):
+        out.places[index] = walk.places[walk.level + index]
+    out.rights = rights_of(cpu, &walk, user)
+    out.physical = page_at(walk.entries[walk.level], address, walk.level, walk.depth) & ~<uint64_t>0xfff
     return True
 
 
@@ -204,33 +249,21 @@ cdef bint load_pdptes(Cpu *cpu, uint64_t cr3) noexcept nogil:
 
 cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept nogil:
     cdef uint32_t depth = levels(cpu)
-    cdef uint32_t bits = 10 if depth == 2 else 9
-    cdef uint32_t size = 4 if depth == 2 else 8
-    cdef uint32_t level = depth
-    cdef uint64_t entry, table, page
+    cdef uint32_t level = 2 if depth == 3 else depth
+    cdef uint64_t entry, table
     if depth == 0:
         physical_address[0] = address & <uint64_t>0xffffffff & cpu.a20_mask
         return True
-    if depth == 3:
-        if not cpu.pdpte[(address >> 30) & 3] & PTE_P:
-            return False
-        table = cpu.pdpte[(address >> 30) & 3] & <uint64_t>0xffffffffff000
-        level = 2
-    else:
-        table = cpu.cr3 & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
+    table = root_of(cpu, address, depth)
+    if not table & PTE_P:
+        return False
     while True:
-        table += ((address >> (12 + bits * (level - 1))) & ((1 << bits) - 1)) * size
-        entry = physical_load(cpu, table & cpu.a20_mask, size)
+        entry = physical_load(cpu, place_in(cpu, table & ~<uint64_t>0xfff, address, level, depth), 4 if depth == 2 else 8)
         if not entry & PTE_P:
             return False
-        page = (<uint64_t>1 << (12 + bits * (level - 1))) - 1
-        if level == 1 or entry & PTE_PS and (level == 2 or level == 3 and depth == 4) and (depth != 2 or cpu.cr4 & CR4_PSE):
+        if level == 1 or is_large(cpu, entry, level, depth):
             break
-        table = entry & (<uint64_t>0xfffff000 if depth == 2 else <uint64_t>0xffffffffff000)
+        table = table_of(entry, depth)
         level -= 1
-    if depth == 2:
-        table = entry & <uint64_t>0xfffff000 if level == 1 else large_page_2(entry)
-    else:
-        table = entry & <uint64_t>0xffffffffff000 & ~page
-    physical_address[0] = (table | (address & page)) & cpu.a20_mask
+    physical_address[0] = page_at(entry, address, level, depth) & cpu.a20_mask
     return True

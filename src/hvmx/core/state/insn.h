@@ -39,10 +39,9 @@ enum insn_prefix {
     PREFIX_REPNE = 4, /* F2 */
     PREFIX_OPSIZE = 8,
     PREFIX_ADDRSIZE = 16,
-    PREFIX_SEGMENT = 32, /* a segment override that has an effect in this mode */
 };
 
-enum insn_rex { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8, REX_PRESENT = 0x40 };
+enum insn_rex { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
 
 typedef struct {
     int64_t disp; /* sign-extended; zero-extended for an absolute offset */
@@ -71,22 +70,34 @@ typedef struct {
     uint8_t rip_relative; /* disp counts from the next instruction, which is not added yet */
 } Insn;
 
+/* The columns that the table's documentation explains (isa/__init__.py), a bit each. */
 enum insn_row_flag {
-    ROW_LOCK = 1,
-    ROW_D64 = 2,
-    ROW_F64 = 4,
-    ROW_PROTECTED = 8, /* #UD in real-address and virtual-8086 mode: checked when executed */
-    ROW_CPL0 = 16,     /* #GP outside ring 0: checked when executed */
-    ROW_IOPL = 32,     /* subject to IOPL: checked when executed */
-    ROW_REX_W = 64,
-    ROW_NO_REX_B = 128,
-    ROW_SIZED_COST = 256,
-    ROW_MEM_READ = 512, /* an explicit memory operand is read */
-    ROW_MEM_WRITE = 1024,
-    ROW_ALIGNED = 2048, /* #GP where the memory operand is not at a multiple of 16: checked when executed */
-    ROW_NO_REX_W = 4096,
-    ROW_XMM = 8192,     /* an operand is an XMM register */
-    ROW_MMX = 16384,    /* an operand is an MMX register, or all of them are (EMMS) */
+    ROW_LOCK = 1 << 0,
+    ROW_D64 = 1 << 1,
+    ROW_F64 = 1 << 2,
+    ROW_PROTECTED = 1 << 3, /* #UD in real-address and virtual-8086 mode: checked when executed */
+    ROW_CPL0 = 1 << 4,      /* #GP outside ring 0: checked when executed */
+    ROW_REX_W = 1 << 5,
+    ROW_NO_REX_B = 1 << 6,
+    ROW_NO_REX_W = 1 << 7,
+    ROW_SIZED_COST = 1 << 8,
+    ROW_MEM_READ = 1 << 9, /* an explicit memory operand is read */
+    ROW_MEM_WRITE = 1 << 10,
+    ROW_ALIGNED = 1 << 11, /* #GP where the memory operand is not at a multiple of 16: checked when executed */
+    ROW_SSE = 1 << 12,     /* an operand is an XMM register, or it is checked as if one were */
+    ROW_MMX = 1 << 13,     /* an operand is an MMX register, or all of them are (EMMS) */
+    ROW_X87 = 1 << 14,
+    ROW_X87_NO_WAIT = 1 << 15,
+    ROW_CONDITION = 1 << 16, /* the opcode's low four bits are one */
+    ROW_STRING = 1 << 17,    /* REP repeats it */
+    ROW_NUMBERED = 1 << 18,  /* an operand is a segment, control, debug or test register */
+    ROW_ENDS_BLOCK = 1 << 19,
+    ROW_STACK = 1 << 20,
+    ROW_UNACCESSED = 1 << 21,
+    ROW_LATE_ADDRESS = 1 << 22, /* the handler checks the memory operand's address itself, after other things */
+    ROW_LOCKED = 1 << 23,       /* with a memory operand, LOCK or not */
+    ROW_PURE = 1 << 24,         /* with register operands it can neither fault nor leave */
+    ROW_COUNTED = 1 << 25,      /* the immediate is a shift count: by 0 it writes no flags */
 };
 
 /* Operand types of the table; v, y and z depend on the operand-size attribute. */
@@ -113,8 +124,8 @@ enum { MOD_MEMORY = 1, MOD_REGISTER = 2 };
 
 typedef struct {
     uint32_t flags_read, flags_written, flags_undefined; /* EFLAGS bits */
+    uint32_t flags; /* ROW_... */
     uint16_t family;
-    uint16_t flags;       /* ROW_... */
     uint8_t modes;        /* bit 0: 16, bit 1: 32, bit 2: 64 */
     uint8_t prefixes;     /* bit 0: none, 1: 66, 2: F3, 3: F2 */
     uint8_t modrm_mask, modrm_value;

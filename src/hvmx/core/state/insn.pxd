@@ -29,14 +29,12 @@ cdef extern from "insn.h" nogil:
         PREFIX_REPNE
         PREFIX_OPSIZE
         PREFIX_ADDRSIZE
-        PREFIX_SEGMENT
 
     enum:
         REX_B
         REX_X
         REX_R
         REX_W
-        REX_PRESENT
 
     ctypedef struct Insn:
         int64_t disp
@@ -70,23 +68,34 @@ cdef extern from "insn.h" nogil:
         ROW_F64
         ROW_PROTECTED
         ROW_CPL0
-        ROW_IOPL
         ROW_REX_W
         ROW_NO_REX_B
+        ROW_NO_REX_W
         ROW_SIZED_COST
         ROW_MEM_READ
         ROW_MEM_WRITE
         ROW_ALIGNED
-        ROW_NO_REX_W
-        ROW_XMM
+        ROW_SSE
         ROW_MMX
+        ROW_X87
+        ROW_X87_NO_WAIT
+        ROW_CONDITION
+        ROW_STRING
+        ROW_NUMBERED
+        ROW_ENDS_BLOCK
+        ROW_STACK
+        ROW_UNACCESSED
+        ROW_LATE_ADDRESS
+        ROW_LOCKED
+        ROW_PURE
+        ROW_COUNTED
 
     ctypedef struct InsnRow:
         uint32_t flags_read
         uint32_t flags_written
         uint32_t flags_undefined
+        uint32_t flags
         uint16_t family
-        uint16_t flags
         uint8_t modes
         uint8_t prefixes
         uint8_t modrm_mask

@@ -251,7 +251,8 @@ cdef inline bint condition(Cpu *cpu, uint32_t code) noexcept nogil:
 
 
 # --- registration -------------------------------------------------------------------------------------------------------
-# Handlers are chosen by (family, form, width, address): each execution module registers its own at import.
+# Handlers are chosen by (family, form, width, address), and some have variants by the flags that they compute: each
+# execution module registers its own at import.
 cdef enum:
     ADDRESS_NONE = 0       # register operands only
     ADDRESS_32 = 1         # flat: base + index * scale + disp, modulo 2^32
@@ -259,9 +260,13 @@ cdef enum:
     ADDRESS_EA = 3         # linear address already in cpu.ea, left by an address Op
     ADDRESS_BASE_32 = 4    # ADDRESS_32 and ADDRESS_64 without an index
     ADDRESS_BASE_64 = 5
-    # Variants for when later instructions overwrite flags that nobody has read:
-    ADDRESS_CARRY = 6      # register operands only, no flag but CF
-    ADDRESS_QUIET = 8      # added to any of these but ADDRESS_CARRY: no flag
+
+# What is computed of the arithmetic flags. The lesser variants are for when later instructions overwrite the others
+# before anybody has read them.
+cdef enum:
+    FLAGS_ALL = 0
+    FLAGS_CARRY = 1        # no flag but CF
+    FLAGS_NONE = 2
 
 # Forms beyond those of the decoder: R_RM whose source is narrower than its destination, by the width of the source;
 # and stack operations whose explicit operand is in memory.
@@ -269,11 +274,14 @@ cdef enum:
     FORM_R_RM8 = 13
     FORM_R_RM16 = 14
     FORM_R_RM32 = 15
-    FORM_STACK_M = 13
-    FORM_MMX = 16          # added to any of these where an operand is an MMX register
+    FORM_STACK_M = 16
+    FORM_MMX = 17          # added to any of these where an operand is an MMX register
 
 # Numbers of the families of instructions (FAM_* of generated/families.h), by name.
 cdef dict family_numbers
 # `width` in bits; 0 for every width. Raises KeyError for a family that the instruction table does not have.
 cdef int register_handler(str family, uint32_t form, uint32_t width, uint32_t address, OpFn fn) except -1
+cdef int register_variant(str family, uint32_t form, uint32_t width, uint32_t address, uint32_t flags, OpFn fn) except -1
+# The handler that computes all flags, and a variant of it; NULL if there is none.
 cdef OpFn handler_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address) noexcept nogil
+cdef OpFn variant_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address, uint32_t flags) noexcept nogil

@@ -6,18 +6,19 @@ from hvmx.core.state.state cimport *
 from hvmx.isa import families
 
 cdef enum:
-    FORMS = 32
+    FORMS = 2 * FORM_MMX
     WIDTHS = 4
-    ADDRESSES = 16
+    ADDRESSES = ADDRESS_BASE_64 + 1
+    VARIANTS = FLAGS_NONE + 1
 
 cdef dict family_numbers = {name: number for number, name in enumerate(families())}
-cdef OpFn *handlers = <OpFn *>calloc(len(family_numbers) * FORMS * WIDTHS * ADDRESSES, sizeof(OpFn))
+cdef OpFn *handlers = <OpFn *>calloc(len(family_numbers) * FORMS * WIDTHS * ADDRESSES * VARIANTS, sizeof(OpFn))
 if handlers == NULL:
     raise MemoryError
 
 
-cdef inline uint32_t slot(uint32_t family, uint32_t form, uint32_t width_index, uint32_t address) noexcept nogil:
-    return ((family * FORMS + form) * WIDTHS + width_index) * ADDRESSES + address
+cdef inline OpFn *slot(uint32_t family, uint32_t form, uint32_t width_index, uint32_t address, uint32_t flags) noexcept nogil:
+    return &handlers[(((family * FORMS + form) * WIDTHS + width_index) * ADDRESSES + address) * VARIANTS + flags]
 
 
 cdef inline uint32_t width_index(uint32_t width) noexcept nogil:
@@ -25,15 +26,23 @@ cdef inline uint32_t width_index(uint32_t width) noexcept nogil:
 
 
 cdef int register_handler(str family, uint32_t form, uint32_t width, uint32_t address, OpFn fn) except -1:
+    return register_variant(family, form, width, address, FLAGS_ALL, fn)
+
+
+cdef int register_variant(str family, uint32_t form, uint32_t width, uint32_t address, uint32_t flags, OpFn fn) except -1:
     cdef uint32_t number = family_numbers[family]
     cdef uint32_t index
     if width:
-        handlers[slot(number, form, width_index(width), address)] = fn
+        slot(number, form, width_index(width), address, flags)[0] = fn
     else:
         for index in range(WIDTHS):
-            handlers[slot(number, form, index, address)] = fn
+            slot(number, form, index, address, flags)[0] = fn
     return 0
 
 
 cdef OpFn handler_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address) noexcept nogil:
-    return handlers[slot(family, form, width_index(width), address)]
+    return slot(family, form, width_index(width), address, FLAGS_ALL)[0]
+
+
+cdef OpFn variant_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address, uint32_t flags) noexcept nogil:
+    return slot(family, form, width_index(width), address, flags)[0]

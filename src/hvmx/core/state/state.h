@@ -174,8 +174,7 @@ enum { PAGE_ROM = 1,      /* writes are dropped */
        PAGE_BACKED = 4,   /* nested paging maps it (an EPT violation has been taken) */
        PAGE_CODE = 8,     /* decoded blocks exist */
        PAGE_TABLE = 16,   /* write-protected page table, under shadow paging */
-       PAGE_WATCH = 32,   /* slow path on every access (PV read-only page, debugger) */
-       PAGE_OPEN = 64 };  /* TLB entries may let writes bypass the slow path */
+       PAGE_OPEN = 32 };  /* TLB entries may let writes bypass the slow path */
 
 typedef struct Block Block;
 typedef struct CodePage CodePage;

@@ -162,7 +162,6 @@ cdef extern from "state.h" nogil:
         PAGE_BACKED
         PAGE_CODE
         PAGE_TABLE
-        PAGE_WATCH
         PAGE_OPEN
     const int FL_ARITH
     const uint32_t CR0_PG
