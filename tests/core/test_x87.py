@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hvmx.platform import Platform
+
 core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
 
 CODE_BASE, CODE, DATA_BASE, DATA, IMAGE = 0x12340, 0x100, 0x23450, 0x200, 0x300
@@ -95,8 +97,8 @@ def test_guest_leaves_the_control_word_of_the_host_alone() -> None:
     assert (np.longdouble(1) / np.longdouble(3)).tobytes()[:10] == third.tobytes()[:10]
 
 
-class ErrorWire:
-    """A board on which FERR# is an interrupt of its own."""
+class ErrorWire(Platform):
+    """A platform on which FERR# is an interrupt of its own."""
 
     def __init__(self, cpu: Any) -> None:
         self.cpu, self.errors = cpu, 0
@@ -123,7 +125,7 @@ def failing_division(handler: str, rest: str, flags: int = INTERRUPT_FLAG) -> An
     cpu.cr0 = ET
     cpu.rflags |= flags
     cpu.set_handler(7, lambda vcpu, exit: None)
-    cpu.board = ErrorWire(cpu)
+    cpu.platform = ErrorWire(cpu)
     return cpu
 
 
@@ -133,7 +135,7 @@ WAIT_AT = CODE + 2 + 4 + 4 + 4
 def test_without_ne_the_next_instruction_waits_for_the_interrupt_that_ferr_brings() -> None:
     cpu = failing_division(HLT, HLT)
     cpu.run(cycles=10_000)
-    assert cpu.board.errors == 1
+    assert cpu.platform.errors == 1
     assert cpu.rip == HANDLER + 1
     assert struct.unpack("<H", cpu.read(cpu.rsp, 2)) == (WAIT_AT,), "the interrupt returns to the instruction that waits"
 
@@ -141,7 +143,7 @@ def test_without_ne_the_next_instruction_waits_for_the_interrupt_that_ferr_bring
 def test_a_handler_that_clears_the_error_lets_the_instruction_go_on() -> None:
     cpu = failing_division(FNCLEX + IRET, HLT)
     cpu.run(cycles=10_000)
-    assert (cpu.rip, cpu.board.errors, cpu.fsw & SUMMARY) == (WAIT_AT + 2, 1, 0)
+    assert (cpu.rip, cpu.platform.errors, cpu.fsw & SUMMARY) == (WAIT_AT + 2, 1, 0)
 
 
 def test_ignne_lets_x87_instructions_go_on_until_the_next_error() -> None:
@@ -157,7 +159,7 @@ def test_ignne_lets_x87_instructions_go_on_until_the_next_error() -> None:
     cpu.set_handler(30, ignore)
     cpu.run(cycles=10_000)
     assert statuses == [SUMMARY] * 2, "once for each division, not for the WAIT after the first"
-    assert cpu.board.errors == 2
+    assert cpu.platform.errors == 2
     assert cpu.fsw & SUMMARY and cpu.rip == WAIT_AT + 2 + 2 + 4 + 2
 
 
@@ -165,4 +167,4 @@ def test_with_interrupts_off_it_waits_for_good() -> None:
     cpu = failing_division(HLT, HLT, flags=0)
     halted = 2
     assert cpu.run(cycles=10_000) == halted
-    assert (cpu.rip, cpu.board.errors) == (WAIT_AT, 1)
+    assert (cpu.rip, cpu.platform.errors) == (WAIT_AT, 1)

@@ -18,12 +18,13 @@ from hvmx.cli.interruptions import Terminated, time_limit
 from hvmx.cli.status import status_of
 from hvmx.cli.table import print_table
 from hvmx.cost import BUNDLED
+from hvmx.stops import Stop, StopKind
 
 if TYPE_CHECKING:
     from hvmx.cli.outputs import Outputs, Report
     from hvmx.hvm.console import KeySource, StreamSink
     from hvmx.hvm.input_log import Log
-    from hvmx.machine import Machine, Stop
+    from hvmx.machine import Machine
 
 _INTERRUPTIONS = {KeyboardInterrupt: "interrupted", Terminated: "terminated"}
 """How a run is said to have ended that nothing in the machine ended."""
@@ -146,7 +147,6 @@ class Session:
 
     def _go(self, machine: Machine, trace: TextIO | None) -> Stop:
         from hvmx.debug.trace import run_traced, trace_exits
-        from hvmx.machine import Stop, StopKind
 
         run = machine.run
         if trace is not None:
@@ -212,7 +212,6 @@ class Session:
     def _finish(self, machine: Machine, stop: Stop | None, ended: str, stats: Report | None) -> None:
         """Say what there is to say, however the run ended."""
         from hvmx.debug.crash import crash_report
-        from hvmx.machine import StopKind
 
         if stop is not None and stop.kind in (StopKind.TRIPLE_FAULT, StopKind.CRASHED):
             click.echo(crash_report(machine.cpu, ended), err=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hvmx.machine import Stop
+from hvmx.stops import Stop, StopKind
 
 
 class Status(IntEnum):
@@ -41,8 +39,6 @@ Exit status:
 
 def status_of(stop: Stop) -> int:
     """The exit status that tells how a run ended."""
-    from hvmx.machine import StopKind
-
     if stop.kind is StopKind.DEBUG_EXIT:
         return (stop.value << 1 | 1) & 0xFF
     return {

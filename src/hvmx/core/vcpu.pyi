@@ -1,5 +1,4 @@
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +6,7 @@ from numpy.typing import NDArray
 from hvmx.core.exit_info import Exit
 from hvmx.core.physical_memory import PhysicalMemory
 from hvmx.isa.levels import Level
+from hvmx.platform import Host, Platform
 
 class Vcpu(PhysicalMemory):
     controls: int
@@ -18,9 +18,8 @@ class Vcpu(PhysicalMemory):
     deadline: int | None
     input_at: int | None
     translate_after: int | None
-    board: Any
-    machine: Any
-    poll: Callable[[], object] | None
+    platform: Platform | None
+    host: Host | None
     @property
     def exit(self) -> Exit: ...
     def __init__(self, memory_bytes: int, level: Level = ..., *, hole: bool = True) -> None: ...
@@ -52,6 +51,8 @@ class Vcpu(PhysicalMemory):
     @property
     def instructions(self) -> int: ...
     def forget_stop(self) -> None: ...
+    def to_platform(self, exit: Exit) -> None: ...
+    def reschedule(self) -> None: ...
     def poll_by(self, host_ns: int) -> None: ...
     def charge(self, cycles: int) -> None: ...
     def set_costs(
