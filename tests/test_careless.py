@@ -24,6 +24,7 @@ from hvmx.core.exit_info import Exit
 from hvmx.core.registers import Registers
 from hvmx.core.vcpu import Vcpu
 from hvmx.isa.levels import LEVELS
+from hvmx.platform import Platform
 from hvmx.pv import Domain
 from hvmx.pv.xen import Call, Hypercalls, VmcallTable, XenDomain
 
@@ -385,23 +386,18 @@ def test_without_a_board_an_interrupt_needs_who_knows_its_vector() -> None:
         cpu.set_interrupt(True)
     assert machine.run(cycles=1000).kind is StopKind.CYCLES
 
-    class Controller:
+    class Controller(Platform):
         """A simulator's own: one interrupt, vector 0x21."""
 
         def acknowledge_interrupt(self) -> int:
             cpu.set_interrupt(False)
             return 0x21
 
-        def next_event(self) -> None:
-            return None
-
-        def advance(self, cycle: int) -> None: ...
-
     cpu.write(0x2000 + 8 * 0x21, (0x3000 | 8 << 16 | 0x8E00 << 32).to_bytes(8, "little"))
     cpu.write(0x3000, b"\xf4")
     cpu.write(0x4008, 0x00CF9B000000FFFF.to_bytes(8, "little"))
     cpu.gdtr, cpu.idtr, cpu.rsp = (0x4000, 0xF), (0x2000, 0x7FF), 0x8000
-    cpu.board = Controller()
+    cpu.platform = Controller()
     cpu.set_interrupt(True)
     assert machine.run().kind is StopKind.HALTED
     assert cpu.rip == 0x3001
@@ -423,9 +419,9 @@ def test_a_stop_belongs_to_the_run_in_progress() -> None:
 @pytest.mark.parametrize("where", ["first", "last"])
 def test_a_stop_in_the_run_is_not_lost(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = bare("ebfe")
-    schedule, result = machine._schedule, machine._result
+    schedule, result = machine.reschedule, machine._result
     if where == "first":  # the run has begun, and the processor has not
-        monkeypatch.setattr(machine, "_schedule", lambda: (machine.stop(), schedule()))
+        monkeypatch.setattr(machine, "reschedule", lambda: (machine.stop(), schedule()))
     else:  # the processor's cycles are over, and the run is not
         monkeypatch.setattr(machine, "_result", lambda core: (machine.stop(), result(core))[1])
     assert machine.run(cycles=1000, timeout=20).kind is StopKind.REQUESTED

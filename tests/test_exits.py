@@ -13,6 +13,7 @@ from hvmx import ExitReason, Machine, StopKind
 from hvmx.boot import XenImage, prepare
 from hvmx.debug.trace import trace_exits
 from hvmx.hvm import controls
+from hvmx.platform import Platform
 from hvmx.pv import start_of_day
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def a_device_is_due(machine: Machine) -> None:
     machine.cpu.deadline = machine.cpu.cycles + 100
 
 
-class SpuriousController:
+class SpuriousController(Platform):
     """An interrupt controller whose output was high for nothing."""
 
     def __init__(self, cpu: Vcpu) -> None:
@@ -62,14 +63,9 @@ class SpuriousController:
         self._cpu.set_interrupt(False)
         return -1
 
-    def next_event(self) -> None:
-        return None
-
-    def advance(self, cycle: int) -> None: ...
-
 
 def an_interrupt_waits(machine: Machine) -> None:
-    machine.cpu.board = SpuriousController(machine.cpu)
+    machine.cpu.platform = SpuriousController(machine.cpu)
     machine.cpu.set_interrupt(True)
 
 

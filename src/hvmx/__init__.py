@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hvmx.exits import ExitReason as ExitReason
     from hvmx.machine import Machine as Machine
-    from hvmx.machine import Stop as Stop
-    from hvmx.machine import StopKind as StopKind
+    from hvmx.stops import Stop as Stop
+    from hvmx.stops import StopKind as StopKind
 
 __version__ = "0.1.0"
 __all__ = ["ExitReason", "Machine", "Stop", "StopKind", "include_path"]

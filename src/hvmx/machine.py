@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import operator
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum
 from os import PathLike
 from typing import Any
 
@@ -25,26 +22,24 @@ from hvmx.cost import Profile, load_profile
 from hvmx.exits import Exits
 from hvmx.hvm import controls
 from hvmx.hvm.board import EPOCH, Board
-from hvmx.hvm.console import LOOK_UP, KeySource, null_sink
+from hvmx.hvm.console import KeySource, null_sink
 from hvmx.hvm.device import Sink
+from hvmx.hvm.pacing import Pacing, PacingWithKeys
 from hvmx.isa.levels import level
 from hvmx.nocopies import NoCopies
 from hvmx.pv import Domain, start_of_day
 from hvmx.pv.numbers import KVM_HYPERCALLS
 from hvmx.pv.xen import Hypercalls, VmcallTable
+from hvmx.stops import Stop, StopKind
 from hvmx.vocabulary import CoreStop
 
-INTERRUPT_FLAG = 1 << 9
-"""IF of RFLAGS."""
+__all__ = ["LONGEST_TIMEOUT", "Clock", "Machine", "Stop", "StopKind", "memory_size"]
 
 VGA_HOLE = (0xA0000, 0x20000)
 """Where a PC has display memory: this board has no display, so nothing answers there."""
 
 LONGEST_TIMEOUT = 1e9
 """Seconds of host time: some thirty years, which every way of waiting takes."""
-
-CYCLES_BETWEEN_LOOKS = 1 << 22
-"""Guest cycles after which input is looked for again, so that a file's or a pipe's comes at the same ones in each run."""
 
 _SUFFIXES = {"K": 10, "M": 20, "G": 30}
 
@@ -65,30 +60,6 @@ def memory_size(text: int | str) -> int:
     if size >> 63:
         raise ValueError(f"memory of {size} bytes is more than this host has addresses for")
     return size
-
-
-class StopKind(Enum):
-    """Why ``run`` returned."""
-
-    CYCLES = "the requested guest cycles have passed"
-    STEP = "one instruction was executed, or one interrupt or exception taken"
-    TIMEOUT = "the host-time limit is reached"
-    REQUESTED = "stop() was called"
-    HALTED = "the guest halted with nothing to wake it"
-    POWEROFF = "the guest powered off"
-    RESET = "the guest reset the machine"
-    DEBUG_EXIT = "the guest wrote to the debug-exit port"
-    TRIPLE_FAULT = "triple fault"
-    CRASHED = "the guest crashed"
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Why ``run`` returned; ``value`` is what was written to the debug-exit port, ``reason`` says more for people."""
-
-    kind: StopKind
-    value: int = 0
-    reason: str = ""
 
 
 class Clock(NoCopies):
@@ -132,7 +103,6 @@ class Machine(NoCopies):
         self.profile = profile if isinstance(profile, Profile) else load_profile(profile)
         self.paging = paging
         self.cpu = Vcpu(memory_size(memory), level(cpu or self.profile.cpu), hole=board)
-        self.cpu.machine = self
         if not callable(serial):
             raise TypeError(f"serial is called with bytes, and {serial!r} cannot be")
         if not board and (keys is not None or debug_exit is not None or debugcon is not None):
@@ -148,18 +118,10 @@ class Machine(NoCopies):
         self.board: Board | None = None
         self.domain: Domain | None = None
         self._serial = serial
-        self._keys = keys
-        self._waited = 0
         self._stop: Stop | None = None
-        self._stop_asked = False
-        self._limit: float | None = None
-        self._last_cycle: int | None = None
         self._loaded: str | None = None
         self._busy = threading.Lock()
         controls.install_defaults(self.cpu, self._vmcall, paging)
-        self.cpu.poll = self._over
-        if keys is not None:
-            self.cpu.input_at = CYCLES_BETWEEN_LOOKS
         if board:
             self.board = Board(
                 self.clock,
@@ -173,9 +135,18 @@ class Machine(NoCopies):
                 debug_exit=debug_exit,
                 debugcon=debugcon,
             )
-            self.cpu.board = self.board
+            self.cpu.platform = self.board
             self.exits.place_devices(self.board.ports, self.board.mmio)
             self.cpu.add_hole(*VGA_HOLE)
+        self._pacing = self._paced(keys)
+        self.cpu.host = self._pacing
+
+    def _paced(self, keys: KeySource | None) -> Pacing:
+        if keys is None or self.board is None:
+            return Pacing(self.cpu, self.request_stop)
+        return PacingWithKeys(
+            self.cpu, self.request_stop, keys, self.board.input, self.reschedule, self.profile.hz
+        )
 
     # --- loading --------------------------------------------------------------------------------------------------
     def load(
@@ -267,6 +238,7 @@ class Machine(NoCopies):
             entry_cost=costs.entry.units,
         )
         self.profile.apply(self.cpu, pv=True)
+        self._pacing.paravirtual = True
         if self.board is not None:
             self.board.input.connect(self.domain)
 
@@ -316,18 +288,15 @@ class Machine(NoCopies):
         if timeout is not None and not 0 <= timeout <= LONGEST_TIMEOUT:
             raise ValueError(f"timeout = {timeout}: not a number of seconds from 0 to {LONGEST_TIMEOUT:g}")
         with self._alone():
-            self._limit = None if timeout is None else time.monotonic() + timeout
-            self._last_cycle = None if cycles is None else self.cpu.cycles + cycles
-            self._schedule()
-            if self._limit is not None:
-                self.cpu.poll_by(int(self._limit * 1e9))
+            self._pacing.begin(cycles, timeout)
+            self.reschedule()
             yield
-            self._stop_asked = False  # a run that ended by an exception goes on, and then it counts
+            self._pacing.stop_asked = False  # a run that ended by an exception goes on, and then it counts
 
-    def _schedule(self) -> None:
-        """The next thing that the board, and beside it a domain, has to do."""
-        if self.board is not None:
-            self.cpu.deadline = self.board.next_event()
+    def reschedule(self) -> None:
+        """What the platform, and beside it a domain, has to do next has changed otherwise than by an exit."""
+        if self.cpu.platform is not None:
+            self.cpu.reschedule()
             if self.domain is not None:
                 self.domain.board_scheduled()
 
@@ -337,7 +306,7 @@ class Machine(NoCopies):
         Asked during a run, it is that run's and never lost; where none is in progress, there is nothing to stop.
         """
         if self._busy.locked():
-            self._stop_asked = True
+            self._pacing.stop_asked = True
             self.cpu.stop()
 
     def request_stop(self, stop: Stop) -> None:
@@ -348,7 +317,7 @@ class Machine(NoCopies):
     def _result(self, core_stop: int) -> Stop:
         kind = _CORE_STOPS[core_stop]
         if kind is StopKind.TRIPLE_FAULT:
-            self._stop_asked = False  # there is more to say than that somebody asked
+            self._pacing.stop_asked = False  # there is more to say than that somebody asked
         return self._ended() or Stop(kind)
 
     def _keep(self, stop: Stop) -> None:
@@ -366,7 +335,7 @@ class Machine(NoCopies):
         stop, self._stop = self._stop, None
         if stop is None and self.domain is not None and not self.domain.running:
             stop = self._domain_end(self.domain)
-        if stop is None and self._stop_asked:
+        if stop is None and self._pacing.stop_asked:
             stop = Stop(StopKind.REQUESTED)
         if stop is not None:
             self.cpu.forget_stop()  # what the core was asked for, if it has not come to that
@@ -379,74 +348,6 @@ class Machine(NoCopies):
         reason = domain.shutdown_reason
         kind = {"poweroff": StopKind.POWEROFF, "reboot": StopKind.RESET}.get(reason or "", StopKind.CRASHED)
         return Stop(kind, reason=f"the domain shut itself down: {reason}")
-
-    def on_idle(self) -> bool:
-        """The processor is halted and nothing is due: True when input has come that may wake it, or time is up."""
-        if self._keys is None or self.board is None:
-            return False
-        if self.domain is None and not self.cpu.rflags & INTERRUPT_FLAG:
-            return False
-        if self._last_cycle is not None and not self._keys.ended:
-            # Nothing is due before the limit but what a person may type: guest time passes to the limit.
-            data = self._keys.poll(self._input_room)
-            if not data and not self._keys.ended:
-                self.cpu.charge(max(0, self._last_cycle - self.cpu.cycles))
-                return True
-        else:
-            # Not for long: the run loop has to look at signals.
-            left = self._seconds_left()
-            data = self._keys.wait(self._input_room, LOOK_UP if left is None else min(left, LOOK_UP))
-        if data:
-            self._enter_input(data)
-            return True
-        return self._over() or not self._keys.ended and self._input_room > 0
-
-    @property
-    def _input_room(self) -> int:
-        """How many bytes of input the guest has room for."""
-        return self.board.input.room if self.board is not None else 0
-
-    def _enter_input(self, data: bytes) -> None:
-        """Input for the serial port or, of a domain, for its console."""
-        if self.board is not None:
-            self.board.input.enter(data)
-            self._schedule()
-
-    def _seconds_left(self) -> float | None:
-        return None if self._limit is None else max(0.0, self._limit - time.monotonic())
-
-    def _over(self) -> bool:
-        """Whether host time is up, or the user has had enough: the run then stops."""
-        if self._limit is not None and time.monotonic() >= self._limit:
-            self.request_stop(Stop(StopKind.TIMEOUT))
-        elif self._stop_asked:
-            self.cpu.stop()  # it was asked before the processor ran
-        elif self._keys is not None and self._keys.quit:
-            self.request_stop(Stop(StopKind.REQUESTED, reason="Ctrl-A x"))
-        else:
-            return False
-        return True
-
-    def on_input(self) -> None:
-        """Look for input; called at guest cycles that are the same however the machine is run."""
-        assert self._keys is not None, "without keys nobody asks"
-        self.cpu.input_at = (self.cpu.cycles // CYCLES_BETWEEN_LOOKS + 1) * CYCLES_BETWEEN_LOOKS
-        if self._keys.interactive:
-            data = self._keys.wait(self._input_room, self._idle_seconds())
-        else:
-            data = self._keys.poll(self._input_room)
-        if data:
-            self._enter_input(data)
-
-    def _idle_seconds(self) -> float:
-        """How long the guest's processor has waited since this was asked last, in guest seconds.
-
-        Before a person a guest that waits is let wait as long on the wall: it then costs its host nothing, and a
-        second that it sleeps is one. The guest cannot tell.
-        """
-        waited, self._waited = self.cpu.halted_cycles - self._waited, self.cpu.halted_cycles
-        seconds, left = waited / self.profile.hz, self._seconds_left()
-        return seconds if left is None else min(seconds, left)
 
     def _debug_exit(self, value: int) -> None:
         reason = f"the guest wrote {value:#x} to the debug-exit port"

@@ -12,6 +12,7 @@ from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
 from hvmx.exits import ExitReason
 from hvmx.machine import StopKind
+from hvmx.platform import Platform
 
 from .cut_guest import MMIO_AT, PIECES, CutGuest, assembled, cut_cycles, program
 from .machine import CODE, STUBS
@@ -43,12 +44,13 @@ INSTRUCTIONS = {
 }
 
 
-class Board:
-    """One line of interrupts, and no device."""
+class Board(Platform):
+    """One line of interrupts, and one device."""
 
     def __init__(self, cpu: Vcpu) -> None:
         self.cpu = cpu
         self.called: list[tuple[int, int]] = []
+        self.due: int | None = None
 
     def acknowledge_interrupt(self) -> int:
         self.cpu.set_interrupt(False)
@@ -56,9 +58,10 @@ class Board:
 
     def advance(self, cycle: int) -> None:
         self.called.append((self.cpu.rip, cycle))
+        self.due = None
 
-    def next_event(self) -> None:
-        return None
+    def next_event(self) -> int | None:
+        return self.due
 
 
 class Acting:
@@ -72,7 +75,7 @@ class Acting:
         self.guest = CutGuest(head + instruction + CODE_AFTER, paging, translate_after, board=False)
         self.machine, self.cpu, self.way = self.guest.machine, self.guest.machine.cpu, ways
         self.machine.exits.on_ports(PORT, 1, lambda cpu, exit: None)
-        self.cpu.board = self.board = Board(self.cpu)
+        self.cpu.platform = self.board = Board(self.cpu)
         self.at = CODE + len(assembled(head))
         self.next = self.at if "REP" in name else CODE + len(assembled(head + instruction))
         self.acts = 0
@@ -160,7 +163,8 @@ def test_a_nearer_deadline_counts_before_the_next_instruction(
     name: str, paging: str, translate_after: int | None, way: str
 ) -> None:
     def act(cpu: Vcpu) -> None:
-        cpu.deadline = cpu.cycles + 1
+        acting.board.due = cpu.cycles + 1
+        cpu.reschedule()
 
     acting = Acting(name, paging, translate_after, act, way)
     acting.run()

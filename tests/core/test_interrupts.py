@@ -8,13 +8,14 @@ import pytest
 
 from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
+from hvmx.platform import Platform
 from hvmx.vocabulary import Control, ExitReason
 
 from .machine import CODE, IDT, MEMORY, STUBS, TABLES, assemble, run_hvmx, world
 
 
-class Controller:
-    """A board that is nothing but an interrupt controller with one request at a time."""
+class Controller(Platform):
+    """Nothing but an interrupt controller with one request at a time."""
 
     def __init__(self, cpu: Vcpu, vector: int) -> None:
         self.cpu, self.vector = cpu, vector
@@ -45,7 +46,7 @@ def _interrupted(source: str, *, iret: bool = False) -> Vcpu:
     cpu = _guest(source)
     if iret:
         cpu.write(STUBS + 16 * 32, b"\x41\xcf")  # inc ecx; iret
-    cpu.board = Controller(cpu, 32)
+    cpu.platform = Controller(cpu, 32)
     cpu.set_interrupt(True)
     cpu.run(cycles=10_000)
     return cpu
@@ -116,7 +117,7 @@ def test_an_event_whose_delivery_a_handler_breaks_off_is_delivered_when_the_gues
     cpu.add_hole(IDT, 0x1000)
     cpu.set_handler(ExitReason.EPT_MISCONFIG, device)
     if event == "interrupt":
-        cpu.board = Controller(cpu, 32)
+        cpu.platform = Controller(cpu, 32)
         cpu.set_interrupt(True)
     elif event == "nmi":
         cpu.raise_nmi()
@@ -187,11 +188,11 @@ def test_an_exception_injected_between_instructions_comes_before_the_interrupt_a
     cpu = _guest("nop; sti; nop; inc ebx")
     cpu.write(STUBS + 16 * 32, b"\x41\xcf")  # inc ecx; iret
     cpu.write(STUBS + 16 * 6, b"\x42\xcf")  # inc edx; iret
-    cpu.board = Controller(cpu, 32)
+    cpu.platform = Controller(cpu, 32)
     cpu.controls = Control.EXTERNAL_INTERRUPT
     cpu.deadline = 0
-    cpu.board.advance = lambda now: cpu.set_interrupt(True)
-    cpu.board.next_event = lambda: None
+    cpu.platform.advance = lambda now: cpu.set_interrupt(True)
+    cpu.platform.next_event = lambda: None
     cpu.set_handler(ExitReason.EXTERNAL_INTERRUPT, lambda vcpu, exit: None)
     once = [6]
     cpu.set_handler(reason, lambda vcpu, exit: vcpu.inject(once.pop()) if once else None)
@@ -221,7 +222,7 @@ def test_a_trap_within_a_repetition_pushes_rf(count: int) -> None:
 def test_an_interrupt_within_a_repetition_pushes_rf_and_one_after_it_does_not() -> None:
     cpu = _guest("mov ecx, 1000; sti; nop; rep stosb; nop")
     cpu.write(STUBS + 16 * 32, b"\x5a\x59\x5b\xf4")  # pop edx; pop ecx; pop ebx; hlt
-    cpu.board = Controller(cpu, 32)
+    cpu.platform = Controller(cpu, 32)
     while cpu.rcx != 998:
         cpu.step()
     repetition = cpu.rip
@@ -230,7 +231,7 @@ def test_an_interrupt_within_a_repetition_pushes_rf_and_one_after_it_does_not() 
     assert (cpu.rdx, cpu.rbx & RESUME) == (repetition, RESUME)
     cpu = _guest("mov ecx, 1; sti; nop; rep stosb; nop")
     cpu.write(STUBS + 16 * 32, b"\x5a\x59\x5b\xf4")
-    cpu.board = Controller(cpu, 32)
+    cpu.platform = Controller(cpu, 32)
     while cpu.rcx:
         cpu.step()
     cpu.set_interrupt(True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hvmx.platform import Platform
 from hvmx.vocabulary import ExitReason
 
 core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
@@ -97,8 +98,8 @@ def test_guest_leaves_the_control_word_of_the_host_alone() -> None:
     assert (np.longdouble(1) / np.longdouble(3)).tobytes()[:10] == third.tobytes()[:10]
 
 
-class ErrorWire:
-    """A board on which FERR# is an interrupt of its own."""
+class ErrorWire(Platform):
+    """A platform on which FERR# is an interrupt of its own."""
 
     def __init__(self, cpu: Any) -> None:
         self.cpu, self.errors = cpu, 0
@@ -125,7 +126,7 @@ def failing_division(handler: str, rest: str, flags: int = INTERRUPT_FLAG) -> An
     cpu.cr0 = ET
     cpu.rflags |= flags
     cpu.set_handler(ExitReason.INTERRUPT_WINDOW, lambda vcpu, exit: None)
-    cpu.board = ErrorWire(cpu)
+    cpu.platform = ErrorWire(cpu)
     return cpu
 
 
@@ -135,7 +136,7 @@ WAIT_AT = CODE + 2 + 4 + 4 + 4
 def test_without_ne_the_next_instruction_waits_for_the_interrupt_that_ferr_brings() -> None:
     cpu = failing_division(HLT, HLT)
     cpu.run(cycles=10_000)
-    assert cpu.board.errors == 1
+    assert cpu.platform.errors == 1
     assert cpu.rip == HANDLER + 1
     assert struct.unpack("<H", cpu.read(cpu.rsp, 2)) == (WAIT_AT,), "the interrupt returns to the instruction that waits"
 
@@ -143,7 +144,7 @@ def test_without_ne_the_next_instruction_waits_for_the_interrupt_that_ferr_bring
 def test_a_handler_that_clears_the_error_lets_the_instruction_go_on() -> None:
     cpu = failing_division(FNCLEX + IRET, HLT)
     cpu.run(cycles=10_000)
-    assert (cpu.rip, cpu.board.errors, cpu.fsw & SUMMARY) == (WAIT_AT + 2, 1, 0)
+    assert (cpu.rip, cpu.platform.errors, cpu.fsw & SUMMARY) == (WAIT_AT + 2, 1, 0)
 
 
 def test_ignne_lets_x87_instructions_go_on_until_the_next_error() -> None:
@@ -159,7 +160,7 @@ def test_ignne_lets_x87_instructions_go_on_until_the_next_error() -> None:
     cpu.set_handler(ExitReason.IO_INSTRUCTION, ignore)
     cpu.run(cycles=10_000)
     assert statuses == [SUMMARY] * 2, "once for each division, not for the WAIT after the first"
-    assert cpu.board.errors == 2
+    assert cpu.platform.errors == 2
     assert cpu.fsw & SUMMARY and cpu.rip == WAIT_AT + 2 + 2 + 4 + 2
 
 
@@ -167,4 +168,4 @@ def test_with_interrupts_off_it_waits_for_good() -> None:
     cpu = failing_division(HLT, HLT, flags=0)
     halted = 2
     assert cpu.run(cycles=10_000) == halted
-    assert (cpu.rip, cpu.board.errors) == (WAIT_AT, 1)
+    assert (cpu.rip, cpu.platform.errors) == (WAIT_AT, 1)

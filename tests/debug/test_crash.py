@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import takewhile
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +10,7 @@ from hvmx import guests
 from hvmx.debug.code import disassemble, read_linear
 from hvmx.debug.crash import DEEPEST, backtrace, crash_report
 from hvmx.machine import Machine, StopKind
+from hvmx.platform import Platform
 
 SEGMENT = {"base": 0, "limit": 0xFFFFFFFF}
 CODE_32, DATA_32 = 0xC09B, 0xC093
@@ -175,7 +175,11 @@ def test_an_exception_in_the_delivery_of_an_interrupt_names_it(machine: Machine)
 
 
 def test_an_interrupt_is_told_from_the_exception_of_its_number(machine: Machine) -> None:
-    machine.cpu.board = SimpleNamespace(acknowledge_interrupt=lambda: 8)
+    class Controller(Platform):
+        def acknowledge_interrupt(self) -> int:
+            return 8
+
+    machine.cpu.platform = Controller()
     machine.cpu.write(0x1000, b"\x90")
     machine.cpu.rip, machine.cpu.rflags, machine.cpu.idtr = 0x1000, 0x202, (0x3000, 0)
     machine.cpu.set_interrupt(True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -56,12 +57,7 @@ def prepare(
     Raises ``ImageError`` for an image that cannot be booted, and ``ValueError`` for sizes that no machine
     has.
     """
-    if memory_bytes < PAGE or memory_bytes % PAGE:
-        raise ValueError(
-            f"guest memory of {memory_bytes} bytes is not a positive number of {PAGE}-byte pages"
-        )
-    if bits not in (None, 16, 32, 64):
-        raise ValueError(f"a flat binary is entered with 16, 32 or 64 bits, not {bits}")
+    _check_sizes(memory_bytes, bits)
     regions = memory_map(memory_bytes, hole=hole and not pv)
     source = bios if image is None else image
     if source is None:
@@ -77,48 +73,103 @@ def prepare(
     octets = _read(image, LARGEST_IMAGE, placement.name)
     if not decompress and (pv or not linux.is_linux(octets)):
         raise placement.error("only a bzImage run as HVM can be left to decompress itself")
-    initial = None if initrd is None else _module(initrd, memory_bytes)
-    others = [_module(module, memory_bytes) for module in modules]
-    with_initial = others if initial is None else [initial, *others]
-
+    guest = _Guest(
+        octets,
+        placement,
+        memory_bytes,
+        file_name=_file_name(image),
+        command_line=command_line,
+        initrd=None if initrd is None else _module(initrd, memory_bytes),
+        modules=[_module(module, memory_bytes) for module in modules],
+    )
     if load_address is not None or entry is not None or bits is not None:
-        if pv or with_initial or command_line:
-            raise placement.error(
-                "a flat binary takes no initrd, modules or command line, and is no PV kernel"
-            )
+        guest.stands_alone("a flat binary takes no initrd, modules or command line, and is no PV kernel", pv)
         return prepare_flat(octets, placement, load_address=load_address, entry=entry, bits=bits or 32)
-
     if octets[: len(_GZIP)] == _GZIP:
-        octets = payload.decompress(octets, memory_bytes, placement.name)
-    if pv:
-        executable = _pv_executable(octets, placement, memory_bytes)
-        return xen.prepare_xen(executable, placement, command_line=command_line, modules=with_initial)
+        guest = replace(guest, octets=payload.decompress(octets, memory_bytes, placement.name))
+    return _pv_guest(guest) if pv else _hvm_guest(guest, decompress)
+
+
+def _check_sizes(memory_bytes: int, bits: int | None) -> None:
+    if memory_bytes < PAGE or memory_bytes % PAGE:
+        raise ValueError(
+            f"guest memory of {memory_bytes} bytes is not a positive number of {PAGE}-byte pages"
+        )
+    if bits not in (None, 16, 32, 64):
+        raise ValueError(f"a flat binary is entered with 16, 32 or 64 bits, not {bits}")
+
+
+@dataclass(frozen=True)
+class _Guest:
+    """An image that tells its format, and what it is given."""
+
+    octets: memoryview
+    placement: Placement
+    memory_bytes: int
+    file_name: str
+    command_line: str
+    initrd: Module | None
+    modules: list[Module]
+
+    @property
+    def all_modules(self) -> list[Module]:
+        """For formats to which the initrd is the first module."""
+        return self.modules if self.initrd is None else [self.initrd, *self.modules]
+
+    def stands_alone(self, problem: str, pv: bool = False) -> None:
+        """ImageError where it is given anything, or is to be a PV guest."""
+        if pv or self.all_modules or self.command_line:
+            raise self.placement.error(problem)
+
+
+def _pv_guest(guest: _Guest) -> XenImage:
+    executable = _pv_executable(guest.octets, guest.placement, guest.memory_bytes)
+    return xen.prepare_xen(
+        executable, guest.placement, command_line=guest.command_line, modules=guest.all_modules
+    )
+
+
+def _hvm_guest(guest: _Guest, decompress: bool) -> Prepared:
+    octets, placement = guest.octets, guest.placement
     if linux.is_linux(octets):
-        if others:
-            raise placement.error(f"Linux takes an initrd, and none of the {len(others)} modules given")
+        if guest.modules:
+            raise placement.error(
+                f"Linux takes an initrd, and none of the {len(guest.modules)} modules given"
+            )
         return linux.prepare_linux(
             octets,
             placement,
-            memory_bytes=memory_bytes,
-            command_line=command_line,
-            initrd=initial and initial.data,
+            memory_bytes=guest.memory_bytes,
+            command_line=guest.command_line,
+            initrd=guest.initrd and guest.initrd.data,
             decompress=decompress,
         )
     header = multiboot.find_header(octets)
     if header is not None:
         return multiboot.prepare_multiboot(
-            octets, header, placement, name=_file_name(image), command_line=command_line, modules=with_initial
+            octets,
+            header,
+            placement,
+            name=guest.file_name,
+            command_line=guest.command_line,
+            modules=guest.all_modules,
         )
     if octets[:4] == elf.MAGIC:
-        executable = elf.parse(octets, placement.name)
-        if pvh.entry_point(executable) is None:
-            if with_initial or command_line:
-                raise placement.error("a plain ELF file takes no initrd, modules or command line")
-            return prepare_executable(executable, placement)
-        return pvh.prepare_pvh(executable, placement, command_line=command_line, modules=with_initial)
+        return _elf_guest(guest)
     raise placement.error(
         f"no known format (starts with {octets[:8].hex()}); a flat binary needs a load address, entry or bits"
     )
+
+
+def _elf_guest(guest: _Guest) -> Prepared:
+    """An ELF file with a PVH note, or without."""
+    executable = elf.parse(guest.octets, guest.placement.name)
+    if pvh.entry_point(executable) is not None:
+        return pvh.prepare_pvh(
+            executable, guest.placement, command_line=guest.command_line, modules=guest.all_modules
+        )
+    guest.stands_alone("a plain ELF file takes no initrd, modules or command line")
+    return prepare_executable(executable, guest.placement)
 
 
 def _pv_executable(image: memoryview, placement: Placement, memory_bytes: int) -> elf.Elf:

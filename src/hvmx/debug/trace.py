@@ -51,7 +51,7 @@ def _describe(reason: ExitReason, exit: Exit) -> str:
 
 def run_traced(machine: Machine, out: TextIO, cycles: int | None, timeout: float | None) -> Stop:
     """As ``machine.run``, an instruction at a time, with a line before each: guest cycle, address, bytes, text."""
-    from hvmx.machine import Stop, StopKind
+    from hvmx.stops import Stop, StopKind
 
     cpu = machine.cpu
     end = None if cycles is None else cpu.cycles + cycles

@@ -20,12 +20,13 @@ from hvmx.hvm.port61 import Port61
 from hvmx.hvm.port92 import Port92
 from hvmx.hvm.uart import Uart
 from hvmx.nocopies import NoCopies
+from hvmx.platform import MmioAccess, Platform, PortAccess
 
 EPOCH = 1_577_836_800
 """What the real-time clock shows at power-on by default: 2020-01-01 00:00:00 UTC, in Unix seconds."""
 
 
-class Board(Saved, NoCopies):
+class Board(Saved, NoCopies, Platform):
     """An ISA board: interrupt controllers, timer, serial port, clock, keyboard controller, system ports.
 
     `on_interrupt` gets the level of the line to the processor, `on_a20` whether address line 20 is let
@@ -113,6 +114,20 @@ class Board(Saved, NoCopies):
             self.input.advance(due)
             for device in (self.pit, self.serial, self.cmos):
                 device.advance(due)
+
+    def port_access(self, exit: PortAccess) -> None:
+        """IN and OUT."""
+        if exit.is_in:
+            exit.value = self.ports.read(exit.port, exit.width)
+        else:
+            self.ports.write(exit.port, exit.width, exit.value)
+
+    def mmio_access(self, exit: MmioAccess) -> None:
+        """Loads and stores of a device's registers."""
+        if exit.is_write:
+            self.mmio.write(exit.guest_physical, exit.width, exit.value)
+        else:
+            exit.value = self.mmio.read(exit.guest_physical, exit.width)
 
     def numeric_error(self) -> None:
         """The processor's FERR# wire is active."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hvmx.core.vcpu import Vcpu
 from hvmx.exits import ExitReason
 from hvmx.hvm.cpuid import XCR0_BITS, XCR0_X87, cpuid
-from hvmx.hvm.handlers import io_instruction, mmio
 from hvmx.isa.levels import WRITE_ONLY_MSRS
 from hvmx.vocabulary import Control
 
 if TYPE_CHECKING:
     from hvmx.core.exit_info import Exit
-    from hvmx.core.vcpu import Vcpu
     from hvmx.exits import Handler
     from hvmx.pv.xen import VmcallTable
 
@@ -76,24 +75,6 @@ def xsetbv(vcpu: Vcpu, exit: Exit) -> None:
         vcpu.xcr0 = exit.value
 
 
-def port_io(vcpu: Vcpu, exit: Exit) -> None:
-    """Port I/O: it goes to the board; without one, as with nothing plugged in, reads give all ones."""
-    if vcpu.board is not None:
-        io_instruction(vcpu, exit)
-        vcpu.deadline = vcpu.board.next_event()
-    elif exit.is_in:
-        exit.value = (1 << 8 * exit.width) - 1
-
-
-def memory_mapped_io(vcpu: Vcpu, exit: Exit) -> None:
-    """Accesses outside of RAM: as ``port_io``."""
-    if vcpu.board is not None:
-        mmio(vcpu, exit)
-        vcpu.deadline = vcpu.board.next_event()
-    elif not exit.is_write:
-        exit.value = (1 << 8 * exit.width) - 1
-
-
 DEFAULT_HANDLERS: dict[ExitReason, Handler] = {
     ExitReason.EXCEPTION_NMI: exception,
     ExitReason.EXTERNAL_INTERRUPT: complete,
@@ -108,14 +89,14 @@ DEFAULT_HANDLERS: dict[ExitReason, Handler] = {
     ExitReason.RDTSC: complete,
     ExitReason.CR_ACCESS: cr_access,
     ExitReason.DR_ACCESS: complete,
-    ExitReason.IO_INSTRUCTION: port_io,
+    ExitReason.IO_INSTRUCTION: Vcpu.to_platform,
     ExitReason.MSR_READ: msr_access,
     ExitReason.MSR_WRITE: msr_access,
     ExitReason.PAUSE_INSTRUCTION: complete,
     ExitReason.GDTR_IDTR: complete,
     ExitReason.LDTR_TR: complete,
     ExitReason.EPT_VIOLATION: complete,
-    ExitReason.EPT_MISCONFIG: memory_mapped_io,
+    ExitReason.EPT_MISCONFIG: Vcpu.to_platform,
     ExitReason.RDTSCP: complete,
     ExitReason.WBINVD: complete,
     ExitReason.XSETBV: xsetbv,

@@ -1,4 +1,4 @@
-"""The kinds of value that options of the command line have."""
+"""The kinds of value that options of the command line have, and the options of more than one command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hvmx.cost import Profile, ProfileError, load_profile
+from hvmx.cost import BUNDLED, Profile, ProfileError, load_profile, marks_in_words
 
 
 class MemorySize(click.ParamType[int]):
@@ -100,3 +100,29 @@ class HostSeconds(click.ParamType[float]):
         if not 0 < seconds <= LONGEST_TIMEOUT:
             self.fail(f"{value} is not a positive number of seconds up to {LONGEST_TIMEOUT:g}", param, ctx)
         return seconds
+
+
+MEMORY_OPTION = click.option(
+    "--memory",
+    type=MemorySize(),
+    default="128M",
+    show_default=True,
+    help="Guest RAM: bytes, or with K, M or G.",
+)
+
+
+class ProfileOption(click.Option):
+    """Its help says what the figures of the bundled profiles are."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        known = (f"{name} ({marks_in_words(load_profile(name).marks())})" for name in BUNDLED)
+        self.help = (
+            f"What operations cost in guest cycles, by figures that are published, fitted to published ones, or "
+            f"assumed: {', '.join(known)}, or a TOML file of your own."
+        )
+        return super().get_help_record(ctx)
+
+
+PROFILE_OPTION = click.option(
+    "--profile", cls=ProfileOption, type=CostProfile(), default="skylake", show_default=True
+)

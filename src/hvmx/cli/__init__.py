@@ -1,0 +1,6 @@
+"""The command line, a file a command: ``hvmx run``, ``hvmx compare`` and ``hvmx isa``."""
+
+from hvmx.cli.program import commands, main
+from hvmx.cli.status import Status
+
+__all__ = ["Status", "commands", "main"]
