@@ -84,10 +84,10 @@ cdef void deliver_exception(Cpu *cpu) noexcept nogil:
 
 # `vectoring`: the event whose delivery the exception broke off; 0 for none.
 cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
-    cdef uint32_t first, source, _serial
+    cdef uint32_t first, source, serial
     cpu.fault = FAULT_NONE
     cpu.shadow = 0
-    for _serial in range(MOST_SERIAL):
+    for serial in range(MOST_SERIAL):
         first = cpu.fault_vector
         if not passes_exception_bitmap(cpu):
             if first == VEC_DB and cpu.fault != FAULT_ABORT:
