@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from hvmx.core.decode.blocks cimport block_at_rip
 from hvmx.core.memory.codecache cimport flush_code
-from hvmx.core.memory.cut cimport cut_block, mend_cut
+from hvmx.core.memory.cut cimport cut_block, undo_cut
 from hvmx.core.exit.door cimport describe_exit
 from hvmx.core.state.host_time cimport host_nanoseconds
 from hvmx.core.execute.system.interrupt cimport debug_fault, debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
@@ -240,7 +240,7 @@ cdef bint run_blocks(Cpu *cpu, bint one) noexcept nogil:
             cut_block(cpu, op, one)
         run_chain(cpu, op)
         if cpu.cut != NULL:
-            mend_cut(cpu)
+            undo_cut(cpu)
         ran = ran or cpu.acct != start
         if (cpu.fault or cpu.pending or cpu.stop_request or cpu.halted or cpu.shadow or cpu.rflags & FL_TF
                 or cpu.dr[7] & 0xff or cpu.held_signals[0]):

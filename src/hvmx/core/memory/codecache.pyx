@@ -101,7 +101,7 @@ cdef void forbid_fast_writes(Cpu *cpu, uint64_t page) noexcept nogil:
     if not cpu.page_flags[frame] & PAGE_OPEN:
         return  # most often so where code changes all the time: then writes have been slow before
     cpu.page_flags[frame] &= ~PAGE_OPEN
-    cpu.held_by = NULL
+    cpu.string_op = NULL
     for kind in range(<uint32_t>TLB_KINDS):
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
             used = cpu.tlb_used[kind][word]
@@ -185,7 +185,7 @@ cdef void flush_code(Cpu *cpu) noexcept nogil:
 cdef void flush_jumps(Cpu *cpu) noexcept nogil:
     cdef uint32_t word
     cdef uint64_t used
-    cpu.resume = cpu.held_by = NULL
+    cpu.resume = cpu.string_op = NULL
     for word in range(<uint32_t>(JCACHE_ENTRIES // 64)):
         used = cpu.jumps_used[word]
         cpu.jumps_used[word] = 0

@@ -560,6 +560,6 @@ cdef void update_mode(Cpu *cpu) noexcept nogil:
     cpu.mode = mode
     # In the jump cache, this bit keeps what rings 0 to 2 may run from ring 3.
     cpu.mode_key = <uint64_t>(mode | (MODE_USER if cpu.cpl == 3 else 0)) << 48
-    cpu.resume = cpu.held_by = NULL
+    cpu.resume = cpu.string_op = NULL
     cpu.tlb_kind = kind_of(cpu, cpu.cpl)
     cpu.tlb = cpu.tlbs[cpu.tlb_kind]
