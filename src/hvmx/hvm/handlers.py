@@ -18,7 +18,7 @@ class VirtualCpu(Protocol):
 
 
 class IoExit(Protocol):
-    """An I/O instruction exit (SDM vol. 3, table 28-5); one exit an iteration for string I/O."""
+    """An I/O instruction exit (SDM vol. 3, table 27-5); string I/O exits once for each iteration."""
 
     value: int
 
@@ -31,7 +31,7 @@ class IoExit(Protocol):
 
 
 class MmioExit(Protocol):
-    """An access to guest-physical addresses that no memory backs."""
+    """An access to guest-physical addresses without memory."""
 
     value: int
 
