@@ -1,4 +1,4 @@
-"""What stands for one processor, or for a part of its machine, is not there twice."""
+"""Objects that stand for a processor, or a part of a machine, cannot be copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Performance counters: two of the P6 family, two of the Pentium (SDM vol. 3, chapter 20; vol. 2, RDPMC)."""
+"""Performance counters: two of the P6 family, two of the Pentium (SDM vol. 3, chapter 18; vol. 2, RDPMC)."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def real_mode(
 
 
 def at_reset() -> CpuState:
-    """The state after RESET (SDM vol. 3, 10.1.1), whose first instruction is 16 bytes below 4 GiB."""
+    """The state after RESET (SDM vol. 3, 9.1.1), whose first instruction is 16 bytes below 4 GiB."""
     return real_mode(
         cs=SegmentState(0xF000, 0xFFFF0000, 0xFFFF, CODE16), rip=0xFFF0, cr0=CR0_CD | CR0_NW | CR0_ET
     )
@@ -100,7 +100,7 @@ def boot_gdt(*, long: bool) -> bytes:
 
 
 def _flat_descriptor(access: int) -> int:
-    # SDM vol. 3, 3.4.5: base 0 and limit 0xFFFFF leave only the rights, which lie in bits 40-47 and 52-55.
+    # SDM vol. 3, 3.4.5: with base 0 and limit 0xFFFFF, only the access rights are left to set: bits 40-47 and 52-55.
     return 0x000F00000000FFFF | (access & 0xFF) << 40 | (access >> 12 & 0xF) << 52
 
 

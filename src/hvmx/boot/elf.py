@@ -1,6 +1,6 @@
-"""ELF executables (System V gABI, ch. 4 and 5): what a boot loader needs of them, from untrusted bytes.
+"""ELF executables (System V gABI, ch. 4 and 5): the parts that a boot loader needs, from untrusted bytes.
 
-Every offset and count is checked against the file before it is used, and the work is linear in what it holds.
+Every offset and count is checked against the file before it is used, and the work is linear in the size of the file.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ ET_EXEC, ET_DYN = 2, 3
 PT_LOAD, PT_INTERP, PT_NOTE = 1, 3, 4
 PN_XNUM = 0xFFFF
 
-#: More than this in PT_NOTE segments is no kernel's: it bounds what a file with overlapping notes can cost.
+#: No kernel has more than this in its PT_NOTE segments: it bounds the work for a file with overlapping notes.
 _NOTE_BYTES = 1 << 20
 
 _CLASS_BITS = {1: 32, 2: 64}
-# The header from e_type on, and a program header; the two classes order the latter's fields differently.
+# The header from e_type on, and a program header, whose fields are in a different order in the two classes.
 _HEADER = {32: struct.Struct("<HHIIIIIHHHHHH"), 64: struct.Struct("<HHIQQQIHHHHHH")}
 _PROGRAM_HEADER = {32: struct.Struct("<IIIIIIII"), 64: struct.Struct("<IIQQQQQQ")}
 
@@ -61,7 +61,7 @@ class Elf:
 
     @property
     def loads(self) -> list[ProgramHeader]:
-        """The PT_LOAD segments that take memory."""
+        """The PT_LOAD segments that are not empty in memory."""
         return [header for header in self.headers if header.type == PT_LOAD and header.memsz]
 
     def contents(self, header: ProgramHeader) -> memoryview:

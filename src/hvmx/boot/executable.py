@@ -1,4 +1,4 @@
-"""Plain ELF executables, static, as a linker makes them: loaded where they say, and entered where they say."""
+"""Plain static ELF executables: loaded at their physical addresses, and entered at their entry points."""
 
 from __future__ import annotations
 

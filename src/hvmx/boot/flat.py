@@ -1,4 +1,4 @@
-"""Flat binaries: octets at an address, entered in 16-, 32- or 64-bit mode."""
+"""Flat binaries: bytes at an address, entered in 16-, 32- or 64-bit mode."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The guest-physical address space as every loader sees it: where RAM is, and what is already taken.
+"""The guest-physical address space for all loaders: where RAM is, and which of it is in use.
 
     0x00000000  RAM                     (the first page, with the real-mode vectors, is never allocated)
-    0x00000400  what a BIOS would have left there, for a guest that a boot loader starts after one
+    0x00000400  the BIOS data area, for guests that expect to be started by a boot loader after a BIOS
     0x0009fc00  reserved: the EBDA
     0x000a0000  not RAM: the video window and option ROMs
     0x000f0000  reserved: firmware
@@ -43,7 +43,7 @@ class RegionType(IntEnum):
 
 
 class Region(NamedTuple):
-    """``size`` bytes from ``base`` on, as the guest's memory map tells them."""
+    """``size`` bytes from ``base`` on: an entry of the guest's memory map."""
 
     base: int
     size: int
@@ -51,9 +51,9 @@ class Region(NamedTuple):
 
 
 def memory_map(memory_bytes: int, *, hole: bool = True) -> list[Region]:
-    """The PC's map as it is handed to the guest, by ascending address, for ``memory_bytes`` of memory.
+    """The memory map that the guest is given, by ascending address, for ``memory_bytes`` of memory.
 
-    Without ``hole`` it is the bare machine's: RAM in one piece.
+    Without ``hole`` it is that of the bare machine: RAM in one piece.
     """
     if not hole:
         return [Region(0, memory_bytes, RegionType.RAM)]
@@ -68,7 +68,7 @@ def memory_map(memory_bytes: int, *, hole: bool = True) -> list[Region]:
 
 
 class Placement:
-    """Places an image and what the loader adds to it in RAM; nothing can overlap or lie outside."""
+    """Places an image, and what the loader adds to it, in RAM; nothing can overlap, or be outside of it."""
 
     def __init__(self, regions: list[Region], name: str) -> None:
         """``regions`` is the guest's memory map, ascending; ``name`` is the image's file, for messages."""
@@ -80,17 +80,17 @@ class Placement:
 
     @property
     def segments(self) -> list[Segment]:
-        """What has been placed, by ascending address."""
+        """The segments placed so far, by ascending address."""
         return sorted(self._segments, key=lambda segment: segment.physical)
 
     @property
     def high_memory_end(self) -> int:
-        """The end of the RAM that 1 MiB is in; 1 MiB itself where there is none."""
+        """The end of the RAM at 1 MiB; 1 MiB if there is none."""
         return max((end for base, end in self._ram if base <= HIGH_MEMORY < end), default=HIGH_MEMORY)
 
     @property
     def low_memory_end(self) -> int:
-        """The end of the RAM that starts at 0: at most the EBDA."""
+        """The end of the RAM that starts at 0: the start of the EBDA, or less."""
         return max((min(end, EBDA) for base, end in self._ram if base == 0), default=0)
 
     def error(self, problem: str) -> ImageError:
@@ -183,7 +183,7 @@ class Placement:
         return self.add(octets + b"\0", what)
 
     def add_bios_data(self) -> None:
-        """Places the words of the BIOS data area by which a guest finds the end of the memory that it may use."""
+        """Places the words of the BIOS data area that tell a guest where its low memory ends."""
         self.place(BDA_EBDA_SEGMENT, struct.pack("<H", EBDA >> 4), "the BIOS data area")
         self.place(BDA_MEMORY_KIB, struct.pack("<H", self.low_memory_end >> 10), "the BIOS data area")
 

@@ -10,7 +10,7 @@ from .layout import HIGH_MEMORY, PAGE, Placement
 from .prepared import Octets, Prepared
 
 HEADER, HEADER_MAGIC, BOOT_FLAG = 0x1F1, b"HdrS", b"\x55\xaa"
-#: The header ends where the jump at 0x200 leads to, and boot_params has room for it up to 0x290.
+#: The header ends at the target of the jump at 0x200, and boot_params has room for it up to 0x290.
 HEADER_END, HEADER_ROOM = 0x202, 0x290
 SECTOR, PARAGRAPH = 512, 16
 
@@ -19,7 +19,7 @@ XLF_KERNEL_64 = 1 << 0
 UNDEFINED_LOADER = 0xFF
 ENTRY_64 = 0x200
 
-# The fields of struct boot_params that lie outside the setup header (zero-page.rst).
+# The fields of struct boot_params outside of the setup header (zero-page.rst).
 EXT_MEM_K, ALT_MEM_K, E820_ENTRIES, E820_TABLE = 0x002, 0x1E0, 0x1E8, 0x2D0
 
 
@@ -89,7 +89,7 @@ def parse_header(image: memoryview, placement: Placement) -> SetupHeader:
         raise placement.error(
             f"Linux setup code of {header.setup_bytes:#x} bytes, the file has {len(image):#x}"
         )
-    # In whole paragraphs, of which the last need not be there whole.
+    # In paragraphs of 16 bytes; the last may be incomplete in the file.
     end = header.setup_bytes + read(0x1F4, 4, 0x0204) * PARAGRAPH
     if end - PARAGRAPH >= len(image):
         raise placement.error(f"a Linux kernel that ends at {end:#x} is cut off at {len(image):#x}")
@@ -137,7 +137,7 @@ def prepare_linux(
     header = parse_header(image, placement)
     vmlinux = extract(image, placement, memory_bytes) if decompress else None
     if vmlinux is not None:
-        # Loaded where it was linked, the kernel needs none of the relocations that follow it in the payload.
+        # The kernel is loaded where it was linked, so it needs none of the relocations that follow it in the payload.
         vmlinux.place(placement)
         entry, bits = vmlinux.physical_entry(), vmlinux.bits
         kernel_end = max(load.paddr + load.memsz for load in vmlinux.loads)

@@ -14,10 +14,10 @@ HEADER_MAGIC, LOADER_MAGIC = 0x1BADB002, 0x2BADB002
 SEARCH_BYTES = 8192
 LOADER_NAME = "hvmx"
 UNNAMED = "image"
-"""What an image is called that is no file."""
+"""The name of an image that does not come from a file."""
 
-# The header's flags (3.1.2). Of bits 0 to 15, which a loader must refuse where it cannot honour them, the
-# first two (align modules on pages, tell about memory) are always honoured.
+# The header's flags (3.1.2). A loader must refuse flags in bits 0 to 15 that it does not support; the first two
+# (page-aligned modules, memory information) are always provided.
 ALWAYS_HONOURED, MUST_HONOUR, ADDRESS_FIELDS = 0x3, 0xFFFF, 1 << 16
 
 # The flags of the information structure (3.3).
@@ -121,7 +121,7 @@ def _load_by_addresses(image: memoryview, header: Header, placement: Placement) 
 
 
 def _with_name(name: str, command_line: str) -> str:
-    """A command line as GRUB Legacy's and QEMU's: kernels take its first word for their name, and skip it."""
+    """A command line as from GRUB Legacy and QEMU: kernels skip its first word, which is their name."""
     word = "_".join(name.split()) or UNNAMED
     return f"{word} {command_line}" if command_line else word
 

@@ -1,4 +1,4 @@
-"""Xen's ELF notes (xen/include/public/elfnote.h): what a kernel says about how it wants to be started."""
+"""Xen's ELF notes (xen/include/public/elfnote.h): how a kernel wants to be started."""
 
 from __future__ import annotations
 

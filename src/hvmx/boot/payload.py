@@ -1,4 +1,4 @@
-"""The compressed kernel in a bzImage, decompressed on the host: never to more than the guest's memory."""
+"""Decompresses the kernel in a bzImage on the host, to no more bytes than the guest's memory has."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .scratch import PIECE, Scratch
 
 #: The blocks of LZ4's legacy frame hold at most 8 MiB each (LZ4 frame format, "Legacy frame").
 _LZ4_BLOCK = 8 << 20
-#: What an xz decoder may take for itself: the kernel's build asks for dictionaries of 32 MiB, a hostile
-#: header for 4 GiB.
+#: The memory limit of the xz decoder: the kernel's build uses dictionaries of 32 MiB, a hostile header may ask for
+#: 4 GiB.
 _XZ_MEMORY = 33 << 20
 
 
@@ -55,7 +55,7 @@ def _lz4_legacy(octets: memoryview) -> Iterator[bytes]:
         yield lz4.block.decompress(octets[start:position], uncompressed_size=_LZ4_BLOCK)
 
 
-#: First bytes (boot.rst, "payload_offset") -> name, and what gives the content by pieces: EOFError where it has no end.
+#: First bytes (boot.rst, "payload_offset") -> name, and a function that yields the content; EOFError if truncated.
 _FORMATS: dict[bytes, tuple[str, Callable[[memoryview], Iterator[bytes]]]] = {
     b"\x1f\x8b": ("gzip", _gzip),
     b"BZ": ("bzip2", _bzip2),
@@ -66,13 +66,13 @@ _FORMATS: dict[bytes, tuple[str, Callable[[memoryview], Iterator[bytes]]]] = {
 
 
 def compression(payload: memoryview) -> str | None:
-    """The name of ``payload``'s compression, if it is one that can be undone here."""
+    """The name of ``payload``'s compression, if it can be decompressed here."""
     found = _FORMATS.get(bytes(payload[:2]))
     return found[0] if found else None
 
 
 def decompress(payload: memoryview, limit: int, name: str) -> memoryview:
-    """The kernel in ``payload``, whose format ``compression`` knows and whose last 4 bytes tell its size.
+    """The kernel in ``payload``, which is in a format of ``compression``, with its size in the last 4 bytes.
 
     Raises ``ImageError`` where it is damaged, or larger than ``limit`` bytes.
     """

@@ -1,4 +1,4 @@
-"""What a loader hands to the machine: pure data, nothing of the machine itself."""
+"""The result of a loader: plain data from which the machine is set up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Rom(NamedTuple):
 class Module(NamedTuple):
     """A file given to the guest beside its kernel.
 
-    ``name``, which the guest sees, is the file's without its directories: a host's paths are no guest input.
+    ``name``, which the guest sees, has no directories: the guest must not depend on paths of the host.
     """
 
     data: Octets

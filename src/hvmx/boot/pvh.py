@@ -18,7 +18,7 @@ START_MAGIC, VERSION = 0x336EC578, 1
 
 
 def entry_point(executable: Elf) -> int | None:
-    """What the PVH note of ``executable`` says; None where it has none."""
+    """The value of the PVH note of ``executable``; None if it has none."""
     return XenNotes(executable).number(XenNote.PHYS32_ENTRY)
 
 

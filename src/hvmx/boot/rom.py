@@ -6,14 +6,14 @@ from . import cpu
 from .layout import FOUR_GIB, HIGH_MEMORY, PAGE, SHADOW, Placement
 from .prepared import Prepared, Rom, Segment
 
-#: The local APIC and the I/O APIC lie at 4 GiB less 20 and 18 MiB; a ROM below 4 GiB stays clear of them.
+#: The I/O APIC and the local APIC are 20 and 18 MiB below 4 GiB; a ROM below 4 GiB must not reach down to them.
 LARGEST = 16 << 20
 
 
 def prepare_rom(image: memoryview, placement: Placement, memory_bytes: int) -> Prepared:
     """``image`` below 4 GiB, its last 128 KiB also below 1 MiB, and the processor as after RESET.
 
-    The copy below 1 MiB is RAM, as on an ISA board whose firmware has shadowed itself: SeaBIOS writes to it.
+    The copy below 1 MiB is RAM, as on a board whose firmware has been shadowed: SeaBIOS writes to it.
     """
     if not image or len(image) % PAGE or len(image) > LARGEST:
         raise placement.error(

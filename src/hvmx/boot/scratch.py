@@ -1,7 +1,6 @@
-"""Memory for images between their file and the guest, which is given back as it is read.
+"""Memory for decompressed images, which is freed while it is being copied into the guest.
 
-So an image that is unpacked and copied into the guest takes, at any moment, little more of its host than the guest's own
-memory will.
+So, at any moment, loading an image takes little more host memory than the guest itself will.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ PIECE = 1 << 20
 
 
 class Scratch(mmap.mmap):
-    """Anonymous memory, of zeros where nothing has been written."""
+    """Anonymous memory: zeros until it is written."""
 
     def __new__(cls, size: int) -> Scratch:  # noqa: PYI034 - Self is Python 3.11's
         return super().__new__(cls, -1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def read_segments(segments: Sequence[Segment]) -> Iterator[tuple[int, memoryview]]:
-    """The data of segments by pieces, each with its physical address.
+    """The data of segments in pieces, each with its physical address.
 
-    What lies in ``Scratch`` is zeros once the next piece is asked for, unless a later segment has it, too.
+    A piece in ``Scratch`` is freed, and reads as zeros, once the next one is taken, unless a later segment needs it.
     """
     for index, segment in enumerate(segments):
         view = memoryview(segment.data)

@@ -1,4 +1,4 @@
-"""Xen PV kernels: what their notes and segments say; the start of day is built from this by ``hvmx.pv``."""
+"""Xen PV kernels: their notes and segments, parsed; ``hvmx.pv`` builds the start of day from these."""
 
 from __future__ import annotations
 

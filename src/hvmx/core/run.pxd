@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""The run loop: blocks, and what happens between them."""
+"""The run loop: runs blocks, and delivers what is due between two instructions."""
 from hvmx.core.state.state cimport *
 
-# Run until Cpu.stop says why not to; needs no GIL.
+# Run until there is a reason to stop, in Cpu.stop. Needs no GIL.
 cdef void run(Cpu *cpu) noexcept nogil
-# Add up what has been accounted since the slice began.
+# Move what has been accounted for in Cpu.acct to Cpu.time and Cpu.instructions.
 cdef void settle(Cpu *cpu) noexcept nogil

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from hvmx.core.decode.blocks cimport block_at_rip
 from hvmx.core.memory.codecache cimport flush_code
-from hvmx.core.memory.cut cimport cut_block, mend_cut
+from hvmx.core.memory.cut cimport cut_block, undo_cut
 from hvmx.core.exit.door cimport describe_exit, exit_to_handler
 from hvmx.core.state.host_time cimport host_nanoseconds
 from hvmx.core.execute.system.interrupt cimport debug_fault, debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
@@ -14,10 +14,10 @@ from hvmx.core.state.state cimport *
 cdef extern from "run_chain.h" nogil:
     void run_chain(Cpu *cpu, Op *op)
 
-# Longest grant, in units of 1/CYCLE_FRACTION cycle: the instruction count of the accounting word must not overflow,
-# and an instruction costs at least one unit.
+# The longest budget, in units of 1/CYCLE_FRACTION cycle. An instruction costs at least one unit, and so the
+# instruction count in the accounting word cannot overflow.
 cdef int64_t LONGEST_GRANT = (1 << ACCT_SHIFT) - (1 << 18)
-# How often host time is looked at, and how often the limits are that depend on it.
+# How many chains run between two readings of host time; and how much of it passes between two checks of its limits.
 cdef enum:
     TURNS_PER_LOOK = 64
     NS_BETWEEN_POLLS = 10_000_000
@@ -35,7 +35,7 @@ cdef inline uint64_t cycles(Cpu *cpu) noexcept nogil:
 
 
 cdef inline uint64_t next_due(Cpu *cpu) noexcept nogil:
-    """The guest cycle up to which nothing is due: the deadline of a device, a look for input, or the end of the slice."""
+    """The next guest cycle at which something is due: a device, a look for input, or the end of the slice."""
     cdef uint64_t until = cpu.deadline if cpu.deadline < cpu.slice_end else cpu.slice_end
     return until if until < cpu.input_at else cpu.input_at
 
@@ -45,10 +45,11 @@ cdef inline bint due(Cpu *cpu) noexcept nogil:
 
 
 cdef inline void grant(Cpu *cpu, bint one) noexcept nogil:
-    """A new budget, to the next thing that is due.
+    """A new budget, up to the next thing that is due.
 
-    While Cpu.acct is negative, blocks run freely: each ends within BLOCK_UNITS but for its last instruction, and so much
-    is held back. From 0 on each block comes back to the run loop, cut where the budget ends.
+    While Cpu.acct is negative, blocks follow each other without returning to the run loop. BLOCK_UNITS, the time in
+    which all instructions of a block begin, is held back: Cpu.acct reaches 0 that much before the budget ends. From
+    then on each block returns to the run loop, and is cut where the budget ends.
     """
     cdef uint64_t until = next_due(cpu)
     cdef int64_t units = LONGEST_GRANT
@@ -68,7 +69,7 @@ cdef inline bint interrupt_due(Cpu *cpu) noexcept nogil:
     return cpu.pending & PEND_INTR and cpu.rflags & FL_IF and not cpu.shadow
 
 
-# A host-side exit that no instruction asked for. False: its handler raised, and nothing has happened.
+# An exit that does not come from an instruction. False: its handler raised an error, and nothing has happened.
 cdef bint host_exit(Cpu *cpu, uint32_t reason) noexcept nogil:
     describe_exit(cpu, 0, 0, 0, False, 0)
     if exit_to_handler(cpu, reason) == EXIT_RAISED:
@@ -93,8 +94,8 @@ cdef void take_interrupt(Cpu *cpu) noexcept nogil:
     deliver_interrupt(cpu, <uint32_t>vector)
 
 
-# Devices: what is due is done. While the guest runs, it is a host interrupt that brings the host back; if a device then
-# raises, that exit has been taken.
+# A device is due. On a real host a timer interrupt would take control from the running guest: hence the
+# external-interrupt exit. If the device raises an error, host_interrupted keeps that exit from being taken twice.
 cdef void take_deadline(Cpu *cpu) noexcept nogil:
     if not cpu.halted and cpu.controls & CTL_EXTERNAL_INTERRUPT and not cpu.host_interrupted:
         if not host_exit(cpu, EXIT_REASON_EXTERNAL_INTERRUPT):
@@ -106,7 +107,7 @@ cdef void take_deadline(Cpu *cpu) noexcept nogil:
         cpu.stop = STOP_ERROR
 
 
-# Signals and limits of host time, when enough of it has passed.
+# Handle signals, and check the limits of host time if enough of it has passed.
 cdef bint look_at_host(Cpu *cpu) noexcept nogil:
     cdef uint64_t now
     if not cpu.held_signals[0]:
@@ -122,7 +123,7 @@ cdef bint look_at_host(Cpu *cpu) noexcept nogil:
 
 
 cdef void idle(Cpu *cpu) noexcept nogil:
-    """Halted: time passes until the next thing that is due."""
+    """Halted: skip to the time at which something is due."""
     cdef uint64_t until = next_due(cpu) * CYCLE_FRACTION
     if not (cpu.rflags & FL_IF or cpu.pv != NULL) or cpu.deadline == ~<uint64_t>0:
         if cpu.on_idle(cpu) != 0 and cpu.stop == STOP_NONE:
@@ -161,7 +162,7 @@ cdef void run(Cpu *cpu) noexcept nogil:
             return
         events = cpu.interrupts + cpu.exceptions
         if cpu.fault:
-            answer_fault(cpu)  # injected between instructions: interrupts come after it
+            answer_fault(cpu)  # injected between instructions: it comes before interrupts
         elif cpu.vectoring:
             redeliver_event(cpu)
         elif cpu.pending & PEND_TRAP and not cpu.shadow & SHADOW_MOV_SS:
@@ -177,25 +178,25 @@ cdef void run(Cpu *cpu) noexcept nogil:
         elif interrupt_due(cpu):
             take_interrupt(cpu)
         elif cpu.pending & PEND_INTR and not cpu.halted:
-            cpu.window = 1  # whatever sets IF comes back here
+            cpu.window = 1  # instructions that set IF return to the run loop
         settle(cpu)
         if (cpu.stepping and cpu.interrupts + cpu.exceptions != events and cpu.stop == STOP_NONE and not cpu.fault
                 and not cpu.stop_request):
-            cpu.stop = STOP_CYCLES  # the event was the step
+            cpu.stop = STOP_CYCLES  # the delivery of the event was the step
         if cpu.fault:
             answer_fault(cpu)
             continue
         if cpu.stop != STOP_NONE:
             return
         if due(cpu):
-            continue  # what was delivered took the time that was left
+            continue  # the delivery took the rest of the time
         if interrupt_due(cpu) or cpu.pending & (PEND_TRAP | PEND_NMI) and not cpu.shadow & SHADOW_MOV_SS:
-            continue  # before the first instruction of the handler
+            continue  # it comes before the first instruction of the handler that was entered
         if cpu.halted:
             idle(cpu)
             continue
         # --- instructions -------------------------------------------------------------------------------------------
-        # Breakpoints stop within blocks.
+        # With breakpoints enabled, one instruction at a time: they may be anywhere in a block.
         one = cpu.stepping or cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff
         if cpu.shadow & SHADOW_MOV_SS:
             cpu.rflags |= FL_RF  # no breakpoint on the instruction after MOV SS either (SDM vol. 3, 17.3.1.1)
@@ -211,8 +212,8 @@ cdef void run(Cpu *cpu) noexcept nogil:
 
 
 cdef bint run_blocks(Cpu *cpu, bint one) noexcept nogil:
-    """Blocks until the budget is spent, something is pending, or a fault; leaves cpu.rip at the next instruction. False
-    when no instruction has run: fetching it took an exit, whose consequences come first."""
+    """Run blocks until the budget is spent, something is pending, or a fault; cpu.rip is then at the next instruction.
+    False: no instruction has run, because its fetch took an exit, whose consequences come first."""
     cdef Op *op
     cdef uint64_t before = cpu.rflags & FL_TF
     cdef int64_t start
@@ -231,13 +232,13 @@ cdef bint run_blocks(Cpu *cpu, bint one) noexcept nogil:
             if cpu.pending & PEND_BUDGET:
                 break
         start = cpu.acct
-        cpu.acct -= <int64_t>(op - 1).acct  # of what has been accounted for in its block
+        cpu.acct -= <int64_t>(op - 1).acct  # in its block, what comes before `op` has been accounted for already
         cpu.rflags &= ~<uint64_t>FL_RF
         if start >= 0:
             cut_block(cpu, op, one)
         run_chain(cpu, op)
         if cpu.cut != NULL:
-            mend_cut(cpu)
+            undo_cut(cpu)
         ran = ran or cpu.acct != start
         if (cpu.fault or cpu.pending or cpu.stop_request or cpu.halted or cpu.shadow or cpu.rflags & FL_TF
                 or cpu.dr[7] & 0xff or cpu.held_signals[0]):
@@ -245,7 +246,7 @@ cdef bint run_blocks(Cpu *cpu, bint one) noexcept nogil:
         turns += 1
         if turns % TURNS_PER_LOOK == 0 and host_nanoseconds() >= cpu.poll_at:
             break
-    # After MOV SS the trap is not put off as others are, but dropped (SDM vol. 3, 6.8.3).
+    # After MOV SS a single-step trap is not delayed, as other debug traps are: there is none (SDM vol. 3, 6.8.3).
     if before and not cpu.fault and not cpu.entered and ran and not cpu.shadow & SHADOW_MOV_SS:
         cpu.dr6_pending |= 1 << 14
         cpu.pending |= PEND_TRAP

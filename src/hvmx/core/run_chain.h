@@ -5,7 +5,7 @@
 #include "state.h"
 
 #if HOST_IS_TRANSLATED_FOR
-/* Translated code uses all registers: here those are saved that a caller wants back (System V ABI, 3.2.1). */
+/* Translated code uses all registers: the callee-saved ones are saved here (System V ABI, 3.2.1). */
 void hvmx_run_op(Cpu *cpu, Op *op) __attribute__((visibility("hidden")));
 __asm__(
     ".text\n"
@@ -25,7 +25,7 @@ _Static_assert(offsetof(Op, fn) == 0, "hvmx_run_op calls what RSI points at");
 static inline void hvmx_run_op(Cpu *cpu, Op *op) { op->fn(cpu, op); }
 #endif
 
-/* All of a chain; see go_on in state.h. */
+/* Runs a chain of handlers to its end; see go_on in state.h. */
 static inline void run_chain(Cpu *cpu, Op *op)
 {
 #ifdef HVMX_RETURNING

@@ -1,10 +1,10 @@
 /* Signals while a guest runs: what their Python handlers raise comes out of run() between two instructions.
  *
- * Python runs the handlers of signals in its main thread, between any two bytecodes, so also in the midst of an exit
- * handler or a device, whose work would then be done in part, and again when the guest goes on. Hence, while a guest runs
- * in the main thread, a signal is only noted; the run loop, which looks at held_signals, lets Python have it between two
- * instructions. A handler that takes long holds one back as long, but the next of its kind after half a second gets
- * through to it: whoever presses Ctrl-C again means it.
+ * Python runs signal handlers in its main thread, between any two bytecodes, and so also in the middle of an exit
+ * handler or a device: half of its work would be done, and done again when the guest continues. Hence, while a guest
+ * runs in the main thread, a signal is only recorded in held_signals, and the run loop passes it on to Python between
+ * two instructions. A slow exit handler delays signals until it returns; but if the same signal comes again after half
+ * a second, it is passed on at once: whoever presses Ctrl-C again means it.
  */
 #ifndef HVMX_SIGNALS_H
 #define HVMX_SIGNALS_H
@@ -16,9 +16,9 @@
 
 enum { SIGNAL_NUMBERS = 65, NS_HELD_BACK = 500000000 };
 
-static _Atomic(uint64_t) held_signals;               /* a bit for each */
+static _Atomic(uint64_t) held_signals;               /* a bit for each signal */
 static _Atomic(uint64_t) held_since[SIGNAL_NUMBERS]; /* ns of CLOCK_MONOTONIC */
-static atomic_int holds;                             /* how many there are to hold signals back, one within another */
+static atomic_int holds;                             /* how many nested runs hold signals back */
 static void (*python_handler)(int);
 
 static uint64_t signal_bit(int number) { return 1ull << (number - 1); }
@@ -34,15 +34,15 @@ static void hold_signal(int number)
         if (now - atomic_load(&held_since[number]) < NS_HELD_BACK && atomic_load(&holds))
             return;
         if (!(atomic_fetch_and(&held_signals, ~signal_bit(number)) & signal_bit(number)))
-            return; /* who has ceased to hold it back just now has let Python have it */
+            return; /* release_signals() has just passed it on */
     }
     python_handler(number);
 }
 
-/* Not 0 when there are some: for the run loop, which has nothing to do with atomics. */
+/* Not 0 if signals are held: a plain word for the run loop, as Cython has no atomics. */
 static const uint64_t *held_signals_word(void) { return (const uint64_t *)&held_signals; }
 
-/* Stand before Python's own handler of a signal. Only in the main thread. */
+/* Install hold_signal in front of Python's own handler. Only in the main thread. */
 static void hold_back_signal(int number)
 {
     struct sigaction action;
@@ -52,7 +52,7 @@ static void hold_back_signal(int number)
     }
 }
 
-/* Let Python have what was held back. With the GIL, in the main thread. */
+/* Pass all held signals on to Python. With the GIL, in the main thread. */
 static void release_signals(void)
 {
     uint64_t held = atomic_exchange(&held_signals, 0);

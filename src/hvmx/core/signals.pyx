@@ -1,6 +1,6 @@
 # cython: language_level=3
 import signal
-from _signal import getsignal  # that of `signal` makes members of an enumeration of what it finds, slowly
+from _signal import getsignal  # signal.getsignal() converts its result to an enumeration, which is slow
 
 from libc.stdint cimport uint64_t
 
@@ -18,7 +18,7 @@ cdef extern from "Python.h":
     void (*PyOS_getsig(int))(int) noexcept nogil
     int PyErr_CheckSignals() except -1
 
-cdef int runs = 0  # in the main thread: one within another's handler may be
+cdef int runs = 0  # in the main thread: they nest, as handlers may run a machine
 cdef uint64_t none_held = 0
 
 
@@ -44,7 +44,7 @@ cdef void end_run() noexcept:
 
 
 cdef int find_python_handler() except -1:
-    """The C function that Python gives all signals: one that is ignored by default shows it."""
+    """Find the C function that Python installs for all signals, with one that is ignored by default."""
     global python_handler
     before = signal.signal(signal.SIGURG, signal.default_int_handler)
     python_handler = PyOS_getsig(signal.SIGURG)
@@ -55,7 +55,7 @@ cdef int find_python_handler() except -1:
 cdef int hold_signals() except -1:
     if python_handler == NULL:
         find_python_handler()
-    # Those that have a handler in Python: to ask the kernel about each takes long.
+    # Only for signals with a handler in Python: it would take long to ask the kernel about each.
     cdef int number
     for number in range(1, SIGNAL_NUMBERS):
         if callable(getsignal(number)):
@@ -70,8 +70,8 @@ cdef int handle_held_signals() except -1:
     if before > 1:
         PyErr_CheckSignals()
         return 0
-    # A run of a signal's handler is no part of this one. Signals that come meanwhile still wait: after an exception they
-    # would meet the Python on the way out of the run.
+    # A run in a signal's handler is not nested in this one. Signals that come meanwhile are still held: if the handler
+    # raises, they must not interrupt the Python that leaves this run.
     runs = 0
     try:
         release_signals()

@@ -1,8 +1,7 @@
 """Cost profiles: what operations cost on one processor, each figure with its source.
 
-A profile is a TOML file; ``skylake.toml``, beside this module, explains itself and is the one to copy. A profile
-that a user writes is checked whole: a figure that is missing, unknown or absurd is a ``ProfileError`` that names
-the file, the key and the value.
+A profile is a TOML file; ``skylake.toml``, in this folder, has explanations, and is the one to copy. A user's profile
+is checked completely: a missing, unknown or absurd figure is a ``ProfileError`` with file, key and value.
 """
 
 from .loader import BUNDLED, ProfileError, load_profile

@@ -68,7 +68,7 @@ def _read(name: str, path: Path) -> Profile:
 
 
 class _Reader:
-    """Checks a file's content while taking it apart."""
+    """Parses the content of a file, and checks it."""
 
     def __init__(self, name: str, content: Mapping[str, Any]) -> None:
         self._name = name
@@ -131,7 +131,7 @@ class _Reader:
         cycles, mark, source = value["cycles"], value["mark"], value["source"]
         if isinstance(cycles, bool) or not isinstance(cycles, int | float):
             raise self._error(f"{key}.cycles", cycles, "not a number of guest cycles")
-        if not least <= cycles <= most:  # nor is NaN
+        if not least <= cycles <= most:  # NaN fails this, too
             raise self._error(f"{key}.cycles", cycles, f"not within {least} and {most} guest cycles")
         marks = [known.value for known in Mark]
         if mark not in marks:

@@ -1,4 +1,4 @@
-"""A cost profile: figures in guest cycles, and how the core is given them."""
+"""A cost profile: figures in guest cycles, and how they are passed to the core."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from hvmx.exits import ExitReason
 
 FRACTION = 64
-"""The core counts in this fraction of a guest cycle (CYCLE_FRACTION of core/state.h)."""
+"""The core counts in this fraction of a guest cycle (CYCLE_FRACTION of core/state/state.h)."""
 
 
 class Mark(Enum):
-    """How a figure came about."""
+    """Where a figure comes from."""
 
     PUBLISHED = "published"
-    """It stands in the source, or is a difference of two that do."""
+    """It is in the source, or is the difference of two figures that are."""
     FITTED = "fitted"
     """It was chosen so that the model gives the source's figure for a whole operation."""
     ASSUMED = "assumed"
@@ -41,9 +41,9 @@ class Figure:
     cycles: float
     mark: Mark
     source: str
-    """Title of what the figure is from."""
+    """The title of the source."""
     where: str
-    """Where it stands there, or how it follows from what does."""
+    """Where it is in the source, or how it follows from what is there."""
 
     @property
     def units(self) -> int:
@@ -53,18 +53,18 @@ class Figure:
 
 @dataclass(frozen=True)
 class Paravirtual:
-    """What Xen's paths cost."""
+    """Costs of Xen's code paths."""
 
     hypercall: Figure
-    """A hypercall, beside the SYSCALL instruction: the way in, the dispatch and the way back."""
+    """A hypercall, without the SYSCALL instruction: entry, dispatch and return."""
     bounce: Figure
-    """The way on from the hypervisor to the guest kernel, of a system call or an exception."""
+    """Extra cycles when the hypervisor passes a system call or an exception on to the guest kernel."""
     update: Figure
-    """An element of a list that a hypercall works through."""
+    """One element of a list that a hypercall processes."""
     entry: Figure
-    """A page-table entry validated."""
+    """The validation of one page-table entry."""
     emulation: Figure
-    """An instruction that faulted and that the hypervisor carries out, beside the fault's delivery to it."""
+    """The emulation of an instruction that faulted, without the delivery of the fault to the hypervisor."""
 
 
 @dataclass(frozen=True)
@@ -72,28 +72,28 @@ class Profile:
     """Costs for one processor. Guest cycles throughout."""
 
     name: str
-    """As it was asked for: a bundled profile's name, or a path."""
+    """The name of a bundled profile, or a path, as it was given."""
     processor: str
     cpu: str
-    """The level (``hvmx.isa.levels``) of a machine that is given no other."""
+    """The default level (``hvmx.isa.levels``) of machines with this profile."""
     second: Figure
     """Guest cycles in a guest second: the frequency of the time-stamp counter."""
     classes: Mapping[str, Figure]
     """By cost class (``hvmx.isa.cost_classes``); all of them are there."""
     page_reference: Figure
-    """One page-table reference of a TLB miss's walk."""
+    """One memory reference of a page walk, after a TLB miss."""
     exception: Figure
     """The entry into the handler of an exception or interrupt."""
     exits: Mapping[ExitReason, Figure]
     """An exit and the entry after it, by reason; all reasons are there."""
     user_device: Figure
-    """The further hop to a device that lives in the hypervisor's user space."""
+    """Extra cycles when the hypervisor's user space (QEMU) handles the exit."""
     paravirtual: Paravirtual
     written: Mapping[str, Figure]
-    """The figures as the file has them, by their place in it: the default of exits once."""
+    """The figures of the file, by key; the default of exits only once."""
 
     def marks(self, place: str = "") -> dict[Mark, int]:
-        """How many figures of the file came about in which way, of those whose place begins so."""
+        """How many of the file's figures whose keys begin with ``place`` were published, fitted or assumed."""
         found = [figure.mark for key, figure in self.written.items() if key.startswith(place)]
         return {mark: found.count(mark) for mark in Mark}
 
@@ -103,7 +103,7 @@ class Profile:
         return int(self.second.cycles)
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
-        """All figures by their place in the file."""
+        """All figures, by their keys in the file."""
         yield "clock.second", self.second
         yield from ((f"classes.{name}", figure) for name, figure in self.classes.items())
         yield "paging.reference", self.page_reference
@@ -113,10 +113,10 @@ class Profile:
         yield from ((f"paravirtual.{name}", figure) for name, figure in vars(self.paravirtual).items())
 
     def apply(self, vcpu: Vcpu, *, pv: bool = False) -> None:
-        """Let the processor count by these costs from now on.
+        """Set the costs of a processor.
 
-        What takes an HVM guest to a handler by an exit takes a PV guest there by a fault, and is emulated. Its ports
-        are a dom0's: those of the hardware itself, which the hypervisor reaches without a device in user space.
+        An operation that exits in an HVM guest faults in a PV guest, and is emulated. The ports of a PV guest are a
+        dom0's, those of the hardware: the hypervisor accesses them itself, without a device in user space.
         """
         exits = {reason: self.paravirtual.emulation if pv else figure for reason, figure in self.exits.items()}
         vcpu.set_costs(

@@ -1,1 +1,1 @@
-"""Looking into a guest: disassembly, traces, and what is known of a crash."""
+"""Inspecting a guest: disassembly, traces, crash reports."""

@@ -1,4 +1,4 @@
-"""The guest's memory and code as it sees them now: by linear address, through its own page tables."""
+"""The guest's memory and code as the guest sees them: by linear address, through its page tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def linear_ip(vcpu: Vcpu) -> int:
 
 
 def read_linear(vcpu: Vcpu, address: int, length: int) -> bytes:
-    """As many of the bytes from a linear address on as are mapped to memory; changes nothing in the guest."""
+    """The bytes from a linear address on, up to where no memory is mapped; changes nothing in the guest."""
     data = b""
     while len(data) < length:
         here = (address + len(data)) & 0xFFFF_FFFF_FFFF_FFFF

@@ -1,4 +1,4 @@
-"""What is known of a guest that crashed: registers, the instruction, the way there, the last exceptions and exits."""
+"""Crash reports: registers, the instruction, a backtrace, the last exceptions and exits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
 
 DEEPEST = 32
-"""Frames that a backtrace goes up."""
+"""The most frames of a backtrace."""
 
 _EXCEPTIONS = {
     0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 10: "#TS", 11: "#NP",
@@ -32,7 +32,7 @@ _CONTROL = ("cr0", "cr2", "cr3", "cr4", "efer")
 
 
 def registers(vcpu: Vcpu) -> str:
-    """All registers that tell where a guest is, some to a line."""
+    """The registers, several on a line."""
     lines = [f"rip {vcpu.rip:#018x}  rflags {vcpu.rflags:#x}  {code_bits(vcpu)}-bit code"]
     for start in range(0, len(_GENERAL), 3):
         lines.append(
@@ -51,7 +51,7 @@ def registers(vcpu: Vcpu) -> str:
 
 
 def backtrace(vcpu: Vcpu) -> Iterator[int]:
-    """Return addresses, innermost first, by the chain of frame pointers; it ends where that stops making sense."""
+    """Return addresses, innermost first, by the chain of frame pointers, up to one that is not plausible."""
     bits = code_bits(vcpu)
     size, mask = bits // 8, (1 << bits) - 1
     base = 0 if bits == 64 else vcpu.segment("ss")[1]
@@ -76,7 +76,7 @@ def _event(vector: int, kind: int) -> str:
 
 
 def exceptions(vcpu: Vcpu) -> Iterator[str]:
-    """The last exceptions, a line each: below each those that its delivery raised, down to a triple fault."""
+    """The last exceptions, one on a line: below each one those that its delivery raised, up to a triple fault."""
     has_errors = vcpu.cr0 & _CR0_PE  # in real-address mode there are no error codes (SDM vol. 3, 20.1.4)
     for vector, error, address, rip, cycle, vectoring in vcpu.last_exceptions():
         text = _EXCEPTIONS.get(vector, f"exception {vector:#x}")
@@ -92,14 +92,14 @@ def exceptions(vcpu: Vcpu) -> Iterator[str]:
 
 
 def last_exits(vcpu: Vcpu) -> Iterator[str]:
-    """The last exits, each reason and number on one line, where it was last."""
+    """The last exits: a line for each reason and number, with its last occurrence."""
     for reason, number, rip, cycle, count, first in vcpu.last_exits():
         often = f", {count:,} since cycle {first}" if count > 1 else ""
         yield f"cycle {cycle}  rip {rip:#018x}  {exit_name(reason, number)}{often}"
 
 
 def crash_report(vcpu: Vcpu, why: str) -> str:
-    """The report in full, for people."""
+    """The full report, for people."""
     frames = [f"  {address:#018x}" for address in backtrace(vcpu)]
     raised = [f"  {line}" for line in exceptions(vcpu)]
     exits = [f"  {line}" for line in last_exits(vcpu)]

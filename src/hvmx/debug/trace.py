@@ -50,7 +50,7 @@ def _describe(reason: ExitReason, exit: Exit) -> str:
 
 
 def run_traced(machine: Machine, out: TextIO, cycles: int | None, timeout: float | None) -> Stop:
-    """As ``machine.run``, an instruction at a time, with a line before each: guest cycle, address, bytes, text."""
+    """As ``machine.run``, in single steps, with a line before each instruction: guest cycle, address, bytes, text."""
     from hvmx.stops import Stop, StopKind
 
     cpu = machine.cpu

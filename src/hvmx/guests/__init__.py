@@ -15,10 +15,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Environments that the guest is built for.
+#: The environments for which the guest is built.
 NAMES = ("hvm32", "hvm64", "pv64")
 
-#: Where the package's build puts the images.
+#: The folder in which the package's build puts the images.
 BUILT = Path(__file__).parent / "built"
 
 #: The workloads in the order in which the guest runs them.

@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Target:
-    """One environment: what the compiler and the linker are told besides the common flags."""
+    """One environment: its compiler and linker flags besides the common ones."""
 
     folder: str
     bits: int
@@ -33,9 +33,8 @@ TARGETS = {
     "pv64": Target("pv", 64, ("-m64", "-mcmodel=kernel"), ("-m", "elf_x86_64", "-T", "pv/pv.ld")),
 }
 
-# Freestanding, at fixed addresses, and without what needs support that a kernel lacks: the red zone (traps write
-# below the stack pointer), vector registers, landing pads, a stack guard. The same source gives the same bytes
-# wherever it lies.
+# Freestanding, at fixed addresses, and without features that a kernel cannot support: the red zone (traps write below
+# the stack pointer), vector registers, landing pads, a stack guard. The same source gives the same bytes in any folder.
 COMPILER_FLAGS = (
     "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", f"-ffile-prefix-map={SOURCE}=guests",
     "-ffreestanding", "-nostdinc", "-fno-pic", "-fno-stack-protector", "-fcf-protection=none",

@@ -1,4 +1,4 @@
-"""A bus: addresses to devices, for ports and for memory-mapped registers alike."""
+"""A bus: routes addresses to devices, both I/O ports and memory-mapped registers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import NamedTuple
 from hvmx.hvm.device import Device
 
 _DENSE = 4096
-"""Regions up to this many bytes have one table entry a byte, so that an access costs one look-up."""
+"""Regions up to this many bytes have a table entry for each byte, so that an access costs one look-up."""
 
 _COUNTED = 1 << 16
-"""Unmapped addresses that are counted one by one: every port, and a bound on what a guest makes us hold."""
+"""How many unmapped addresses are counted singly: enough for all ports, and a bound on what a guest can use up."""
 
 OTHER = -1
-"""The address under which unmapped accesses are counted once `_COUNTED` others are."""
+"""The address under which all other unmapped accesses are counted."""
 
 _MASK = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF, 8: 0xFFFF_FFFF_FFFF_FFFF}
 
 
 class Region(NamedTuple):
-    """What answers at `base` ... `base + length - 1`; `offset` is the device's name for `base`.
+    """The device at `base` ... `base + length - 1`; `base` is `offset` to the device.
 
-    A device is in the hypervisor's kernel or in its user space, which is a longer way from an exit.
+    A device is emulated in the hypervisor's kernel, or in its user space, which costs an exit extra cycles.
     """
 
     base: int
@@ -37,18 +37,18 @@ class _Entry(NamedTuple):
     read: Callable[[int, int], int]
     write: Callable[[int, int, int], None]
     offset: int
-    room: int  # the widest access here that reaches the device whole, in bytes
+    room: int  # the widest access here that is not split into bytes
 
 
 class Bus:
-    """Routes accesses of 1, 2, 4 or 8 bytes to devices, which see offsets only.
+    """Routes accesses of 1, 2, 4 or 8 bytes to devices, which only see offsets.
 
-    What no device answers reads as all ones and is counted, reads and writes apart, in `unmapped_reads` and
-    `unmapped_writes` (address to count).
+    Where there is no device, reads give all ones. Such accesses are counted in `unmapped_reads` and `unmapped_writes`
+    (address to count).
     """
 
     def __init__(self, name: str, size: int = 1 << 64) -> None:
-        """`size` is how many addresses it has."""
+        """`size` is the number of addresses."""
         self.name = name
         self._size = size
         self.regions: list[Region] = []

@@ -1,6 +1,6 @@
 """The MC146818 real-time clock and the CMOS memory of a PC.
 
-Rules: Motorola MC146818 data sheet; the meaning of the memory bytes is IBM's PC AT technical reference.
+As in Motorola's MC146818 data sheet; the meaning of the memory bytes is that of IBM's PC AT technical reference.
 Offsets: 0 index (bit 7 masks NMI), 1 data. Guest time is `epoch` plus the guest cycles since power-on.
 """
 
@@ -16,7 +16,7 @@ HZ = 32_768
 """The crystal, in hertz."""
 
 _BEFORE_UPDATE = 73
-"""Ticks that UIP is set before a second's end: 244 us of warning, then an update of 1984 us."""
+"""Ticks for which UIP is set before the end of a second: 244 us of warning, then an update of 1984 us."""
 
 _SECONDS, _SECONDS_ALARM, _MINUTES, _MINUTES_ALARM, _HOURS, _HOURS_ALARM = range(6)
 _WEEKDAY, _DAY, _MONTH, _YEAR, _A, _B, _C, _D = range(6, 14)
@@ -25,7 +25,7 @@ _TIME = {_SECONDS, _MINUTES, _HOURS, _WEEKDAY, _DAY, _MONTH, _YEAR, _CENTURY}
 
 _A_UIP, _A_RATE = 0x80, 0x0F
 _B_SET, _B_PERIODIC, _B_ALARM, _B_UPDATE, _B_SQUARE, _B_BINARY, _B_24 = 0x80, 0x40, 0x20, 0x10, 8, 4, 2
-_C_IRQ, _C_SOURCES = 0x80, 0x70  # the sources' bits are those of register B that enable them
+_C_IRQ, _C_SOURCES = 0x80, 0x70  # a source has the same bit as its enable in register B
 _D_VALID = 0x80
 
 _DAY_SECONDS = 86400
@@ -50,11 +50,11 @@ class Cmos(Device):
         self.index = 0
         self.nmi_masked = False
         self._stopped = False  # the divider chain is held in reset
-        self._held: int | None = None  # Unix seconds that the clock stands at while updates are off
+        self._held: int | None = None  # Unix seconds that the clock shows while updates are off
         self._origin = self._oscillator.now()  # the tick at which the divider chain started its first second
         self._base = epoch  # Unix seconds at `_origin`
         self._weekday_shift = 0
-        self._seen = self._origin  # the tick up to which register C is right
+        self._seen = self._origin  # the tick up to which register C is up to date
         self._level = False
         self._due: int | None = None
 
@@ -67,7 +67,7 @@ class Cmos(Device):
         return days * _DAY_SECONDS + seconds % _DAY_SECONDS
 
     def _hold(self, tick: int) -> None:
-        """Stop the updates; the divider chain runs on unless it is itself held."""
+        """Stop the updates; the divider chain keeps running unless it is held in reset."""
         if self._held is None:
             self._held = self._now(tick)
 
@@ -111,7 +111,7 @@ class Cmos(Device):
         return self._from_format(value & 0x7F) % 12 + (12 if value & 0x80 else 0)
 
     def _write_time(self, register: int, raw: int, tick: int) -> None:
-        """Set one field; what no calendar holds is brought to the nearest that one does."""
+        """Set one field; an invalid value becomes the nearest valid one."""
         days, second = divmod(self._now(tick), _DAY_SECONDS)
         day = date.fromordinal(days + _UNIX)
         value = self._from_format(raw)
@@ -128,7 +128,7 @@ class Cmos(Device):
         else:
             shown = (day.isoweekday() + self._weekday_shift) % 7
             day = _with_field(day, register, value)
-            # The day of the week is a counter of its own.
+            # The day of the week is a separate counter.
             self._weekday_shift = (shown - day.isoweekday()) % 7
         seconds += (day.toordinal() - _UNIX) * _DAY_SECONDS + hours * 3600 + minutes * 60
         if self._held is None:
@@ -143,7 +143,7 @@ class Cmos(Device):
         rate = self._ram[_A] & _A_RATE
         if rate == 0 or self._stopped:
             return 0
-        return 1 << (rate + 6 if rate <= 2 else rate - 1)  # the two lowest rates repeat 256 and 128 Hz
+        return 1 << (rate + 6 if rate <= 2 else rate - 1)  # the two lowest settings are 256 and 128 Hz again
 
     def _next_alarm(self, tick: int) -> int | None:
         """The tick of the next update, after `tick`, whose time matches the alarm."""
@@ -185,7 +185,7 @@ class Cmos(Device):
             self._irq(level)
 
     def _plan(self) -> None:
-        """The next flag that would raise the interrupt line, as a guest cycle."""
+        """The guest cycle at which a flag will next raise the interrupt line."""
         tick, origin = self._seen, self._origin
         awaited = self._ram[_B] & _C_SOURCES
         due: list[int] = []
@@ -311,7 +311,7 @@ def _first_match(choices: list[range], start: int) -> int | None:
 
 
 def _describe_memory(ram: bytearray, memory_bytes: int) -> None:
-    """The bytes that tell firmware and kernels what is there: equipment, memory sizes, checksum."""
+    """The bytes that describe the machine to firmware and kernels: equipment, memory sizes, checksum."""
     ram[0x14] = 0x02  # a floating-point unit
     base = min(memory_bytes >> 10, 640)
     extended = min(max((memory_bytes >> 10) - 1024, 0), 0xFFFF)

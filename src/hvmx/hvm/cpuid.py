@@ -1,4 +1,4 @@
-"""CPUID: the processor says what its level has (Intel SDM vol. 2, CPUID; where it says what, hvmx.isa.levels)."""
+"""CPUID: reports what the processor's level has (SDM vol. 2, CPUID). hvmx.isa.levels has the bits of each feature."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ EXTENDED = 0x80000000
 LINEAR_BITS = 48
 CLFLUSH_QUADWORDS = 8
 SUBLEAVES = (7, 0xD)
-"""The leaves that look at ECX."""
+"""The leaves that have subleaves, selected by ECX."""
 XCR0_X87, XCR0_SSE = 1, 2
 XCR0_BITS = XCR0_X87 | XCR0_SSE
 """The state components that XCR0 can enable (SDM vol. 1, 13.1)."""
 XSAVE_AREA_BYTES = 512 + 64
-"""The legacy region, in which both components are, and the header."""
+"""Bytes of the legacy region, which has both components, and of the header."""
 CR4_OSXSAVE = 1 << 18
 LEAF_1_OSXSAVE = 1 << 27
 """In ECX: CR4.OSXSAVE is set."""
 LEAF_2_ONCE = 1
-"""EAX of leaf 2: one call tells all, and there are no descriptors of caches."""
+"""EAX of leaf 2: one call returns all descriptors, of which there are none."""
 
 
 def _words(text: bytes) -> tuple[int, ...]:
@@ -35,7 +35,7 @@ def _words(text: bytes) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def leaf(level: Level, function: int, subleaf: int) -> tuple[int, int, int, int]:
-    """EAX, EBX, ECX, EDX of a leaf; one beyond the last answers as the last basic one (SDM vol. 2, CPUID)."""
+    """EAX, EBX, ECX, EDX of a leaf; leaves beyond the last give that of the last basic leaf (SDM vol. 2, CPUID)."""
     if not (function <= level.basic_leaf or EXTENDED <= function <= level.extended_leaf):
         function = level.basic_leaf
     registers = {"eax": 0, "ebx": 0, "ecx": 0, "edx": 0}

@@ -1,11 +1,11 @@
-"""The debug console port: one byte out a write, and a read that says that it is there."""
+"""The debug console port: writes send a byte, reads tell that the port is there."""
 
 from __future__ import annotations
 
 from hvmx.hvm.device import Device, Sink
 
 PRESENT = 0xE9
-"""What a read gives, wherever the port is placed: firmware and kernels look for this number."""
+"""The value of reads, wherever the port is placed: firmware and kernels look for it."""
 
 
 class DebugConsole(Device):
@@ -21,4 +21,4 @@ class DebugConsole(Device):
         self._sink(bytes((value,)))
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """There is nothing to reset."""

@@ -1,4 +1,4 @@
-"""The debug-exit port: a guest's way to end the run with a number, as a kernel's test harness wants it."""
+"""The debug-exit port: the guest writes a number to end the run, as the test suites of kernels do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hvmx.hvm.device import Device
 
 LENGTH = 4
-"""Ports that the device answers at."""
+"""The number of ports of the device."""
 
 
 class DebugExit(Device):
@@ -25,4 +25,4 @@ class DebugExit(Device):
         self._on_exit(value)
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """There is nothing to reset."""

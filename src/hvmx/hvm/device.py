@@ -1,4 +1,4 @@
-"""What a device is to the board: registers at offsets, time in guest cycles, state that can be saved."""
+"""The interface between a device and the board: registers at offsets, time in guest cycles, state that can be saved."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 IrqLine = Callable[[bool], None]
-"""An interrupt wire: called with the new level whenever the device drives it."""
+"""An interrupt line: called with the new level when the device changes it."""
 
 Sink = Callable[[bytes], None]
-"""Where bytes that the guest sends come out on the host."""
+"""Takes the bytes that the guest sends to the host."""
 
 State = dict[str, Any]
 """A saved state: field names to integers, truth values, None, bytes, or nested states."""
@@ -50,7 +50,7 @@ class Oscillator:
 
 
 class Saved:
-    """State made of the attributes named in FIELDS; a change of their meaning takes a new VERSION."""
+    """State that consists of the attributes named in FIELDS; if their meaning changes, VERSION must, too."""
 
     VERSION: ClassVar[int] = 1
     FIELDS: ClassVar[tuple[str, ...]] = ()
@@ -68,7 +68,7 @@ class Saved:
         return state
 
     def load(self, state: State) -> None:
-        """Take over a state that `save` gave; ValueError, and nothing changed, if it is not one."""
+        """Restore a state from `save`; ValueError, with nothing changed, if it is not one."""
         self.check(state)
         for name in self.FIELDS:
             value = getattr(self, name)
@@ -115,11 +115,11 @@ class Device(Saved, ABC):
 
     @abstractmethod
     def reset(self) -> None:
-        """Go to the state of after power-on; time goes on."""
+        """Reset to the state after power-on; time goes on."""
 
     def next_event(self) -> int | None:
-        """The absolute guest cycle, after the last `advance`, at which the device has something to do."""
+        """The guest cycle, later than the last `advance`, at which the device next has something to do."""
         return None
 
     def advance(self, now: int) -> None:
-        """Do everything that is due up to guest cycle `now`; `next_event` is later than `now` afterwards."""
+        """Do everything that is due up to guest cycle `now`; afterwards `next_event` is later than that."""

@@ -1,6 +1,6 @@
-"""The 8042 keyboard controller of a PS/2 with nothing plugged in: A20, reset, and answers that tell so.
+"""The 8042 keyboard controller of a PS/2 with nothing plugged in: A20, reset, and the answers of absent devices.
 
-Rules: IBM PS/2 hardware interface technical reference, "Keyboard and auxiliary device controller".
+As in IBM's PS/2 hardware interface technical reference, "Keyboard and auxiliary device controller".
 Offsets: 0 data (port 0x60), 4 status and command (port 0x64).
 """
 
@@ -17,10 +17,10 @@ _FULL, _AUX, _TIMEOUT, _UNLOCKED, _COMMAND, _SYSTEM = 0x01, 0x20, 0x40, 0x10, 0x
 _KEYBOARD_INTERRUPT, _AUX_INTERRUPT, _SYSTEM_FLAG, _KEYBOARD_OFF, _AUX_OFF = 0x01, 0x02, 0x04, 0x10, 0x20
 # Output port
 _NO_RESET, _A20, _KEYBOARD_FULL, _AUX_FULL = 0x01, 0x02, 0x10, 0x20
-_IDLE = 0xCC  # the clock and data lines of both plugs, which nobody pulls low
+_IDLE = 0xCC  # the clock and data lines of both plugs are high, with no device to pull them low
 
 _NO_ANSWER = 0xFE
-"""What the controller answers for a device that does not: RESEND, with the time-out bit."""
+"""The controller's answer in place of an absent device: RESEND, with the time-out bit."""
 
 _WRITE_COMMAND_BYTE, _WRITE_OUTPUT_PORT, _ECHO_KEYBOARD, _ECHO_AUX, _TO_AUX = 0x60, 0xD1, 0xD2, 0xD3, 0xD4
 _TAKE_A_BYTE = {_WRITE_COMMAND_BYTE, _WRITE_OUTPUT_PORT, _ECHO_KEYBOARD, _ECHO_AUX, _TO_AUX}
@@ -43,7 +43,7 @@ class I8042(Device):
         self._irqs = (keyboard_irq, aux_irq)
         self._on_a20 = on_a20
         self._on_reset = on_reset
-        self._levels = 0  # of the interrupt lines, a bit each
+        self._levels = 0  # of the interrupt lines: a bit for each
         self._power_on()
 
     def _power_on(self) -> None:
@@ -51,11 +51,11 @@ class I8042(Device):
         self.command_byte = _KEYBOARD_INTERRUPT | _AUX_INTERRUPT
         self.output_port = _IDLE | _A20 | _NO_RESET
         self._data = 0
-        self._awaiting = 0  # the command that the next data byte belongs to
+        self._awaiting = 0  # the command whose data byte comes next
 
     @property
     def a20(self) -> bool:
-        """Whether the controller lets address line 20 through."""
+        """Does the controller let address line 20 through?"""
         return bool(self.output_port & _A20)
 
     def _answer(self, value: int, flags: int = 0) -> None:

@@ -1,7 +1,7 @@
-"""The one door by which console input enters the machine, so that a run can be recorded and replayed.
+"""The only way for console input to enter the machine, so that a run can be recorded and replayed.
 
-Live input is given a guest cycle still to come, and enters when that comes, as recorded input does: what a machine
-does about it cannot depend on which of the two it is.
+Live input is assigned a future guest cycle, and enters the machine at that cycle, just as recorded input does: so the
+machine behaves the same with either.
 
 File format: a line with the word seed, a space, and the seed of the machine's random numbers in decimal; then one line an
 entry, the guest cycle in decimal, a space, the bytes in hexadecimal.
@@ -20,21 +20,21 @@ _SEED = "seed"
 
 
 class Entry(NamedTuple):
-    """Bytes that entered at a guest cycle."""
+    """The bytes that entered at one guest cycle."""
 
     cycle: int
     data: bytes
 
 
 class Log(NamedTuple):
-    """What a run took from outside: the seed that it was given, and its input."""
+    """Everything that a run got from outside: its seed and its input."""
 
     seed: int
     entries: list[Entry]
 
 
 class Receiver(Protocol):
-    """What input enters."""
+    """The device that gets the input."""
 
     @property
     def room(self) -> int:
@@ -54,12 +54,12 @@ class InputLog:
         self._recorded = False
 
     def connect(self, receiver: Receiver) -> None:
-        """From now on input goes to another receiver."""
+        """Send input to another receiver from now on."""
         self._receiver = receiver
 
     @property
     def room(self) -> int:
-        """How many bytes `enter` takes before the guest has to read some."""
+        """How many more bytes `enter` takes until the guest reads some."""
         return self._receiver.room - sum(len(entry.data) for entry in self._due)
 
     def enter(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The x87's error wire of a PC: FERR# to interrupt input 13, and port 0xF0 that answers it (SDM vol. 1, appendix D)."""
+"""The x87 error line of a PC: FERR# to interrupt input 13, and port 0xF0 to acknowledge it (SDM vol. 1, appendix D)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The pair of 8259A interrupt controllers of a PC, with the edge/level registers of the later chip sets.
 
-Rules: Intel 8259A data sheet (order 231468). Offsets: 0-1 master, 2-3 slave, 4-5 edge/level registers.
+As in Intel's 8259A data sheet (order 231468). Offsets: 0-1 master, 2-3 slave, 4-5 edge/level registers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LEVEL_CAPABLE = (0xF8, 0xDE)  # timer, keyboard, cascade, RTC and FPU inputs ar
 
 
 class _Chip(Saved):
-    """One 8259A, without its place in the pair."""
+    """One 8259A, master or slave."""
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "lines", "irr", "imr", "isr", "level", "base", "lowest", "next_icw", "wants_icw4", "single",
@@ -26,7 +26,7 @@ class _Chip(Saved):
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.lines = 0  # the inputs' levels: wires, which a reset does not touch
+        self.lines = 0  # the levels of the inputs, which a reset does not change
         self.power_on()
 
     def power_on(self) -> None:
@@ -52,7 +52,7 @@ class _Chip(Saved):
         return self.lowest + 1 + priority & 7
 
     def pending(self) -> int:
-        """The input that the chip asks service for, or -1."""
+        """The input for which the chip requests service, or -1."""
         requests = self.irr & ~self.imr
         if not requests:
             return -1
@@ -68,7 +68,8 @@ class _Chip(Saved):
     def drive(self, number: int, level: bool) -> None:
         bit = 1 << number
         if not level:
-            # Edge mode too: what ends before its acknowledge is lost (data sheet, "Interrupt Sequence").
+            # In edge mode, too, a request that ends before it is acknowledged is lost (data sheet, "Interrupt
+            # Sequence").
             self.lines &= ~bit
             self.irr &= ~bit
         elif not self.lines & bit:
@@ -76,7 +77,7 @@ class _Chip(Saved):
             self.irr |= bit
 
     def accept(self, number: int) -> None:
-        """The processor's acknowledge, or a poll, took `number`."""
+        """Input `number` was acknowledged by the processor, or by a poll."""
         bit = 1 << number
         if not self.level & bit:
             self.irr &= ~bit
@@ -112,7 +113,7 @@ class _Chip(Saved):
     def _icw1(self, value: int) -> None:
         level = self.level
         self.power_on()
-        # Edge detection starts anew: an input that is high already must fall first.
+        # Edge detection is reset: an input that is already high must first fall.
         self.set_level(level)
         self.wants_icw4 = bool(value & 1)
         self.single = bool(value & 2)
@@ -122,7 +123,7 @@ class _Chip(Saved):
         if command == 0 or command == 4:
             self.rotate_on_auto_eoi = command == 4
         elif command == 1 or command == 5:
-            # In special mask mode a masked input is not the one a non-specific EOI means.
+            # In special mask mode a non-specific EOI skips masked inputs.
             ending = self.isr & ~self.imr if self.special_mask else self.isr
             if ending:
                 number = self._input_of(self._highest(ending))
@@ -151,7 +152,7 @@ class _Chip(Saved):
             self.base = value & 0xF8
             self.next_icw = 3 if not self.single else 4 if self.wants_icw4 else 0
         elif self.next_icw == 3:
-            # Which input cascades is wired on the board; the value says nothing new.
+            # The cascade input is wired on the board: the value has no effect.
             self.next_icw = 4 if self.wants_icw4 else 0
         else:
             self.auto_eoi = bool(value & 0x02)
@@ -171,7 +172,7 @@ class PicPair(Device):
         self._on_output = on_output
 
     def line(self, number: int) -> IrqLine:
-        """The input `number` (0-15) as a wire; ValueError for the cascade, which is no device's."""
+        """The interrupt line of input `number` (0-15); ValueError for the cascade input, which no device can have."""
         if not 0 <= number <= 15 or number == CASCADE:
             raise ValueError(f"IRQ {number} is not an input of the interrupt controllers")
         chip = self.master if number < 8 else self.slave
@@ -184,7 +185,7 @@ class PicPair(Device):
         return drive
 
     def acknowledge(self) -> int:
-        """The processor's interrupt acknowledge: the vector, of input 7 if the request is gone."""
+        """The processor's interrupt acknowledge: the vector; that of input 7 if the request has gone (spurious)."""
         master, slave = self.master, self.slave
         number = master.pending()
         if number < 0:
@@ -196,7 +197,7 @@ class PicPair(Device):
             vector = slave.base | (number if number >= 0 else _SPURIOUS)
             if number >= 0:
                 slave.accept(number)
-            # The acknowledge takes INT down; if the slave has more to ask, the master sees a new edge.
+            # The acknowledge lowers INT; if the slave has more requests, the master sees a new edge.
             master.drive(CASCADE, False)
         self._update()
         return vector

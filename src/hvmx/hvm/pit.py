@@ -1,6 +1,6 @@
-"""The 8254 interval timer: three counters, computed from guest cycles when somebody looks.
+"""The 8254 interval timer: three counters, computed from guest cycles when they are read.
 
-Rules: Intel 82C54 data sheet (order 231244). Offsets: 0-2 the counters, 3 the control word.
+As in Intel's 82C54 data sheet (order 231244). Offsets: 0-2 the counters, 3 the control word.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Counter(Saved):
         self.reload = 65536
         self.waiting: int | None = None  # modes 2 and 3: the count that starts at tick `switch`
         self.switch = 0
-        self.count = 0  # modes 0, 1, 4, 5: what is left at tick `anchor`, below 0 once it has passed 0
+        self.count = 0  # modes 0, 1, 4, 5: the count at tick `anchor`, negative once it has passed 0
         self.anchor = 0  # modes 2, 3: the tick at which a period starts
         self.low_byte: int | None = None  # the first of two bytes written
         self.high_next = False  # the next byte read is the high one
@@ -61,12 +61,12 @@ class Counter(Saved):
         return self.count - (tick - self.anchor)
 
     def settle(self, tick: int) -> None:
-        """Modes 2 and 3: let a new count that waited for the end of a (half) period take over."""
+        """Modes 2 and 3: start a new count that has waited for the end of a (half) period, if that has come."""
         if self.waiting is None or tick < self.switch:
             return
         falls = self.mode == 3 and not self.out(self.switch)
         self.reload, self.waiting = self.waiting, None
-        # A square wave that changes its count at its fall goes on with the low half of the new period.
+        # If a square wave changes its count at its falling edge, the low half of the new period comes next.
         self.anchor = self.switch - (self.reload + 1) // 2 if falls else self.switch
 
     def out(self, tick: int) -> bool:
@@ -84,12 +84,12 @@ class Counter(Saved):
         return not self._running() or tick <= self.anchor or self._remaining(tick) != 0
 
     def next_change(self, tick: int) -> int | None:
-        """The first tick after `tick` at which OUT may change by itself."""
+        """The first tick after `tick` at which OUT may change without a write or the gate."""
         if not self._running():
             return None
         if self._periodic:
             reload = self.reload
-            low = reload - 1 if self.mode == 2 else (reload + 1) // 2  # where in the period OUT falls
+            low = reload - 1 if self.mode == 2 else (reload + 1) // 2  # when OUT falls within the period
             if tick < self.anchor:
                 change = self.anchor + low
             else:
@@ -105,7 +105,7 @@ class Counter(Saved):
         return zero + 1 if tick == zero and self.mode >= 4 else None
 
     def rose(self, since: int, tick: int) -> bool:
-        """Whether OUT rose by itself in (since, tick]."""
+        """Did OUT rise, without a write or the gate, in (since, tick]?"""
         if self.waiting is not None and self.switch <= tick:
             switch = self.switch
             before = self.rose(since, switch - 1) or (not self.out(switch - 1) and self.out(switch))
@@ -199,7 +199,7 @@ class Counter(Saved):
             length = half if self.mode == 3 and phase < half else self.reload
             self.waiting, self.switch = count, tick - phase + length
             return
-        # The next pulse of the clock carries the count into the counter.
+        # The next clock pulse loads the count into the counter.
         self.reload = self.count = count
         self.anchor = tick + 1
         self.loaded = True
@@ -219,7 +219,7 @@ class Counter(Saved):
             if level and self.loaded:
                 self.triggered, self.count, self.anchor = True, self.reload, tick + 1
         else:
-            # Modes 0 and 4 stand still while the gate is low; a load that is under way still happens.
+            # Modes 0 and 4 do not count while the gate is low; a count that is being loaded still is.
             self.count, self.anchor = self._remaining(tick), max(tick, self.anchor)
             self.gate = level
 
@@ -234,7 +234,7 @@ class Pit(Device):
         self._irq = irq
         self.counter0, self.counter1, self.counter2 = Counter(True), Counter(True), Counter(False)
         self._counters = (self.counter0, self.counter1, self.counter2)
-        self._seen = 0  # the tick up to which OUT of counter 0 has reached the interrupt line
+        self._seen = 0  # the tick up to which the interrupt line follows OUT of counter 0
         self._level = False
         self._due: int | None = None  # the guest cycle of OUT 0's next change
 
@@ -256,7 +256,7 @@ class Pit(Device):
 
     def read(self, offset: int, width: int) -> int:
         if offset == 3:
-            return 0xFF  # the control word cannot be read: nobody drives the bus
+            return 0xFF  # the control word cannot be read: the bus floats
         counter = self._counters[offset]
         tick = self._oscillator.now()
         if counter.waiting is not None:
@@ -294,7 +294,7 @@ class Pit(Device):
         rose = self.counter0.rose(self._seen, tick)
         self._seen = tick
         if rose and self._level:
-            self._drive(False)  # it fell and rose again since: the controller must see the edge
+            self._drive(False)  # it has fallen and risen again: the controller must see the edge
         self._drive(self.counter0.out(tick))
         self.counter1.settle(tick)
         self.counter2.settle(tick)

@@ -12,7 +12,8 @@ _REFRESH_TICKS = 18
 
 
 class Port61(Device):
-    """Bit 0 gates counter 2, 1 the speaker, 2 and 3 mask parity checks; 4 is refresh, 5 counter 2's OUT."""
+    """Bit 0 is the gate of counter 2, 1 that of the speaker, 2 and 3 mask parity checks; 4 is refresh, 5 counter 2's
+    OUT."""
 
     FIELDS: ClassVar[tuple[str, ...]] = ("control",)
 

@@ -22,7 +22,7 @@ class Port92(Device):
 
     @property
     def a20(self) -> bool:
-        """Whether the port lets address line 20 through."""
+        """Does the port let address line 20 through?"""
         return bool(self.control & _A20)
 
     def read(self, offset: int, width: int) -> int:

@@ -1,8 +1,8 @@
 """The 16550A serial port.
 
-Rules: National PC16550D data sheet (order TL/C/8652). What is virtual about it: a byte written reaches the sink at
-once, the line status always shows an empty transmitter, and the transmitter's interrupt comes again at once, so that
-nothing a guest has sent is lost when it powers off. Input takes its time on the wire.
+As in National's PC16550D data sheet (order TL/C/8652), except that sending takes no time: a byte written reaches the
+sink at once, the line status always shows an empty transmitter, and the transmitter's interrupt is raised again at
+once. So nothing that a guest has sent is lost when it powers off. Input arrives at the speed of the line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar
 from hvmx.hvm.device import Clock, Device, IrqLine, Sink
 
 CRYSTAL_HZ = 1_843_200
-"""The baud generator's input, in hertz; a bit takes 16 x divisor of its periods."""
+"""The input clock of the baud generator, in hertz; a bit takes 16 x divisor of its periods."""
 
 _FIFO = 16
 _INCOMING_LIMIT = 4096
@@ -25,7 +25,7 @@ _IIR_LINE, _IIR_RECEIVED, _IIR_TIMEOUT, _IIR_TRANSMITTER, _IIR_MODEM, _IIR_NONE 
 _LSR_READY, _LSR_OVERRUN, _LSR_TRANSMITTER_EMPTY = 0x01, 0x02, 0x60
 # Modem control
 _MCR_OUT2, _MCR_LOOP = 0x08, 0x10
-_MSR_CONNECTED = 0xB0  # DCD, DSR and CTS: somebody listens at the other end
+_MSR_CONNECTED = 0xB0  # DCD, DSR and CTS: the other end is connected and ready
 
 _BYTES = [bytes((value,)) for value in range(256)]
 
@@ -33,8 +33,8 @@ _BYTES = [bytes((value,)) for value in range(256)]
 class Uart(Device):
     """One serial port; `transmit` gets every byte that the guest sends, `receive` takes its input.
 
-    `character_cycles` is what one character takes on the wire, start, parity and stop bits included, in guest
-    cycles; at least 1.
+    `character_cycles` is the time of one character on the line, with start, parity and stop bits, in guest cycles; at
+    least 1.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
@@ -47,7 +47,7 @@ class Uart(Device):
         self._clock = clock
         self._irq = irq
         self._transmit = transmit
-        self._incoming = bytearray()  # on the wire, in order
+        self._incoming = bytearray()  # on the line, in order
         self._fifo = bytearray()  # received
         self._level = False
         self._clear()
@@ -57,8 +57,8 @@ class Uart(Device):
         self.lsr = _LSR_TRANSMITTER_EMPTY
         self.msr = _MSR_CONNECTED
         self._set_format(0, 12)  # 9600 baud; the data sheet leaves the divisor open
-        self.transmitter_pending = False  # the transmitter interrupt's condition
-        self.timed_out = False  # characters wait in the FIFO and nothing moved for four characters' time
+        self.transmitter_pending = False  # the condition of the transmitter interrupt
+        self.timed_out = False  # the FIFO has characters, and was not read or filled for the time of four
         self._arrival_due: int | None = None
         self._timeout_due: int | None = None
         self._fifo.clear()
@@ -74,11 +74,11 @@ class Uart(Device):
 
     @property
     def room(self) -> int:
-        """How many bytes `receive` takes before the guest has to read some."""
+        """How many more bytes `receive` takes until the guest reads some."""
         return _INCOMING_LIMIT - len(self._incoming)
 
     def receive(self, data: bytes) -> None:
-        """Put input on the wire; ValueError above `room` bytes. The wire has flow control: none is lost."""
+        """Put input on the line; ValueError above `room` bytes. The line has flow control: no input is lost."""
         if len(data) > self.room:
             raise ValueError(f"serial input of {len(data)} bytes, room for {self.room}")
         self._incoming += data
@@ -126,7 +126,7 @@ class Uart(Device):
         return (1, 4, 8, 14)[self.fcr >> 6] if self.fcr & 1 else 1
 
     def _update(self) -> None:
-        # On a PC the interrupt leaves the card through OUT2, which loop-back holds inactive.
+        # On a PC OUT2 gates the interrupt line; in loop-back mode it is inactive.
         level = self.mcr & (_MCR_OUT2 | _MCR_LOOP) == _MCR_OUT2 and self._identify() != _IIR_NONE
         if level != self._level:
             self._level = level
@@ -199,7 +199,7 @@ class Uart(Device):
         self._update()
 
     def _send(self, value: int) -> None:
-        # The write ends the interrupt's condition and the empty transmitter brings it back: an edge each time.
+        # The write clears the interrupt's condition, and the empty transmitter sets it again: an edge each time.
         self.transmitter_pending = False
         self._update()
         if self.mcr & _MCR_LOOP:
@@ -236,7 +236,7 @@ class Uart(Device):
         else:
             lines = _MSR_CONNECTED
         changed = (lines ^ self.msr) >> 4 & 0x0F
-        # The ring indicator's change counts at its end only.
+        # TERI is only set at the end of a ring.
         deltas = changed & 0x0B | (changed & 0x04 if not lines & 0x40 else 0)
         self.msr = lines | self.msr & 0x0F | deltas
         self._expect_arrival()

@@ -1,4 +1,5 @@
-"""What people and programs are shown: the exit table, the comparison.
+"""Reports for people and programs: the exit table, the comparison.
 
-Guest cycles are the model's, and the same on every host; host time is what a clock here said. No column holds both.
+Guest cycles are those of the model, the same on every host; host time is that of this computer's clock. No column has
+both.
 """

@@ -31,18 +31,18 @@ WAYS = (
 )
 
 TOTALS = ("guest_cycles", "exits", "hypercalls", "tlb_misses", "walk_references")
-"""What is compared besides the operations: counts of the whole run, from the first instruction on."""
+"""Counts of the whole run, from the first instruction on, that are compared besides the operations."""
 
 GOOD_ENDS = (StopKind.POWEROFF, StopKind.HALTED)
 
 
 class GuestFailed(RuntimeError):
-    """The guest did not come to a good end; the message holds what its console says."""
+    """The guest did not end as it should; the message has its console output."""
 
 
 @dataclass(frozen=True)
 class WayResult:
-    """What one way came to."""
+    """The results of one way."""
 
     cycles: Mapping[str, float]
     """Guest cycles per operation by workload; those that the way does not allow are absent."""
@@ -86,14 +86,14 @@ def compare(
 
 
 def ratios(results: Mapping[str, WayResult], workload: str) -> dict[str, float]:
-    """By way, how many times the cheapest way's guest cycles an operation takes."""
+    """The guest cycles of an operation, by way, as multiples of those of the cheapest way."""
     cycles = {name: result.cycles[workload] for name, result in results.items() if workload in result.cycles}
     least = min(cycles.values(), default=0.0)
     return {name: value / least if least else 1.0 for name, value in cycles.items()}
 
 
 def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Table:
-    """Operations down, ways across: guest cycles, and how many times the cheapest's."""
+    """A row for each operation, a column for each way: guest cycles, and multiples of the cheapest."""
     table = Table(
         title=f"Guest cycles per operation, {profile.name} ({profile.processor})",
         title_justify="left",
@@ -129,7 +129,7 @@ def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Tabl
 
 
 def provenance(profile: Profile) -> str:
-    """What the figures rest on, and those that only PV has: how many were published, fitted or assumed."""
+    """How many of the profile's figures, and of those for PV only, were published, fitted or assumed."""
     everything, pv = profile.marks(), profile.marks("paravirtual.")
     return (
         f"The profile's {sum(everything.values())} figures: {marks_in_words(everything)}.\n"

@@ -1,6 +1,6 @@
 """The exits of a run as tables, in the columns of ``perf kvm stat``: guest cycles in one, host time in another.
 
-They fit a terminal of 80 columns, whatever the figures: what would be too long is rounded. ``--stats`` has all of it.
+They fit a terminal of 80 columns: figures that are too long are rounded. ``--stats`` has them in full.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from rich.table import Table
 from hvmx.exits import ExitReason, ExitStatistic, detail_name
 
 DETAILS_SHOWN = 6
-"""Ports, MSRs or pages that are shown of a reason at most: the most frequent."""
+"""At most this many ports, MSRs or pages are shown for a reason: the most frequent."""
 SHARE_SHOWN = 100
-"""One is worth a line when it has at least this part of all exits or of all their guest cycles."""
+"""It gets a line of its own if it has at least this share of all exits, or of all their guest cycles."""
 
 # The longest name, of a page, has 20 characters; these, the percentages and a space between make 80.
 _SAMPLES_WIDTH = len("9,999,999")
@@ -25,7 +25,7 @@ _TITLE_WIDTH = 20  # of a number in the title
 def exit_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
     """By reason, the most frequent first, and below it by vector, register, port, MSR or page.
 
-    What is not worth a line of its own is added up in one.
+    Those that do not get a line of their own are added up in one.
     """
     everything = _sum(statistics.values())
     count, cycles = (_number(value, _TITLE_WIDTH) for value in (everything.count, everything.guest_cycles))
@@ -51,7 +51,7 @@ def exit_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
 
 
 def host_time_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
-    """What handling the exits took here, by reason; in the same order."""
+    """The host time of handling the exits, by reason, in the same order."""
     everything = _sum(statistics.values())
     names = ("Samples", "Host time", "Time%", "Min host", "Max host", "Avg host")
     table = _table("Host time of handling them", names)
@@ -111,7 +111,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _number(value: float, width: int, places: int = 0) -> str:
-    """In full where there is room, else in the unit that leaves a readable number."""
+    """In full if there is room, else in a unit with which it fits."""
     text = f"{value:,.{places}f}"
     if len(text) <= width:
         return text

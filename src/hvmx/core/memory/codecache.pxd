@@ -1,9 +1,10 @@
 # cython: language_level=3
-"""Decoded blocks: where they are kept, and how they are forgotten when their bytes change.
+"""The cache of decoded blocks: by guest-physical address, and dropped when their bytes change.
 
-A block is forgotten by turning all its Ops into `Cpu.stale`, which goes back to the run loop. So whoever still points
-at it (a linked branch, the handler that is just writing to its own block) arrives at the right instruction pointer,
-with no check anywhere; the memory lives until the whole arena is emptied, between blocks.
+A dropped block stays in memory, with the handler of all its Ops set to `Cpu.stale`, which returns to the run loop. So
+whatever still points at it (a linked branch, or the instruction that is just writing to its own block) gets to the run
+loop with the right instruction pointer, and no handler needs a check. Memory is freed with the whole arena, between
+blocks.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -12,9 +13,9 @@ from hvmx.core.state.state cimport *
 cdef Block *find_block(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil
 cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil
 cdef void insert_block(Cpu *cpu, Block *block, uint64_t chunks, uint64_t bytes2) noexcept nogil
-# Forget one block, which stays in the chains of its pages until these change.
+# Drop one block, which stays in the lists of its pages until these change.
 cdef void drop_block(Cpu *cpu, Block *block) noexcept nogil
-# Bits of the 64-byte pieces that [offset, offset + size) of a page touches; size is at least 1.
+# A bit for each 64-byte piece of a page that [offset, offset + size) overlaps; size is at least 1.
 cdef uint64_t chunk_mask(uint64_t offset, uint64_t size) noexcept nogil
 cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogil
 cdef void flush_code(Cpu *cpu) noexcept nogil

@@ -8,12 +8,12 @@ from hvmx.core.state.state cimport *
 cdef extern from *:
     int __builtin_ctzll(uint64_t) nogil
 
-# No instruction pointer and mode give this key: bit 63 says "upper half", bit 47 says "lower half".
+# Not the key of any address and mode: addresses are canonical, so where bit 63 is set, bit 47 is, too.
 cdef uint64_t NO_JUMP = <uint64_t>1 << 63
 
 
 cdef inline uint64_t bucket_of(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil:
-    # Multiply-shift hashing: with odd keys that the guest does not know, any two blocks share a bucket by chance only.
+    # Multiply-shift hashing with odd keys that the guest does not know: it cannot choose addresses that collide.
     return (physical * cpu.bucket_keys[0] + ip * cpu.bucket_keys[1] + mode * cpu.bucket_keys[2]) >> (64 - BUCKET_BITS)
 
 
@@ -36,7 +36,7 @@ cdef Block *find_block(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) 
 
 
 cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil:
-    """Room for a block of at most `ops` operations; insert_block keeps what the block's `ops` then says."""
+    """Room for a block of at most `ops` operations. insert_block() then keeps as much of it as the block needs."""
     cdef Block *block
     if cpu.arena_used + sizeof(Block) + ops * sizeof(Op) > cpu.arena_size:
         flush_code(cpu)
@@ -46,8 +46,8 @@ cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil:
 
 
 cdef void insert_block(Cpu *cpu, Block *block, uint64_t chunks, uint64_t bytes2) noexcept nogil:
-    """Keep the block that was built where allocate_block said. `chunks` of its page were decoded, and the first
-    `bytes2` bytes of its second page, if it has one."""
+    """Insert the block that allocate_block() made room for. It was decoded from `chunks` of its page, and from the
+    first `bytes2` bytes of its second page, if it has one."""
     cdef uint64_t bucket = bucket_of(cpu, block.physical, block.ip, block.mode)
     cpu.arena_used += sizeof(Block) + block.ops * sizeof(Op)
     block.hash_next = cpu.buckets[bucket]
@@ -66,7 +66,7 @@ cdef void mark_page(Cpu *cpu, Block *block, uint64_t physical, uint64_t chunks, 
     if page == NULL:
         page = <CodePage *>calloc(1, sizeof(CodePage))
         if page == NULL:
-            cpu.pending |= PEND_FLUSH  # decoded code that cannot be watched is not kept
+            cpu.pending |= PEND_FLUSH  # writes to this page cannot be noticed, so its blocks must not be kept
             return
         page.frame = frame
         cpu.code_pages[frame] = page
@@ -85,7 +85,7 @@ cdef void mark_page(Cpu *cpu, Block *block, uint64_t physical, uint64_t chunks, 
 
 
 cdef uint64_t chunk_mask(uint64_t offset, uint64_t size) noexcept nogil:
-    """Bits of the 64-byte pieces that [offset, offset + size) of a page touches; size is at least 1."""
+    """A bit for each 64-byte piece of a page that [offset, offset + size) overlaps; size is at least 1."""
     cdef uint64_t first = offset >> 6
     cdef uint64_t last = (offset + size - 1) >> 6
     if last > 63:
@@ -99,9 +99,9 @@ cdef void forbid_fast_writes(Cpu *cpu, uint64_t page) noexcept nogil:
     cdef uint64_t used
     cdef TlbEntry *entry
     if not cpu.page_flags[frame] & PAGE_OPEN:
-        return  # most often so where code changes all the time: then writes have been slow before
+        return  # there is none: mostly so where code changes all the time
     cpu.page_flags[frame] &= ~PAGE_OPEN
-    cpu.held_by = NULL
+    cpu.string_op = NULL
     for kind in range(<uint32_t>TLB_KINDS):
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
             used = cpu.tlb_used[kind][word]
@@ -137,9 +137,9 @@ cdef void drop_block(Cpu *cpu, Block *block) noexcept nogil:
 
 
 cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogil:
-    """The bytes [physical, physical + size) of one page changed: forget what was decoded from them.
+    """After a write to these bytes of one page: drop the page's blocks, if any of them was decoded from there.
 
-    True when the page had decoded code there.
+    True if so.
     """
     cdef uint64_t frame = frame_index(cpu, physical)
     cdef CodePage *page
@@ -153,7 +153,7 @@ cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogi
     block = page.first
     while block != NULL:
         after = next_on_page(block, physical)
-        if not block.dropped:  # with its other page
+        if not block.dropped:  # when its other page changed
             drop_block(cpu, block)
         block = after
     page.first = NULL
@@ -163,7 +163,7 @@ cdef bint code_written(Cpu *cpu, uint64_t physical, uint64_t size) noexcept nogi
 
 
 cdef void flush_code(Cpu *cpu) noexcept nogil:
-    """Forget all decoded code and take its memory back. Only between blocks."""
+    """Drop all blocks and free their memory. Only between blocks."""
     cdef CodePage *page = cpu.used_pages
     cdef CodePage *after
     memset(cpu.buckets, 0, BUCKETS * sizeof(Block *))
@@ -185,7 +185,7 @@ cdef void flush_code(Cpu *cpu) noexcept nogil:
 cdef void flush_jumps(Cpu *cpu) noexcept nogil:
     cdef uint32_t word
     cdef uint64_t used
-    cpu.resume = cpu.held_by = NULL
+    cpu.resume = cpu.string_op = NULL
     for word in range(<uint32_t>(JCACHE_ENTRIES // 64)):
         used = cpu.jumps_used[word]
         cpu.jumps_used[word] = 0

@@ -1,24 +1,25 @@
 # cython: language_level=3
-"""Cuts: where a chain of handlers comes back to the run loop in the middle of a block.
+"""Cuts: how a chain of handlers comes back to the run loop in the middle of a block.
 
-An event takes effect before the instruction at which it is due, wherever that stands in its block; a step ends after one
-instruction; what a handler of an exit has done counts before the next instruction. In each case the first Op of the
-instruction before which to come back gets another handler, for as long as the chain runs. So stepping and slicing run
-the same blocks as a whole run does, and cannot be told from it.
+An event takes effect before the instruction at which it is due, wherever that is in its block; a step ends after one
+instruction; what an exit handler has changed takes effect before the next instruction. In each case the first Op of the
+instruction that must not run yet gets another handler, one that returns to the run loop, until the chain has returned.
+So stepping and slicing run the same blocks as a whole run, and give the same cycles.
 """
 from hvmx.core.state.state cimport *
 
-# Before the chain from `op` on: come back before the first instruction at which the budget ends, or, for `one`, after one.
+# Before the chain runs from `op` on: return before the first instruction that begins when the budget is spent; or, for
+# `one`, after one instruction.
 cdef void cut_block(Cpu *cpu, Op *op, bint one) noexcept nogil
-# Within the chain: come back after the instruction of `op`. The caller has made Cpu.acct at least 0, so that
-# branches come back too.
+# While the chain runs: return after the instruction of `op`. The caller has made Cpu.acct at least 0, so that branches
+# return too.
 cdef void cut_after(Cpu *cpu, Op *op) noexcept nogil
-# After the chain: put the handlers back.
-cdef void mend_cut(Cpu *cpu) noexcept nogil
+# After the chain has returned: put the handlers back.
+cdef void undo_cut(Cpu *cpu) noexcept nogil
 
 
 cdef inline void end_budget(Cpu *cpu, Op *op) noexcept nogil:
-    """Come back after the instruction of `op` (NULL: of no block's) and count the budget anew."""
+    """Return to the run loop after the instruction of `op`, for a new budget. NULL: the access is of no decoded instruction."""
     cpu.pending |= PEND_BUDGET
     if cpu.acct < 0:
         cpu.acct_start -= cpu.acct

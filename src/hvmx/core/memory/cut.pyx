@@ -9,13 +9,13 @@ cdef void come_back(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef inline bint ends_block(Op *op) noexcept nogil:
-    """A block's last Op is of no instruction; it comes back by itself once Cpu.acct is not negative."""
+    """Is this the Op at the end of a block, which belongs to no instruction? It returns by itself if Cpu.acct is not negative."""
     return op.len == 0
 
 
 cdef void cut_before(Cpu *cpu, Op *op) noexcept nogil:
     if cpu.cut != NULL:
-        mend_cut(cpu)
+        undo_cut(cpu)
     if ends_block(op):
         return
     cpu.cut = op
@@ -26,7 +26,7 @@ cdef void cut_before(Cpu *cpu, Op *op) noexcept nogil:
 cdef void cut_block(Cpu *cpu, Op *op, bint one) noexcept nogil:
     cdef Op *first = op
     cdef bint instruction_ends = False
-    cpu.uncut = NULL
+    cpu.bypassed = NULL
     while not ends_block(op):
         instruction_ends = op.acct != (op - 1).acct
         op += 1
@@ -35,28 +35,28 @@ cdef void cut_block(Cpu *cpu, Op *op, bint one) noexcept nogil:
     cut_before(cpu, op)
     if cpu.cut == NULL:
         return
-    # Host code that goes over the cut gives way to the handler that it stands in for.
+    # A trace that reaches over the cut is bypassed: its first Op has its own handler again, until undo_cut().
     while op != first:
         op -= 1
         if own_handler(cpu, op) != op.fn:
-            cpu.uncut = op
-            cpu.uncut_handler = op.fn
+            cpu.bypassed = op
+            cpu.bypassed_handler = op.fn
             op.fn = own_handler(cpu, op)
             return
 
 
 cdef void cut_after(Cpu *cpu, Op *op) noexcept nogil:
-    while op.acct == (op - 1).acct:  # a guard, or the address that PUSH and POP of memory go by
+    while op.acct == (op - 1).acct:  # the instruction has more Ops: after a guard, or an address Op
         op += 1
     cut_before(cpu, op + 1)
 
 
-cdef void mend_cut(Cpu *cpu) noexcept nogil:
-    # Where the block was dropped meanwhile, what stands there now stays.
+cdef void undo_cut(Cpu *cpu) noexcept nogil:
+    # If the block was dropped meanwhile, its Ops have the handler Cpu.stale, and keep it.
     if cpu.cut.fn == come_back:
         cpu.cut.fn = cpu.cut_handler
     cpu.cut = NULL
-    if cpu.uncut != NULL:
-        if cpu.uncut.fn != cpu.stale:
-            cpu.uncut.fn = cpu.uncut_handler
-        cpu.uncut = NULL
+    if cpu.bypassed != NULL:
+        if cpu.bypassed.fn != cpu.stale:
+            cpu.bypassed.fn = cpu.bypassed_handler
+        cpu.bypassed = NULL

@@ -1,9 +1,9 @@
 # cython: language_level=3
 """Linear memory: the TLB's fast path, and the slow paths behind it.
 
-A load or store that faults, or whose exit handler raises, leaves `cpu.fault` set; the caller returns at once. `op` is
-the operation that accesses memory: on a fault the state is put back to that of before its instruction. It is NULL for
-accesses that no decoded operation makes (interrupt delivery).
+After a load or store that faults, or whose exit handler raises an error, `cpu.fault` is set, and the caller must return
+at once. `op` is the operation that accesses memory: a fault leaves the state of before its instruction. It is NULL for
+accesses that no decoded operation makes, as in interrupt delivery.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -14,7 +14,7 @@ cdef inline TlbEntry *tlb_entry(Cpu *cpu, uint64_t address) noexcept nogil:
     return &cpu.tlb[(address >> 12) & (TLB_ENTRIES - 1)]
 
 
-# The page of the *last* byte is compared: an access that crosses into the next page misses, as does one that wraps.
+# The page of the *last* byte is compared: so an access that crosses into the next page misses, and one that wraps, too.
 cdef inline bint hit_read(TlbEntry *entry, uint64_t address, uint64_t size) noexcept nogil:
     return LIKELY(((address + size - 1) & ~<uint64_t>0xfff) == entry.r)
 
@@ -30,7 +30,7 @@ cdef inline uint8_t *host(TlbEntry *entry, uint64_t address) noexcept nogil:
 # Slow paths: page crossing, TLB miss, MMIO, ROM, pages with decoded code, watched pages. `size` is 1, 2, 4 or 8.
 cdef uint64_t load_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
 cdef void store_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
-# Read-modify-write: checks for writing, then loads into cpu.rmw_value. NULL on a fault, else &cpu.rmw_value.
+# Read-modify-write: checks that the operand is writable, then loads it: &cpu.rmw_value, or NULL on a fault.
 cdef uint8_t *rmw_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
 
 
@@ -94,7 +94,8 @@ cdef inline void store64(Cpu *cpu, Op *op, uint64_t address, uint64_t value) noe
         store_slow(cpu, op, address, 8, value)
 
 
-# A pointer through which a read-modify-write goes, NULL on a fault. After the write: rmw_commit with the same arguments.
+# Where a read-modify-write reads and writes its operand; NULL on a fault. rmw_commit(), with the same arguments, ends
+# it.
 cdef inline uint8_t *rmw(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
     cdef TlbEntry *entry = tlb_entry(cpu, address)
     if hit_write(entry, address, size):
@@ -107,33 +108,34 @@ cdef inline void rmw_commit(Cpu *cpu, Op *op, uint64_t address, uint32_t size, u
         store_slow(cpu, op, address, size, cpu.rmw_value)
 
 
-# Accesses of the processor itself, always with supervisor rights (descriptor tables, task state segments, IDT).
+# Implicit supervisor-mode accesses: descriptor tables, IDT, task-state segments (SDM vol. 3, 4.6).
 cdef uint64_t system_load(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
 cdef void system_store(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
-# Accesses with the rights of another privilege level than the present one (stack of the inner level, IRET).
+# Accesses with the rights of another privilege level than CPL: to the stack of an inner or outer level.
 cdef uint64_t load_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size) noexcept nogil
 cdef void store_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
-# Would a write (read) of `size` bytes succeed? Sets cpu.fault when not. Changes nothing but accessed and dirty bits.
+# Would a write (read) of `size` bytes succeed? If not, cpu.fault is set. Changes nothing but accessed and dirty bits.
 cdef bint probe_write(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
 cdef bint probe_read(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
 
-# The linear address of segment:offset after limit, rights and canonical checks; on failure #GP(0) or #SS(0) is set.
+# The linear address of segment:offset, after the checks of limit, rights and canonicality; on failure #GP(0) or #SS(0)
+# is raised in cpu.fault.
 cdef uint64_t linear(Cpu *cpu, Op *op, uint32_t segment, uint64_t offset, uint32_t size, bint write) noexcept nogil
 
-# Invalidation. flush_tlb keeps global pages unless `all`; every flush also forgets the jump cache.
+# Invalidation. flush_tlb() keeps global pages unless `all`; each of them flushes the jump cache, too.
 cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil
 cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil
-# After a change of CPL, CR0, CR4, EFLAGS.AC, CS, SS, DS, ES: choose the TLB and recompute the decoding mode.
+# After a change of CPL, CR0, CR4, EFLAGS.AC, CS, SS, DS or ES: select the TLB and the decoding mode.
 cdef void update_mode(Cpu *cpu) noexcept nogil
 
-# Breakpoints of these conditions (bits by the R/W field) on `size` bytes or ports: a trap after the instruction.
+# Breakpoints of these conditions (a bit for each value of the R/W field) on `size` bytes or ports: pends a debug trap.
 cdef enum:
     BREAK_ON_READ = 1 << 3
     BREAK_ON_WRITE = 1 << 1 | 1 << 3
     BREAK_ON_PORT = 1 << 2
 cdef void check_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, uint32_t conditions) noexcept nogil
 
-# Guest-physical memory. NULL when the range is not RAM (or ROM, for reading).
+# Guest-physical memory, by its host address; NULL where there is neither RAM nor ROM.
 cdef uint8_t *physical(Cpu *cpu, uint64_t address) noexcept nogil
 cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept nogil
 cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t value) noexcept nogil

@@ -53,7 +53,7 @@ cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept 
     cdef uint8_t *memory = physical(cpu, address)
     cdef uint32_t here = 4096 - <uint32_t>(address & 0xfff)
     if here < size:
-        # What follows in guest-physical memory need not follow in the host's, where RAM may end.
+        # The next guest-physical page may be elsewhere in host memory, or not RAM.
         return physical_load(cpu, address, here) | physical_load(cpu, address + here, size - here) << (8 * here)
     if memory == NULL:
         return ~<uint64_t>0 >> (64 - 8 * size)
@@ -118,7 +118,7 @@ cdef void mmio_store(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t address
 
 # --- the TLB --------------------------------------------------------------------------------------------------------------
 cdef TlbEntry *lookup(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t access) noexcept nogil:
-    """The entry that lets `address` be accessed that way, walking the page tables if need be; NULL on a fault."""
+    """The TLB entry that permits this access, filled by a page walk on a miss; NULL on a fault."""
     cdef TlbEntry *entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
     cdef uint64_t page = address & PAGE_MASK
     if entry.tag == page:
@@ -165,7 +165,7 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         return NULL
     cdef uint32_t flags = flags_of(cpu, found.physical)
     if cpu.controls & CTL_EPT and not flags & (PAGE_BACKED | PAGE_HOLE | PAGE_ROM):
-        # First touch of a guest-physical page: nested paging has no mapping for it yet.
+        # The first access to a guest-physical page: nested paging has no mapping for it yet.
         describe_exit(cpu, 0, 0, 0, access == WRITE, (1 << access) | 0x180)
         cpu.exit.linear = address
         cpu.exit.physical = found.physical | (address & 0xfff)
@@ -199,7 +199,7 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
 
 
 cdef void take_back(Cpu *cpu, Translation *found, bint miss) noexcept nogil:
-    """The handler of an exit raised: the walk that led to it will be made again, and is paid for then."""
+    """If the exit handler raised an error, take back the costs of the walk: the instruction will repeat it."""
     if cpu.fault == FAULT_ABORT:
         cpu.acct -= <int64_t>found.cost << ACCT_SHIFT
         cpu.walk_references -= found.references
@@ -207,7 +207,7 @@ cdef void take_back(Cpu *cpu, Translation *found, bint miss) noexcept nogil:
 
 
 cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nogil:
-    """Let reads and writes of this entry bypass the slow path as far as nobody has to see them."""
+    """Set the fast paths of an entry: reads and writes that need no further check, nor any action."""
     cdef uint32_t flags = flags_of(cpu, entry.phys)
     cdef uint8_t *memory = physical(cpu, entry.phys)
     entry.r = NO_PAGE
@@ -227,7 +227,7 @@ cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
     cdef uint64_t used
     for kind in range(<uint32_t>TLB_KINDS):
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
-            # What stays is not even looked at: it may be loaded once and be in the way of any number of flushes.
+            # Entries that stay are not visited: however many they are, a flush takes no longer.
             used = cpu.tlb_used[kind][word] & (~<uint64_t>0 if all else ~cpu.tlb_global[kind][word])
             cpu.tlb_used[kind][word] ^= used
             while used:
@@ -249,8 +249,8 @@ cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
             while used:
                 entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)]
                 used &= used - 1
-                # An entry may stand for a part of a large page, of which INVLPG of any part invalidates all (SDM
-                # vol. 3, 4.10.4.1). What is beside a page of 2 MiB goes with it.
+                # An entry may translate 4 KiB of a large page: INVLPG of any part of it invalidates them all (SDM vol.
+                # 3, 4.10.4.1). Pages of 2 MiB are treated as of 4 MiB: their neighbours are dropped, too.
                 if (entry.tag ^ address) >> (30 if entry.rights & TLB_HUGE else 22) == 0:
                     drop(entry)
     flush_jumps(cpu)
@@ -290,12 +290,12 @@ cdef void check_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, uint32_t 
 
 # --- slow paths -----------------------------------------------------------------------------------------------------------
 cdef uint64_t linear_mask(Cpu *cpu) noexcept nogil:
-    """Linear addresses are 32 bits wide outside of 64-bit mode."""
+    """Linear addresses have 32 bits outside of 64-bit mode."""
     return ~<uint64_t>0 if cpu.mode & MODE_WIDTH == MODE_64 else <uint64_t>0xffffffff
 
 
 cdef uint64_t system_mask(Cpu *cpu) noexcept nogil:
-    """Tables and inner stacks have 64-bit addresses in compatibility mode, too (SDM vol. 3, 2.1.1.1)."""
+    """Tables and inner stacks have 64-bit addresses even in compatibility mode (SDM vol. 3, 2.1.1.1)."""
     return ~<uint64_t>0 if cpu.efer & EFER_LMA else <uint64_t>0xffffffff
 
 
@@ -304,7 +304,7 @@ cdef uint64_t load_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uin
     cdef uint32_t here
     cdef uint8_t *memory = physical(cpu, entry.phys | (address & 0xfff))
     if memory == NULL and size & (size - 1):
-        # A part of an access across pages: devices know 1, 2, 4 and 8 bytes.
+        # One part of an access across pages may have 3, 5, 6 or 7 bytes: devices are asked for 1, 2, 4 or 8.
         here = 4 if size > 4 else 2
         value = mmio_load(cpu, op, address, entry.phys | (address & 0xfff), here)
         return 0 if cpu.fault else value | load_part(cpu, op, entry, address + here, size - here) << (8 * here)
@@ -399,8 +399,8 @@ cdef void store_kind(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t
         store_part(cpu, op, entry2, address2, size - here, value >> (8 * here))
 
 
-# Outside of 64-bit mode, beyond the end of a segment that starts at 0: whether its limit of 4 GiB is then exceeded is
-# left open (SDM vol. 3, 5.3), and processors say yes.
+# Outside of 64-bit mode: does the access reach beyond 4 GiB in a flat segment? Whether that exceeds the limit is
+# implementation-specific (SDM vol. 3, 5.3); on processors it does.
 cdef bint wraps(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
     if address + size <= FOUR_GIB or cpu.mode & MODE_WIDTH == MODE_64 or op == NULL or cpu.seg[op.seg].base != 0:
         return False
@@ -521,12 +521,12 @@ cdef uint32_t code_segment_id(Cpu *cpu) noexcept nogil:
     cdef Segment *cs = &cpu.seg[SEG_CS]
     cdef uint32_t index = cpu.mode >> MODE_CS_ID_SHIFT
     if index < cpu.cs_count and cpu.cs_base[index] == cs.base and cpu.cs_limit[index] == cs.limit:
-        return index  # as before, most often
+        return index  # mostly it has not changed
     for index in range(cpu.cs_count):
         if cpu.cs_base[index] == cs.base and cpu.cs_limit[index] == cs.limit:
             return index
     if cpu.cs_count == MODE_CS_IDS:
-        # All names are taken: forget the blocks that use them, and begin anew after the flat one.
+        # All numbers are in use: drop all blocks, and give them out again from 1 on. 0 is the flat one.
         cpu.pending |= PEND_FLUSH
         flush_jumps(cpu)
         cpu.cs_count = 1
@@ -553,8 +553,8 @@ cdef void update_mode(Cpu *cpu) noexcept nogil:
             mode |= MODE_FLAT_SS
         mode |= code_segment_id(cpu) << MODE_CS_ID_SHIFT
     cpu.mode = mode
-    # In the jump cache, this bit keeps what rings 0 to 2 may run from ring 3.
+    # In the jump cache, this bit keeps ring 3 from finding code that only rings 0 to 2 may execute.
     cpu.mode_key = <uint64_t>(mode | (MODE_USER if cpu.cpl == 3 else 0)) << 48
-    cpu.resume = cpu.held_by = NULL
+    cpu.resume = cpu.string_op = NULL
     cpu.tlb_kind = kind_of(cpu, cpu.cpl)
     cpu.tlb = cpu.tlbs[cpu.tlb_kind]

@@ -10,8 +10,8 @@ ctypedef struct Translation:
     uint32_t error         # page-fault error code, when it failed
     uint32_t levels        # entries read from memory, ...
     uint64_t places[4]     # ... and their guest-physical addresses, the last (deepest) one first
-    uint32_t references    # made, those of nested paging among them
-    uint32_t cost          # of the references made, in units of 1/CYCLE_FRACTION guest cycle
+    uint32_t references    # memory references of the walk, including those of nested paging
+    uint32_t cost          # of these, in units of 1/CYCLE_FRACTION guest cycle
 
 # Besides TLB_LARGE: the page is of 1 GiB.
 cdef enum:

@@ -13,9 +13,9 @@ cdef enum:
     PF_PRESENT = 1
     PF_WRITE = 2
     PF_USER = 4
-    # After so many writes with no walk between them a page that nothing refers to is taken to be no page table any more.
+    # After this many writes without a walk in between, a page that no entry refers to is no longer a page table.
     FLOODING = 3
-    NO_PARENT = 1  # no entry is there
+    NO_PARENT = 1  # not an address that an entry can have
 
 
 cdef uint64_t PRESENT = 1
@@ -23,7 +23,7 @@ cdef uint64_t TABLE_MASK = <uint64_t>0xffffffffff000
 
 
 cdef ShadowPage *shadow_page(Cpu *cpu, uint64_t entry_address) noexcept nogil:
-    """The mirror of the page table that holds an entry, made if need be; NULL outside of RAM or without memory."""
+    """The mirror of the page table with this entry, created on demand; NULL outside of RAM, or for lack of memory."""
     cdef uint64_t frame = frame_index(cpu, entry_address)
     cdef ShadowPage *page
     if frame == ~<uint64_t>0:
@@ -49,7 +49,7 @@ cdef inline void set_bit(uint64_t *bits, uint64_t index) noexcept nogil:
 
 
 cdef bint fault_exit(Cpu *cpu, Op *op, uint64_t address, uint32_t error) noexcept nogil:
-    """A page fault that the hypervisor takes: qualification is the address (SDM vol. 3, table 27-1)."""
+    """The exit for a page fault of the hypervisor's; its qualification is the address (SDM vol. 3, 27.2.1)."""
     describe_exit(cpu, VEC_PF, 0, 0, False, address)
     cpu.exit.linear = address
     cpu.exit.error_code = error
@@ -72,7 +72,7 @@ cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Trans
         if page == NULL:
             continue
         if page.entry_size != entry_size:
-            # Used in another paging mode until now: what its entries meant there is no use here.
+            # The page was used in another paging mode, where its entries meant something else.
             memset(page, 0, sizeof(ShadowPage))
             page.entry_size = entry_size
         page.writes = 0
@@ -96,7 +96,7 @@ cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Trans
 
 
 cdef bint linked(Cpu *cpu, ShadowPage *page, uint64_t table) noexcept nogil:
-    """Whether the processor would still come by this page table: its parent's entry, or CR3, refers to it."""
+    """Would a walk still use this page table? Its parent's entry, or CR3, refers to it."""
     cdef uint64_t mask = TABLE_MASK & cpu.a20_mask
     cdef uint64_t index, entry
     if page.parent != NO_PARENT:
@@ -121,7 +121,7 @@ cdef bint shadow_write(Cpu *cpu, Op *op, uint64_t address, uint64_t physical_add
         memset(page, 0, sizeof(ShadowPage))
         cpu.page_flags[frame] &= ~PAGE_TABLE
         return True
-    # An 8-byte entry is forgotten with either half: clear whole pairs.
+    # A write to either half changes an 8-byte entry: clear both bits.
     for index in range(((physical_address & 0xfff) >> 3) << 1, ((((physical_address & 0xfff) + size - 1) >> 3) << 1) + 2):
         page.present[index >> 6] &= ~(<uint64_t>1 << (index & 63))
         page.writable[index >> 6] &= ~(<uint64_t>1 << (index & 63))

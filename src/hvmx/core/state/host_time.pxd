@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""Host time, which no guest ever learns of."""
+"""Host time, which a guest never sees."""
 from libc.stdint cimport uint64_t
 
-# Not from posix.time: that brings <signal.h>, whose REG_RAX and so on are other numbers.
+# Not from posix.time, which includes <signal.h>: there REG_RAX and the like are different numbers.
 cdef extern from "<time.h>" nogil:
     cdef struct timespec:
         long tv_sec

@@ -1,9 +1,9 @@
 /* The host's MXCSR, lent to the guest.
  *
- * Loading MXCSR takes longer than most of the arithmetic that it controls. So where the guest's MXCSR is as it comes
- * up (all exceptions masked, rounding to nearest, denormals honoured), the guest's operations run under the host's own
- * MXCSR, set the same way, and the flags that they raise gather there until they are settled: before anything reads or
- * writes the guest's MXCSR, and before code of the host that has a use for its own.
+ * Loading MXCSR takes longer than most of the arithmetic that it controls. So if the guest's MXCSR is as after
+ * power-up (all exceptions masked, round to nearest, denormals honoured), the host's MXCSR is set to the same value
+ * once, and collects the exception flags of many operations. settle_mxcsr() restores it and adds the flags to the
+ * guest's: before anything reads or writes the guest's MXCSR, and before code of the host that needs its own.
  */
 #ifndef HVMX_MXCSR_HOST_H
 #define HVMX_MXCSR_HOST_H
@@ -14,7 +14,7 @@ enum { MXCSR_FLAG_BITS = 0x3f, MXCSR_POWER_UP = 0x1f80 };
 
 static const uint32_t mxcsr_power_up = MXCSR_POWER_UP;
 
-/* False: the guest's MXCSR is another. */
+/* False: the guest's MXCSR is different from that. */
 static inline int lend_mxcsr(Cpu *cpu)
 {
     if ((cpu->mxcsr & ~(uint32_t)MXCSR_FLAG_BITS) != MXCSR_POWER_UP)

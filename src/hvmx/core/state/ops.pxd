@@ -1,11 +1,11 @@
 # cython: language_level=3
-"""What every handler of an operation is made of: operands, lazy flags, and the ways on to the next operation.
+"""The parts of every handler: operands, lazy flags, and how it passes control to the next operation.
 
-A handler is `cdef void NAME(Cpu *cpu, Op *op) noexcept nogil`. Its last statement passes control on, by one of
+A handler is `cdef void NAME(Cpu *cpu, Op *op) noexcept nogil`. It ends with one of
     run_next(cpu, op)                 the next operation of the block (a call in tail position: a jump)
     branch(cpu, op, target)           to a computed instruction pointer, through the jump cache
     leave(cpu, op)                    after the instruction, to the run loop (state may have changed: mode, mapping, ...)
-    fault(cpu, op, vector, error)     an exception; the state must be that of before the instruction
+    fault(cpu, op, vector, error)     an exception; the state must be as before the instruction
 """
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -59,7 +59,7 @@ cdef inline JumpEntry *jump_entry(Cpu *cpu, uint64_t target) noexcept nogil:
 
 
 cdef inline void enter(Cpu *cpu, uint64_t target) noexcept nogil:
-    """On at `target`, without accounting: through the jump cache, or the run loop when it does not know."""
+    """Go on at `target`, without accounting: through the jump cache, or on a miss through the run loop."""
     cdef JumpEntry *entry = jump_entry(cpu, target)
     if LIKELY(entry.key == target ^ cpu.mode_key):
         go_on(cpu, entry.op)
@@ -75,7 +75,7 @@ cdef inline void branch(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
     enter(cpu, target)
 
 
-# A direct branch: to the linked block, or to the run loop, which links it (same page) or only finds its target.
+# A direct branch: to the linked block, or to the run loop, which looks the target up, and links it on the same page.
 cdef inline void follow(Cpu *cpu, Op *op) noexcept nogil:
     cdef Op *target = op.target
     cpu.acct += <int64_t>op.acct
@@ -100,20 +100,20 @@ cdef inline void leave_to(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
 
 
 cdef inline bint bad_target(Cpu *cpu, uint64_t target) noexcept nogil:
-    """May no near branch go there? Beyond the limit of CS, or not canonical in 64-bit mode: #GP(0)."""
+    """Must a near branch to it raise #GP(0)? It is beyond the limit of CS, or not canonical in 64-bit mode."""
     if cpu.mode & MODE_WIDTH == MODE_64:
         return (target + (<uint64_t>1 << 47)) >> 48 != 0
     return target > cpu.seg[SEG_CS].limit
 
 
 cdef inline void rewind(Cpu *cpu, Op *op) noexcept nogil:
-    """Account what came before this instruction and point at it."""
+    """Leave the block before this instruction: account for what comes before it, and set cpu.rip to it."""
     cpu.acct += <int64_t>(op - 1).acct
     cpu.rip = op.ip
 
 
 cdef inline void fault(Cpu *cpu, Op *op, uint32_t vector, uint32_t error) noexcept nogil:
-    """Raise an exception with an error code where the vector has one (SDM vol. 3, table 6-1)."""
+    """Raise an exception; the error code only counts where the vector has one (SDM vol. 3, table 6-1)."""
     cpu.fault = FAULT_EXCEPTION
     cpu.fault_vector = vector
     cpu.fault_error = error
@@ -127,7 +127,7 @@ cdef inline uint64_t cycles_now(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef inline OpFn own_handler(Cpu *cpu, Op *op) noexcept nogil:
-    """The handler of just this operation, which lies before host code that stands in its place."""
+    """The handler of just this operation. If a trace replaces it, it is stored in front of the trace's code."""
     if <uint64_t>op.fn - <uint64_t>cpu.host_code < cpu.host_code_size:
         return (<OpFn *>op.fn - 1)[0]
     return op.fn

@@ -1,12 +1,13 @@
 /* The state of one virtual processor, shared by the Cython core (through state.pxd) and by the C of cext/.
  *
  * Conventions
- *   - Registers are 64 bits wide in every mode; a 32-bit write zero-extends, 8- and 16-bit writes merge (SDM vol. 1, 3.4.1.1).
- *   - An operand that is a register is named by its *byte offset* in `Cpu` (the register file stands first), so that AH
- *     is simply offset 1 and no handler has a case for the high byte registers.
- *   - `Cpu.r[REG_ZERO]` is always 0: it stands in for an absent base or index register.
- *   - Handlers never take the address of a local: it would keep the compiler from turning the call of the next handler
- *     into a jump, and the host stack would grow without end. Slow paths leave their results in `Cpu`.
+ *   - Registers are 64 bits wide in every mode; a 32-bit write zero-extends, 8- and 16-bit writes merge (SDM vol. 1,
+ *     3.4.1.1).
+ *   - A register operand is given by its *byte offset* in `Cpu`, which starts with the register file. AH is offset 1, and
+ *     no handler has a special case for the high byte registers.
+ *   - `Cpu.r[REG_ZERO]` is always 0: it replaces an absent base or index register.
+ *   - Handlers never take the address of a local: that keeps the compiler from turning the call of the next handler into
+ *     a jump, and the host stack would grow without end. Slow paths leave their results in `Cpu`.
  */
 #ifndef HVMX_STATE_H
 #define HVMX_STATE_H
@@ -44,17 +45,17 @@ enum { CR4_VME = 1, CR4_PVI = 2, CR4_TSD = 4, CR4_DE = 8, CR4_PSE = 0x10, CR4_PA
        CR4_SMEP = 0x100000, CR4_SMAP = 0x200000 };
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800 };
 
-/* The decoding mode: everything that the meaning of instruction bytes depends on. Blocks are keyed by it. CS_ID names
- * a (base, limit) pair of CS, 0 being flat, so that linear addresses and limits of code are fixed within a block. */
+/* The decoding mode: everything that the meaning of instruction bytes depends on. Blocks are keyed by it. CS_ID is the
+ * number of a (base, limit) pair of CS, 0 being flat, so that a block's linear addresses and limit never change. */
 enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, MODE_FLAT_DS = 8, MODE_FLAT_ES = 16,
        MODE_FLAT_SS = 32, MODE_USER = 64, MODE_CS_ID_SHIFT = 7, MODE_CS_IDS = 256 };
 
-/* Accounting: cycles and retired instructions travel in one word, so that a block end costs one addition.
- * Bits 24-63 hold guest cycles in units of 1/CYCLE_FRACTION, bits 0-23 instructions. */
+/* Accounting: cycles and retired instructions share one word, so that the end of a block costs one addition.
+ * Bits 24-63 count guest cycles in units of 1/CYCLE_FRACTION, bits 0-23 instructions. */
 #define ACCT_SHIFT 24
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
 #define CYCLE_FRACTION 64
-/* No instruction of a block begins later than this after the block does, in units of 1/CYCLE_FRACTION cycle. */
+/* Every instruction of a block begins within this time from the start of the block, in units of 1/CYCLE_FRACTION cycle. */
 #define BLOCK_UNITS (128 * CYCLE_FRACTION)
 
 #define TRANSLATE_NEVER 0xffffffffu
@@ -67,9 +68,10 @@ typedef struct Cpu Cpu;
 typedef struct Op Op;
 typedef void (*OpFn)(Cpu *, Op *);
 
-/* One decoded operation. An instruction is one Op, or an address Op (which leaves the checked linear address in
- * Cpu.ea) followed by one. Ops of a block are contiguous; the next one is at op + 1. op[-1].acct is always the
- * accounting of everything in the block before this instruction (a block starts with a head Op whose acct is 0). */
+/* One decoded operation. An instruction is one Op; or it has others in front: a guard (may the instruction be executed at
+ * all?), and an address Op, which leaves the checked linear address in Cpu.ea. Ops of a block are contiguous; the next
+ * one is at op + 1. The accounting of all that comes before an instruction in its block is the acct of the Op before its
+ * first one, and a block starts with a head Op whose acct is 0. */
 struct Op {
     OpFn fn;
     uint8_t d, s;         /* byte offsets of the register operands in Cpu */
@@ -77,7 +79,7 @@ struct Op {
     uint8_t scale;        /* log2 of the index's scale */
     uint8_t seg;          /* segment of the memory operand */
     uint8_t len;          /* length of the instruction in bytes */
-    uint8_t x;            /* what else the handler needs (condition, address size, sub-operation) */
+    uint8_t x;            /* for the handler: condition, address size, sub-operation, ... */
     int64_t imm;          /* immediate, or the target's instruction pointer of a direct branch */
     union {
         int64_t disp;     /* displacement of the memory operand (absolute for RIP-relative) */
@@ -88,17 +90,17 @@ struct Op {
 };
 
 typedef struct {
-    uint64_t r, w, x;     /* page addresses for which the fast path may read, write, fetch; NO_PAGE otherwise */
+    uint64_t r, w, x;     /* the page's address where the fast path may read, write, fetch; else NO_PAGE */
     uint64_t tag;         /* linear page that this entry translates; NO_PAGE when invalid */
     int64_t addend;       /* host address minus linear address, when any of r, w is set */
     uint64_t phys;        /* guest-physical page */
     uint64_t rights;      /* TLB_* */
-    uint64_t unused;      /* 64 bytes: an entry's place is a shift, and one cache line */
+    uint64_t unused;      /* pads it to 64 bytes: one cache line, and found by a shift */
 } TlbEntry;
 #define NO_PAGE 0xfffULL  /* never equal to a page address */
 enum { TLB_WRITE = 1, TLB_EXEC = 2, TLB_GLOBAL = 4, TLB_DIRTY = 8, TLB_LARGE = 16 };
 
-/* One TLB for each way in which rights are checked, so that a hit needs no check. */
+/* One TLB for each way of checking access rights, so that a hit needs no check. */
 enum { TLB_SUPER,         /* CPL 0-2 */
        TLB_SUPER_AC,      /* CPL 0-2 with EFLAGS.AC set: SMAP is suspended */
        TLB_USER,          /* CPL 3 */
@@ -129,36 +131,36 @@ typedef struct {
     uint32_t width;              /* bytes, for ports and MMIO */
     uint32_t is_write;           /* to the device, MSR or register */
     uint32_t error_code;         /* for exceptions */
-    uint32_t host_only;          /* an exception that the guest does not have: shadow paging's own page faults */
+    uint32_t host_only;          /* a page fault that the guest must not see: shadow paging's own */
 } ExitInfo;
 
-/* What kind of shadow: as the interruptibility state of a VMCS (SDM vol. 3, table 24-3). MOV SS holds back NMIs and
-   debug traps, too. */
+/* What blocks interrupts until the next instruction has ended: as the interruptibility state of a VMCS (SDM vol. 3,
+ * table 24-3). MOV SS blocks NMIs and debug traps, too. */
 enum { SHADOW_STI = 1, SHADOW_MOV_SS = 2 };
 
 enum { NMI_BLOCKED = 1,   /* until the next IRET (SDM vol. 3, 6.7.1) */
-       NMI_LATCHED = 2 }; /* one more has come meanwhile */
+       NMI_LATCHED = 2 }; /* one more is waiting for it */
 
-/* Cpu.vectoring, as the VMCS has it (SDM vol. 3, 24.9.3). */
+/* Cpu.vectoring: the IDT-vectoring information of a VMCS (SDM vol. 3, 24.9.3). */
 #define VECTORING_VALID 0x80000000u
 enum { VECTORING_NMI = 2 << 8, VECTORING_EXCEPTION = 3 << 8 };
 
-/* An exception that the guest was given, or one that came up in the delivery of another and made a double or triple
- * fault of it. */
+/* For crash reports: an exception that was delivered to the guest, or one that was raised during the delivery of another
+ * and turned it into a double or triple fault. */
 typedef struct {
     uint64_t time, rip;           /* as Cpu.time, and the instruction */
     uint64_t address;             /* of page faults */
     uint32_t vector, error;
-    uint32_t vectoring;           /* in whose delivery it came up; 0 for nobody's */
+    uint32_t vectoring;           /* the event during whose delivery it was raised, or 0 */
 } PastException;
-/* One instruction makes fewer: MOST_SERIAL and the two of a double and a triple fault. */
+/* More than one instruction can raise: MOST_SERIAL, and the two of a double and a triple fault. */
 enum { PAST_EXCEPTIONS = 16 };
 
-/* Why control came back from the chain of handlers (Cpu.fault). */
+/* What is left to do for the instruction with which the chain of handlers returned (Cpu.fault). */
 enum { FAULT_NONE = 0,
        FAULT_EXCEPTION,   /* deliver Cpu.fault_vector; the state is that of before the instruction */
-       FAULT_ABORT,       /* a handler raised or stopped the machine: the instruction did not happen */
-       FAULT_SKIP };      /* a handler moved Cpu.rip: it has dealt with the instruction */
+       FAULT_ABORT,       /* an exit handler raised an error or stopped the machine: the instruction did not happen */
+       FAULT_SKIP };      /* an exit handler set Cpu.rip: nothing is left to do */
 
 /* Cpu.pending: what the run loop looks at between blocks. */
 enum { PEND_INTR = 1,     /* the interrupt controller's output is high */
@@ -166,7 +168,7 @@ enum { PEND_INTR = 1,     /* the interrupt controller's output is high */
        PEND_FLUSH = 8,    /* forget all decoded code */
        PEND_TRAP = 16,    /* a debug trap (#DB) is due after this instruction; bits in Cpu.dr6_pending */
        PEND_EVENT = 32,   /* a PV event upcall may be due */
-       PEND_BUDGET = 64 };/* time passed, or something is due sooner: the budget is to be counted anew */
+       PEND_BUDGET = 64 };/* time has passed, or something is due sooner: a new budget is needed */
 
 /* Flags of a guest-physical page of RAM. */
 enum { PAGE_ROM = 1,      /* writes are dropped */
@@ -174,7 +176,7 @@ enum { PAGE_ROM = 1,      /* writes are dropped */
        PAGE_BACKED = 4,   /* nested paging maps it (an EPT violation has been taken) */
        PAGE_CODE = 8,     /* decoded blocks exist */
        PAGE_TABLE = 16,   /* write-protected page table, under shadow paging */
-       PAGE_OPEN = 32 };  /* TLB entries may let writes bypass the slow path */
+       PAGE_OPEN = 32 };  /* a TLB entry may have a fast path for writes to it */
 
 typedef struct Block Block;
 typedef struct CodePage CodePage;
@@ -187,16 +189,16 @@ struct Block {
     uint64_t physical2;            /* the second page, of a single instruction that crosses into it; else NO_PAGE */
     uint32_t mode;
     uint16_t ops;
-    uint16_t dropped;              /* forgotten; still in the chain of its other page, until that changes */
+    uint16_t dropped;              /* no longer found, but still in the list of its other page, until that changes */
     Op head;
 };
 
-/* What shadow paging mirrors of one guest page table: a bit for each 4 bytes, set for the first word of an entry. The guest
- * may change its paging mode at any time: addresses are those that the walk read, A20 gate and all. */
+/* What shadow paging mirrors of one guest page table: a bit for every 4 bytes, set for the first word of an entry. The
+ * guest may change its paging mode at any time, so addresses are those that the walk read, after the A20 gate. */
 typedef struct {
     uint64_t present[16], writable[16];
     uint64_t writes;               /* by the guest, since a walk last used the page */
-    uint64_t parent;               /* where the entry is that refers to the page; 1 for CR3 */
+    uint64_t parent;               /* address of the entry that refers to the page; 1 for CR3 */
     uint32_t entry_size;           /* of this table and its parent when a walk last used the page: 4 or 8 */
 } ShadowPage;
 
@@ -204,32 +206,32 @@ typedef struct {
 struct CodePage {
     Block *first;
     uint64_t chunks;               /* which 64-byte pieces of the page hold decoded bytes */
-    CodePage *next_used;           /* the list of pages that have been decoded from since the last flush; NULL: not in it */
+    CodePage *next_used;           /* list of the pages decoded from since the last flush; NULL: not in it */
     uint64_t frame;
 };
 
 struct Cpu {
     /* 0: the register file; Op.d, s, b, i are byte offsets from here. */
     uint64_t r[17];
-    /* Lazy flags: SF and ZF are those of fl_res (sign-extended to 64 bits), PF of its low byte; AF is bit 4 of fl_aux,
-     * OF is bit 63 of fl_aux xor CF; fl_cf holds CF in bit 0. Flags that no result can have (after POPF: ZF with
-     * SF, ...) are had by flipping: bit 8 of fl_cf flips PF, bit 16 flips SF. */
+    /* Lazy flags: SF and ZF are those of fl_res (sign-extended to 64 bits), PF that of its low byte; AF is bit 4 of fl_aux,
+     * OF is bit 63 of fl_aux xor CF; fl_cf has CF in bit 0. POPF can set combinations that no result has, such as ZF with
+     * SF: for these, bit 8 of fl_cf inverts PF, and bit 16 inverts SF. */
     int64_t fl_res, fl_aux;
     uint64_t fl_cf;
-    int64_t acct;                  /* counts up; while it is negative, branches go on without the run loop */
+    int64_t acct;                  /* counts up; while it is negative, branches go on without returning to the run loop */
     uint64_t ea, ea_offset;        /* linear address left by an address Op, and the offset in its segment */
-    uint64_t rmw_value;            /* stands in for memory that a read-modify-write can't reach directly */
+    uint64_t rmw_value;            /* buffer for a read-modify-write of memory that has no fast path */
     TlbEntry *tlb;                 /* the TLB of the present privilege */
-    uint64_t mode_key;             /* mode << 48: xored with canonical addresses it keeps those of all modes apart */
+    uint64_t mode_key;             /* mode << 48: a canonical address xor this is a different key in each mode */
     uint32_t fault;                /* FAULT_* */
     uint32_t pending;              /* PEND_* */
     uint64_t rip;                  /* valid outside the chain of handlers */
     uint64_t rflags;               /* all but the arithmetic flags, which are lazy */
     Segment seg[SEG_COUNT];
-    Op *link_from;                 /* direct branch to be linked to the next block that is entered */
-    Op *resume;                    /* where the chain was left: goes on there, as if it had not been */
-    Op *cut, *uncut;               /* Ops with other handlers while the chain runs (see cut.pxd), and those that they had */
-    OpFn cut_handler, uncut_handler;
+    Op *link_from;                 /* direct branch that will be linked to the next block that is entered */
+    Op *resume;                    /* where the chain was left in the midst of a block, to go on without a new look-up */
+    Op *cut, *bypassed;            /* Ops whose handlers are replaced while the chain runs: see cut.pxd */
+    OpFn cut_handler, bypassed_handler; /* the handlers that they had */
     uint8_t cpl, tlb_kind, halted;
     uint8_t shadow;                /* SHADOW_*: no interrupt before the next instruction has ended */
     uint32_t mode;                 /* MODE_* */
@@ -241,7 +243,7 @@ struct Cpu {
     uint64_t pdpte[4];             /* PAE: loaded with CR3 (SDM vol. 3, 4.4.1) */
 
     uint32_t fault_vector, fault_error;
-    uint32_t entered;              /* the instruction entered a handler (INT n, SYSCALL): no single-step trap after it */
+    uint32_t entered;              /* INT n or SYSCALL has entered the guest's handler: no single-step trap follows */
     uint64_t fault_dr6;
 
     /* time */
@@ -256,11 +258,11 @@ struct Cpu {
     uint32_t stop;                 /* STOP_* */
     volatile uint32_t stop_request; /* leave run(): the one word that other threads write */
     uint32_t stepping;             /* one instruction at a time */
-    uint32_t window;               /* an interrupt has waited for the interrupt window */
-    uint32_t host_interrupted;     /* the exit has been taken for which a device that is due waits */
-    uint32_t vectoring;            /* IDT-vectoring information: the event whose delivery a handler broke off */
+    uint32_t window;               /* an interrupt has waited: its delivery takes an interrupt-window exit first */
+    uint32_t host_interrupted;     /* the external-interrupt exit for the device that is due has been taken */
+    uint32_t vectoring;            /* IDT-vectoring information: the event whose delivery an exit handler aborted */
     uint8_t nmi;                   /* NMI_* */
-    uint8_t ignne;                 /* IGNNE#: x87 instructions go on in spite of an unmasked exception */
+    uint8_t ignne;                 /* IGNNE#: x87 instructions run in spite of an unmasked exception */
 
     /* MSRs */
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, apic_base, pat, misc_enable;
@@ -270,8 +272,8 @@ struct Cpu {
     /* performance counters (counters.pyx) */
     uint64_t event_select[2];      /* PerfEvtSel0 and 1; on a Pentium CESR in the first */
     uint64_t event_count[2];       /* in units of 1/CYCLE_FRACTION event */
-    uint64_t counted_time, counted_instructions, counted_deliveries; /* what the counters have seen of these */
-    uint64_t uncounted_events[4];  /* a bit for each number of an event that was selected and that nothing counts */
+    uint64_t counted_time, counted_instructions, counted_deliveries; /* up to where the counters have been updated */
+    uint64_t uncounted_events[4];  /* a bit for each event number that was selected and is not implemented */
     uint32_t counting;             /* a counter runs */
 
     uint32_t tr[8];                /* TR3 to TR7 of a 486 */
@@ -281,38 +283,38 @@ struct Cpu {
     uint64_t fip, fdp;             /* offsets of the last instruction and its operand, in ... */
     uint16_t fcs, fds;             /* ... these segments */
     uint32_t mxcsr, mxcsr_mask;
-    uint32_t mxcsr_lent;           /* the host's MXCSR gathers the guest's flags: see mxcsr_host.h */
+    uint32_t mxcsr_lent;           /* the host's MXCSR collects the guest's exception flags: see mxcsr_host.h */
     uint32_t host_mxcsr, gathered_mxcsr;
     uint64_t xcr0;                 /* state components that XSAVE and XRSTOR handle */
     uint8_t fpr[8][16];
     uint8_t xmm[16][16];
-    uint64_t vector_operand[2];    /* stands in for a vector in memory that can't be reached directly */
-    uint64_t vector_result[2];     /* until it is known that no exception keeps it from its destination */
+    uint64_t vector_operand[2];    /* buffer for a vector in memory that has no fast path */
+    uint64_t vector_result[2];     /* buffer for the result, until it is known that there is no exception */
 
-    /* what RDRAND and RDSEED draw from: seeded by the machine, never by the host */
+    /* the generator behind RDRAND and RDSEED: seeded by the machine, never by the host */
     uint64_t random_state, random_draws;
 
     /* memory */
     uint8_t *ram;
     uint64_t ram_low;              /* bytes of RAM from guest-physical 0 */
     uint64_t ram_high;             /* bytes of RAM from 4 GiB on; at host ram + ram_low */
-    uint8_t *page_flags;           /* PAGE_*, one a page of RAM */
-    CodePage **code_pages;         /* one a page of RAM */
-    CodePage *used_pages;          /* pages that have been decoded from since the last flush; the last one's next is itself */
-    ShadowPage **shadow_pages;     /* one a page of RAM, under shadow paging */
+    uint8_t *page_flags;           /* PAGE_*, for each page of RAM */
+    CodePage **code_pages;         /* for each page of RAM */
+    CodePage *used_pages;          /* list of the pages decoded from since the last flush; the last one's next is itself */
+    ShadowPage **shadow_pages;     /* for each page of RAM, under shadow paging */
     Rom roms[8];
     uint32_t rom_count;
     uint32_t cs_count;             /* known (base, limit) pairs of CS; 0 is flat */
     uint64_t cs_base[MODE_CS_IDS];
     uint32_t cs_limit[MODE_CS_IDS];
-    uint8_t *arena;                /* decoded blocks, never freed one by one */
+    uint8_t *arena;                /* decoded blocks, which are only freed all at once */
     uint64_t arena_used, arena_size;
-    uint8_t *host_code;            /* what the translator has made of them; NULL where there is no translator */
+    uint8_t *host_code;            /* translated traces; NULL where there is no translator */
     uint64_t host_code_used, host_code_size;
-    uint32_t translate_after;      /* entries of a block; TRANSLATE_NEVER */
+    uint32_t translate_after;      /* a block is translated at this many entries; TRANSLATE_NEVER */
     Block **buckets;               /* blocks by physical address, ip and mode */
     uint64_t bucket_keys[3];       /* drawn by the host, so that no guest can choose addresses that share a bucket */
-    OpFn stale;                    /* what the Ops of dropped blocks do: back to the run loop */
+    OpFn stale;                    /* the handler of all Ops of dropped blocks: returns to the run loop */
     uint64_t features;             /* bits of 1 << FEATURE_*: which rows of the instruction table there are */
     uint64_t cr4_defined, efer_defined; /* the bits that may be set */
     uint32_t phys_bits;
@@ -322,13 +324,13 @@ struct Cpu {
     ExitInfo exit;
     int (*on_deadline)(Cpu *);     /* devices: do what is due and set Cpu.deadline; nonzero: leave run() */
     int (*acknowledge)(Cpu *);     /* the interrupt controller's vector, or -1 for none (spurious) */
-    int (*on_idle)(Cpu *);         /* halted and nothing due: 0 when there may be something to wake it after all */
-    int (*on_ferr)(Cpu *);                 /* an unmasked x87 exception, with CR0.NE clear */
+    int (*on_idle)(Cpu *);         /* halted and nothing due: 0 if something may still wake it */
+    int (*on_ferr)(Cpu *);         /* an unmasked x87 exception, with CR0.NE clear */
     int (*on_input)(Cpu *);        /* look for input and set Cpu.input_at; nonzero: leave run() */
     int (*on_poll)(Cpu *);         /* signals and limits of host time; nonzero: leave run() */
     uint64_t poll_at;              /* host time at which to call it, in ns of CLOCK_MONOTONIC */
-    const volatile uint64_t *held_signals; /* not 0: call it at once, there is a signal to handle */
-    int (*vmexit)(Cpu *);          /* takes Cpu.exit to its handler; nonzero: the instruction is to be aborted */
+    const volatile uint64_t *held_signals; /* not 0: a signal is waiting, call on_poll at once */
+    int (*vmexit)(Cpu *);          /* calls the handler of Cpu.exit; nonzero: abort the instruction */
     uint32_t controls;             /* CTL_* */
     uint32_t exception_bitmap;
     uint64_t cr0_mask, cr4_mask;   /* host-owned bits: a write that changes one exits */
@@ -350,38 +352,39 @@ struct Cpu {
     const uint32_t *exit_cost;     /* by exit reason */
     uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost;
     uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
-    uint64_t halted_time;          /* spent waiting for an interrupt, as `time` */
-    uint64_t shadow_faults;        /* page faults that only the hypervisor saw: fills and page-table writes */
+    uint64_t halted_time;          /* spent waiting for an interrupt, in the unit of `time` */
+    uint64_t shadow_faults;        /* page faults that only the hypervisor sees: shadow fills and page-table writes */
     PastException past_exceptions[PAST_EXCEPTIONS]; /* a ring */
     uint64_t past_exception_count;
 
     void *machine;                 /* the Python object, for vmexit */
-    Op *next_op;                   /* HVMX_RETURNING: what go_on was given */
-    /* A bit for each entry below that may hold something, so that a flush looks at no others. */
-    /* A repeated string instruction keeps the translations of its source and destination from element to element, also
-     * where its chain is left and resumed, though they compete for one entry: or its cost would depend on where. */
-    Op *held_by;                   /* the instruction, until it ends or anything changes; else NULL */
-    TlbEntry held[2];              /* of what rSI points at, and of what rDI does */
+    Op *next_op;                   /* HVMX_RETURNING: the Op that go_on was called with */
+    /* A repeated string instruction keeps the translations of its source and of its destination from element to element,
+     * even if both belong in the same TLB entry, and while it is interrupted by the end of a slice: otherwise its cost
+     * would depend on where slices end. */
+    Op *string_op;                 /* the instruction, until it ends or a translation may have changed; else NULL */
+    TlbEntry string_tlb[2];        /* the translations of rSI and of rDI */
+    /* A bit for each entry of the jump cache and of the TLBs that may be valid, so that a flush visits only those. */
     uint64_t jumps_used[JCACHE_ENTRIES / 64], tlb_used[TLB_KINDS][TLB_ENTRIES / 64];
-    /* Of these, the ones that may be global, and that may be a part of a large page. */
+    /* Of these, the ones that may be global, and the ones that may be part of a large page. */
     uint64_t tlb_global[TLB_KINDS][TLB_ENTRIES / 64], tlb_large[TLB_KINDS][TLB_ENTRIES / 64];
     JumpEntry jcache[JCACHE_ENTRIES];
     TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES];
 };
 
-/* Hosts for which the translator writes code. */
+/* Hosts that the translator has code for. */
 #if defined __x86_64__ && defined __ELF__
 #define HOST_IS_TRANSLATED_FOR 1
 #else
 #define HOST_IS_TRANSLATED_FOR 0
 #endif
 
-/* On to the next operation: a call in tail position, which the compiler turns into a jump. Builds in which it does not
- * (sanitizers keep frames alive) define HVMX_RETURNING: handlers then return, and run_chain.h calls what comes next. */
+/* On to an operation: a call in tail position, which the compiler turns into a jump. Builds in which it does not
+ * (sanitizers keep frames alive) define HVMX_RETURNING: there the handler returns, and run_chain.h calls the next one. */
 #ifdef HVMX_RETURNING
 #define go_on(cpu, op) ((void)((cpu)->next_op = (op)))
 #else
-/* The compiler is kept from folding `op + 1` into the load of its handler: it would compute it once more beside. */
+/* The empty asm keeps the compiler from folding `op + 1` into the load of fn: it would then compute it a second time. */
 static inline __attribute__((always_inline)) void go_on(Cpu *cpu, Op *op)
 {
     __asm__("" : "+r"(op));

@@ -278,8 +278,8 @@ cdef extern from "state.h" nogil:
         Op *link_from
         Op *resume
         Op *cut
-        Op *uncut
-        OpFn cut_handler, uncut_handler
+        Op *bypassed
+        OpFn cut_handler, bypassed_handler
         uint8_t cpl, tlb_kind, halted, shadow
         uint32_t mode
         TableRegister gdtr, idtr
@@ -376,8 +376,8 @@ cdef extern from "state.h" nogil:
         PastException past_exceptions[PAST_EXCEPTIONS]
         uint64_t past_exception_count
         void *machine
-        Op *held_by
-        TlbEntry held[2]
+        Op *string_op
+        TlbEntry string_tlb[2]
         uint64_t jumps_used[JCACHE_ENTRIES // 64]
         uint64_t tlb_used[TLB_KINDS][TLB_ENTRIES // 64]
         uint64_t tlb_global[TLB_KINDS][TLB_ENTRIES // 64]

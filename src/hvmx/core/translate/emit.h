@@ -1,7 +1,7 @@
 /* Writes x86-64 instructions of the host (SDM vol. 2, 2.1 and 2.2), for the translator.
  *
- * Registers are their numbers in ModRM and REX; widths are in bits. Nothing is written beyond `end`: `full` says so, and
- * what has been written is then of no use.
+ * Registers are given by their numbers in ModRM and REX, widths in bits. Nothing is written beyond `end`: once an
+ * instruction does not fit, `full` is set, and the code so far is useless.
  */
 #ifndef HVMX_EMIT_H
 #define HVMX_EMIT_H
@@ -41,7 +41,7 @@ static inline void emit_16(Emitter *e, uint16_t value) { emit_bytes(e, &value, 2
 static inline void emit_32(Emitter *e, uint32_t value) { emit_bytes(e, &value, 4); }
 static inline void emit_64(Emitter *e, uint64_t value) { emit_bytes(e, &value, 8); }
 
-/* Prefixes and opcode. `bytes8`: ModRM names SIL and the like, which without REX would be DH and the like. */
+/* Prefixes and opcode. `bytes8`: ModRM may name SPL, BPL, SIL or DIL, which need a REX prefix (SDM vol. 2, 2.2.1.2). */
 static inline void emit_opcode(Emitter *e, uint32_t width, uint32_t opcode, uint32_t reg, uint32_t index, uint32_t base, int bytes8)
 {
     uint8_t rex = 0x40 | (width == 64) << 3 | (reg >> 3 & 1) << 2 | (index >> 3 & 1) << 1 | (base >> 3 & 1);

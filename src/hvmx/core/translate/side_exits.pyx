@@ -1,37 +1,37 @@
 # cython: language_level=3
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from hvmx.core.translate.flags cimport settle
-from hvmx.core.translate.registers cimport write_back
+from hvmx.core.translate.flags cimport materialise_flags
+from hvmx.core.translate.registers cimport spill_all
 from hvmx.core.state.ops cimport jump_entry
 from hvmx.core.translate.trace cimport *
 
 
-cdef void leave_by(Stretch *t, uint8_t *jump, uint32_t kind, Op *op) noexcept nogil:
-    cdef Exit *way = &t.exits[t.exit_count]
-    way.jump = jump
-    way.op = op
-    way.kind = <uint8_t>kind
-    way.place = t.now
-    t.exit_count += 1
+cdef void add_side_exit(Trace *t, uint8_t *jump, uint32_t kind, Op *op) noexcept nogil:
+    cdef SideExit *side_exit = &t.side_exits[t.side_exit_count]
+    side_exit.jump = jump
+    side_exit.op = op
+    side_exit.kind = <uint8_t>kind
+    side_exit.state = t.state
+    t.side_exit_count += 1
 
 
-cdef void alone_if(Stretch *t, uint32_t condition, Op *op) noexcept nogil:
-    leave_by(t, emit_jump_if(&t.e, condition), EXIT_ALONE, op)
+cdef void side_exit_if(Trace *t, uint32_t condition, Op *op) noexcept nogil:
+    add_side_exit(t, emit_jump_if(&t.e, condition), SIDE_EXIT_INTERPRET, op)
 
 
-cdef void point_at(Stretch *t, Op *op) noexcept nogil:
+cdef void point_at(Trace *t, Op *op) noexcept nogil:
     """RSI at an Op; leaves the host's flags."""
     cdef int32_t distance = <int32_t>(<uint8_t *>op - <uint8_t *>t.first)
     emit_lea(&t.e, 64, HOST_RSI, HOST_RSI, HOST_NONE, 0, distance)
 
 
-cdef void go_to(Stretch *t, Op *op) noexcept nogil:
+cdef void go_to(Trace *t, Op *op) noexcept nogil:
     point_at(t, op)
     emit_go_on(&t.e)
 
 
-cdef void alone(Stretch *t, Op *op) noexcept nogil:
+cdef void interpret(Trace *t, Op *op) noexcept nogil:
     if op == t.first:
         emit_mov_i(&t.e, HOST_RAX, <uint64_t>t.first_handler)
         emit_jump_to_register(&t.e, HOST_RAX)
@@ -40,14 +40,14 @@ cdef void alone(Stretch *t, Op *op) noexcept nogil:
     emit_jump_to_memory(&t.e, HOST_RSI, AT_FN)
 
 
-cdef void account(Stretch *t, Op *op) noexcept nogil:
+cdef void account(Trace *t, Op *op) noexcept nogil:
     """Leaves the host's sign flag clear if the budget is spent. Uses RCX."""
     emit_mov_i(&t.e, HOST_RCX, op.acct)
     emit_add_to(&t.e, HOST_RDI, AT_ACCT, HOST_RCX)
 
 
 # The same as follow() of ops.pxd.
-cdef void follow_to(Stretch *t, Op *op) noexcept nogil:
+cdef void follow_to(Trace *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef uint8_t *spent
     cdef uint8_t *unlinked
@@ -74,14 +74,14 @@ cdef void not_followed(Cpu *cpu, Op *op) noexcept nogil:
         cpu.resume = op.target
 
 
-cdef void stop_at_rax(Stretch *t) noexcept nogil:
+cdef void stop_at_rax(Trace *t) noexcept nogil:
     """To the run loop."""
     emit_store(&t.e, 64, HOST_RAX, HOST_RDI, AT_RIP)
     emit_return(&t.e)
 
 
 # The same as branch() of ops.pxd, to a target that is known.
-cdef void enter_at(Stretch *t, Op *op, uint64_t target) noexcept nogil:
+cdef void enter_at(Trace *t, Op *op, uint64_t target) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef int32_t at = AT_JCACHE + <int32_t>(<uint8_t *>jump_entry(t.cpu, target) - <uint8_t *>t.cpu.jcache)
     cdef uint8_t *spent
@@ -100,17 +100,17 @@ cdef void enter_at(Stretch *t, Op *op, uint64_t target) noexcept nogil:
     stop_at_rax(t)
 
 
-cdef void canonical_or_alone(Stretch *t, Op *op, uint32_t host, int32_t disp, uint32_t scratch) noexcept nogil:
+cdef void side_exit_unless_canonical(Trace *t, Op *op, uint32_t host, int32_t disp, uint32_t scratch) noexcept nogil:
     """Bits 63 to 47 are all 0 or all 1."""
     cdef Emitter *e = &t.e
     emit_lea(e, 64, scratch, host, HOST_NONE, 0, disp)
     emit_shift_i(e, 64, SHIFT_SAR, scratch, 47)
     emit_alu_i(e, 64, ALU_ADD, scratch, 1)
     emit_shift_i(e, 64, SHIFT_SHR, scratch, 1)
-    alone_if(t, CC_NE, op)
+    side_exit_if(t, CC_NE, op)
 
 
-cdef void jump_entry_into_rdx(Stretch *t) noexcept nogil:
+cdef void jump_entry_into_rdx(Trace *t) noexcept nogil:
     """The address of the jump cache's entry for the target in RAX: see jump_entry() of ops.pxd."""
     cdef Emitter *e = &t.e
     emit_mov(e, 64, HOST_RDX, HOST_RAX)
@@ -121,18 +121,18 @@ cdef void jump_entry_into_rdx(Stretch *t) noexcept nogil:
     emit_lea(e, 64, HOST_RDX, HOST_RDI, HOST_RDX, 0, AT_JCACHE)
 
 
-cdef void known_target(Stretch *t, Op *op) noexcept nogil:
+cdef void probe_jump_cache(Trace *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
     if t.cpu.mode & MODE_WIDTH == MODE_64:
-        canonical_or_alone(t, op, HOST_RAX, 0, HOST_RCX)
+        side_exit_unless_canonical(t, op, HOST_RAX, 0, HOST_RCX)
     jump_entry_into_rdx(t)
     emit_load(e, 64, HOST_RCX, HOST_RDI, AT_MODE_KEY)
     emit_alu(e, 64, ALU_XOR, HOST_RCX, HOST_RAX)
     emit_alu_m(e, 64, ALU_CMP, HOST_RCX, HOST_RDX, AT_KEY)
-    alone_if(t, CC_NE, op)
+    side_exit_if(t, CC_NE, op)
 
 
-cdef void enter_known(Stretch *t, Op *op) noexcept nogil:
+cdef void enter_jump_cache_hit(Trace *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef uint8_t *spent
     account(t, op)
@@ -143,18 +143,18 @@ cdef void enter_known(Stretch *t, Op *op) noexcept nogil:
     stop_at_rax(t)
 
 
-cdef void write_exits(Stretch *t) noexcept nogil:
+cdef void emit_side_exits(Trace *t) noexcept nogil:
     cdef uint32_t index
-    cdef Exit *way
-    for index in range(t.exit_count):
-        way = &t.exits[index]
-        emit_here(&t.e, way.jump)
-        t.now = way.place
-        settle(t)
-        write_back(t)
-        if way.kind == EXIT_ALONE:
-            alone(t, way.op)
-        elif way.kind == EXIT_FOLLOW:
-            follow_to(t, way.op)
+    cdef SideExit *side_exit
+    for index in range(t.side_exit_count):
+        side_exit = &t.side_exits[index]
+        emit_here(&t.e, side_exit.jump)
+        t.state = side_exit.state
+        materialise_flags(t)
+        spill_all(t)
+        if side_exit.kind == SIDE_EXIT_INTERPRET:
+            interpret(t, side_exit.op)
+        elif side_exit.kind == SIDE_EXIT_SAME_PAGE:
+            follow_to(t, side_exit.op)
         else:
-            enter_at(t, way.op, <uint64_t>way.op.imm)
+            enter_at(t, side_exit.op, <uint64_t>side_exit.op.imm)

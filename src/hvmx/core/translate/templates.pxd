@@ -10,8 +10,8 @@ cdef enum:
     T_SETCC, T_CMOV
     T_PUSH, T_POP, T_LEAVE
     T_EA, T_EA_BASED
-    T_JCC, T_JCC_FAR
-    T_JMP, T_JMP_FAR, T_CALL, T_CALL_FAR, T_RET, T_JMP_TO, T_CALL_TO, T_END  # these end a block
+    T_JCC, T_JCC_OTHER_PAGE
+    T_JMP, T_JMP_OTHER_PAGE, T_CALL, T_CALL_OTHER_PAGE, T_RET, T_JMP_TO, T_CALL_TO, T_END  # these end a block
 
 cdef enum:
     R_R, R_I, R_M, M_R, M_I     # target and source: register, immediate, memory

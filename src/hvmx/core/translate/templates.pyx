@@ -158,7 +158,7 @@ cdef int add_stack_and_calls(uint32_t w) except -1:
     add(handler_of(family_numbers["jmp"], FORM_RM, w, ADDRESS_NONE), T_JMP_TO, w, R_R)
     add(handler_of(family_numbers["jmp"], FORM_RM, w, ADDRESS_EA), T_JMP_TO, w, R_M, ADDRESS_EA)
     add(call_handler(w, address, True, False), T_CALL, w, R_R)
-    add(call_handler(w, address, False, False), T_CALL_FAR, w, R_R)
+    add(call_handler(w, address, False, False), T_CALL_OTHER_PAGE, w, R_R)
     return 0
 
 
@@ -166,9 +166,9 @@ cdef int add_jumps() except -1:
     cdef uint32_t code
     for code in range(16):
         add(jcc_handler(code, True, False), T_JCC, 0, R_R, ADDRESS_NONE, code)
-        add(jcc_handler(code, False, False), T_JCC_FAR, 0, R_R, ADDRESS_NONE, code)
+        add(jcc_handler(code, False, False), T_JCC_OTHER_PAGE, 0, R_R, ADDRESS_NONE, code)
     add(jump_handler(True, False), T_JMP)
-    add(jump_handler(False, False), T_JMP_FAR)
+    add(jump_handler(False, False), T_JMP_OTHER_PAGE)
     return 0
 
 

@@ -1,6 +1,6 @@
-/* Where translated code finds things: offsets in Cpu and in what Cpu points at. And how it goes on to an Op. */
-#ifndef HVMX_STRETCH_H
-#define HVMX_STRETCH_H
+/* Offsets in Cpu, and in what Cpu points at, for translated code; and how it goes on to an Op. */
+#ifndef HVMX_TRACE_H
+#define HVMX_TRACE_H
 
 #include "emit.h"
 #include "state.h"

@@ -1,12 +1,12 @@
 # cython: language_level=3
-"""A stretch of operations on its way to host code: what is known at the present place of it.
+"""A trace: neighbouring operations that become one piece of host code, and what the translator knows at each of them.
 
 Registers of the host while translated code runs:
     RDI         the Cpu
-    RSI         the first Op of the stretch: the others are at known distances
+    RSI         the first Op of the trace: the others are at known distances
     RBP         the TLB of the present privilege, once memory has been accessed
     RAX RCX RDX scratch, within one operation
-    the rest    hold registers of the guest (run_chain.h saves those that its caller wants back)
+    the rest    allocated to guest registers (run_chain.h saves those that its caller wants back)
 """
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
@@ -21,65 +21,68 @@ cdef extern from "trace.h" nogil:
     void emit_go_on(Emitter *)
 
 cdef enum:
-    VALUE = 17                  # beside the registers of Cpu.r: a value that owed flags need and nothing else holds
-    IMMEDIATE = 18              # instead of a register: Owed.immediate
-    HELD = 18                   # as many numbers; in guest_of: nothing
-    EXITS = 160                 # of one stretch, which ends before there are more
-    MOST_EXITS = 4              # of one operation
+    TEMP = 17                   # beside the registers of Cpu.r: a value that pending flags need and no guest register has
+    VIRTUAL_REGISTERS = 18
+    FREE = 18                   # in guest_of: the host register is allocated to none of them
+    IMMEDIATE = 18              # instead of a register: PendingFlags.immediate
+    SIDE_EXITS = 160            # of one trace, which ends before there are more
+    MOST_SIDE_EXITS = 4         # of one operation
 
-# Arithmetic flags are not computed when their instruction runs, but when somebody looks at them, or the state is left for
-# others to see. Until then they are owed: known by operation and operands.
+# Arithmetic flags are not computed when their instruction runs, but when something reads them, or when the trace is left.
+# Until then they are pending: described by the operation and its operands.
 cdef enum:
-    OWED_NOTHING                # Cpu's lazy flags are true
-    OWED_CMP                    # of a - b
-    OWED_TEST                   # of a & b
-    OWED_ADD, OWED_SUB          # a is the result, b what was added or subtracted
-    OWED_LOGIC                  # a is the result; CF and OF are 0
-    OWED_NEG, OWED_INC, OWED_DEC  # a is the result; INC and DEC leave the CF that Cpu's lazy flags have
-    # and of these, each with something in VALUE:
-    OWED_SHL, OWED_SHR, OWED_SAR  # VALUE is what was shifted, `immediate` the count
-    OWED_PRODUCT                # a is the lower half; VALUE is CF and OF
+    PENDING_NONE                # Cpu's lazy flags are up to date
+    PENDING_CMP                 # of a - b
+    PENDING_TEST                # of a & b
+    PENDING_ADD, PENDING_SUB    # a is the result, b what was added or subtracted
+    PENDING_LOGIC               # a is the result; CF and OF are 0
+    PENDING_NEG, PENDING_INC, PENDING_DEC  # a is the result; INC and DEC keep the CF that is in Cpu's lazy flags
+    # and of these, each with something in TEMP:
+    PENDING_SHL, PENDING_SHR, PENDING_SAR  # TEMP is what was shifted, `immediate` the count
+    PENDING_PRODUCT             # a is the lower half; TEMP is CF and OF
 
-ctypedef struct Owed:
-    uint8_t kind, width         # OWED_*, bits
-    uint8_t a, b                # registers of the guest, VALUE, or for b IMMEDIATE
+ctypedef struct PendingFlags:
+    uint8_t kind, width         # PENDING_*, bits
+    uint8_t a, b                # registers of the guest, TEMP, or for b IMMEDIATE
     int64_t immediate
 
-ctypedef struct Place:
-    uint8_t host_of[HELD]       # by register of the guest; HOST_NONE where only Cpu has it
-    uint32_t dirty              # a bit for each register of the guest: Cpu does not have its value yet
-    Owed owed
+# What differs from Cpu at one point of the trace.
+ctypedef struct TraceState:
+    uint8_t host_of[VIRTUAL_REGISTERS]  # by register of the guest; HOST_NONE where its value is only in Cpu
+    uint32_t dirty              # a bit for each register of the guest whose value in Cpu is out of date
+    PendingFlags pending
 
-# What is left for the end of the code: where it goes on when something is not as usual, or a branch is taken.
-ctypedef struct Exit:
+# A side exit: where the trace is left because something is not as usual, or because a branch is taken. Its code follows
+# that of the trace.
+ctypedef struct SideExit:
     uint8_t *jump
     Op *op
-    uint8_t kind                # EXIT_*
-    Place place
+    uint8_t kind                # SIDE_EXIT_*
+    TraceState state            # where it leaves
 
 cdef enum:
-    EXIT_ALONE                  # the operation by its own handler, and all after it by theirs
-    EXIT_FOLLOW                 # the branch is taken, to this page
-    EXIT_FOLLOW_FAR             # ... to another page
+    SIDE_EXIT_INTERPRET         # the interpreter's handlers go on, from this operation
+    SIDE_EXIT_SAME_PAGE         # the branch is taken, to this page
+    SIDE_EXIT_OTHER_PAGE        # ... to another page
 
-ctypedef struct Stretch:
+ctypedef struct Trace:
     Emitter e
     uint8_t *code               # where it begins
     Cpu *cpu
     Op *first
-    OpFn first_handler          # `first` itself may have another one in its place
-    Place now
+    OpFn first_handler          # that of `first`, which may have another one for now
+    TraceState state            # at the present operation
     uint8_t guest_of[16]        # by register of the host
-    uint64_t used[16]           # when it was last used
-    uint64_t clock              # the number of the present operation: what it uses stays
-    bint has_tlb
-    Exit exits[EXITS]
-    uint32_t exit_count
+    uint64_t used[16]           # by register of the host: `clock` at its last use
+    uint64_t clock              # the number of the present operation, whose registers are not evicted
+    bint has_tlb                # RBP is loaded
+    SideExit side_exits[SIDE_EXITS]
+    uint32_t side_exit_count
 
-cdef inline bint needs_value(Stretch *t) noexcept nogil:
-    """Is what VALUE holds still needed?"""
-    cdef uint32_t kind = t.now.owed.kind
-    return kind != OWED_NOTHING and (t.now.owed.a == VALUE or t.now.owed.b == VALUE or kind >= OWED_SHL)
+cdef inline bint needs_temp(Trace *t) noexcept nogil:
+    """Do the pending flags need what is in TEMP?"""
+    cdef uint32_t kind = t.state.pending.kind
+    return kind != PENDING_NONE and (t.state.pending.a == TEMP or t.state.pending.b == TEMP or kind >= PENDING_SHL)
 
 
 cdef inline int64_t at_register(uint32_t guest) noexcept nogil:

@@ -1,9 +1,10 @@
 # cython: language_level=3
-"""From operations to host code: what the blocks that are entered often become.
+"""From operations to host code: what blocks that are entered often become.
 
-A stretch of neighbouring operations that the translator knows becomes one handler, which stands in the Op of the first.
-The other Ops stay as they are. So whatever is not as usual (a TLB miss, a page that is watched) goes on with the handler
-of just that operation, with all of the guest's state in Cpu, and the translator needs no slow path of its own.
+A trace is a row of neighbouring operations that the translator knows. It becomes one handler, which replaces that of its
+first Op; the other Ops keep theirs. So whenever something is not as usual (a TLB miss, a watched page), a side exit goes
+on with the handler of just that operation, with all of the guest's state in Cpu, and the translator needs no slow path of
+its own.
 """
 from hvmx.core.state.state cimport *
 

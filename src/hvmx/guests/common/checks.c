@@ -7,7 +7,7 @@
 #include "trap.h"
 #include "user.h"
 
-/* Long enough for any machine's ticks to come, short enough to end. */
+/* Long enough for the ticks of any machine to arrive, short enough not to take forever. */
 #define PATIENCE 2000000
 
 /* Each check returns what is wrong, or null. */
@@ -195,7 +195,7 @@ unsigned run_checks(void)
     size_t free_before = pages_free();
     for (unsigned i = 0; i < sizeof checks / sizeof *checks; i++)
         failed += !passes(checks[i].name, checks[i].run());
-    /* Last: all of the above have given back what they took. */
+    /* Last: all others have freed their pages. */
     failed += !passes("pages", pages_free() == free_before ? NULL : "some were not given back");
     return failed;
 }

@@ -1,4 +1,4 @@
-/* What an environment (hvm32, hvm64, pv64) gives to the system built on it.
+/* The interface that an environment (hvm32, hvm64, pv64) implements for the common code.
  *
  * The common code knows nothing of ports, descriptor tables or hypercalls. An environment's start-up code sets
  * up the processor, the console and the traps, then calls guest_main() on a stack of its own with interrupts
@@ -25,7 +25,7 @@ void env_write(const char *text, size_t length);
 uint64_t env_memory_bytes(void);
 bool env_memory_is_sound(void);
 
-/* What each environment must ask for in its own way. */
+/* What each environment must request in its own way. */
 void env_cpuid(uint32_t leaf, uint32_t registers[4]);
 long env_open_ports(void); /* 0, or the negative error of whoever refused */
 uint64_t env_read_timer(void);
@@ -39,9 +39,9 @@ void env_interrupt(uintptr_t vector);
 /* Traps and user mode. */
 uintptr_t env_fault_address(void);
 void env_init_user_frame(struct frame *frame);
-/* Traps from user mode shall arrive on `stack_top`, with `space` the one that the processor uses. */
+/* From now on traps from user mode use the stack at `stack_top`, and the processor uses `space`. */
 void env_enter_process(void *stack_top, const struct space *space);
 void trap_return(void); /* the tail of every trap: a stack that holds a frame returns here into it */
 
-/* Ends the guest for good. */
+/* Ends the guest. */
 _Noreturn void env_exit(bool success);

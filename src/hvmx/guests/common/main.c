@@ -1,8 +1,8 @@
-/* The guest from the moment that its environment stands: checks, workloads, end.
+/* The guest, once its environment is set up: checks, workloads, end.
  *
  * Options on the command line:
  *   workloads=a,b,c   only these, in this order
- *   checks=no         workloads alone
+ *   checks=no         only workloads
  *   debug-exit=PORT   (HVM) where to write 0, or 1 for a failure, at the end; without it the guest halts
  */
 #include "checks.h"
@@ -39,7 +39,7 @@ void panic(const char *why)
     env_exit(false);
 }
 
-/* So that what a page's first touch costs under nested paging falls to nobody's share. */
+/* Touches the whole image, so that no workload pays for a page's first touch under nested paging. */
 static void touch_image(void)
 {
     for (const char *page = image_start; page < image_end; page += PAGE_SIZE)

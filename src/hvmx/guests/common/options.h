@@ -1,4 +1,4 @@
-/* The guest's command line: words of the form name=value, others are passed over. */
+/* The guest's command line: words of the form name=value; others are ignored. */
 #pragma once
 
 /* Where the value of a word begins (it ends at a space or at the line's end); null when there is none. */

@@ -89,7 +89,7 @@ struct outcome run_program(program *start, uintptr_t argument)
 
     struct frame frame = {
         .ip = (uintptr_t)start,
-        .sp = USER_STACK_TOP - sizeof(uintptr_t), /* aligned as if called, with no way back */
+        .sp = USER_STACK_TOP - sizeof(uintptr_t), /* aligned as after a call, without a return address */
         .flags = FLAGS_RESERVED | FLAGS_INTERRUPT,
     };
     frame_set_argument(&frame, argument);

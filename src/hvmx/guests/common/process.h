@@ -2,12 +2,12 @@
 #pragma once
 #include "frame.h"
 
-/* What became of a program and its children. */
+/* The results of a program and its children. */
 struct outcome {
     int value;          /* of its exit; -1 when a fault ended it */
     uint64_t report;    /* the last CALL_REPORT */
-    struct fault fault; /* the last fault that the kernel could not mend */
-    struct fault mended; /* ... and the last that it could */
+    struct fault fault; /* the last fault that the kernel could not resolve */
+    struct fault mended; /* ... and the last one that it resolved */
 };
 
 typedef void program(uintptr_t argument);

@@ -17,18 +17,18 @@
 struct space {
     entry_t *root;
     entry_t *leaf;                       /* the table of user memory */
-    entry_t *tables[SPACE_TABLES_MAX];   /* all that belong to this space alone, root first */
+    entry_t *tables[SPACE_TABLES_MAX];   /* those that only this space has, root first */
     unsigned table_count;
 };
 
-/* By the common code, over what follows. */
+/* By the common code, on top of the environment's functions below. */
 void space_new(struct space *space);
 void space_copy(struct space *child, struct space *parent); /* user pages become copy-on-write in both */
 void space_free(struct space *space);
 void space_map(struct space *space, uintptr_t address, void *page, unsigned flags);
 void space_unmap(struct space *space, uintptr_t address);
 entry_t space_entry(const struct space *space, uintptr_t address);
-bool space_fault(struct space *space, uintptr_t address, uintptr_t error); /* true: mended, try again */
+bool space_fault(struct space *space, uintptr_t address, uintptr_t error); /* true: resolved, try again */
 
 /* By the environment. */
 extern struct space kernel_space;

@@ -53,7 +53,7 @@ void user_divides(uintptr_t operations)
 void user_switches(uintptr_t operations)
 {
     bool parent = system_call(CALL_FORK, 0, 0);
-    /* Once round first: both have their own copy of the stack by then. */
+    /* One round first: after it both have their own copies of the stack. */
     system_call(CALL_YIELD, 0, 0);
     uint64_t start = rdtsc();
     for (uintptr_t i = 0; i < operations / 2; i++)
@@ -65,7 +65,7 @@ void user_switches(uintptr_t operations)
     report(cycles);
 }
 
-/* ... a fork, of which the child ends at once and the parent waits for that. */
+/* ... a fork: the child ends at once, and the parent waits for it. */
 void user_forks(uintptr_t operations)
 {
     uint64_t start = rdtsc();
@@ -82,7 +82,7 @@ void user_call_value(uintptr_t argument)
     leave(system_call(CALL_NULL, argument, 0) != argument + 1);
 }
 
-/* A page fault leaves every register alone. */
+/* A page fault changes no register. */
 void user_registers(uintptr_t seed)
 {
     uintptr_t b = seed, c = seed + 1, d = seed + 2, s = seed + 3, t = seed + 4, fresh = USER_ARENA;

@@ -19,11 +19,11 @@
 struct workload {
     const char *name;
     unsigned operations;
-    /* Adds up the cycles of its operations; returns 0, or the negative error that forbids it. */
+    /* Adds up the cycles of its operations; returns 0, or a negative error if it is not permitted. */
     long (*run)(unsigned operations, uint64_t *cycles);
 };
 
-/* Programs of user mode, which count for themselves (user.c). */
+/* Programs of user mode, which count their cycles themselves (user.c). */
 static long run_user(program *start, unsigned operations, uint64_t *cycles)
 {
     *cycles = run_program(start, operations).report;
@@ -55,7 +55,7 @@ static long forks(unsigned operations, uint64_t *cycles)
     return run_user(user_forks, operations, cycles);
 }
 
-/* Leaf 0; on PV as a kernel asks for it there, by Xen's forced emulation. */
+/* Leaf 0; on PV by Xen's forced emulation, as PV kernels do it. */
 static long cpuids(unsigned operations, uint64_t *cycles)
 {
     uint32_t registers[4];
@@ -93,8 +93,8 @@ static long port_writes(unsigned operations, uint64_t *cycles)
     return 0;
 }
 
-/* Present and not present by turns, of a page that nobody touches: nothing of it is ever in the TLB. The page beside
- * it is touched first, so that the table is one that the processor uses. */
+/* Makes an entry present and not present in turns. Its page is never touched, so it is never in the TLB; the page next
+ * to it is touched first, so that the processor uses the table. */
 static long page_table_writes(unsigned operations, uint64_t *cycles)
 {
     struct space space;
@@ -117,7 +117,7 @@ static long page_table_writes(unsigned operations, uint64_t *cycles)
     return 0;
 }
 
-/* Between two empty ones, in the kernel: a load of CR3, or of both of Xen's roots. */
+/* Switches between two empty spaces, in the kernel: a load of CR3, or of both of Xen's roots. */
 static long space_switches(unsigned operations, uint64_t *cycles)
 {
     struct space spaces[2];
@@ -154,10 +154,10 @@ static long timer_reads(unsigned operations, uint64_t *cycles)
     return 0;
 }
 
-/* Goes round until `last` ticks have come and one round more, or the patience ends. Adds up the rounds that a
- * tick may have made longer, two for each: a tick shows in the round in which the count changed or, when it came between
- * the clock's reading and the count's, in the round after. Every round takes the same way, so that it makes no
- * difference where a tick comes. */
+/* Loops until one round after `last` ticks, or until the patience ends. Adds up the rounds that a tick may have made
+ * longer, two for each tick: the one in which the count changed, and the next one, in case the tick came between the
+ * reading of the clock and that of the count. All rounds execute the same instructions, so that it makes no difference
+ * where a tick comes. */
 static __attribute__((noinline)) uint64_t rounds_with_ticks(unsigned last, unsigned patience)
 {
     uint64_t previous = rdtsc(), sum = 0;
@@ -182,8 +182,8 @@ static uint64_t time_without_ticks(unsigned rounds)
     return rdtsc() - start;
 }
 
-/* How much longer those rounds take than as many without a tick. The first tick is not counted: it may have been due for
- * any time. */
+/* How much longer these rounds take than as many without a tick. The first tick is not counted: it may have been
+ * pending for some time. */
 static long ticks(unsigned operations, uint64_t *cycles)
 {
     uint64_t usual = time_without_ticks(4 * operations) - time_without_ticks(2 * operations);
@@ -215,7 +215,7 @@ static const struct workload workloads[] = {
     {"fork-wait", 50, forks},
 };
 
-/* From the same state whatever ran before: the same pages in the same order, and nothing of them in the TLB. */
+/* The same initial state, whatever ran before: the same pages in the same order, and none of them in the TLB. */
 static void run(const struct workload *workload)
 {
     uint64_t cycles;

@@ -1,4 +1,4 @@
-/* What the boot loader said, in whichever of the two protocols. */
+/* The boot loader's information, from either of two protocols. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -69,7 +69,7 @@ void space_build_tables(struct space *space)
 }
 #endif
 
-/* A page table is ordinary memory here: nothing to announce, nothing to batch. */
+/* A page table is ordinary memory here: nothing to register, nothing to batch. */
 void space_publish(struct space *space)
 {
     (void)space;

@@ -1,3 +1,3 @@
-/* Descriptor tables and the way from user mode to the kernel. */
+/* Descriptor tables, and the entry from user mode into the kernel. */
 #pragma once
 void processor_init(void);

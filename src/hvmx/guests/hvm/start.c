@@ -1,4 +1,4 @@
-/* hvm32 and hvm64 from the first C function to the end. */
+/* hvm32 and hvm64: the first C function, and the end of the guest. */
 #include "../common/env.h"
 #include "../common/options.h"
 #include "boot_info.h"
@@ -30,7 +30,7 @@ long env_open_ports(void)
     return 0;
 }
 
-/* Decimal, or hexadecimal after 0x; false when it is neither or no port. */
+/* Decimal, or hexadecimal after 0x; false if it is neither, or not a port number. */
 static bool parse_port(const char *text, uint16_t *port)
 {
     uint32_t base = 10, value = 0;

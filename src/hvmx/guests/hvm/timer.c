@@ -68,7 +68,7 @@ void env_interrupt(uintptr_t vector)
     if (vector == VECTOR_INTERRUPT + TIMER_LINE) {
         out8(PIC_MASTER, EOI);
         timer_tick();
-    } else if (vector != VECTOR_INTERRUPT + 7) { /* a request that went away shows as line 7, without EOI */
+    } else if (vector != VECTOR_INTERRUPT + 7) { /* line 7: a spurious interrupt, without EOI */
         panic("an interrupt of a masked line");
     }
 }

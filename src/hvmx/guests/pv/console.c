@@ -1,4 +1,4 @@
-/* The console: Xen's own for the initial domain, otherwise the ring that the toolstack gave, if it did. */
+/* The console: Xen's own in the initial domain, else the ring from the toolstack, if there is one. */
 #include "console.h"
 
 #include "../common/env.h"

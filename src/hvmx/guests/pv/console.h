@@ -1,3 +1,3 @@
-/* Chooses the console by what kind of domain this is. */
+/* Selects the console by the kind of domain. */
 #pragma once
 void console_init(void);

@@ -18,15 +18,15 @@ void events_init(void)
     struct xen_bind_virq bind = {.virq = XEN_VIRQ_TIMER, .vcpu = 0};
     if (hypercall2(XEN_EVENT_CHANNEL_OP, XEN_EVENT_BIND_VIRQ, (uintptr_t)&bind) < 0)
         panic("no event channel for the timer");
-    for (unsigned word = 0; word < EVENT_WORDS; word++) /* Xen starts with none masked, the console's among them */
+    for (unsigned word = 0; word < EVENT_WORDS; word++) /* Xen starts with all unmasked, including the console's */
         shared_info->mask[word] = ~0ul;
     timer_port = bind.port;
     shared_info->mask[timer_port / WORD_BITS] &= ~(1ul << timer_port % WORD_BITS);
-    /* Xen starts a domain with a periodic timer, which nobody here asked for. */
+    /* Xen starts a domain with a periodic timer, which is not used here. */
     hypercall3(XEN_VCPU_OP, XEN_VCPU_STOP_PERIODIC, 0, 0);
 }
 
-/* System time in nanoseconds: from the processor's clock and what Xen says of its rate, without a hypercall. */
+/* System time in nanoseconds: from the TSC and the rate that Xen publishes, without a hypercall. */
 uint64_t env_read_timer(void)
 {
     const volatile struct xen_vcpu_time *time = &shared_info->vcpus[0].time;
@@ -67,7 +67,7 @@ void env_interrupts(bool enabled)
     volatile struct xen_vcpu_info *vcpu = &shared_info->vcpus[0];
     vcpu->upcall_mask = !enabled;
     barrier();
-    /* What came while events were masked is delivered at the end of any hypercall. */
+    /* Events that came while masked are delivered at the end of any hypercall. */
     if (enabled && vcpu->upcall_pending)
         hypercall2(XEN_VERSION, 0, 0);
 }
@@ -81,7 +81,7 @@ static unsigned long take(volatile unsigned long *word)
 
 void env_interrupt(uintptr_t vector)
 {
-    (void)vector; /* there is one upcall */
+    (void)vector; /* there is only one upcall */
     shared_info->vcpus[0].upcall_pending = 0;
     unsigned long words = take(&shared_info->vcpus[0].pending_selector);
     for (; words; words &= words - 1) {

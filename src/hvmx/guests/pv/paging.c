@@ -1,5 +1,5 @@
-/* Page tables under Xen: the guest's own, but once in use readable only, and changed by hypercall. A space has
- * two roots, of which the processor uses the second in user mode; it lacks the kernel. */
+/* Page tables under Xen: the guest's own, but read-only once they are in use, and changed by hypercall. A space has two
+ * roots; the processor uses the second one, which does not map the kernel, in user mode. */
 #include "paging.h"
 
 #include "../common/env.h"
@@ -78,8 +78,8 @@ void space_build_tables(struct space *space)
     level2[USER_BASE >> 21 & 511] = page_entry(space->leaf, TABLE_FLAGS);
 }
 
-/* Changes the kernel's own mapping of each table. It stays a user page, which Xen makes global, as a domain's builder has
- * mapped all of them: a page that has been a table is as any other afterwards. */
+/* Changes the kernel's mapping of each table. It stays a user page, which Xen makes global, as the domain builder has
+ * mapped all pages: so a page that was a table is like any other afterwards. */
 static unsigned protect_tables(const struct space *space, struct xen_multicall *calls, unsigned flags)
 {
     for (unsigned i = 0; i < space->table_count; i++)

@@ -1,4 +1,4 @@
-/* pv64 from the first C function to the end. */
+/* pv64: the first C function, and the end of the guest. */
 #include "../common/env.h"
 #include "../common/panic.h"
 #include "console.h"
@@ -21,10 +21,10 @@ static char shared_info_window[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 
 static void traps_init(void)
 {
-    struct xen_trap_info table[EXCEPTIONS + 1] = {0}; /* the last one ends it */
+    struct xen_trap_info table[EXCEPTIONS + 1] = {0}; /* the last one terminates it */
     unsigned count = 0;
     for (unsigned vector = 0; vector < EXCEPTIONS; vector++) {
-        /* Xen keeps NMI and the double fault to itself; 9 and 15 are no exceptions any more (SDM 6.3.1). */
+        /* Xen keeps NMI and the double fault to itself; 9 and 15 are reserved (SDM vol. 3, 6.3.1). */
         if (vector == 2 || vector == 8 || vector == 9 || vector == 15)
             continue;
         table[count++] = (struct xen_trap_info){

@@ -3,7 +3,7 @@
  * under names of our own so that both can be included together and compared. */
 #pragma once
 
-#define XEN_VIRT_BASE 0xffffffff80000000 /* where this guest asks to live */
+#define XEN_VIRT_BASE 0xffffffff80000000 /* the address that this guest asks for */
 
 /* Hypercall numbers. */
 #define XEN_SET_TRAP_TABLE    0

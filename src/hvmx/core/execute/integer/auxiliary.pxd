@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Operations that are no instruction: guards and addresses, which come before one, and the ends of blocks."""
+"""Operations that are not instructions: guards and address Ops in front of one, and the ends of blocks."""
 from hvmx.core.state.state cimport *
 
 cdef void stale(Cpu *cpu, Op *op) noexcept nogil

@@ -14,12 +14,12 @@ cdef void stale(Cpu *cpu, Op *op) noexcept nogil:
     rewind(cpu, op)
 
 
-# The end of a block that no branch ends: on to the next instruction.
+# The end of a block that does not end with a branch: on to the next instruction.
 cdef void block_end(Cpu *cpu, Op *op) noexcept nogil:
     branch(cpu, op, op.ip)
 
 
-# A jump at whose target the block goes on.
+# A direct jump whose target is decoded into the same block: nothing is left to do.
 cdef void followed_jump(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
@@ -32,7 +32,7 @@ cdef void too_long(Cpu *cpu, Op *op) noexcept nogil:
     fault(cpu, op, VEC_GP, 0)
 
 
-# Instructions that are privileged or unknown outside of protected mode (ROW_CPL0, ROW_PROTECTED in imm).
+# Before instructions that are privileged, or undefined outside of protected mode (ROW_CPL0, ROW_PROTECTED in imm).
 cdef void guard(Cpu *cpu, Op *op) noexcept nogil:
     if op.imm & ROW_PROTECTED and (not cpu.cr0 & CR0_PE or cpu.rflags & FL_VM):
         fault(cpu, op, VEC_UD, 0)
@@ -43,7 +43,7 @@ cdef void guard(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
-# #UD, #NM and #MF come before what is wrong with the address of an operand.
+# #UD, #NM and #MF come before faults of the operand's address, so these are checked in front of the address Op.
 cdef void guard_x87(Cpu *cpu, Op *op) noexcept nogil:
     if x87_usable(cpu, op):
         run_next(cpu, op)
@@ -88,13 +88,13 @@ cdef inline uint64_t offset_of(Cpu *cpu, Op *op) noexcept nogil:
     return <uint16_t>offset if op.x == 1 else <uint32_t>offset if op.x == 2 else offset
 
 
-# The offset alone: the handler checks it.
+# The offset only, which the handler checks.
 cdef void ea_offset(Cpu *cpu, Op *op) noexcept nogil:
     cpu.ea_offset = offset_of(cpu, op)
     run_next(cpu, op)
 
 
-# op.imm: bytes accessed | write << 8 | aligned << 9. Alignment comes first.
+# op.imm: bytes accessed | write << 8 | aligned << 9. Alignment is checked first.
 cdef void ea_segment(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t offset = offset_of(cpu, op)
     cpu.ea_offset = offset
@@ -107,7 +107,7 @@ cdef void ea_segment(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
-# The same with the full address size, no alignment asked for, for a segment that is nothing but a base.
+# The same for a flat segment with a base, with the mode's own address size, and without an alignment check.
 cdef void ea_based32(Cpu *cpu, Op *op) noexcept nogil:
     cdef Segment *segment = &cpu.seg[op.seg]
     if LIKELY(segment.limit == <uint32_t>0xffffffff) and LIKELY(segment.access & (AR_UNUSABLE | 0xe) == 2):

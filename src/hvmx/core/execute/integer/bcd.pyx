@@ -16,7 +16,7 @@ cdef inline uint8_t *ah(Cpu *cpu) noexcept nogil:
 
 
 cdef inline void adjusted(Cpu *cpu, bint cf, bint af) noexcept nogil:
-    """CF and AF as given, SF, ZF and PF by AL; OF, which is undefined, is cleared."""
+    """CF and AF as given, SF, ZF and PF by AL; OF is undefined, and cleared here."""
     set_cf_of(cpu, <int8_t>al(cpu), cf, False)
     cpu.fl_aux |= <int64_t>af << 4
 

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Handlers of direct branches, which depend on where the target lies: same page or not, reachable at all or not."""
+"""Handlers of direct branches, by their target: on the same page or not, and whether a branch there faults."""
 from libc.stdint cimport uint32_t
 
 from hvmx.core.state.state cimport *

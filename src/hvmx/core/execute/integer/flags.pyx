@@ -21,7 +21,7 @@ cdef void cli(Cpu *cpu, Op *op) noexcept nogil:
     leave(cpu, op)
 
 
-# Interrupts stay off until the instruction after STI has ended, if they were off (SDM vol. 2, STI).
+# If IF was clear, interrupts stay blocked until the instruction after STI has ended (SDM vol. 2, STI).
 cdef void sti(Cpu *cpu, Op *op) noexcept nogil:
     if iopl_forbids(cpu):
         fault(cpu, op, VEC_GP, 0)

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Ordering and cache control: LFENCE SFENCE MFENCE CLFLUSH. There is one processor, in order, and no cache."""
+"""Ordering and cache control: LFENCE SFENCE MFENCE CLFLUSH. One processor, in order and without a cache."""
 
 from hvmx.core.state.insn cimport FORM_NONE, FORM_RM
 from hvmx.core.memory.mmu cimport *

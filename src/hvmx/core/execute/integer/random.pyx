@@ -1,9 +1,9 @@
 # cython: language_level=3
-"""RDRAND and RDSEED: they draw from the machine's own generator, which only the machine's seed starts.
+"""RDRAND and RDSEED: random numbers from the machine's own generator, which starts from the machine's seed.
 
-The generator is SplitMix64: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014,
-figure 17. One word of state, in `Cpu.random_state`; each draw is one step of it. Nothing of the host enters, so that
-what is drawn is the same in every run, and no secret.
+The generator is SplitMix64: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", OOPSLA
+2014, figure 17. Its state is one word, `Cpu.random_state`; each draw is one step. Nothing depends on the host, so that
+every run draws the same numbers, which are not secret.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
@@ -21,7 +21,7 @@ cdef uint64_t mixed(uint64_t state) noexcept nogil:
     return state ^ state >> 31
 
 
-# The operand gets the low bits of a draw, and CF says that there was one; a handler may change what it gets.
+# The operand gets the low bits of a draw, and CF is set: there was a number. An exit handler may change it.
 cdef void draw(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nogil:
     cdef uint64_t value = mixed(cpu.random_state + STEP)
     if op.x & 3 == 1:

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""MASKMOVQ and MASKMOVDQU: the bytes of a register that a mask chooses, to memory at DS:rDI."""
+"""MASKMOVQ and MASKMOVDQU: store the bytes of a register that a mask selects, at DS:rDI."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_R_RM
@@ -19,8 +19,8 @@ cdef uint64_t chosen_address(Cpu *cpu, Op *op, uint32_t index) noexcept nogil:
 
 
 cdef bint store_chosen(Cpu *cpu, Op *op, const uint8_t *value, const uint8_t *mask, uint32_t size) noexcept nogil:
-    """All bytes have to be writable, whatever the mask; of sixteen the last eight are looked at first, as Intel's
-    processors do. False on a fault."""
+    """All bytes must be writable, whatever the mask is. Of sixteen, the last eight are checked first, as on Intel's
+    processors. False on a fault."""
     cdef uint64_t at
     cdef uint32_t index, byte
     for index in range(size, 0, -8):
@@ -39,7 +39,7 @@ cdef bint store_chosen(Cpu *cpu, Op *op, const uint8_t *value, const uint8_t *ma
 
 cdef void maskmovq(Cpu *cpu, Op *op) noexcept nogil:
     if mmx_usable(cpu, op):
-        to_mmx(cpu)  # before a fault of the store, too
+        to_mmx(cpu)  # even if the store faults
         if store_chosen(cpu, op, <uint8_t *>mm(cpu, op.d), <uint8_t *>mm(cpu, op.s), 8):
             run_next(cpu, op)
 

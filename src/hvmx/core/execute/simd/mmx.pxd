@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The MMX registers, which are the significands of the x87's (SDM vol. 1, 9.2).
 
-`Op.d` and `Op.s` are a general register's offsets: twice that is the offset of the MMX register of the same number.
+`Op.d` and `Op.s` are the offsets of general registers: twice that is the offset of the MMX register of the same number.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -11,7 +11,7 @@ from hvmx.core.execute.x87.x87 cimport exception_pending
 
 
 cdef inline bint mmx_usable(Cpu *cpu, Op *op) noexcept nogil:
-    """False: #UD, #NM, or #MF for an exception that an x87 instruction left pending (SDM vol. 3, 12.1, 12.5)."""
+    """False: #UD, #NM, or #MF for a pending x87 exception has been raised (SDM vol. 3, 12.1, 12.5)."""
     if UNLIKELY(cpu.cr0 & (CR0_EM | CR0_TS)):
         fault(cpu, op, VEC_UD if cpu.cr0 & CR0_EM else VEC_NM, 0)
         return False
@@ -33,7 +33,7 @@ cdef inline void to_mmx(Cpu *cpu) noexcept nogil:
 
 
 cdef inline void wrote_mm(Cpu *cpu, uint32_t offset) noexcept nogil:
-    """The same, and sign and exponent of the register that was written become ones."""
+    """The same for an instruction that has written a register: all bits of its sign and exponent become 1."""
     (<uint16_t *>mm(cpu, offset))[4] = 0xffff
     to_mmx(cpu)
 

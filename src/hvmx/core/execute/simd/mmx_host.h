@@ -1,7 +1,7 @@
-/* MMX arithmetic by the host's SSE unit, on the low halves of its registers: the host's MMX registers are those of its
- * x87 unit, which is left alone.
+/* MMX arithmetic by the host's SSE unit, on the low halves of its registers: the host's MMX registers are its
+ * x87 registers, which stay as they are.
  *
- * `destination` is 8 bytes of the guest's registers; no more of the source is read than the instruction reads.
+ * `destination` is 8 bytes of the guest's registers; of the source no more is read than the instruction reads.
  */
 #ifndef HVMX_MMX_HOST_H
 #define HVMX_MMX_HOST_H
@@ -18,11 +18,11 @@
 #define MMX_LANES(name) MMX_BY(name, "movq", uint64_t, #name " %%xmm1, %%xmm0")
 SIMD_LANES(MMX_LANES)
 
-/* The low half of the result is made of the destination, the high half of the source. */
+/* The low half of the result comes from the destination, the high half from the source. */
 #define MMX_PACK(name) MMX_BY(name, "movq", uint64_t, "punpcklqdq %%xmm1, %%xmm0\n\t" #name " %%xmm0, %%xmm0")
 SIMD_PACKS(MMX_PACK)
 
-/* The low halves are interleaved, or the high ones: both come from what SSE makes of its low halves. */
+/* Interleaves the low halves or the high ones: both are in the result of SSE's interleaving of its low halves. */
 #define MMX_INTERLEAVE(lanes)                                                                                         \
     MMX_BY(punpckl##lanes, "movd", uint32_t, "punpckl" #lanes " %%xmm1, %%xmm0")                                      \
     MMX_BY(punpckh##lanes, "movq", uint64_t, "punpckl" #lanes " %%xmm1, %%xmm0\n\tpsrldq $8, %%xmm0")
@@ -45,7 +45,7 @@ static inline uint64_t mmx_pshufw(uint64_t from, uint32_t order)
     return to;
 }
 
-/* Conversions under MXCSR, as those of sse_host.h: from two integers, and to them, which are left in `result`. */
+/* Conversions under MXCSR, as in sse_host.h: from two integers, and to two integers, which are left in `result`. */
 SSE_FUNCTION sse_cvtpi2ps(uint32_t control, void *result, const void *destination, const void *source)
 {
     SSE_RUN("movups %[d], %%xmm0\n\tmovq %[s], %%xmm1\n\tcvtdq2ps %%xmm1, %%xmm1\n\tmovsd %%xmm1, %%xmm0\n\tmovups %%xmm0, %[r]",

@@ -1,4 +1,4 @@
-/* AES (FIPS 197) and carry-less multiplication in plain C: no host need have them.
+/* AES (FIPS 197) and carry-less multiplication in plain C, so that the host need not have the instructions.
  *
  * An AES state is 16 bytes, column after column, as in an XMM register (SDM vol. 1, 12.13). The tables are computed when
  * the module is loaded. Operands in the guest's memory need not be aligned.
@@ -9,11 +9,11 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Out of line: a handler whose locals have their address taken could not jump on. */
+/* Out of line: a handler with locals whose addresses are taken could not end with a jump. */
 #define CRYPTO_FUNCTION static __attribute__((noinline, unused)) void
 
 static uint8_t aes_sbox[256], aes_inverse_sbox[256];
-/* A byte's contribution to its column by MixColumns and InvMixColumns, for the first row; the other rows rotate it. */
+/* What a byte of the first row adds to its column in MixColumns and InvMixColumns; for the other rows it is rotated. */
 static uint32_t aes_mix[256], aes_inverse_mix[256];
 
 /* Multiplication in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1 (FIPS 197, 4.2). */

@@ -1,9 +1,10 @@
 /* SSE arithmetic by the host's own unit, so that NaNs, denormals, rounding and flags are those of a processor.
  *
- * Functions that take `control` run under it as MXCSR, with all exceptions masked, and return the exception flags that
- * the operation raises, by `control` an unmasked overflow or underflow too; the host's MXCSR is put back. With a
- * `control` of 0 they run under MXCSR as it is, return 0 and leave the flags there. Register operands are the guest's,
- * in memory. Operands in the guest's memory need not be aligned, and no more of one is read than the instruction reads.
+ * Functions that take `control` load it into MXCSR, but with all exceptions masked, and return the exception flags
+ * that the operation raises; where `control` has overflow or underflow unmasked, these are as if unmasked (see
+ * sse_range.h). The host's MXCSR is restored. With a `control` of 0 they run under MXCSR as it is, return 0 and leave
+ * the flags there. Register operands are the guest's, in Cpu. Operands in the guest's memory need not be aligned, and
+ * of these no more is read than the instruction reads.
  */
 #ifndef HVMX_SSE_HOST_H
 #define HVMX_SSE_HOST_H
@@ -22,7 +23,7 @@ typedef struct { uint64_t q[2]; } Xmm;
 typedef struct { uint32_t d[4]; } XmmDwords;
 typedef struct { uint16_t w[8]; } XmmWords;
 
-/* Out of line: a handler whose locals have their address taken could not jump on. */
+/* Out of line: a handler with locals whose addresses are taken could not end with a jump. */
 #define SSE_FUNCTION static __attribute__((noinline, unused)) uint32_t
 #define SSE_RUN(operation, outputs, inputs, ...)                                                                      \
     uint32_t saved, status = 0, masked = control | MXCSR_MASKS;                                                       \
@@ -35,13 +36,13 @@ typedef struct { uint16_t w[8]; } XmmWords;
                          : [masked] "m"(masked), inputs : "xmm0", "xmm1", ##__VA_ARGS__)
 #define SSE_BOTH(first, second) first, second
 
-/* What is raised: by what cannot overflow or underflow, and by what can. */
+/* The flags raised by an operation that cannot overflow or underflow, and by one that can. */
 #define SSE_RAISED (status & MXCSR_FLAGS)
 #define SSE_RAISED_IN(...)                                                                                            \
     (!control || (control & (MXCSR_OM | MXCSR_UM)) == (MXCSR_OM | MXCSR_UM)                                           \
          ? SSE_RAISED : sse_range(control, status, destination, source, &(const SseRange){ __VA_ARGS__ }))
 
-/* Packed: destination and source make the result. */
+/* Packed: the result is computed from destination and source. */
 #define SSE_PACKED_BY(name, instruction, raised)                                                                      \
     SSE_FUNCTION sse_##name(uint32_t control, void *result, const void *destination, const void *source)              \
     {                                                                                                                 \
@@ -51,7 +52,7 @@ typedef struct { uint16_t w[8]; } XmmWords;
         return raised;                                                                                                \
     }
 
-/* Scalar, or with a source of half a register: the source is read where it is. */
+/* Scalar, or with half a register as the source, which is a memory operand of the host's instruction. */
 #define SSE_NARROW_BY(name, instruction, type, raised)                                                                \
     SSE_FUNCTION sse_##name(uint32_t control, void *result, const void *destination, const void *source)              \
     {                                                                                                                 \
@@ -87,7 +88,7 @@ SSE_SUMS(hadd, SSE_HORIZONTAL, x87_fadd, x87_fadd)
 SSE_SUMS(hsub, SSE_HORIZONTAL, x87_fsub, x87_fsub)
 SSE_SUMS(addsub, SSE_VERTICAL, x87_fsub, x87_fadd)
 
-/* The basic operations under MXCSR as it is, on the destination itself. A scalar one leaves the rest of it alone. */
+/* The basic operations under MXCSR as it is, in place. Scalar ones leave the rest of the destination alone. */
 #define SSE_LENT(name, move, type)                                                                                    \
     static inline void sse_lent_##name(void *destination, const void *source)                                         \
     {                                                                                                                 \
@@ -105,7 +106,7 @@ SSE_LENT_BASIC(sub)
 SSE_LENT_BASIC(mul)
 SSE_LENT_BASIC(div)
 
-/* A part of a register from memory, the rest zero: stored in one piece, which a load of any part is forwarded from. */
+/* A part of a register from memory, the rest zero: stored in one piece, so that a load of any part can be forwarded. */
 #define SSE_EXTEND(bits, move)                                                                                        \
     static inline void sse_extend##bits(void *destination, const void *source)                                        \
     {                                                                                                                 \
@@ -179,14 +180,14 @@ SSE_TO_INTEGER(cvttss2si, 64, uint32_t)
 SSE_TO_INTEGER(cvttsd2si, 32, uint64_t)
 SSE_TO_INTEGER(cvttsd2si, 64, uint64_t)
 
-/* What MXCSR has no part in, on the destination itself. */
+/* Operations that do not depend on MXCSR, in place. */
 #define SSE_PLAIN(name)                                                                                               \
     static inline void sse_##name(void *destination, const void *source)                                              \
     {                                                                                                                 \
         __asm__("movups %[d], %%xmm0\n\tmovups %[s], %%xmm1\n\t" #name " %%xmm1, %%xmm0\n\tmovups %%xmm0, %[d]"       \
                 : [d] "+m"(*(Xmm *)destination) : [s] "m"(*(const Xmm *)source) : "xmm0", "xmm1");                    \
     }
-/* Those that MMX has too (mmx_host.h): on lanes that know nothing of each other, and on those that do. */
+/* Those that MMX has, too (mmx_host.h): lane by lane, and across lanes. */
 #define SIMD_LANES(each)                                                                                              \
     each(pcmpgtb) each(pcmpgtw) each(pcmpgtd) each(pcmpeqb) each(pcmpeqw) each(pcmpeqd)                               \
     each(psrlw) each(psrld) each(psrlq) each(psllw) each(pslld) each(psllq) each(psraw) each(psrad)                   \
@@ -217,7 +218,7 @@ SSE_MASK(movmskps)
 SSE_MASK(movmskpd)
 SSE_MASK(pmovmskb)
 
-/* Shuffles by an immediate; source and destination may be the same. Out of line, for their locals. */
+/* Shuffles by an immediate; source and destination may be the same. Out of line, because of their locals. */
 #define SSE_SHUFFLE(name) static __attribute__((noinline, unused)) void sse_##name(void *destination, const void *source, uint32_t order)
 SSE_SHUFFLE(pshufd)
 {

@@ -1,8 +1,8 @@
-/* Integer instructions of SSSE3, SSE4.1 and SSE4.2, lane by lane in C: the host need not have them.
+/* Integer instructions of SSSE3, SSE4.1 and SSE4.2, lane by lane in C, so that the host need not have them.
  *
- * The destination is a register of the guest; the source is one, which may be the same, or memory, of which no more
- * is read than the instruction reads. All are out of line: a handler whose locals have their address taken could not
- * jump on.
+ * The destination is a register of the guest. The source is a register, maybe the same, or memory, of which no more is
+ * read than the instruction reads. All are out of line: a handler with locals whose addresses are taken could not end
+ * with a jump.
  */
 #ifndef HVMX_SSE_LANES_H
 #define HVMX_SSE_LANES_H
@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Whole vectors compute as the compiler does that best with SSE2; a comparison gives ones in the lanes where it holds. */
+/* Vectors, which the compiler computes with SSE2; a comparison gives all ones in the lanes where it is true. */
 typedef union {
     uint8_t ub __attribute__((vector_size(16)));
     int8_t sb __attribute__((vector_size(16)));
@@ -27,7 +27,7 @@ typedef union {
 #define LANES_WHERE(lane, condition, yes, no)                                                                         \
     (((yes) & (__typeof__(a.lane))(condition)) | ((no) & ~(__typeof__(a.lane))(condition)))
 
-/* A function of the destination `a` and the source `b`, both of `bytes`, to `to`. */
+/* Writes a function of the destination `a` and the source `b` to `to`; each has `bytes` bytes. */
 #define LANES_BODY(name)                                                                                              \
     static inline __attribute__((always_inline)) Lanes lanes_##name(const Lanes a, const Lanes b, const int bytes)
 #define LANES_XMM(name)                                                                                               \
@@ -48,7 +48,7 @@ typedef union {
     }                                                                                                                 \
     LANES_XMM(name)
 
-/* Each lane from the lanes at its place. */
+/* Each lane from the same lanes of the operands. */
 #define LANES_EACH(name, lane, result)                                                                                \
     LANES_BODY(name)                                                                                                  \
     {                                                                                                                 \
@@ -82,7 +82,7 @@ typedef union {
 
 /* SSSE3 */
 
-/* Eight bytes of a shuffle, gathered in a general register: stored one by one they would not forward to a wide load. */
+/* Eight bytes of a shuffle, assembled in a general register: stored singly they do not forward to a wide load. */
 static inline __attribute__((always_inline)) uint64_t lanes_shuffled(const uint8_t *from, uint64_t order, int bytes)
 {
     uint64_t to = 0;
@@ -105,7 +105,7 @@ LANES_PAIRS(phaddsw, sw, LANES_SATURATED(x + y))
 LANES_PAIRS(phsubw, uw, x - y)
 LANES_PAIRS(phsubd, ud, x - y)
 LANES_PAIRS(phsubsw, sw, LANES_SATURATED(x - y))
-/* Unsigned bytes of the destination times signed ones of the source: a product fits into a word, a sum of two does not. */
+/* Unsigned bytes of the destination times signed ones of the source: a product fits into a word, a sum may not. */
 LANES_ALL(pmaddubsw, sw, (__typeof__(a.sw))_mm_adds_epi16((__m128i)((a.sw & 0xff) * (b.sw << 8 >> 8)),
                                                           (__m128i)((__typeof__(a.sw))(a.uw >> 8) * (b.sw >> 8))))
 LANES_ALL(psignb, sb, LANES_SIGNED(sb))
@@ -151,7 +151,7 @@ static inline int32_t lanes_unsigned_word(int32_t value)
 
 LANES_EACH(packusdw, uw, lanes_unsigned_word(i < 4 ? a.sd[i] : b.sd[i - 4]))
 
-/* The least word, and its place. */
+/* The smallest word, and its index. */
 LANES_BODY(phminposuw)
 {
     Lanes to = { { 0 } };
@@ -163,7 +163,7 @@ LANES_BODY(phminposuw)
 }
 LANES_XMM(phminposuw)
 
-/* Lanes of the source, from its lowest on, extended: `from` and `lane` differ in width and agree in sign. */
+/* The lowest lanes of the source, extended from `from` to `lane`: types of different width, both signed or both not. */
 #define LANES_EXTENDED(name, from, lane)                                                                              \
     static __attribute__((noinline, unused)) void sse_##name(void *destination, const void *source)                   \
     {                                                                                                                 \
@@ -204,7 +204,7 @@ LANES_BLENDED(blendps, ud, 1, 2, 4, 8)
 LANES_BLENDED(blendpd, uq, 1, 2)
 LANES_BLENDED(pblendw, uw, 1, 2, 4, 8, 16, 32, 64, 128)
 
-/* Bytes from `order` on of the destination above the source, zeros beyond them. */
+/* Bytes from `order` on of the source, followed by the destination, followed by zeros. */
 static inline uint64_t mmx_palignr(uint64_t high, uint64_t low, uint32_t order)
 {
     if (order >= 8)
@@ -222,7 +222,7 @@ LANES_ORDERED(palignr)
     memcpy(destination, &to, 16);
 }
 
-/* Distances of four bytes of the source from each four adjacent ones of the destination. */
+/* MPSADBW: sums of absolute differences of four bytes of the source and each four adjacent ones of the destination. */
 LANES_ORDERED(mpsadbw)
 {
     Lanes a, b, to = { { 0 } };
@@ -235,7 +235,7 @@ LANES_ORDERED(mpsadbw)
     memcpy(destination, &to, 16);
 }
 
-/* By the sign of each lane of a mask. */
+/* Blends by the sign of each lane of a mask. */
 #define LANES_CHOSEN(name, lane)                                                                                      \
     static __attribute__((noinline, unused)) void sse_##name(void *destination, const void *source, const void *mask) \
     {                                                                                                                 \

@@ -1,9 +1,10 @@
 /* Overflow, underflow and inexact results where overflow or underflow is unmasked.
  *
- * An unmasked one is raised for the result as it would be with any exponent: an underflow for exact results too, and
- * PE only if the significand was rounded (SDM volume 1, 4.9.1.5, 4.9.1.6, 11.5.2.4 to 11.5.2.6). The host's SSE unit,
- * with all masked, cannot tell. Its x87 unit can: under the precision control of the result's format it rounds to that
- * many bits, with an exponent that holds every sum, product and quotient of two operands.
+ * If it is unmasked, it depends on the result as it would be with an unbounded exponent: underflow is raised for exact
+ * results, too, and PE only if the significand was rounded (SDM vol. 1, 4.9.1.5, 4.9.1.6, 11.5.2.4 to 11.5.2.6). The
+ * host's SSE unit, with all exceptions masked, does not tell. Its x87 unit does: under the precision control of the
+ * result's format it rounds to that many bits, and its exponent has room for every sum, product and quotient of two
+ * operands.
  */
 #ifndef HVMX_SSE_RANGE_H
 #define HVMX_SSE_RANGE_H
@@ -59,7 +60,7 @@ static inline uint32_t sse_lane_range(uint32_t control, uint64_t first, uint64_t
         return inexact;
     if (!(control & MXCSR_UM))
         return MXCSR_UE | inexact;
-    const int lost = 64 - precision + 1 - exponent; /* bits of the significand that a denormal has not */
+    const int lost = 64 - precision + 1 - exponent; /* bits of the significand that a denormal does not have */
     if (inexact || control & MXCSR_FTZ || lost > 63 || significand << (64 - lost))
         return MXCSR_UE | MXCSR_PE;
     return 0;

@@ -1,8 +1,8 @@
-/* RCPPS and RSQRTPS (SDM vol. 2): approximations within 1.5 * 2^-12, which each maker's processors have of their own.
+/* RCPPS and RSQRTPS (SDM vol. 2): approximations within 1.5 * 2^-12, in which each maker's processors differ.
  *
- * These are those of Intel's, on every host: an operand's interval, of 2048 for RCPPS and of 1024 in each of two binades
- * for RSQRTPS, gives the value of its midpoint, rounded to 13 bits. A subnormal operand is a zero, and a subnormal
- * result, too; no exception is raised.
+ * These are those of Intel's, on every host. The significands are divided into intervals, 2048 for RCPPS and 1024 in
+ * each of two binades for RSQRTPS; the result is that of the interval's midpoint, rounded to 13 bits. Subnormal
+ * operands and results are zero, and no exception is raised.
  */
 #ifndef HVMX_SSE_RECIPROCAL_H
 #define HVMX_SSE_RECIPROCAL_H
@@ -48,7 +48,7 @@ static inline uint32_t reciprocal_root(uint32_t x)
     return ((3 * SINGLE_BIAS + odd - exponent) / 2 - 1) << 23 | (rounded - 4096) << 11;
 }
 
-/* As the functions of sse_host.h: `count` elements of the source, the others of the destination. */
+/* As the functions of sse_host.h: `count` elements from the source, the others from the destination. */
 #define SSE_APPROXIMATION(name, count, approximate)                                                                   \
     static __attribute__((noinline, unused)) uint32_t sse_##name(uint32_t control, void *result,                      \
                                                                  const void *destination, const void *source)         \

@@ -1,6 +1,6 @@
-/* SSE4.1's roundings to an integer, without a need for a host that has them.
+/* SSE4.1's roundings to an integer, in plain C, so that the host need not have them.
  *
- * As in sse_host.h, functions work under `control` as MXCSR and return the exception flags that they raise.
+ * As in sse_host.h, `control` is the MXCSR to follow, and functions return the exception flags that they raise.
  */
 #ifndef HVMX_SSE_ROUND_H
 #define HVMX_SSE_ROUND_H
@@ -42,7 +42,7 @@ static inline uint64_t sse_rounded(uint32_t control, uint64_t number, uint32_t o
         unit = implicit >> exponent;
         half = unit >> 1;
         rest = size & (unit - 1);
-        floor = size - rest; /* where the unit is the implicit bit, the exponent's lowest is 1 like it: biases are odd */
+        floor = size - rest; /* if the unit is the implicit bit, floor's is the exponent's lowest: 1, too */
     }
     if (!rest)
         return number;

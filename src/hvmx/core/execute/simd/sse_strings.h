@@ -1,4 +1,4 @@
-/* SSE4.2's comparisons of strings (SDM volume 2, section 4.1). The control is the instruction's immediate:
+/* SSE4.2's comparisons of strings (SDM vol. 2, 4.1). The control byte is the instruction's immediate:
  *
  *   bit 0      elements are words, not bytes
  *   bit 1      signed
@@ -14,10 +14,10 @@
 
 enum { STRING_WORDS = 1, STRING_SIGNED = 2, STRING_LAST = 0x40, STRING_ELEMENT_MASK = 0x40 };
 enum { COMPARE_SET, COMPARE_RANGES, COMPARE_EACH, COMPARE_SUBSTRING };
-enum { RESULT_COMPLEMENTED = 1, RESULT_COMPLEMENTED_WITHIN = 3 }; /* else it stays */
+enum { RESULT_COMPLEMENTED = 1, RESULT_COMPLEMENTED_WITHIN = 3 }; /* else it is not complemented */
 enum { STRING_CF = 1 << 0, STRING_ZF = 1 << 6, STRING_SF = 1 << 7, STRING_OF = 1 << 11 };
 
-/* Out of line: a handler whose locals have their address taken could not jump on. */
+/* Out of line: a handler with locals whose addresses are taken could not end with a jump. */
 #define STRING_FUNCTION static __attribute__((noinline, unused))
 
 static inline uint32_t string_elements(uint32_t control)
@@ -25,7 +25,7 @@ static inline uint32_t string_elements(uint32_t control)
     return control & STRING_WORDS ? 8 : 16;
 }
 
-/* How many elements there are before the first that is zero. */
+/* The implicit length: the number of elements before the first zero. */
 STRING_FUNCTION uint32_t string_length(const void *string, uint32_t control)
 {
     uint32_t length = 0;
@@ -43,7 +43,7 @@ STRING_FUNCTION uint32_t string_length(const void *string, uint32_t control)
     return length;
 }
 
-/* A length of a register: its absolute value, as far as a vector goes. */
+/* The explicit length: the register's absolute value, at most the number of elements of a vector. */
 static inline uint32_t string_explicit_length(int64_t length, uint32_t control)
 {
     uint64_t distance = length < 0 ? -(uint64_t)length : (uint64_t)length;
@@ -78,7 +78,7 @@ static inline int string_ranges_hold(const int32_t *ranges, uint32_t length, int
     return 0;
 }
 
-/* Does the first string stand in the second from `place` on, as far as the vector goes? */
+/* Is the first string a substring of the second at `place`, up to the end of the vector? */
 static inline int string_stands_at(const int32_t *first, uint32_t first_length, const int32_t *second,
                                    uint32_t second_length, uint32_t place, uint32_t elements)
 {
@@ -125,7 +125,7 @@ STRING_FUNCTION uint64_t string_compare(const void *first_string, uint32_t first
     return result | (uint64_t)flags << 32;
 }
 
-/* The place of the first or last bit of a result; that of the vector's end if it has none. */
+/* The index of the first or last bit that is set; if there is none, the number of elements. */
 static inline uint32_t string_index(uint32_t result, uint32_t control)
 {
     if (!result)

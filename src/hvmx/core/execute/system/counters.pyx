@@ -11,19 +11,19 @@ cdef enum:
     SELECT_ENABLE = 1 << 22         # in PerfEvtSel0, for both counters
     EVENT_INSTRUCTIONS = 0xc0       # retired
     EVENT_CYCLES = 0x79             # not halted
-    # CESR of the Pentium, 16 bits for each counter
+    # CESR of the Pentium: 16 bits for each counter
     CESR_EVENT = 0x3f
     CESR_SYSTEM = 1 << 6            # at CPL 0 to 2
     CESR_USER = 1 << 7
-    CESR_CLOCKS = 1 << 8            # the clocks that the event lasts
+    CESR_CLOCKS = 1 << 8            # count the clocks that the event lasts
     CESR_DEFINED = 0x03ff03ff
-    EVENT_EXECUTED = 0x16           # instructions, and the interrupts and exceptions that were delivered
-    # what a counter adds up
+    EVENT_EXECUTED = 0x16           # instructions, and delivered interrupts and exceptions
+    # what a counter counts
     COUNT_NOTHING = 0
     COUNT_INSTRUCTIONS
     COUNT_CYCLES
     COUNT_EXECUTED
-# The options that make other events of these: unit mask, edges, and more than so many of them in a cycle.
+# Options that make a different event of it: unit mask, edge detection, counter mask.
 cdef uint64_t SELECT_UNCOUNTED = <uint64_t>0xff04ff00
 cdef uint64_t SELECT_DEFINED = <uint64_t>0xffdfffff
 cdef uint64_t COUNTER = (<uint64_t>1 << 40) - 1
@@ -38,7 +38,7 @@ cdef uint64_t selection(Cpu *cpu, uint32_t index) noexcept nogil:
 
 
 cdef uint32_t countable(Cpu *cpu, uint64_t select) noexcept nogil:
-    """What it is that was selected, enabled or not."""
+    """The event that is selected, whether the counter is enabled or not."""
     if not has_p6_counters(cpu):
         return COUNT_EXECUTED if select & (CESR_EVENT | CESR_CLOCKS) == EVENT_EXECUTED else COUNT_NOTHING
     if select & SELECT_UNCOUNTED:
@@ -49,7 +49,7 @@ cdef uint32_t countable(Cpu *cpu, uint64_t select) noexcept nogil:
 
 
 cdef uint64_t levels(Cpu *cpu, uint64_t select) noexcept nogil:
-    """The privilege levels at which it counts, of these two: outer (bit 0) and inner (bit 1)."""
+    """The privilege levels at which the counter counts: bit 0 for outer, bit 1 for inner (present_level())."""
     if has_p6_counters(cpu):
         return (1 if select & SELECT_USER else 0) | (2 if select & SELECT_SYSTEM else 0)
     return (1 if select & CESR_USER else 0) | (2 if select & CESR_SYSTEM else 0)
@@ -91,7 +91,7 @@ cdef uint64_t read_counter(Cpu *cpu, Op *op, uint32_t index) noexcept nogil:
 cdef void write_counter(Cpu *cpu, uint32_t index, uint64_t value) noexcept nogil:
     count_until(cpu, cpu.acct)
     if has_p6_counters(cpu):
-        value = <uint64_t><int64_t><int32_t>value  # the upper bits follow bit 31 (SDM vol. 3, chapter 20: P6)
+        value = <uint64_t><int64_t><int32_t>value  # sign-extended from bit 31 (SDM vol. 3, chapter 18: P6 family)
     cpu.event_count[index] = (value & COUNTER) * CYCLE_FRACTION
 
 

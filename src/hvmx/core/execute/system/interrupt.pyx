@@ -15,19 +15,21 @@ from hvmx.core.execute.system.transfer cimport load_code_and_stack
 cdef uint32_t WITH_ERROR = (1 << VEC_DF | 1 << VEC_TS | 1 << VEC_NP | 1 << VEC_SS | 1 << VEC_GP | 1 << VEC_PF
                             | 1 << VEC_AC)
 cdef uint32_t CONTRIBUTORY = 1 << VEC_DE | 1 << VEC_TS | 1 << VEC_NP | 1 << VEC_SS | 1 << VEC_GP
-# Traps and aborts: their return address lies after the instruction, or nowhere, so RF is not set. #DB: by a breakpoint.
+# Traps and aborts, which push RF clear: nothing returns to the instruction itself. #DB pushes it set for breakpoints
+# only, in debug_fault().
 cdef uint32_t NOT_FAULTS = 1 << VEC_DB | 1 << VEC_NMI | 1 << VEC_BP | 1 << VEC_OF | 1 << VEC_DF | 1 << VEC_MC
 cdef uint64_t DR6_BREAKPOINTS = 0xf
-# Exceptions that the delivery of another raises and that make no double fault follow each other: on a processor, without
-# end if need be. After so many the run loop looks at its limits, and the instruction begins anew.
+# An exception during the delivery of another that makes no double fault is delivered in turn, and so on: on a
+# processor possibly without end. After this many, control returns to the run loop, which checks its limits, and the
+# instruction is started again.
 cdef enum:
     MOST_SERIAL = 8
-cdef uint32_t[4] V86_SEGMENTS = [SEG_GS, SEG_FS, SEG_DS, SEG_ES]  # in the order in which they are pushed
+cdef uint32_t[4] V86_SEGMENTS = [SEG_GS, SEG_FS, SEG_DS, SEG_ES]  # in the order of their pushes
 
 
 # --- from exception to handler --------------------------------------------------------------------------------------------
 cdef inline bint among(uint32_t vectors, uint32_t vector) noexcept nogil:
-    """Is it in a set of exceptions? What a handler injects may have any vector."""
+    """Is a vector in a set of exceptions? Exit handlers may inject any vector: those from 32 on are in none."""
     return vector < 32 and (vectors >> vector) & 1
 
 
@@ -38,7 +40,8 @@ cdef bint makes_double_fault(uint32_t first, uint32_t second) noexcept nogil:
     return among(CONTRIBUTORY, first) and among(CONTRIBUTORY, second)
 
 
-# The exception bitmap. True: deliver what is (now) in cpu.fault_vector; False: the host has dealt with it.
+# The exit that the exception bitmap asks for. True: deliver the exception that is now in cpu.fault_vector; False: the
+# exit handler has dealt with it.
 cdef bint passes_exception_bitmap(Cpu *cpu) noexcept nogil:
     cdef uint32_t vector = cpu.fault_vector
     cdef uint64_t qualification = 0, linear = 0
@@ -52,7 +55,7 @@ cdef bint passes_exception_bitmap(Cpu *cpu) noexcept nogil:
     cpu.exit.error_code = cpu.fault_error
     cpu.exit.linear = linear
     if event_exit(cpu, EXIT_REASON_EXCEPTION_NMI) == EXIT_INJECTED and cpu.fault == FAULT_EXCEPTION:
-        cpu.fault = FAULT_NONE  # the guest gets it, this one or another
+        cpu.fault = FAULT_NONE  # injected by the handler: this exception, or a different one
         return True
     return False
 
@@ -86,7 +89,7 @@ cdef void deliver_exception(Cpu *cpu) noexcept nogil:
     deliver_in_place_of(cpu, 0)
 
 
-# `vectoring`: the event whose delivery the exception broke off; 0 for none.
+# `vectoring`: the event during whose delivery the exception was raised, or 0.
 cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
     cdef uint32_t first, source, serial
     cpu.fault = FAULT_NONE
@@ -134,7 +137,7 @@ cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
             cpu.fault_error = 0
 
 
-# A PV guest's hypervisor sees its exceptions first.
+# In a PV guest exceptions go to the hypervisor first.
 cdef void deliver_to_pv(Cpu *cpu) noexcept nogil:
     if cpu.fault_vector == VEC_GP and cpu.fault_error == 0 and cpu.pv_privileged(cpu, cpu.rip) == 0:
         return
@@ -142,9 +145,9 @@ cdef void deliver_to_pv(Cpu *cpu) noexcept nogil:
 
 
 cdef void deliver_event(Cpu *cpu, uint32_t event) noexcept nogil:
-    """An interrupt or NMI between instructions; what its delivery raises is delivered in its place.
+    """An interrupt or NMI between instructions; an exception that its delivery raises is delivered in its place.
 
-    A handler that raises an exception of the host's breaks the delivery off: it begins anew when the guest goes on.
+    If an exit handler raises a Python exception, the delivery is aborted, and started again when the guest continues.
     """
     cpu.vectoring = 0
     cpu.interrupts += 1
@@ -178,13 +181,13 @@ cdef void redeliver_event(Cpu *cpu) noexcept nogil:
 
 # --- debug exceptions -----------------------------------------------------------------------------------------------------
 cdef void debug_conditions(Cpu *cpu, uint64_t conditions) noexcept nogil:
-    """DR6 of a #DB, with what is pending: of the breakpoints it names those that were met now."""
+    """DR6 for a #DB, with what is pending: its B0 to B3 are those of the breakpoints that were met this time."""
     cpu.fault_dr6 = conditions | cpu.dr6_pending
     cpu.dr[6] = (cpu.dr[6] & ~DR6_BREAKPOINTS) | cpu.fault_dr6
 
 
 cdef void take_conditions(Cpu *cpu) noexcept nogil:
-    """What the #DB has told of is no longer pending."""
+    """The #DB has reported these conditions: they are no longer pending."""
     cpu.dr6_pending &= ~cpu.fault_dr6
     cpu.fault_dr6 = 0
     if not cpu.dr6_pending:
@@ -244,7 +247,7 @@ cdef bint enter_real(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint64_
     return True
 
 
-# The gate of a vector, checked up to its presence. `size` is that of an IDT entry.
+# The gate of a vector, after all checks including that of its present bit. `size` is that of an IDT entry.
 cdef bint fetch_gate(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_t size, uint64_t *gate) noexcept nogil:
     cdef uint32_t ext = source & SOURCE_EXTERNAL
     cdef uint32_t code = vector * 8 + 2 + ext
@@ -267,7 +270,7 @@ cdef bint fetch_gate(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_
     return True
 
 
-# The code segment that a gate names, and the privilege level that it will run at.
+# The code segment that a gate points to, and the privilege level at which the handler will run.
 cdef bint fetch_handler_code(Cpu *cpu, Op *op, uint32_t selector, uint32_t ext, uint64_t *raw,
                              uint32_t *level) noexcept nogil:
     cdef uint32_t access
@@ -404,7 +407,7 @@ cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source,
         if (instruction_exit(cpu, op, EXIT_REASON_EXCEPTION_NMI) != EXIT_INJECTED or cpu.fault != FAULT_EXCEPTION
                 or cpu.fault_vector != vector):
             return
-        # Injected back: go on as if there had been no exit.
+        # The handler has injected it: continue as if there had been no exit.
         cpu.fault = FAULT_NONE
         cpu.acct -= <int64_t>(op - 1).acct
     if cpu.pv != NULL:
@@ -436,7 +439,7 @@ cdef void into(Cpu *cpu, Op *op) noexcept nogil:
         leave(cpu, op)
 
 
-# With what MOV SS has left pending it is one #DB. What its own delivery meets comes after it.
+# Traps that MOV SS has kept pending are part of this #DB; breakpoints met during its delivery come after it.
 cdef void int1(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t conditions = cpu.dr6_pending, before = cpu.dr[6]
     if conditions:
@@ -449,7 +452,7 @@ cdef void int1(Cpu *cpu, Op *op) noexcept nogil:
         cpu.pending |= PEND_TRAP
 
 
-# Intel's processors compare with the lower bound before they read the upper one.
+# As on Intel's processors, the index is compared with the lower bound before the upper one is read.
 cdef void bound(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t size = 1 << (op.x & 3)
     cdef int64_t index, lower, upper

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""IN, OUT, INS, OUTS. Every port that the I/O bitmap names exits; of the others there is nothing to read."""
+"""IN, OUT, INS, OUTS. Ports whose bits are set in the I/O bitmap exit; at the others there is nothing."""
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_NONE, FORM_RM, FORM_RM_I
@@ -32,8 +32,8 @@ cdef inline bint port_exits(Cpu *cpu, uint32_t port, uint32_t size) noexcept nog
     return False
 
 
-# One transfer; cpu.exit.value holds what was read, `linear_address` is that of INS or OUTS. Accounts and moves cpu.rip on;
-# False: fault or abort.
+# One transfer. The value read is in cpu.exit.value; `linear_address` is that of INS or OUTS. Accounts for it, and moves
+# cpu.rip on. False: fault or abort.
 cdef bint transfer(Cpu *cpu, Op *op, uint32_t port, uint32_t size, bint is_write, uint64_t value, uint64_t how,
                    uint64_t linear_address) noexcept nogil:
     cdef uint64_t ones = ~<uint64_t>0 >> (64 - 8 * size)
@@ -92,15 +92,15 @@ cdef inline uint64_t address_mask(Op *op) noexcept nogil:
 
 
 cdef inline void set_within(Cpu *cpu, uint32_t register, uint64_t value, uint64_t mask) noexcept nogil:
-    """Write a register as far as the address size reaches: 16 bits merge, 32 zero-extend."""
+    """Write a register by the address size: 16 bits merge, 32 zero-extend."""
     if mask == 0xffff:
         set16(cpu, 8 * register, <uint16_t>value)
     else:
         cpu.r[register] = value & mask
 
 
-# The permission is asked for even where REP finds a count of 0, as processors do.
-# Each iteration runs as an instruction of its own, so that interrupts, exits and time fall between any two.
+# Permission is checked even if REP has a count of 0, as on processors. Each iteration is run like an instruction of
+# its own, so that interrupts, exits and the end of a slice may come between any two.
 cdef void finish_iteration(Cpu *cpu, Op *op, uint32_t pointer, uint32_t size, uint64_t mask) noexcept nogil:
     cdef int64_t step = -<int64_t>size if cpu.rflags & FL_DF else <int64_t>size
     set_within(cpu, pointer, cpu.r[pointer] + <uint64_t>step, mask)
@@ -108,7 +108,7 @@ cdef void finish_iteration(Cpu *cpu, Op *op, uint32_t pointer, uint32_t size, ui
         set_within(cpu, REG_RCX, cpu.r[REG_RCX] - 1, mask)
         if cpu.r[REG_RCX] & mask:
             cpu.rip = op.ip
-            cpu.rflags |= FL_RF  # what arrives now pushes it (SDM vol. 3, 17.3.1.1)
+            cpu.rflags |= FL_RF  # pushed by an interrupt that arrives now (SDM vol. 3, 17.3.1.1)
 
 
 cdef void ins(Cpu *cpu, Op *op) noexcept nogil:
@@ -127,7 +127,7 @@ cdef void ins(Cpu *cpu, Op *op) noexcept nogil:
     cpu.ea = at
     if not transfer(cpu, op, port, size, False, 0, QUALIFY_STRING | (QUALIFY_REP if op.x & 0x30 else 0), at):
         return
-    # Has been seen to be writable: only an exit of the write itself can be refused now.
+    # Its memory has been checked to be writable: this can only fail in an exit of the write itself.
     store_slow(cpu, NULL, at, size, cpu.exit.value)
     finish_iteration(cpu, op, REG_RDI, size, mask)
 

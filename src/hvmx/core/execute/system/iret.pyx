@@ -14,7 +14,7 @@ from hvmx.core.execute.system.task cimport SWITCH_RETURN, switch_task
 from hvmx.core.execute.system.transfer cimport (
     check_target, fetch_return_code, fetch_return_stack, is_64_bit, load_code_and_stack, pop_return)
 
-# What real-address mode changes: all that is defined but VM, VIF, VIP.
+# Flags that IRET changes in real-address mode: all defined ones but VM, VIF, VIP.
 cdef uint64_t FLAGS_REAL16 = 0x7fd5
 cdef uint64_t FLAGS_REAL32 = 0x257fd5
 
@@ -22,7 +22,7 @@ cdef uint64_t FLAGS_REAL32 = 0x257fd5
 cdef void iret(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t size = 1 << (op.x & 3)
     cdef uint32_t selector
-    if UNLIKELY(cpu.nmi):  # whether it faults or not
+    if UNLIKELY(cpu.nmi):  # NMIs are unblocked even if IRET faults (SDM vol. 3, 6.7.1)
         if cpu.nmi & NMI_LATCHED:
             cpu.pending |= PEND_NMI
         cpu.nmi = 0
@@ -44,7 +44,7 @@ cdef void iret(Cpu *cpu, Op *op) noexcept nogil:
         iret_protected(cpu, op, size)
 
 
-# Processors read the flags first, then CS and rIP, which only CR2 shows.
+# In the order of processors: the flags, then CS and rIP. CR2 shows it if one of the pages is not present.
 cdef bint pop_interrupted(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t *target, uint64_t *selector,
                           uint64_t *flags) noexcept nogil:
     cdef Frame after = frame[0]

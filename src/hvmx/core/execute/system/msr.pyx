@@ -14,13 +14,13 @@ from hvmx.isa.levels import MSRS
 cdef enum:
     MSR_P5_MC_TYPE = 1          # MSR_P5_MC_ADDR is 0
     MSR_TSC = 0x10
-    MSR_CESR = 0x11             # the Pentium's counters: selection, and 2
+    MSR_CESR = 0x11             # the Pentium's 2 counters follow their selection
     MSR_CTR = 0x12
-    MSR_PLATFORM_ID = 0x17      # which of its sockets the processor is in: 0
+    MSR_PLATFORM_ID = 0x17      # the kind of socket: 0
     MSR_APIC_BASE = 0x1b
-    MSR_BIOS_UPDT_TRIG = 0x79   # where microcode lies that is to be loaded
+    MSR_BIOS_UPDT_TRIG = 0x79   # address of microcode to load
     MSR_BIOS_SIGN_ID = 0x8b     # microcode revision: none is loaded
-    MSR_PERFCTR = 0xc1          # those of the P6 family: 2, and their selections
+    MSR_PERFCTR = 0xc1          # the P6 family's 2 counters; their selections are at 186H
     MSR_PERFEVTSEL = 0x186
     MSR_MTRR_CAP = 0xfe
     MSR_ARCH_CAPABILITIES = 0x10a
@@ -38,7 +38,7 @@ cdef enum:
     MSR_PAT = 0x277
     MSR_MTRR_DEF_TYPE = 0x2ff
     MTRR_CAPABILITIES = 0x508   # 8 variable ranges, fixed ranges, write combining
-    # IA32_ARCH_CAPABILITIES (SDM vol. 4, table 2-2), all bits that say that a way to leak by speculation is not there:
+    # IA32_ARCH_CAPABILITIES (SDM vol. 4, table 2-2): all bits that report no vulnerability to a speculative attack:
     # RDCL, SSB, MDS, IF_PSCHANGE_MC, TAA, SBDR_SSDP, FBSDP, PSDP, BHI, PBRSB, GDS, RFDS
     NOT_SUSCEPTIBLE = (1 << 0 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15 | 1 << 20 | 1 << 24 | 1 << 26
                        | 1 << 27)
@@ -53,7 +53,7 @@ cdef uint32_t MSR_GS_BASE = <uint32_t>0xc0000101
 cdef uint32_t MSR_KERNEL_GS_BASE = <uint32_t>0xc0000102
 cdef uint32_t MSR_TSC_AUX = <uint32_t>0xc0000103
 
-# The number of the feature that an MSR comes with, by MSR number from 0 and from C0000000; 0 where there is no MSR.
+# The number of the feature that an MSR belongs to, by MSR number from 0 and from C0000000; 0 where there is no MSR.
 cdef uint8_t msr_features[2][MSR_RANGE]
 for _name, _numbers in MSRS.items():
     for _number in _numbers:
@@ -64,7 +64,7 @@ cdef inline uint64_t time_stamp(Cpu *cpu, Op *op) noexcept nogil:
     return cycles_now(cpu, op) // CYCLE_FRACTION
 
 
-# Where an MSR that just holds its value is kept; NULL for the others.
+# The field of Cpu for an MSR that has no effect but to keep its value; NULL for the others.
 cdef uint64_t *storage(Cpu *cpu, uint32_t number) noexcept nogil:
     if MSR_MTRR_PHYS <= number < MSR_MTRR_PHYS + 16:
         return &cpu.mtrr_phys[number - MSR_MTRR_PHYS]
@@ -191,10 +191,10 @@ cdef bint valid_mtrr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
 cdef bint valid_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
     if MSR_MTRR_PHYS <= number < MSR_PAT or number == MSR_MTRR_DEF_TYPE:
         return valid_mtrr(cpu, number, value)
-    if number == MSR_APIC_BASE:  # there is no APIC that it could enable
+    if number == MSR_APIC_BASE:  # there is no local APIC to enable
         return value & 0xeff == 0 and value >> cpu.phys_bits == 0
     if number == MSR_EFER:
-        # LMA follows from LME and CR0.PG, and LME is fixed while paging is on.
+        # LMA is LME and CR0.PG; LME cannot change while paging is on.
         return value & ~cpu.efer_defined == 0 and not (cpu.cr0 & CR0_PG and (value ^ cpu.efer) & EFER_LME)
     if number == MSR_PAT:
         return valid_pat(value)
@@ -234,7 +234,7 @@ cdef void write_msr(Cpu *cpu, uint32_t number, uint64_t value) noexcept nogil:
 
 
 # --- RDMSR and WRMSR --------------------------------------------------------------------------------------------------------
-# A quarter of the bitmap each: read low, read high, write low, write high (SDM vol. 3, 24.6.9). All other MSRs exit.
+# Four bitmaps: reads of low and high MSRs, writes of low and high MSRs (SDM vol. 3, 24.6.9). All other MSRs exit.
 cdef bint msr_exits(Cpu *cpu, uint32_t number, bint is_write) noexcept nogil:
     cdef uint32_t bit = number & 0x1fff
     cdef uint32_t quarter = 2048 if is_write else 0

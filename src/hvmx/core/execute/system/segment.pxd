@@ -57,17 +57,17 @@ cdef inline bint canonical(uint64_t address) noexcept nogil:
     return (address + (<uint64_t>1 << 47)) >> 48 == 0
 
 
-# Does an access of `size` bytes lie within the segment? (Limits only; expand-down segments as in SDM vol. 3, 5.3.)
+# Is an access of `size` bytes within the segment? Checks limits only; expand-down segments as in SDM vol. 3, 5.3.
 cdef bint within_limit(Segment *seg, uint64_t offset, uint32_t size) noexcept nogil
-# The segment register that a descriptor makes.
+# What a descriptor makes of a segment register.
 cdef void set_from_descriptor(Segment *seg, uint32_t selector, uint64_t raw) noexcept nogil
 cdef void set_null(Segment *seg, uint32_t selector) noexcept nogil
 cdef void set_v86(Segment *seg, uint32_t selector) noexcept nogil
 
 # --- descriptor tables ------------------------------------------------------------------------------------------------------
-# Where the descriptor of a selector lies: False when beyond the table's limit or there is no LDT. `size`: 8 or 16.
+# The address of a selector's descriptor. False if it is beyond the table's limit, or there is no LDT. `size`: 8 or 16.
 cdef bint descriptor_address(Cpu *cpu, uint32_t selector, uint32_t size, uint64_t *address) noexcept nogil
-# Its first 8 bytes. Beyond the limit: `vector` with the selector and `ext` as error code. False on any fault.
+# Its first 8 bytes. Beyond the limit it raises `vector`, with the selector and `ext` as error code. False on any fault.
 cdef bint fetch_descriptor(Cpu *cpu, Op *op, uint32_t selector, uint32_t vector, uint32_t ext,
                            uint64_t *raw) noexcept nogil
 # Bits 32-63 of the base or offset of a 16-byte descriptor of long mode.
@@ -78,14 +78,14 @@ cdef bint mark_accessed(Cpu *cpu, Op *op, Segment *seg) noexcept nogil
 # --- segment registers --------------------------------------------------------------------------------------------------------
 # Load ES, SS, DS, FS or GS in any mode; False on a fault, with nothing changed.
 cdef bint load_segment(Cpu *cpu, Op *op, uint32_t segment, uint32_t selector) noexcept nogil
-# The same in protected mode, as part of what raises `vector` (#GP; #TS in a task switch) with `ext` in its error code.
-# The decoding mode is left to update.
+# The same in protected mode. Faults raise `vector` (#GP, or #TS in a task switch), with `ext` in the error code. The
+# caller must call update_mode().
 cdef bint load_protected(Cpu *cpu, Op *op, uint32_t segment, uint32_t selector, uint32_t vector,
                          uint32_t ext) noexcept nogil
-# The checks of a stack segment for privilege level `cpl`; for a fault `vector` is #GP or #TS, and `ext` is added to it.
+# The checks of a stack segment for privilege level `cpl`. Faults raise `vector` (#GP or #TS) with `ext`.
 cdef bint check_stack_segment(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, uint32_t vector, uint32_t ext,
                               uint64_t *raw) noexcept nogil
-# The far pointer in memory: an offset of the operand's width, then the selector. False on a fault.
+# A far pointer in memory: an offset of the operand's width, then the selector. False on a fault.
 cdef bint read_far_pointer(Cpu *cpu, Op *op, uint32_t *selector, uint64_t *offset) noexcept nogil
-# After a return to an outer level: make unusable what that level may not see.
+# After a return to an outer level: data segments that it may not use become null (SDM vol. 3, 5.8.6).
 cdef void drop_inner_segments(Cpu *cpu) noexcept nogil

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Descriptors, and the instructions that load, store and look at segment registers."""
+"""Descriptors, and the instructions that load and store segment registers."""
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_R, FORM_R_RM, FORM_RM_R
@@ -79,7 +79,7 @@ cdef bint fetch_upper(Cpu *cpu, Op *op, uint32_t selector, uint32_t vector, uint
 
 
 cdef bint mark_accessed(Cpu *cpu, Op *op, Segment *seg) noexcept nogil:
-    """What is about to be loaded into a segment register, after all checks (SDM vol. 3, 3.4.5.1)."""
+    """Mark a segment as accessed, after all checks and before it is loaded (SDM vol. 3, 3.4.5.1)."""
     cdef uint64_t address = 0
     if seg.access & (AR_ACCESSED | AR_UNUSABLE):
         return True
@@ -108,7 +108,7 @@ cdef bint check_stack_segment(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl,
     return True
 
 
-# In real-address mode only selector and base change: limits and rights of before survive ("unreal mode").
+# In real-address mode only selector and base change: the limit and rights of before stay ("unreal mode").
 cdef void load_real(Cpu *cpu, uint32_t segment, uint32_t selector) noexcept nogil:
     cdef Segment *seg = &cpu.seg[segment]
     if cpu.rflags & FL_VM:
@@ -171,8 +171,8 @@ cdef bint load_segment(Cpu *cpu, Op *op, uint32_t segment, uint32_t selector) no
 cdef uint32_t[4] DATA_SEGMENTS = [SEG_ES, SEG_DS, SEG_FS, SEG_GS]
 
 
-# Only the selectors become null: the bases stay, as the kernel's of GS (SDM vol. 2, IRET: return to an outer privilege
-# level).
+# Only the selectors become null. The bases stay, even that of GS, which is the kernel's (SDM vol. 2, IRET: return to
+# an outer privilege level).
 cdef void drop_inner_segments(Cpu *cpu) noexcept nogil:
     cdef uint32_t index
     cdef Segment *seg
@@ -187,7 +187,7 @@ cdef void drop_inner_segments(Cpu *cpu) noexcept nogil:
 
 
 # --- MOV, POP, LDS and the like -------------------------------------------------------------------------------------------
-# MOV SS and POP SS hold off interrupts and traps until the next instruction has ended (SDM vol. 3, 6.8.3).
+# MOV SS and POP SS block interrupts and debug traps until the next instruction has ended (SDM vol. 3, 6.8.3).
 cdef inline void finish_load(Cpu *cpu, Op *op, uint32_t segment) noexcept nogil:
     if segment == SEG_SS:
         cpu.shadow = SHADOW_MOV_SS
@@ -217,18 +217,18 @@ cdef void mov_from_sreg_m(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef inline void store_selector(Cpu *cpu, Op *op, uint16_t selector) noexcept nogil:
-    """To a register of the operand's width: zero-extended."""
+    """Store a selector in a register: zero-extended to the operand size."""
     if op.x & 3 == 1:
         set16(cpu, op.d, selector)
     else:
         set64(cpu, op.d, selector)
 
 
-# However wide the slot is, two bytes of it are read.
+# Only two bytes are read, whatever the width of the slot.
 cdef void pop_sreg(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t width = 8 << (op.x & 3)
     cdef uint32_t selector = <uint16_t>peek_stack(cpu, op, 16)
-    cdef uint32_t stack32 = cpu.mode & MODE_STACK32  # POP SS moves the pointer by the width of the stack of before
+    cdef uint32_t stack32 = cpu.mode & MODE_STACK32  # POP SS increments the pointer by the width of the old stack
     if cpu.fault:
         return
     if load_segment(cpu, op, op.d, selector):

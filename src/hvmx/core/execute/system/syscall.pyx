@@ -10,12 +10,12 @@ from hvmx.core.state.ops cimport *
 from hvmx.core.execute.system.segment cimport canonical
 from hvmx.core.state.state cimport *
 
-# Rights of the flat segments that these load without looking at a descriptor; the DPL is added.
+# Access rights of the flat segments that these instructions load without reading a descriptor; the DPL is added.
 cdef enum:
     CODE64_RIGHTS = 0xa09b
     CODE32_RIGHTS = 0xc09b
     STACK_RIGHTS = 0xc093
-# What SYSRET takes from R11: all flags but RF, VM and the reserved ones.
+# The flags that SYSRET loads from R11: all but RF, VM and the reserved ones.
 cdef uint64_t SYSRET_FLAGS = 0x3c7fd7
 
 

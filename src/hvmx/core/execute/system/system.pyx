@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Control and debug registers, HLT, INVLPG, caches, time stamps, CPUID, VMCALL: what only has to do with this CPU."""
+"""Control and debug registers, HLT, INVLPG, caches, time stamps, CPUID, VMCALL."""
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from hvmx.core.execute.system.counters cimport has_p6_counters, read_counter
@@ -23,7 +23,7 @@ cdef enum:
     CR_CLTS = 2 << 4
     CR_LMSW = 3 << 4
     CR_LMSW_MEMORY = 1 << 6
-    DR_MOV_FROM = 1 << 4  # the direction in that of DR accesses (table 27-4)
+    DR_MOV_FROM = 1 << 4  # direction of a DR access (table 27-4)
     DR6_BD = 0x2000
     DR7_GD = 0x2000
     TR6_LOOKUP = 1
@@ -115,8 +115,8 @@ cdef inline bint cr_exits(Cpu *cpu, uint32_t number, uint64_t value) noexcept no
     return number == 8 and cpu.controls & CTL_CR8_LOAD
 
 
-# Write a control register. If it exits, the handler may change cpu.exit.value first; if not, bits that the host owns stay
-# as they are (SDM vol. 3, 25.3). #GP for what the register cannot hold.
+# Write a control register. If this exits, the handler may change cpu.exit.value first; if not, host-owned bits stay as
+# they are (SDM vol. 3, 25.3). #GP for an invalid value.
 cdef void change_cr(Cpu *cpu, Op *op, uint32_t number, uint64_t value, uint64_t qualification) noexcept nogil:
     cdef uint64_t cr0_shadow = cpu.cr0_shadow, cr4_shadow = cpu.cr4_shadow
     if cr_exits(cpu, number, value):
@@ -186,7 +186,7 @@ cdef void clts(Cpu *cpu, Op *op) noexcept nogil:
     cpu.cr0 &= ~<uint64_t>CR0_TS
 
 
-# LMSW writes the low four bits, and can set PE but not clear it.
+# LMSW writes the low four bits; it can set PE, but not clear it.
 cdef void lmsw(Cpu *cpu, Op *op, uint16_t source, uint64_t operand) noexcept nogil:
     cdef uint64_t value = (seen_cr0(cpu) & ~<uint64_t>0xe) | (source & 0xf)
     change_cr(cpu, op, 0, value, CR_LMSW | operand | <uint64_t>source << 16)
@@ -229,7 +229,7 @@ cdef void smsw_m(Cpu *cpu, Op *op) noexcept nogil:
 
 # --- debug registers (SDM vol. 3, 17.2) -------------------------------------------------------------------------------------
 cdef bint may_use_dr(Cpu *cpu, Op *op, uint32_t number) noexcept nogil:
-    """Checks; the instruction is accounted when it may go on."""
+    """The checks; if the instruction may go on, it has been accounted for."""
     if (number == 4 or number == 5) and cpu.cr4 & CR4_DE:
         fault(cpu, op, VEC_UD, 0)
         return False
@@ -240,7 +240,7 @@ cdef bint may_use_dr(Cpu *cpu, Op *op, uint32_t number) noexcept nogil:
     return True
 
 
-# The exit comes before all checks but that of the privilege level. The handler may change what is moved.
+# The exit comes before all checks but that of the privilege level. The handler may change the value that is moved.
 cdef bint pass_dr_exit(Cpu *cpu, Op *op, uint32_t number, uint64_t *value, uint64_t qualification) noexcept nogil:
     if cpu.controls & CTL_MOV_DR:
         describe_exit(cpu, number, value[0], 0, not qualification & DR_MOV_FROM, number | qualification)
@@ -269,7 +269,7 @@ cdef void mov_to_dr(Cpu *cpu, Op *op) noexcept nogil:
     elif number == 7:
         value = (value & DR7_WRITABLE) | 0x400
     cpu.dr[number] = value
-    flush_tlb(cpu, True)  # breakpoints take their pages off the fast path
+    flush_tlb(cpu, True)  # pages with breakpoints have no fast path
 
 
 cdef void mov_from_dr(Cpu *cpu, Op *op) noexcept nogil:
@@ -279,7 +279,7 @@ cdef void mov_from_dr(Cpu *cpu, Op *op) noexcept nogil:
 
 
 # --- test registers (i486 Processor Programmer's Reference Manual, chapter 10) -----------------------------------------------
-# They hold what was written: hvmx's caches are not to be tested, and a lookup in the TLB finds nothing.
+# They keep the value written to them. There are no caches to test, and a TLB look-up finds nothing.
 cdef void mov_to_tr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t value = reg32(cpu, op.s)[0]
     leave(cpu, op)
@@ -342,7 +342,7 @@ cdef void pause(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef bint read_tsc(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
-    """The time stamp into EDX:EAX, as the handler has it where RDTSC exits."""
+    """The time stamp into EDX:EAX; where RDTSC exits, the value is the handler's."""
     if cpu.cr4 & CR4_TSD and cpu.cpl and cpu.cr0 & CR0_PE:
         fault(cpu, op, VEC_GP, 0)
         return False
@@ -366,7 +366,7 @@ cdef void rdtscp(Cpu *cpu, Op *op) noexcept nogil:
         set32(cpu, 8 * REG_RCX, <uint32_t>cpu.tsc_aux)
 
 
-# A handler may have more counters than the processor.
+# Where RDPMC exits, the handler may emulate counters that the processor does not have.
 cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint32_t index = <uint32_t>cpu.r[REG_RCX]
     cdef bint known = index < 2 and has_p6_counters(cpu)
@@ -383,8 +383,8 @@ cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
     set32(cpu, 8 * REG_RDX, <uint32_t>(cpu.exit.value >> 32))
 
 
-# VMCALL and VMMCALL are one exit, as KVM makes them. A hypercall that the table has in C is answered without the handler,
-# which must not show: time is that of the instruction's end, as a handler finds it.
+# VMCALL and VMMCALL have the same exit, as in KVM. A hypercall with a C function in the table needs no exit handler,
+# but must look the same to the guest: so time is already that of the instruction's end, as exit handlers see it.
 cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t number
     settle_mxcsr(cpu)
@@ -396,12 +396,12 @@ cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
             enter(cpu, next_ip(op))
         return
     cpu.acct -= <int64_t>op.acct
-    if cpu.pv != NULL:  # there is no VMX below a PV guest (SDM vol. 3, 30.3, VMCALL)
+    if cpu.pv != NULL:  # #UD: a PV guest is not in VMX non-root operation (SDM vol. 3, 30.3, VMCALL)
         fault(cpu, op, VEC_UD, 0)
         return
     number = cpu.r[REG_RAX] if cpu.mode & MODE_WIDTH == MODE_64 else <uint32_t>cpu.r[REG_RAX]
     if number >> 32:
-        number = <uint32_t>0xffffffff  # as good as any: no table is that long
+        number = <uint32_t>0xffffffff  # a number that no table has
     describe_exit(cpu, <uint32_t>number, 0, 0, False, 0)
     instruction_exit(cpu, op, EXIT_REASON_VMCALL)
 

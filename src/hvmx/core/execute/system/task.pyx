@@ -30,7 +30,7 @@ cdef enum:
     DR6_TASK_SWITCH = 0x8000
     DR7_LOCAL_ENABLES = 0x155
 
-# What a TSS holds of a task.
+# The state of a task, as in its TSS.
 ctypedef struct TaskImage:
     uint64_t cr3
     uint64_t ip
@@ -115,7 +115,7 @@ cdef bint fetch_tss(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32_t
     return True
 
 
-# The switch happens when the handler has returned, unless it raised or injected an exception.
+# The switch happens after the exit handler has returned, unless it raised an error or injected an exception.
 cdef bint pass_task_switch_exit(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind) noexcept nogil:
     cdef ExitOutcome outcome
     if not cpu.controls & CTL_TASK_SWITCH:
@@ -146,7 +146,7 @@ cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32
         flags &= ~<uint64_t>FL_NT
     if not save_image(cpu, op, cpu.seg[SEG_TR].base, old_wide, return_ip, flags):
         return False
-    # Read before for the faults of it, and now as the task may be the same one.
+    # Read earlier for its faults, and again now: if it is the same task, its state has just been saved.
     if not load_image(cpu, op, tss.base, wide, &image):
         return False
     if kind == SWITCH_JUMP or kind == SWITCH_RETURN:
@@ -161,7 +161,7 @@ cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32
         if cpu.fault:
             return False
         image.flags |= FL_NT
-    # The new task: what faults from here on faults in it.
+    # From here on faults are the new task's.
     cpu.seg[SEG_TR] = tss
     cpu.cr0 |= CR0_TS
     cpu.dr[7] &= ~<uint64_t>DR7_LOCAL_ENABLES
@@ -176,7 +176,7 @@ cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32
     count_events(cpu, op)
     if not enter_task(cpu, &image, wide, ext):
         if op != NULL:
-            cpu.acct += <int64_t>op.acct  # the instruction itself has ended
+            cpu.acct += <int64_t>op.acct  # the instruction that switched has ended
         return False
     return True
 
@@ -222,7 +222,7 @@ cdef bint load_task_ldt(Cpu *cpu, uint32_t selector, uint32_t ext) noexcept nogi
     return True
 
 
-# SS first: the others' checks are against its privilege level.
+# SS first: the others are checked against its privilege level.
 cdef uint32_t[5] DATA_SEGMENTS = [SEG_SS, SEG_ES, SEG_DS, SEG_FS, SEG_GS]
 
 

@@ -24,7 +24,7 @@ cdef bint is_64_bit(Cpu *cpu, uint64_t raw) noexcept nogil:
     return cpu.efer & EFER_LMA and descriptor_access(raw) & AR_L
 
 
-# Of a 64-bit target in a segment that is not 64-bit, Intel's processors take the low half.
+# Intel's processors truncate a 64-bit target to 32 bits if the segment is not a 64-bit one.
 cdef bint check_target(Cpu *cpu, Op *op, uint64_t raw, uint64_t *target) noexcept nogil:
     cdef Segment code
     set_from_descriptor(&code, 0, raw)
@@ -40,7 +40,7 @@ cdef bint check_target(Cpu *cpu, Op *op, uint64_t raw, uint64_t *target) noexcep
 
 
 cdef bint present_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw) noexcept nogil:
-    """What every new code segment must be: present, and not both 64- and 32-bit."""
+    """Checks of every new code segment: it must be present, and not have both L and D set."""
     cdef uint32_t access = descriptor_access(raw)
     if cpu.efer & EFER_LMA and access & (AR_L | AR_DB) == (AR_L | AR_DB):
         fault(cpu, op, VEC_GP, selector & 0xfffc)
@@ -61,7 +61,7 @@ cdef bint check_direct_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw) n
     return present_code(cpu, op, selector, raw)
 
 
-# The last step: from `frame` (NULL: the stack stays) and the new code segment, unless to mark their descriptors faults.
+# The last step: load CS, and SS:rSP from `frame` (NULL: the stack stays), unless marking their descriptors faults.
 cdef void go_to_code(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw, uint32_t level, uint64_t target,
                      Frame *frame) noexcept nogil:
     if load_code_and_stack(cpu, op, selector, raw, level, frame):
@@ -122,7 +122,7 @@ cdef void far_transfer(Cpu *cpu, Op *op, uint32_t selector, uint64_t target, bin
         return
     if is_call:
         current_frame(cpu, &frame)
-        frame.long_mode = frame.long_mode and is_64_bit(cpu, raw)  # 32-bit code is called on its own kind of stack
+        frame.long_mode = frame.long_mode and is_64_bit(cpu, raw)  # compatibility-mode code has 32-bit stack pointers
         if not push_return(cpu, op, &frame, size):
             return
     go_to_code(cpu, op, selector, raw, cpu.cpl, target, &frame if is_call else NULL)
@@ -187,7 +187,7 @@ cdef void through_call_gate(Cpu *cpu, Op *op, uint32_t gate_at, uint64_t gate, b
         go_to_code(cpu, op, selector, raw, level, target, &frame)
 
 
-# The inner level's stack with the outer one's SS:rSP and, but for 64-bit gates, `count` parameters from it.
+# Push the outer SS:rSP on the inner stack and, unless it is a 64-bit gate, copy `count` parameters.
 cdef bint to_inner_stack(Cpu *cpu, Op *op, uint32_t level, uint32_t size, uint32_t count, Frame *frame) noexcept nogil:
     cdef Frame outer
     cdef uint64_t value = 0
@@ -265,7 +265,7 @@ cdef bint fetch_return_stack(Cpu *cpu, Op *op, uint32_t selector, uint32_t cpl, 
     return True
 
 
-# Processors read CS before rIP, which only CR2 shows.
+# In the order of processors: CS, then rIP. CR2 shows it if one of the pages is not present.
 cdef bint pop_return(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t *target,
                             uint64_t *selector) noexcept nogil:
     cdef Frame after = frame[0]

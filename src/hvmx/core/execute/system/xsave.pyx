@@ -1,9 +1,9 @@
 # cython: language_level=3
 """Images of the x87 and SSE state in memory: FXSAVE (SDM vol. 1, 10.5), and the XSAVE feature set (chapter 13).
 
-An XSAVE area begins as an FXSAVE image, its legacy region; a header follows. Of the state components there are the
-x87 (bit 0 of XCR0) and SSE (bit 1), both of which lie in the legacy region; of the formats there is the standard one.
-XSAVEOPT leaves out what is in its initial configuration, and never what has not been modified.
+An XSAVE area begins with the legacy region, which is an FXSAVE image; the header follows. The state components are the
+x87 (bit 0 of XCR0) and SSE (bit 1), both in the legacy region; the only format is the standard one. XSAVEOPT uses the
+init optimization, but not the modified optimization.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -35,7 +35,7 @@ cdef enum:
 
 # --- the image ------------------------------------------------------------------------------------------------------------
 cdef inline uint32_t xmm_saved(Cpu *cpu) noexcept nogil:
-    """XMM registers that instructions reach: 16 only in 64-bit mode."""
+    """The number of XMM registers: 16 in 64-bit mode, else 8."""
     return 16 if cpu.mode & MODE_WIDTH == MODE_64 else 8
 
 
@@ -68,7 +68,7 @@ cdef void fill_image(Cpu *cpu, Op *op, uint64_t *image) noexcept nogil:
 
 
 cdef inline uint64_t linear_bits(uint64_t pointer) noexcept nogil:
-    """What the unit keeps of a pointer: as many bits as linear addresses have, sign-extended."""
+    """The part of a pointer that the x87 keeps: the 48 bits of linear addresses, sign-extended."""
     return <uint64_t>(<int64_t>(pointer << 16) >> 16)
 
 
@@ -128,8 +128,8 @@ cdef bint unit_taken(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef uint64_t area(Cpu *cpu, Op *op, uint32_t size, uint32_t alignment, bint write) noexcept nogil:
-    """The linear address of the operand: its start within its segment, aligned, the rest of it within its segment, and
-    mapped, of which its last byte is looked at first."""
+    """The linear address of the operand. Checks, in this order: the start is within the segment, and aligned; the rest
+    is within the segment; and all is mapped, beginning with the last byte."""
     cdef bint long_mode = cpu.mode & MODE_WIDTH == MODE_64
     cdef uint64_t base = 0 if long_mode and op.seg < SEG_FS else cpu.seg[op.seg].base
     cdef uint64_t address
@@ -276,7 +276,7 @@ cdef void xrstor(Cpu *cpu, Op *op) noexcept nogil:
         return
     if not load_image(cpu, op, address, image, 0, XMM_REGISTERS + 32):
         return
-    # MXCSR is loaded whenever SSE is requested, be its registers in the image or not (SDM vol. 1, 13.8.1).
+    # MXCSR is loaded whenever SSE is requested, even if its registers are not in the image (SDM vol. 1, 13.8.1).
     if wanted & COMPONENT_SSE:
         if <uint32_t>image[MXCSR_AND_MASK] & ~cpu.mxcsr_mask:
             fault(cpu, op, VEC_GP, 0)

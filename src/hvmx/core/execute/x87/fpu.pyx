@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""x87 and SSE control state: what kernels use to find and initialise the floating-point unit."""
+"""x87 and SSE control state: the instructions with which kernels detect and initialise the floating-point unit."""
 from libc.stdint cimport uint16_t, uint32_t
 
 from hvmx.core.state.insn cimport FORM_NONE, FORM_RM
@@ -37,7 +37,7 @@ cdef void fnclex(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
-# What the 8087 and the 80287 had further controls for.
+# Instructions that did something on the 8087 and the 80287 only.
 cdef void no_operation(Cpu *cpu, Op *op) noexcept nogil:
     if not x87_usable(cpu, op):
         return
@@ -50,7 +50,7 @@ cdef bint meet_exception(Cpu *cpu, Op *op) noexcept nogil:
         return True
     if cpu.ignne:
         return False
-    # The way of MS-DOS systems (SDM vol. 1, D.2): outside, FERR# becomes IRQ 13.
+    # MS-DOS compatibility (SDM vol. 1, D.2): the board turns FERR# into IRQ 13.
     rewind(cpu, op)
     if cpu.on_ferr(cpu) != 0:
         cpu.fault = FAULT_ABORT

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """The x87 register stack and its exceptions (SDM vol. 1, 8.1 and 8.5): what every x87 instruction is made of.
 
-`Cpu.fpr` holds the registers in their physical order: ST(i) is register (TOP + i) mod 8. In `Cpu.ftw` a register's tag
-is 3 when it is empty and 0 otherwise; which kind of value it holds is found when FNSTENV or FNSAVE asks.
+`Cpu.fpr` has the registers in physical order: ST(i) is register (TOP + i) mod 8. In `Cpu.ftw` the tag of a register is
+3 if it is empty and else 0: FNSTENV and FNSAVE determine the kind of its value.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
@@ -27,11 +27,11 @@ cdef enum:
     FSW_B = 0x8000
     FSW_TOP_SHIFT = 11
     FSW_FLAGS = 0x3f          # the six exceptions
-    FSW_CODES = 0x4500        # what a comparison sets
+    FSW_CODES = 0x4500        # C3, C2, C0: set by comparisons
     STACK_UNDERFLOW = FSW_IE | FSW_SF
     STACK_OVERFLOW = FSW_IE | FSW_SF | FSW_C1
-    # Exceptions that, unmasked, keep an instruction from having a result (SDM vol. 1, 8.7): those found before it, and
-    # for a result in memory those found with it. A denormal operand is loaded all the same.
+    # Exceptions that prevent the result if they are unmasked (SDM vol. 1, 8.7): those detected before the operation;
+    # for a result in memory also those detected after it. Loads of denormal operands are not prevented.
     BEFORE_LOAD = FSW_IE
     BEFORE_RESULT = FSW_IE | FSW_DE | FSW_ZE
     BEFORE_STORE = FSW_IE | FSW_DE | FSW_OE | FSW_UE
@@ -42,7 +42,7 @@ cdef extern from "x87_host.h" nogil:
 
 
 cdef inline bint x87_usable(Cpu *cpu, Op *op) noexcept nogil:
-    """False: CR0 has taken the unit away, and #NM is raised."""
+    """False: CR0 has disabled the unit, and #NM has been raised."""
     if UNLIKELY(cpu.cr0 & (CR0_EM | CR0_TS)):
         fault(cpu, op, VEC_NM, 0)
         return False
@@ -50,12 +50,12 @@ cdef inline bint x87_usable(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef inline bint exception_pending(Cpu *cpu, Op *op) noexcept nogil:
-    """Has an earlier instruction left an unmasked exception, and this one does not happen for it?"""
+    """Is there a pending exception of an earlier instruction, so that this one does not happen?"""
     return UNLIKELY(cpu.fsw & FSW_ES) and meet_exception(cpu, op)
 
 
 cdef inline bint x87_ready(Cpu *cpu, Op *op) noexcept nogil:
-    """Of a waiting instruction. False: #NM, or #MF for an exception that an earlier instruction left pending."""
+    """The checks of a waiting instruction. False: #NM, or #MF for a pending exception, has been raised."""
     return x87_usable(cpu, op) and not exception_pending(cpu, op)
 
 
@@ -98,13 +98,13 @@ cdef inline void pop(Cpu *cpu) noexcept nogil:
 
 
 cdef inline void push(Cpu *cpu) noexcept nogil:
-    """Makes room for a new ST(0), which is full at once."""
+    """Push: decrement TOP, and mark the new ST(0) as full."""
     move_top(cpu, -1)
     set_full(cpu, 0)
 
 
 cdef inline void set_indefinite(Cpu *cpu, uint32_t i) noexcept nogil:
-    """The QNaN that a masked invalid operation gives (SDM vol. 1, table 4-3)."""
+    """The QNaN floating-point indefinite, the result of a masked invalid operation (SDM vol. 1, table 4-3)."""
     cdef uint16_t *words = <uint16_t *>st(cpu, i)
     words[0] = words[1] = words[2] = 0
     words[3] = 0xc000
@@ -117,7 +117,7 @@ cdef inline uint32_t unmasked(Cpu *cpu, uint32_t status) noexcept nogil:
 
 
 cdef inline void update_summary(Cpu *cpu) noexcept nogil:
-    """ES, and B with it: whether an exception is unmasked."""
+    """Update ES, and B with it: is an exception pending that is unmasked?"""
     if UNLIKELY(unmasked(cpu, cpu.fsw)):
         if not cpu.fsw & FSW_ES:
             cpu.ignne = 0
@@ -127,7 +127,7 @@ cdef inline void update_summary(Cpu *cpu) noexcept nogil:
 
 
 cdef inline void set_status(Cpu *cpu, uint32_t status, uint32_t codes) noexcept nogil:
-    """Exceptions and stack fault are added, C1 and the `codes` replaced by those of `status`."""
+    """Add the exceptions and the stack fault of `status`, and take over its C1 and the condition codes in `codes`."""
     cdef uint32_t fsw = cpu.fsw & ~(FSW_C1 | codes) | status & (FSW_FLAGS | FSW_SF | FSW_C1 | codes)
     if UNLIKELY(unmasked(cpu, fsw)):
         if not fsw & FSW_ES:
@@ -137,7 +137,7 @@ cdef inline void set_status(Cpu *cpu, uint32_t status, uint32_t codes) noexcept 
 
 
 cdef inline void set_last(Cpu *cpu, Op *op) noexcept nogil:
-    """The pointers to the last instruction that was not one of control (SDM vol. 1, 8.1.8); IMM_X87 is the opcode."""
+    """Set the pointers to the last non-control instruction (SDM vol. 1, 8.1.8); its opcode is in IMM_X87."""
     cpu.fip = op.ip
     cpu.fcs = cpu.seg[SEG_CS].selector
     cpu.fop = <uint16_t>op.imm
@@ -150,19 +150,19 @@ cdef inline void set_last_operand(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef inline uint64_t last_two_bytes(Cpu *cpu, Op *op, bint write) noexcept nogil:
-    """The linear address of the end of an 80-bit operand: processors look at it, its limit and its page, after the other
-    eight bytes. Sets cpu.fault."""
+    """The linear address of the last two bytes of an 80-bit operand, checked: processors check these after the first
+    eight. Sets cpu.fault."""
     return linear(cpu, op, op.seg, cpu.ea_offset + 8, 2, write)
 
 
 cdef inline uint64_t store_address(Cpu *cpu, Op *op, uint32_t size) noexcept nogil:
-    """The linear address to store to, checked; sets cpu.fault. An unmasked exception keeps a store from memory, and from
-    what is wrong with its address: so it is looked at only here."""
+    """The linear address of a store, checked; sets cpu.fault. An unmasked exception prevents the store, and with it
+    faults of its address: so it is checked here, after the operation."""
     return linear(cpu, op, op.seg, cpu.ea_offset, size, True)
 
 
 cdef inline bint store80(Cpu *cpu, Op *op, uint64_t low, uint16_t high) noexcept nogil:
-    """All ten bytes are looked at before the first is written. False on a fault."""
+    """All ten bytes are checked before the first is written. False on a fault."""
     cdef uint64_t end, at = store_address(cpu, op, 8)
     if cpu.fault or not probe_write(cpu, op, at, 8):
         return False
@@ -177,7 +177,7 @@ cdef inline bint store80(Cpu *cpu, Op *op, uint64_t low, uint16_t high) noexcept
 
 
 cdef inline bint underflow(Cpu *cpu, uint32_t destination) noexcept nogil:
-    """An empty register was to be read: masked, `destination` becomes indefinite, and the instruction goes on (True)."""
+    """Stack underflow, of a read. True: it is masked, and `destination` is now the indefinite."""
     set_status(cpu, STACK_UNDERFLOW, 0)
     if unmasked(cpu, FSW_IE):
         return False
@@ -186,7 +186,7 @@ cdef inline bint underflow(Cpu *cpu, uint32_t destination) noexcept nogil:
 
 
 cdef inline void overflow(Cpu *cpu) noexcept nogil:
-    """A full register was to be pushed over: masked, the new ST(0) is indefinite."""
+    """Stack overflow, of a push. If it is masked, the new ST(0) is the indefinite."""
     set_status(cpu, STACK_OVERFLOW, 0)
     if not unmasked(cpu, FSW_IE):
         push(cpu)

@@ -1,11 +1,10 @@
-/* x87 arithmetic by the host's own unit, under the guest's own control word, exceptions unmasked or not: so results,
- * status flags, and what an unmasked exception leaves in the destination are those of a processor.
+/* x87 arithmetic by the host's own unit, under the guest's control word, with exceptions unmasked if the guest has them
+ * so: results, status flags, and what an unmasked exception leaves in the destination are those of a processor.
  *
- * Each function loads `control` where it differs from the host's own, operates, and returns the status word; the host's
- * control word is put back and no unmasked exception is left. Nothing here waits with one pending: FNCLEX comes first.
- * 80-bit values are in memory, and neither FLD nor FSTP of those can raise anything. The register stack is empty before
- * and after, as the ABI has it at every call; where it depends on unmasked exceptions what is left on it, FFREE empties
- * that.
+ * Each function loads `control` if it differs from the host's control word, operates, and returns the status word. The
+ * host's control word is restored. Unmasked exceptions are cleared with FNCLEX before any instruction that would wait
+ * for them. 80-bit values are in memory; FLD and FSTP of these raise no exceptions. The register stack is empty before
+ * and after, as the ABI demands at calls; where unmasked exceptions may leave something on it, FFREE empties it.
  */
 #ifndef HVMX_X87_HOST_H
 #define HVMX_X87_HOST_H
@@ -18,7 +17,7 @@
 
 typedef struct { uint8_t bytes[16]; } X87Register; /* 80 bits, as in an FXSAVE image */
 
-enum { X87_BEFORE_RESULT = 0x07 }; /* IE, DE, ZE: unmasked, they keep an instruction from its result */
+enum { X87_BEFORE_RESULT = 0x07 }; /* IE, DE, ZE: if unmasked, there is no result */
 
 #define X87_FUNCTION static __attribute__((noinline, unused)) uint16_t
 #define X87_RUN(prepare, operation, after, ...)                                                                       \
@@ -29,7 +28,7 @@ enum { X87_BEFORE_RESULT = 0x07 }; /* IE, DE, ZE: unmasked, they keep an instruc
                      "\n\tcmpw %[saved], %%dx\n\tje 3f\n\tfldcw %[saved]\n3:"                                         \
                      : [saved] "=m"(saved), [status] "=&a"(status), __VA_ARGS__ : "cc", "edx")
 
-/* ST(0) alone. */
+/* Only on ST(0). */
 #define X87_UNARY(name)                                                                                               \
     X87_FUNCTION x87_##name(uint16_t control, X87Register *st)                                                        \
     {                                                                                                                 \
@@ -78,7 +77,7 @@ X87_WITH_REGISTER(fprem, "fprem")
 X87_WITH_REGISTER(fprem1, "fprem1")
 X87_WITH_REGISTER(fscale, "fscale")
 
-/* ST(0), which one result replaces before the other is pushed. */
+/* On ST(0): one result replaces it, then the other is pushed. */
 X87_FUNCTION x87_fxtract(uint16_t control, X87Register *st, X87Register *pushed)
 {
     X87Register first, second;
@@ -91,7 +90,7 @@ X87_FUNCTION x87_fxtract(uint16_t control, X87Register *st, X87Register *pushed)
     return status;
 }
 
-/* A new ST(0). It is loaded over its old value, which remains when an unmasked exception keeps it from being loaded. */
+/* Loads a new ST(0), whose old value remains if an unmasked exception prevents that. */
 #define X87_LOAD(name, instruction, type)                                                                             \
     X87_FUNCTION x87_##name(uint16_t control, X87Register *st, const void *operand)                                   \
     {                                                                                                                 \
@@ -122,7 +121,7 @@ X87_CONSTANT(fldlg2)
 X87_CONSTANT(fldln2)
 X87_CONSTANT(fldz)
 
-/* ST(0) to memory, popped or, after an unmasked exception, not. */
+/* Stores ST(0) in memory. The host pops it, unless there is an unmasked exception. */
 #define X87_STORE(name, instruction, type)                                                                            \
     X87_FUNCTION x87_##name(uint16_t control, const X87Register *st, void *operand)                                   \
     {                                                                                                                 \

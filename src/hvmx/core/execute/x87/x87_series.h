@@ -1,7 +1,7 @@
-/* The functions of the x87's transcendental instructions, of numbers that have a significand of 128 bits, with a
- * relative error of less than 2^-120: power series, after the argument is made small.
+/* The functions of the x87's transcendental instructions, for numbers with significands of 128 bits, with a relative
+ * error of less than 2^-120: power series, after a reduction of the argument.
  *
- * What a fixed-point number is measured in is its unit. Arguments of series are in units of 2^-128, sums of 2^-127.
+ * The unit of a fixed-point number is the value of its lowest bit: 2^-128 for arguments of series, 2^-127 for sums.
  */
 #ifndef HVMX_X87_SERIES_H
 #define HVMX_X87_SERIES_H
@@ -11,8 +11,9 @@
 #define ONE_UNITS WIDE_HIGHEST_BIT
 #define ALMOST_ONE (ONE_UNITS - 1)
 
-/* 1/n! for n from 1 on: 2^127 / n!, cut off. The first two, with which series begin, are a unit less: so a sum whose
- * second term is negative, and less than a unit, is below the first, and its product rounds accordingly. */
+/* 1/n! for n from 1 on: 2^127 / n!, truncated. The first two, with which series begin, are one unit less: so if the
+ * second term is negative and less than a unit, the sum is below the first term, and its product is rounded
+ * accordingly. */
 static const uint128 inverse_factorials[] = {
     ALMOST_ONE, ALMOST_ONE / 2, WORDS(0x1555555555555555, 0x5555555555555555),
     WORDS(0x0555555555555555, 0x5555555555555555), WORDS(0x0111111111111111, 0x1111111111111111),
@@ -40,7 +41,7 @@ static const uint128 inverse_odd_numbers[] = {
     ONE_UNITS / 43, ONE_UNITS / 45, ONE_UNITS / 47, ONE_UNITS / 49,
 };
 
-/* atan(n / 8), in units of 2^-128; these and the constants below are of mpmath, rounded to nearest. */
+/* atan(n / 8), in units of 2^-128; these and the constants below were computed with mpmath, rounded to nearest. */
 static const uint128 arctangents[] = {
     0, WORDS(0x1fd5ba9aac2f6dc6, 0x5912f313e7d111df),
     WORDS(0x3eb6ebf25901bac5, 0x5b71e7bd7de885f9), WORDS(0x5bd86507937bc239, 0xc55190916e7f2242),
@@ -58,7 +59,7 @@ static const Wide three_quarters_pi = { WORDS(0x96cbe3f9990e91a7, 0x9394c9e8a0a5
 static const Wide log_of_2 = { WORDS(0xb17217f7d1cf79ab, 0xc9e3b39803f2f6af), -1, 0 };     /* ln 2 */
 static const Wide twice_log2_e = { WORDS(0xb8aa3b295c17f0bb, 0xbe87fed0691d3e89), 1, 0 };
 
-/* The size of a number that is less than 1, in units of 2^-128. */
+/* The magnitude of a number, which is less than 1, in units of 2^-128. */
 static inline uint128 fixed_point(Wide value)
 {
     const int shift = -1 - value.exponent;
@@ -104,13 +105,13 @@ static inline Wide logarithm(Wide x)
     return rest.significand ? wide_add(k, logarithm_by_quotient(rest, wide_add(m, one))) : k;
 }
 
-/* log2(1 + x), x > -1: of small x, s is x / (2 + x), which loses nothing. */
+/* log2(1 + x), x > -1: for small x, s is x / (2 + x), without cancellation. */
 static inline Wide logarithm_of_1_plus(Wide x)
 {
     return x.exponent < -2 ? logarithm_by_quotient(x, wide_add(two, x)) : logarithm(wide_add(one, x));
 }
 
-/* atan(t), |t| <= 1/16: t (1 - t^2/3 + t^4/5 - ...). Where t^2 is less than the last bit of t, that is t, but less. */
+/* atan(t), |t| <= 1/16: t (1 - t^2/3 + t^4/5 - ...). If t^2 is less than the last bit of t, it is just below t. */
 static inline Wide arctangent_by_series(Wide t)
 {
     if (!t.significand)
@@ -154,16 +155,16 @@ static inline Wide arctangent(Wide y, Wide x)
     return angle;
 }
 
-/* An angle as so many quarters of a turn and a rest of at most an eighth. */
+/* An angle, as a number of quarter turns and a remainder of at most an eighth of a turn. */
 typedef struct {
     Wide rest;
     uint32_t quarters;
 } Angle;
 
-/* The quarter of a turn is pi/2 as the x87 has it: pi with 66 bits of significand (SDM vol. 1, 8.3.8). By this number
- * the rest is exact, for |x| < 2^63; larger numbers no instruction accepts. It is not zero, as the quarter is odd and
- * has more bits than x. Where |x| is more than an eighth of a turn, it is the functions of this period that results are
- * within 1 ulp of (8.3.10), and not those of the true one. */
+/* A quarter turn is the x87's pi/2: pi with 66 bits of significand (SDM vol. 1, 8.3.8). With this number the remainder
+ * is exact for |x| < 2^63, and instructions do not accept larger numbers. It is not zero, because the quarter turn has
+ * more bits than x, the last of them set. If |x| is more than an eighth of a turn, results are within 1 ulp of the
+ * functions with this period, not of the true ones (8.3.10). */
 static inline Angle reduced(Wide x)
 {
     const uint128 quarter = WORDS(3, 0x243f6a8885a308d3); /* in units of 2^-65 */
@@ -216,7 +217,7 @@ static inline Wide cosine(Angle a)
 
 static inline Wide tangent(Angle a)
 {
-    /* Of a rest so small the tangent is the rest, but more: that the cosine is less than 1 does that. */
+    /* The tangent of such a small remainder is just above it: the division by a cosine just below 1 sees to that. */
     const Wide s = a.rest.exponent < -60 ? a.rest : sine_of_rest(a.rest), c = cosine_of_rest(a.rest);
     Wide result = a.quarters & 1 ? wide_divide(c, s) : wide_divide(s, c);
     result.negative ^= a.quarters & 1;

@@ -16,12 +16,12 @@ cdef enum:
 
 
 cdef inline uint32_t word_bytes(Op *op) noexcept nogil:
-    """By the operand size; one of 64 bits counts as 32."""
+    """Layouts of 16 or 32 bits, by the operand size; 64 counts as 32."""
     return 2 if op.x & 3 == 1 else 4
 
 
 cdef inline bint real_layout(Cpu *cpu) noexcept nogil:
-    """Pointers are linear addresses, not selector and offset."""
+    """Real-mode layout: pointers are linear addresses, not selector and offset."""
     return not cpu.cr0 & CR0_PE or cpu.rflags & FL_VM
 
 
@@ -65,7 +65,7 @@ cdef void describe(Cpu *cpu, uint32_t *words) noexcept nogil:
 
 
 cdef void adopt(Cpu *cpu, const uint32_t *words, bint wide) noexcept nogil:
-    """The reverse: any tag but that of an empty register only says that it is full."""
+    """The reverse. All tags but that of an empty register mean that the register is full."""
     cdef uint32_t number
     cpu.fcw = <uint16_t>(words[0] & 0x1f3f | 0x40)
     cpu.fsw = <uint16_t>words[1]
@@ -89,7 +89,7 @@ cdef void adopt(Cpu *cpu, const uint32_t *words, bint wide) noexcept nogil:
 
 
 cdef void save(Cpu *cpu, Op *op, bint registers) noexcept nogil:
-    """FNSAVE leaves the unit as FNINIT does; FNSTENV with all exceptions masked."""
+    """Afterwards FNSAVE initialises the unit, as FNINIT does, and FNSTENV masks all exceptions."""
     cdef uint32_t words[WORDS]
     cdef uint8_t image[IMAGE_BYTES]
     cdef uint32_t index, size = word_bytes(op), length = WORDS * size + (REGISTER_BYTES if registers else 0)

@@ -1,16 +1,16 @@
-/* The x87's transcendental instructions (SDM vol. 1, 8.3.5 to 8.3.10): what x87_series.h computes, rounded, and the
- * results of operands that it is not asked for, which are those of Intel's processors.
+/* The x87's transcendental instructions (SDM vol. 1, 8.3.5 to 8.3.10): the values of x87_series.h, rounded, and the
+ * results for special operands, which are those of Intel's processors.
  *
- * As the functions of x87_host.h, which these stand beside, each works under `control`, returns the exceptions and
- * condition codes of a status word, and leaves its operands alone if an unmasked exception keeps it from a result.
+ * As with the functions of x87_host.h, `control` is the control word to follow. Each returns the exceptions and
+ * condition codes of a status word, and does not change its operands if an unmasked exception prevents a result.
  */
 #ifndef HVMX_X87_TRANSCENDENTAL_H
 #define HVMX_X87_TRANSCENDENTAL_H
 
 #include "x87_series.h"
 
-enum { X87_QUIET_BIT = 62, X87_OUT_OF_RANGE = 63 /* from 2^63 on FSIN and its like reduce no argument */ };
-enum { X87_TINY = -33 /* exponent of numbers that are as good as their sines and tangents, and 1 as their cosine */ };
+enum { X87_QUIET_BIT = 62, X87_OUT_OF_RANGE = 63 /* FSIN and the like do not reduce arguments from 2^63 on */ };
+enum { X87_TINY = -33 /* up to this exponent, sine and tangent round to the number itself, the cosine to 1 */ };
 
 typedef struct {
     enum { X87_UNSUPPORTED, X87_SIGNALING, X87_QUIET, X87_INFINITY, X87_ZERO, X87_FINITE } kind;
@@ -76,7 +76,7 @@ static inline int x87_goes_before(const Operand *a, const Operand *b)
     return a->sign < b->sign;
 }
 
-/* One of the operands, or both, are not numbers. */
+/* One or both of the operands are NaNs. */
 static inline uint16_t x87_not_numbers(uint16_t control, const Operand *x, const Operand *y, X87Register *st)
 {
     const uint16_t status = x->kind == X87_SIGNALING || y->kind == X87_SIGNALING ? X87_IE : 0;
@@ -88,7 +88,7 @@ static inline uint16_t x87_not_numbers(uint16_t control, const Operand *x, const
     return status;
 }
 
-/* 2^ST(0) - 1. From |ST(0)| > 1 on the manual leaves the result open: processors leave ST(0) as it is. */
+/* 2^ST(0) - 1. For |ST(0)| > 1 the result is undefined (SDM vol. 2, F2XM1): processors leave ST(0) as it is. */
 X87_FUNCTION x87_f2xm1(uint16_t control, X87Register *st)
 {
     const Operand x = x87_operand(st);
@@ -138,8 +138,9 @@ X87_FUNCTION x87_fyl2x(uint16_t control, const X87Register *st, X87Register *ope
     return denormal;
 }
 
-/* ST(1) * log2(ST(0) + 1). The manual has ST(0) within 1 - sqrt(1/2) of 0: processors take what is above -1, and of the
- * rest give a zero and an infinity as if its logarithm were negative, and otherwise ST(0). */
+/* ST(1) * log2(ST(0) + 1). The result is defined for |ST(0)| < 1 - sqrt(1/2) (SDM vol. 2, FYL2XP1). Processors compute
+ * it above -1; from there down, if ST(1) is a zero or an infinity they give it the sign of a negative logarithm, and
+ * otherwise the result is ST(0). */
 X87_FUNCTION x87_fyl2xp1(uint16_t control, const X87Register *st, X87Register *operand)
 {
     const Operand x = x87_operand(st), y = x87_operand(operand);
@@ -191,8 +192,8 @@ X87_FUNCTION x87_fpatan(uint16_t control, const X87Register *st, X87Register *op
     return denormal | wide_store(control, result, operand);
 }
 
-/* The operand of FSIN, FCOS, FPTAN and FSINCOS. False: there is no angle to compute with, `status` is all that is to be
- * said, and ST(0) the result if there is one. */
+/* The operand of FSIN, FCOS, FPTAN and FSINCOS. False: there is nothing to compute; `status` is complete, and ST(0) is
+ * the result if there is one. */
 static inline int x87_angle(uint16_t control, X87Register *st, Operand *x, uint16_t *status)
 {
     *x = x87_operand(st);
@@ -213,7 +214,7 @@ static inline int x87_is_tiny(const Operand *x)
     return x->kind == X87_ZERO || x->value.exponent <= X87_TINY;
 }
 
-/* The result of a tiny number: the number, in every rounding. */
+/* The result for a tiny number is the number, in every rounding mode. */
 static inline uint16_t x87_store_tiny(uint16_t control, const Operand *x, X87Register *st)
 {
     return x->kind == X87_ZERO ? 0 : wide_store(control & ~X87_RC, x->value, st);
@@ -247,7 +248,7 @@ X87_FUNCTION x87_fcos(uint16_t control, X87Register *st)
     return status | wide_store(control, cosine(reduced(x.value)), st);
 }
 
-/* Two results: ST(0), over which one is to be pushed. A NaN is both. */
+/* Two results: one replaces ST(0), the other is pushed. If it is a NaN, both are. */
 static inline uint16_t x87_push_nan(uint16_t control, uint16_t status, const X87Register *st, X87Register *pushed)
 {
     if (!(status & ((~control & X87_BEFORE_RESULT) | X87_C2)))
@@ -255,7 +256,7 @@ static inline uint16_t x87_push_nan(uint16_t control, uint16_t status, const X87
     return status;
 }
 
-/* The sine, and the cosine, whose C1 it is. */
+/* The sine, and the cosine, which determines C1. */
 X87_FUNCTION x87_fsincos(uint16_t control, X87Register *st, X87Register *pushed)
 {
     Operand x;

@@ -1,8 +1,8 @@
-/* Real numbers with significands of 128 bits, of which the 64 of an x87 register are rounded: in integer arithmetic
- * only, so they are the same on every host.
+/* Real numbers with significands of 128 bits, which are rounded to the 64 of an x87 register. All arithmetic is on
+ * integers, and so the same on every host.
  *
- * What does not fit into a result is cut off, and the last bit then set: so a number that is not exact never seems to
- * be, and is rounded to the side that the bits lost have it on.
+ * Results are truncated, and if bits are lost, the last bit is set: a sticky bit, so that an inexact number never
+ * looks exact, and is rounded to the correct side.
  */
 #ifndef HVMX_X87_WIDE_H
 #define HVMX_X87_WIDE_H
@@ -23,7 +23,7 @@ enum { X87_IE = 0x01, X87_DE = 0x02, X87_ZE = 0x04, X87_OE = 0x08, X87_UE = 0x10
 enum { X87_C1 = 0x200, X87_C2 = 0x400 };
 enum { X87_RC = 0xc00, X87_RC_NEAREST = 0, X87_RC_DOWN = 0x400, X87_RC_UP = 0x800 };
 enum { X87_SIGN = 0x8000, X87_SPECIAL_EXPONENT = 0x7fff, X87_BIAS = 0x3fff };
-enum { X87_WRAP = 24576 }; /* of exponents whose overflow or underflow is unmasked: SDM vol. 1, 8.5.4 and 8.5.5 */
+enum { X87_WRAP = 24576 }; /* bias adjustment of unmasked overflow and underflow: SDM vol. 1, 8.5.4, 8.5.5 */
 
 #define X87_INTEGER_BIT ((uint64_t)1 << 63)
 #define WORDS(high, low) ((uint128)(high) << 64 | (low))
@@ -54,7 +54,7 @@ static inline Wide wide_integer(int value)
     return wide(value < 0, 127, value < 0 ? -(uint128)value : value);
 }
 
-/* The upper half of a product, and what is below it. */
+/* The upper half of a product, with its lower half as the sticky bit. */
 static inline uint128 multiply(uint128 a, uint128 b, uint128 *low)
 {
     const uint64_t a0 = (uint64_t)a, a1 = (uint64_t)(a >> 64), b0 = (uint64_t)b, b1 = (uint64_t)(b >> 64);
@@ -82,14 +82,14 @@ static inline Wide wide_multiply(Wide a, Wide b)
     return (Wide){ high | (low != 0), exponent, a.negative ^ b.negative };
 }
 
-/* Shifts 64 bits of the quotient out of a rest that is less than the divisor: its upper half gives an estimate that is
- * too large by 2 at most (Knuth, The Art of Computer Programming, vol. 2, 4.3.1, theorem B). */
+/* The next 64 bits of the quotient, from a remainder that is less than the divisor. The upper halves give an estimate
+ * that is too large by 2 at most (Knuth, The Art of Computer Programming, vol. 2, 4.3.1, theorem B). */
 static inline uint64_t next_quotient(uint128 *rest, uint128 divisor)
 {
     const uint64_t divisor_high = (uint64_t)(divisor >> 64), divisor_low = (uint64_t)divisor;
     const int most = *rest >> 64 == divisor_high;
     uint64_t quotient = most ? ~(uint64_t)0 : (uint64_t)(*rest / divisor_high);
-    uint128 left = *rest - (uint128)quotient * divisor_high; /* then 64 bits of zeros */
+    uint128 left = *rest - (uint128)quotient * divisor_high; /* followed by 64 zero bits */
     uint128 product = (uint128)quotient * divisor_low;
     while (!(left >> 64) && left << 64 < product) {
         quotient--;
@@ -105,7 +105,7 @@ static inline Wide wide_divide(Wide a, Wide b)
     const int from_one = a.significand >= b.significand;
     uint128 rest = from_one ? a.significand - b.significand : a.significand;
     const uint64_t first = next_quotient(&rest, b.significand), second = next_quotient(&rest, b.significand);
-    uint128 quotient = WORDS(first, second); /* of a fraction; the upper bit is set, as that is more than a half */
+    uint128 quotient = WORDS(first, second); /* of a fraction of more than a half: so the upper bit is set */
     int lost = rest != 0;
     if (from_one) {
         lost |= quotient & 1;
@@ -143,7 +143,7 @@ static inline Wide wide_add(Wide a, Wide b)
     return (Wide){ larger, a.exponent, a.negative };
 }
 
-/* A significand without its lowest bits, rounded by RC, and whether up. 64 bits and more are lost. */
+/* A significand without its lowest bits (64 or more), rounded by RC; and whether it was rounded up. */
 static inline uint128 wide_rounded(uint16_t control, Wide value, int lost, int *up)
 {
     const uint128 kept = lost < 128 ? value.significand >> lost : 0;
@@ -164,8 +164,8 @@ static inline uint128 wide_rounded(uint16_t control, Wide value, int lost, int *
     return kept + *up;
 }
 
-/* The result of a transcendental instruction, and its exceptions. A value too small or too large is so after rounding;
- * PE there is always, as processors have it, although some few values are exact. */
+/* The result of a transcendental instruction, and its exceptions. Overflow and underflow are detected after rounding.
+ * PE is always raised, as on processors, although a few values are exact. */
 static inline uint16_t wide_store(uint16_t control, Wide value, X87Register *st)
 {
     int up, exponent = value.exponent + X87_BIAS;
