@@ -210,9 +210,8 @@ cdef inline OpFn place_target(Cpu *cpu, Insn *insn, Op *op, OpFn fn) noexcept no
     return fn
 
 
-cdef Op *operations_of(Cpu *cpu, Insn *insn, Op *op, uint64_t ip, uint64_t acct) noexcept nogil:
+cdef Op *operations_of(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_t ip, uint64_t acct) noexcept nogil:
     """Writes the operations of one instruction at `op`, `acct` after the block's start; returns the place after them."""
-    cdef const InsnRow *row = row_of(insn)
     cdef uint32_t form = form_of(insn, row), address = ADDRESS_NONE
     cdef bint on_stack = row.flags & ROW_STACK != 0, unaccessed = row.flags & ROW_UNACCESSED != 0
     cdef OpFn fn
@@ -451,7 +450,7 @@ cdef inline Op *place_refusal(Decoding *at, Op *op, int error) noexcept nogil:
     return op + 1
 
 
-cdef inline bint goes_on(Decoding *at, Insn *insn, Op *last) noexcept nogil:
+cdef inline bint goes_on(Decoding *at, Insn *insn, const InsnRow *row, Op *last) noexcept nogil:
     """May the block have another instruction after this one, whose operation is `last`? A jump may be followed."""
     if at.page2 != NO_PAGE or at.acct >> ACCT_SHIFT >= BLOCK_UNITS:
         return False
@@ -461,7 +460,7 @@ cdef inline bint goes_on(Decoding *at, Insn *insn, Op *last) noexcept nogil:
         last.fn = followed_jump
         at.followed += 1
         return True
-    if row_of(insn).flags & ROW_ENDS_BLOCK:
+    if row.flags & ROW_ENDS_BLOCK:
         return False
     if insn.family == FAM_JCC:
         at.jumps += 1
@@ -475,6 +474,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     cdef uint8_t nothing[16]
     cdef Decoding at
     cdef Insn *insn
+    cdef const InsnRow *row
     cdef int length
     cdef Block *block = allocate_block(cpu, BLOCK_INSTRUCTIONS * OPS_PER_INSTRUCTION + 1)
     cdef Op *op = &block.head + 1
@@ -501,10 +501,11 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
         if length < 0:
             op = place_refusal(&at, op, length)
             break
-        op = operations_of(cpu, insn, op, ip + at.used, at.acct)
+        row = row_of(insn)
+        op = operations_of(cpu, insn, row, op, ip + at.used, at.acct)
         places[at.count] = op - 1
         count_in(&at, <uint64_t>length, (op - 1).acct)
-        if not goes_on(&at, insn, op - 1):
+        if not goes_on(&at, insn, row, op - 1):
             break
     memset(op, 0, sizeof(Op))
     op.fn = block_end

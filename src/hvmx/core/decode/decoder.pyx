@@ -247,6 +247,18 @@ cdef inline int out_of_bytes(int available) noexcept nogil:
     return DECODE_TOO_LONG if available >= MAX_LENGTH else DECODE_NEED_MORE
 
 
+cdef int refuse_vector(Cursor* cursor, const uint8_t* code, int available, int opcode, int mode, Insn* out) noexcept nogil:
+    """DECODE_UNDEFINED, with the length, for a VEX, EVEX or XOP instruction; 0 if it is none; or what `decode` says of its bytes."""
+    if cursor.next == cursor.end:
+        return out_of_bytes(available)
+    if not is_vector(opcode, cursor.next[0], mode):
+        return 0
+    if not skip_vector(cursor, opcode, mode, out):
+        return out_of_bytes(available)
+    out.length = <uint8_t> (cursor.next - code)
+    return DECODE_UNDEFINED
+
+
 cdef inline int read_prefixes(Cursor* cursor, int mode, Insn* out) noexcept nogil:
     """Reads prefixes and the first byte of the opcode, which it returns; -1 if the bytes end before it."""
     cdef int byte
@@ -390,7 +402,7 @@ cdef int decode(const uint8_t* code, int available, int mode, uint64_t features,
     cdef Cursor cursor
     cdef const OpcodeRows* entry
     cdef const InsnRow* row
-    cdef int opcode, map_number, operand_size
+    cdef int opcode, map_number, operand_size, error
     cdef int modrm = 0, mod = 3
 
     memset(out, 0, sizeof(Insn))
@@ -403,13 +415,9 @@ cdef int decode(const uint8_t* code, int available, int mode, uint64_t features,
     if opcode < 0:
         return out_of_bytes(available)
     if opcode == 0xC4 or opcode == 0xC5 or opcode == 0x62 or opcode == 0x8F:
-        if cursor.next == cursor.end:
-            return out_of_bytes(available)
-        if is_vector(opcode, cursor.next[0], mode):
-            if not skip_vector(&cursor, opcode, mode, out):
-                return out_of_bytes(available)
-            out.length = <uint8_t> (cursor.next - code)
-            return DECODE_UNDEFINED
+        error = refuse_vector(&cursor, code, available, opcode, mode, out)
+        if error != 0:
+            return error
     opcode = read_escapes(&cursor, opcode, &map_number)
     if opcode < 0:
         return out_of_bytes(available)

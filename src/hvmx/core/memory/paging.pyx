@@ -109,50 +109,56 @@ cdef inline bint is_large(Cpu *cpu, uint64_t entry, uint32_t level, uint32_t dep
     return entry & PTE_PS and (level == 2 or level == 3 and depth == 4) and (depth != 2 or cpu.cr4 & CR4_PSE)
 
 
-cdef inline uint64_t offset_mask(uint32_t level, uint32_t depth) noexcept nogil:
-    """The bits of a linear address that lie within a page named at this level."""
-    return (<uint64_t>1 << (12 + (10 if depth == 2 else 9) * (level - 1))) - 1
-
-
 cdef inline uint64_t page_at(uint64_t entry, uint64_t address, uint32_t level, uint32_t depth) noexcept nogil:
     """The physical address for a linear one of which `entry` names the page."""
-    cdef uint64_t within = offset_mask(level, depth)
-    if depth == 2 and level == 2:
+    cdef uint64_t within
+    if level == 1:
+        return table_of(entry, depth) | (address & 0xfff)
+    within = (<uint64_t>1 << (12 + (10 if depth == 2 else 9) * (level - 1))) - 1
+    if depth == 2:
         return large_page_2(entry) | (address & within)
     return (table_of(entry, depth) & ~within) | (address & within)
 
 
 cdef inline bint walk_tables(Cpu *cpu, uint64_t address, Walk *walk) noexcept nogil:
     """Reads the tables for an address; false, with `walk.error`, at an entry that is not present or malformed."""
-    cdef uint32_t depth = walk.depth, level = 2 if depth == 3 else depth
+    cdef uint32_t depth = walk.depth, top = 2 if depth == 3 else depth
+    cdef uint32_t level = top
     cdef uint64_t table = root_of(cpu, address, depth)
+    cdef uint64_t combined = PTE_W | PTE_U, any_bit = 0
     cdef uint64_t entry
-    cdef bint reserved
+    cdef bint reserved, large
+    walk.references = 0
+    walk.error = 0
     if not table & PTE_P:
         return False
     while True:
         walk.places[level] = place_in(cpu, table & ~<uint64_t>0xfff, address, level, depth)
         entry = physical_load(cpu, walk.places[level], 4 if depth == 2 else 8)
-        walk.references += 1
         if not entry & PTE_P:
-            return False
-        walk.large = is_large(cpu, entry, level, depth)
+            break
+        large = is_large(cpu, entry, level, depth)
         if depth == 2:
-            reserved = walk.large and entry & pse36_reserved(cpu) != 0
+            reserved = large and entry & pse36_reserved(cpu) != 0
         else:
-            reserved = entry & reserved_bits(cpu, level, walk.large) != 0
+            reserved = entry & reserved_bits(cpu, level, large) != 0
         if reserved:
             walk.error = PF_RESERVED | PF_PRESENT
-            return False
+            break
         walk.entries[level] = entry
-        walk.combined &= entry
-        if entry & PTE_NX and depth != 2:
-            walk.no_execute = True
-        if level == 1 or walk.large:
+        combined &= entry
+        any_bit |= entry
+        if level == 1 or large:
             walk.level = level
+            walk.references = top - level + 1
+            walk.combined = combined
+            walk.no_execute = depth != 2 and any_bit & PTE_NX != 0
+            walk.large = large
             return True
         table = table_of(entry, depth)
         level -= 1
+    walk.references = top - level + 1
+    return False
 
 
 cdef inline bint allows(Cpu *cpu, Walk *walk, uint32_t kind, uint32_t access) noexcept nogil:
@@ -211,10 +217,6 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
         out.rights = TLB_WRITE | TLB_EXEC | TLB_DIRTY
         count_references(cpu, out, 0, True)
         return True
-    walk.references = 0
-    walk.error = 0
-    walk.combined = PTE_W | PTE_U
-    walk.no_execute = False
     ok = walk_tables(cpu, address, &walk)
     if ok and not allows(cpu, &walk, kind, access):
         walk.error = PF_PRESENT
