@@ -16,7 +16,7 @@ from typing import Protocol
 
 
 class PortAccess(Protocol):
-    """An I/O instruction exit (SDM vol. 3, table 28-5); one exit an iteration for string I/O."""
+    """An I/O instruction exit (SDM vol. 3, table 27-5); string I/O exits once for each iteration."""
 
     value: int
     """What the guest writes; where it reads, what it is to read."""
