@@ -77,6 +77,7 @@ class Alarms:
                 self._next()
             yield
         finally:
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # the handler would set the timer again
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
@@ -162,6 +163,35 @@ def test_every_byte_comes_out_once_whatever_signals_raise(plain: dict[str, Any],
     assert (stop.kind, stop.value) == (StopKind.DEBUG_EXIT, 7)
     assert alarms.raised > 20
     assert_same(plain, guest.figures())
+
+
+@pytest.mark.parametrize("way", ["run", "step"])
+def test_why_a_run_ended_is_not_lost_where_a_signal_comes_just_after_it(way: str) -> None:
+    machine = hvmx.Machine("1M", debug_exit=0xF4)
+    machine.load(bytes.fromhex("b007 e6f4 f4"), load_address=0x1000, bits=32)  # mov al, 7; out 0xf4, al; hlt
+    raised = 0
+
+    def trace(frame: Any, event: str, argument: object) -> Any:
+        """Raise where Python would call a signal's handler: after the call by which the machine runs."""
+        nonlocal raised
+        if frame.f_code is getattr(hvmx.Machine, way).__code__:
+            frame.f_trace_opcodes = True
+            if event == "opcode" and machine.cpu.rip == 0x1004 and not machine._busy.locked() and ended and not raised:
+                raised += 1
+                raise Alarm
+        elif frame.f_code is hvmx.Machine._result.__code__ and machine.cpu.rip == 0x1004:
+            ended.append(True)
+        return trace
+
+    ended: list[bool] = []
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        stop = run_on(getattr(machine, way))
+    finally:
+        sys.settrace(before)
+    assert raised == 1
+    assert (stop.kind, stop.value) == (StopKind.DEBUG_EXIT, 7)
 
 
 @pytest.mark.parametrize("cycles", [1, 20_000])

@@ -252,7 +252,11 @@ class Machine(NoCopies):
         KeyboardInterrupt, always between two instructions. The machine can go on.
         RuntimeError while it runs: in another thread, or below a handler that calls this.
         """
-        return undisturbed(self._run, self._keep, cycles, timeout)
+        stop = undisturbed(self._run, self._keep, cycles, timeout)
+        # From here on Python makes no call, and so lets no signal's handler in.
+        if self._stop is stop:
+            self._stop = None
+        return stop
 
     def _run(self, cycles: int | None, timeout: float | None) -> Stop:
         with self._limits(cycles, timeout):
@@ -263,7 +267,10 @@ class Machine(NoCopies):
 
         ``timeout`` is in seconds of host time, for a guest that waits for input.
         """
-        return undisturbed(self._step, self._keep, None, timeout)
+        stop = undisturbed(self._step, self._keep, None, timeout)
+        if self._stop is stop:
+            self._stop = None
+        return stop
 
     def _step(self, cycles: None, timeout: float | None) -> Stop:
         with self._limits(cycles, timeout):
@@ -321,7 +328,7 @@ class Machine(NoCopies):
         return self._ended() or Stop(kind)
 
     def _keep(self, stop: Stop) -> None:
-        """For the next run: an exception came out of this one instead."""
+        """For the next run, should an exception come out of this one instead."""
         if stop.kind not in (StopKind.CYCLES, StopKind.STEP, StopKind.HALTED, StopKind.TIMEOUT):
             self._stop = stop
 

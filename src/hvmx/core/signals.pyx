@@ -100,10 +100,7 @@ def undisturbed(function, keep, first, second):
         if get_holds() == 0:
             release_signals()
         raise
+    keep(result)  # a signal's handler may raise here, and also between this and the caller's next instruction
     set_holds(get_holds() - 1)
-    try:
-        signals_after()
-    except BaseException:
-        keep(result)
-        raise
+    signals_after()
     return result
