@@ -75,7 +75,7 @@ def commands() -> None:
     \b
     hvmx compare                        the bundled guest in all three ways, in one table
     hvmx run                            the bundled guest as HVM; with --pv as PV
-    hvmx run --append "console=ttyS0" --initrd tiny.cpio vmlinuz
+    hvmx run --append "console=ttyS0 acpi=off" --initrd tiny.cpio vmlinuz
     """
 
 

@@ -1,1 +1,1 @@
-"""The native core: processor state, memory, decoding, execution by topic, faults and interrupts, the run loop."""
+"""The native core, from the bottom up: state, exit, memory, execute, translate, decode, and here the run loop."""

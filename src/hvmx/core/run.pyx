@@ -135,80 +135,96 @@ cdef void idle(Cpu *cpu) noexcept nogil:
 
 
 cdef void run(Cpu *cpu) noexcept nogil:
-    cdef uint64_t events
-    cdef bint one, ended
     cpu.stop = STOP_NONE
     while cpu.stop == STOP_NONE:
-        # --- what is due between instructions -----------------------------------------------------------------------
-        cpu.pending &= ~<uint32_t>PEND_BUDGET
-        if cpu.stop_request:
-            cpu.stop_request = 0
-            cpu.stop = STOP_REQUESTED
-            return
-        if not look_at_host(cpu):
-            return
-        if cpu.pending & PEND_FLUSH:
-            cpu.pending &= ~<uint32_t>PEND_FLUSH
-            flush_code(cpu)
-        if cycles(cpu) >= cpu.deadline:
-            take_deadline(cpu)
-            if cpu.stop != STOP_NONE:
-                return
-        if cycles(cpu) >= cpu.input_at and cpu.on_input(cpu) != 0:
-            cpu.stop = STOP_ERROR
-            return
-        if cycles(cpu) >= cpu.slice_end:
-            cpu.stop = STOP_CYCLES
-            return
-        events = cpu.interrupts + cpu.exceptions
-        if cpu.fault:
-            answer_fault(cpu)  # injected between instructions: it comes before interrupts
-        elif cpu.vectoring:
-            redeliver_event(cpu)
-        elif cpu.pending & PEND_TRAP and not cpu.shadow & SHADOW_MOV_SS:
-            cpu.pending &= ~<uint32_t>PEND_TRAP
-            debug_trap(cpu)
-        elif cpu.pending & PEND_NMI and not cpu.shadow & SHADOW_MOV_SS:
-            cpu.pending &= ~<uint32_t>PEND_NMI
-            cpu.halted = 0
-            deliver_nmi(cpu)
-        elif cpu.pending & PEND_EVENT and not cpu.shadow:
-            if cpu.pv_event(cpu) != 0:
-                cpu.halted = 0
-        elif interrupt_due(cpu):
-            take_interrupt(cpu)
-        elif cpu.pending & PEND_INTR and not cpu.halted:
-            cpu.window = 1  # instructions that set IF return to the run loop
-        settle(cpu)
-        if (cpu.stepping and cpu.interrupts + cpu.exceptions != events and cpu.stop == STOP_NONE and not cpu.fault
-                and not cpu.stop_request):
-            cpu.stop = STOP_CYCLES  # the delivery of the event was the step
-        if cpu.fault:
-            answer_fault(cpu)
-            continue
+        if serve_host(cpu) and deliver_due(cpu):
+            run_instructions(cpu)
+
+
+cdef bint serve_host(Cpu *cpu) noexcept nogil:
+    """What others than the guest want between two instructions: to stop it, to run a device, to look for input. True: the guest
+    goes on; False: Cpu.stop says why it does not."""
+    cpu.pending &= ~<uint32_t>PEND_BUDGET
+    if cpu.stop_request:
+        cpu.stop_request = 0
+        cpu.stop = STOP_REQUESTED
+        return False
+    if not look_at_host(cpu):
+        return False
+    if cpu.pending & PEND_FLUSH:
+        cpu.pending &= ~<uint32_t>PEND_FLUSH
+        flush_code(cpu)
+    if cycles(cpu) >= cpu.deadline:
+        take_deadline(cpu)
         if cpu.stop != STOP_NONE:
-            return
-        if due(cpu):
-            continue  # the delivery took the rest of the time
-        if interrupt_due(cpu) or cpu.pending & (PEND_TRAP | PEND_NMI) and not cpu.shadow & SHADOW_MOV_SS:
-            continue  # it comes before the first instruction of the handler that was entered
-        if cpu.halted:
-            idle(cpu)
-            continue
-        # --- instructions -------------------------------------------------------------------------------------------
-        # With breakpoints enabled, one instruction at a time: they may be anywhere in a block.
-        one = cpu.stepping or cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff
-        if cpu.shadow & SHADOW_MOV_SS:
-            cpu.rflags |= FL_RF  # no breakpoint on the instruction after MOV SS either (SDM vol. 3, 17.3.1.1)
-        cpu.shadow = 0
-        grant(cpu, one)
-        ended = run_blocks(cpu, one)
-        settle_mxcsr(cpu)
-        settle(cpu)
-        if cpu.fault:
-            answer_fault(cpu)
-        if cpu.stepping and ended and cpu.stop == STOP_NONE and not cpu.stop_request:
-            cpu.stop = STOP_CYCLES
+            return False
+    if cycles(cpu) >= cpu.input_at and cpu.on_input(cpu) != 0:
+        cpu.stop = STOP_ERROR
+        return False
+    if cycles(cpu) >= cpu.slice_end:
+        cpu.stop = STOP_CYCLES
+        return False
+    return True
+
+
+cdef void deliver_one(Cpu *cpu) noexcept nogil:
+    """The event that comes first (SDM vol. 3, table 6-2), if there is one."""
+    if cpu.fault:
+        answer_fault(cpu)  # injected between instructions: it comes before interrupts
+    elif cpu.vectoring:
+        redeliver_event(cpu)
+    elif cpu.pending & PEND_TRAP and not cpu.shadow & SHADOW_MOV_SS:
+        cpu.pending &= ~<uint32_t>PEND_TRAP
+        debug_trap(cpu)
+    elif cpu.pending & PEND_NMI and not cpu.shadow & SHADOW_MOV_SS:
+        cpu.pending &= ~<uint32_t>PEND_NMI
+        cpu.halted = 0
+        deliver_nmi(cpu)
+    elif cpu.pending & PEND_EVENT and not cpu.shadow:
+        if cpu.pv_event(cpu) != 0:
+            cpu.halted = 0
+    elif interrupt_due(cpu):
+        take_interrupt(cpu)
+    elif cpu.pending & PEND_INTR and not cpu.halted:
+        cpu.window = 1  # instructions that set IF return to the run loop
+    settle(cpu)
+
+
+cdef bint deliver_due(Cpu *cpu) noexcept nogil:
+    """Events, and waiting for one. True when an instruction comes next."""
+    cdef uint64_t events = cpu.interrupts + cpu.exceptions
+    deliver_one(cpu)
+    if (cpu.stepping and cpu.interrupts + cpu.exceptions != events and cpu.stop == STOP_NONE and not cpu.fault
+            and not cpu.stop_request):
+        cpu.stop = STOP_CYCLES  # the delivery of the event was the step
+    if cpu.fault:
+        answer_fault(cpu)
+        return False
+    if cpu.stop != STOP_NONE or due(cpu):
+        return False  # the delivery took the rest of the time
+    if interrupt_due(cpu) or cpu.pending & (PEND_TRAP | PEND_NMI) and not cpu.shadow & SHADOW_MOV_SS:
+        return False  # it comes before the first instruction of the handler that was entered
+    if cpu.halted:
+        idle(cpu)
+        return False
+    return True
+
+
+cdef void run_instructions(Cpu *cpu) noexcept nogil:
+    cdef bint one, ended
+    # With breakpoints enabled, one instruction at a time: they may be anywhere in a block.
+    one = cpu.stepping or cpu.shadow or cpu.rflags & FL_TF or cpu.dr[7] & 0xff
+    if cpu.shadow & SHADOW_MOV_SS:
+        cpu.rflags |= FL_RF  # no breakpoint on the instruction after MOV SS either (SDM vol. 3, 17.3.1.1)
+    cpu.shadow = 0
+    grant(cpu, one)
+    ended = run_blocks(cpu, one)
+    settle_mxcsr(cpu)
+    settle(cpu)
+    if cpu.fault:
+        answer_fault(cpu)
+    if cpu.stepping and ended and cpu.stop == STOP_NONE and not cpu.stop_request:
+        cpu.stop = STOP_CYCLES
 
 
 cdef bint run_blocks(Cpu *cpu, bint one) noexcept nogil:
