@@ -4,7 +4,7 @@ A level is a set of features. A row of the instruction table exists at a level t
 the encoding is #UD, or what the next row that matches makes of it. Each level has all that the one before has, but for
 ``GONE``. The levels and where they are from:
 
-- ``486``: the Intel486 DX4 (family 4, model 8), which has CPUID (SDM volume 3, section 23.17; AP-485, table 2-3).
+- ``486``: the Intel486 DX4 (family 4, model 8), which has CPUID (SDM volume 3, chapter 22; AP-485, table 2-3).
 - ``pentium``: the Pentium (family 5, model 2), without MMX.
 - ``pentium2``: the Pentium II "Deschutes" (family 6, model 5), the first with FXSAVE.
 - ``x86-64-v1``: the baseline of the x86-64 psABI (table 3.1), with what all processors of 2005 had besides.
@@ -58,8 +58,8 @@ FAMILY_6 = "p6"
 family 6 on), RDPMC, and MSRs that came with that family."""
 
 GONE = {
-    "tr": "test registers: in the 486 only (SDM volume 3, section 23.18)",
-    "p5_counters": "the Pentium's performance counters, which others followed (SDM volume 3, chapter 20)",
+    "tr": "test registers: in the 486 only (SDM volume 3, chapter 22)",
+    "p5_counters": "the Pentium's performance counters, which others followed (SDM volume 3, chapter 18)",
     "p6_counters": "those of the P6 family; later ones are not hvmx's, and CPUID says so (SDM volume 2, leaf 0AH)",
 }
 """Features of one level only, and what they are. None has a CPUID bit: a program must look at family and model."""
