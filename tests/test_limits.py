@@ -96,6 +96,8 @@ def asked_for(machine: hvmx.Machine, ask: Callable[[], None]) -> float:
     asked: list[float] = []
 
     def do() -> None:
+        while not machine._busy.locked():  # who asks before the run has begun asks nobody
+            time.sleep(0.001)
         time.sleep(0.1)
         asked.append(time.monotonic())
         ask()
