@@ -23,6 +23,9 @@ cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32
 # for the instruction is up to who asks.
 cdef ExitOutcome exit_to_handler(Cpu *cpu, uint32_t reason) noexcept nogil
 
+# The chain has come to the instruction of `op`, which exits: what came before is complete, and Cpu.node is at `op`.
+cdef void before_exit(Cpu *cpu, Op *op) noexcept nogil
+
 # The exit of an instruction, with cpu.rip at it and guest time at its end. EXIT_DONE: cpu.rip is after the instruction;
 # what is left is to write results, not to account or leave. EXIT_MOVED: the handler did all of it. Else the instruction
 # did not happen, as cpu.fault says.

@@ -11,8 +11,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from hvmx.core.state.state cimport *
 
 cdef Block *find_block(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) noexcept nogil
-cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil
-cdef void insert_block(Cpu *cpu, Block *block, uint64_t chunks, uint64_t bytes2) noexcept nogil
+cdef Block *allocate_block(Cpu *cpu, uint32_t ops, uint32_t timings) noexcept nogil
+cdef void insert_block(Cpu *cpu, Block *block, uint32_t timings, uint64_t chunks, uint64_t bytes2) noexcept nogil
 # Drop one block, which stays in the lists of its pages until these change.
 cdef void drop_block(Cpu *cpu, Block *block) noexcept nogil
 # A bit for each 64-byte piece of a page that [offset, offset + size) overlaps; size is at least 1.

@@ -4,8 +4,8 @@ from libc.string cimport memcpy
 
 from hvmx.core.memory.codecache cimport code_written, flush_jumps, frame_index
 from hvmx.core.memory.cut cimport cut_after, end_budget
-from hvmx.core.exit.door cimport describe_exit, exit_to_handler
-from hvmx.core.state.ops cimport fault, rewind
+from hvmx.core.exit.door cimport before_exit, describe_exit, exit_to_handler
+from hvmx.core.state.ops cimport fault
 from hvmx.core.memory.paging cimport TLB_HUGE, Translation, translate
 from hvmx.core.memory.shadow cimport shadow_fill, shadow_write
 from hvmx.core.state.state cimport *
@@ -80,7 +80,8 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
     cdef uint64_t rip = cpu.rip
     cdef ExitOutcome outcome
     if op != NULL:
-        rewind(cpu, op)
+        before_exit(cpu, op)
+        cpu.rip = op.ip
         cpu.exit.length = op.len
     outcome = exit_to_handler(cpu, reason)
     if outcome == EXIT_RAISED:
@@ -93,7 +94,6 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
             cpu.fault = FAULT_SKIP
             cpu.acct += (1 << ACCT_SHIFT) + 1  # counts as one instruction at minimum cost
             return False
-        cpu.acct -= <int64_t>(op - 1).acct  # in the midst of the instruction again
         cpu.rip = rip
     end_budget(cpu, op)  # the handler may have let time pass, or made something due
     return True

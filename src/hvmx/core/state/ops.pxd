@@ -59,43 +59,59 @@ cdef inline JumpEntry *jump_entry(Cpu *cpu, uint64_t target) noexcept nogil:
 
 
 cdef inline void enter(Cpu *cpu, uint64_t target) noexcept nogil:
-    """Go on at `target`, without accounting: through the jump cache, or on a miss through the run loop."""
+    """Go on at `target`, when all is accounted for: through the jump cache, or on a miss through the run loop."""
     cdef JumpEntry *entry = jump_entry(cpu, target)
     if LIKELY(entry.key == target ^ cpu.mode_key):
+        cpu.begin_at(cpu, entry.op)
         go_on(cpu, entry.op)
         return
     cpu.rip = target
 
 
+cdef inline void go_way(Cpu *cpu, Op *op, Op *target) noexcept nogil:
+    """Account for the chain through the branch `op`, and be at `target`."""
+    cdef Way *way = &ways_of(cpu.node)[op.way]
+    if LIKELY(way.target == target):
+        cpu.acct += way.cost
+        cpu.node = way.next
+    else:
+        cpu.go_through(cpu, op, target)
+
+
 cdef inline void branch(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
-    cpu.acct += <int64_t>op.acct
-    if UNLIKELY(cpu.acct >= 0):
-        cpu.rip = target
-        return
-    enter(cpu, target)
+    cdef JumpEntry *entry = jump_entry(cpu, target)
+    if LIKELY(entry.key == target ^ cpu.mode_key):
+        go_way(cpu, op, entry.op)
+        if LIKELY(cpu.acct < 0):
+            go_on(cpu, entry.op)
+            return
+    else:
+        account(cpu, op)
+    cpu.rip = target
 
 
 # A direct branch: to the linked block, or to the run loop, which looks the target up, and links it on the same page.
 cdef inline void follow(Cpu *cpu, Op *op) noexcept nogil:
     cdef Op *target = op.target
-    cpu.acct += <int64_t>op.acct
-    if LIKELY(target != NULL) and LIKELY(cpu.acct < 0):
-        go_on(cpu, target)
-        return
-    cpu.rip = <uint64_t>op.imm
-    if target == NULL:
-        cpu.link_from = op
-    else:
+    if LIKELY(target != NULL):
+        go_way(cpu, op, target)
+        if LIKELY(cpu.acct < 0):
+            go_on(cpu, target)
+            return
         cpu.resume = target
+    else:
+        account(cpu, op)
+        cpu.link_from = op
+    cpu.rip = <uint64_t>op.imm
 
 
 cdef inline void leave(Cpu *cpu, Op *op) noexcept nogil:
-    cpu.acct += <int64_t>op.acct
+    account(cpu, op)
     cpu.rip = next_ip(op)
 
 
 cdef inline void leave_to(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
-    cpu.acct += <int64_t>op.acct
+    account(cpu, op)
     cpu.rip = target
 
 
@@ -108,7 +124,7 @@ cdef inline bint bad_target(Cpu *cpu, uint64_t target) noexcept nogil:
 
 cdef inline void rewind(Cpu *cpu, Op *op) noexcept nogil:
     """Leave the block before this instruction: account for what comes before it, and set cpu.rip to it."""
-    cpu.acct += <int64_t>(op - 1).acct
+    cpu.account_before(cpu, op)
     cpu.rip = op.ip
 
 
@@ -119,11 +135,6 @@ cdef inline void fault(Cpu *cpu, Op *op, uint32_t vector, uint32_t error) noexce
     cpu.fault_error = error
     if op != NULL:
         rewind(cpu, op)
-
-
-cdef inline uint64_t cycles_now(Cpu *cpu, Op *op) noexcept nogil:
-    """Guest cycles at the end of this instruction, in units of 1/CYCLE_FRACTION."""
-    return cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start + <int64_t>op.acct) >> ACCT_SHIFT)
 
 
 cdef inline OpFn own_handler(Cpu *cpu, Op *op) noexcept nogil:

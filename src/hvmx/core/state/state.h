@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pipeline.h"
 #include "vocabulary.h" /* EXIT_REASON_*, CTL_*, EXIT_*, STOP_* */
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
@@ -54,9 +55,9 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
  * Bits 24-63 count guest cycles in units of 1/CYCLE_FRACTION, bits 0-23 instructions. */
 #define ACCT_SHIFT 24
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
-#define CYCLE_FRACTION 64
+#define CYCLE_FRACTION 120 /* a multiple of the widths that pipelines have */
 /* Every instruction of a block begins within this time from the start of the block, in units of 1/CYCLE_FRACTION cycle. */
-#define BLOCK_UNITS (128 * CYCLE_FRACTION)
+#define BLOCK_UNITS (1024 * CYCLE_FRACTION)
 
 #define TRANSLATE_NEVER 0xffffffffu
 #define BUCKET_BITS 15
@@ -70,8 +71,7 @@ typedef void (*OpFn)(Cpu *, Op *);
 
 /* One decoded operation. An instruction is one Op; or it has others in front: a guard (may the instruction be executed at
  * all?), and an address Op, which leaves the checked linear address in Cpu.ea. Ops of a block are contiguous; the next
- * one is at op + 1. The accounting of all that comes before an instruction in its block is the acct of the Op before its
- * first one, and a block starts with a head Op whose acct is 0. */
+ * one is at op + 1. */
 struct Op {
     OpFn fn;
     uint8_t d, s;         /* byte offsets of the register operands in Cpu */
@@ -85,7 +85,10 @@ struct Op {
         int64_t disp;     /* displacement of the memory operand (absolute for RIP-relative) */
         Op *target;       /* direct branches: first Op of the block branched to, once linked */
     };
-    uint64_t acct;        /* accounting of the block up to and including this instruction */
+    uint16_t place;       /* of this Op in its block, whose head is op - place */
+    uint16_t number;      /* of the instruction in its block, from 0 */
+    uint8_t way;          /* of its node's ways, the one to account with here; NO_WAY for Ops that hardly ever leave the block */
+    uint8_t unused[3];
     uint64_t ip;          /* instruction pointer of the instruction */
 };
 
@@ -181,7 +184,7 @@ enum { PAGE_ROM = 1,      /* writes are dropped */
 typedef struct Block Block;
 typedef struct CodePage CodePage;
 
-/* Decoded code that is entered at its first Op only. `ops` of them follow the header; head.acct is 0. */
+/* Decoded code that is entered at its first Op, or where it was left. `ops` of them follow the header; then the timings. */
 struct Block {
     Block *hash_next;
     Block *page_next, *page2_next; /* others on the page where it starts, on the page where it ends */
@@ -190,7 +193,9 @@ struct Block {
     uint32_t mode;
     uint16_t ops;
     uint16_t dropped;              /* no longer found, but still in the list of its other page, until that changes */
-    Op head;
+    uint16_t ways;                 /* Ops that leave it */
+    Timing *timings;               /* of its instructions */
+    Op head;                       /* place 0 */
 };
 
 /* What shadow paging mirrors of one guest page table: a bit for every 4 bytes, set for the first word of an entry. The
@@ -219,6 +224,7 @@ struct Cpu {
     int64_t fl_res, fl_aux;
     uint64_t fl_cf;
     int64_t acct;                  /* counts up; while it is negative, branches go on without returning to the run loop */
+    Node *node;                    /* up to which Cpu.acct has been accounted; what the chain has run since comes on top */
     uint64_t ea, ea_offset;        /* linear address left by an address Op, and the offset in its segment */
     uint64_t rmw_value;            /* buffer for a read-modify-write of memory that has no fast path */
     TlbEntry *tlb;                 /* the TLB of the present privilege */
@@ -247,7 +253,7 @@ struct Cpu {
     uint64_t fault_dr6;
 
     /* time */
-    uint64_t time;                 /* guest cycles << 6 (CYCLE_FRACTION) at the start of the slice */
+    uint64_t time;                 /* guest cycles in units of 1/CYCLE_FRACTION at the start of the slice */
     uint64_t instructions;         /* retired before the slice */
     int64_t acct_start;            /* acct at the start of the slice */
     int64_t budget_end;            /* acct at which the slice ends */
@@ -348,7 +354,14 @@ struct Cpu {
     void *vmcall_table;                    /* what vmcall finds its functions in */
 
     /* costs (units of 1/CYCLE_FRACTION guest cycle) and counts */
-    const uint32_t *op_cost;       /* by cost class */
+    PipelineModel *model;
+    void *paths;                   /* Paths: the nodes and states that are known (core/pipeline/paths.pyx) */
+    void (*time_through)(Cpu *, Op *);     /* these are explained in core/pipeline/paths.pxd */
+    void (*go_through)(Cpu *, Op *, Op *target);
+    void (*begin_at)(Cpu *, Op *);
+    void (*account_before)(Cpu *, Op *);
+    void (*take_back)(Cpu *, Op *);
+    const uint32_t *op_cost;       /* by cost class, for what comes on top: elements of a string instruction */
     const uint32_t *exit_cost;     /* by exit reason */
     uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost;
     uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
@@ -391,6 +404,19 @@ static inline __attribute__((always_inline)) void go_on(Cpu *cpu, Op *op)
     op->fn(cpu, op);
 }
 #endif
+
+/* Account for the chain up to and including the instruction of `op`, with its branch taken if it is a conditional one.
+ * Cpu.node is then at no place. */
+static inline void account(Cpu *cpu, Op *op)
+{
+    Way *way = &ways_of(cpu->node)[op->way];
+    if (LIKELY(op->way != NO_WAY) && LIKELY(way->after != NULL)) {
+        cpu->acct += way->cost;
+        cpu->node = way->after;
+    } else {
+        cpu->time_through(cpu, op);
+    }
+}
 
 _Static_assert(offsetof(Cpu, r) == 0, "Op operands are byte offsets into the register file");
 _Static_assert(sizeof(Op) == 48, "an Op is six words");

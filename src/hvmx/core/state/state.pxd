@@ -177,6 +177,82 @@ cdef extern from "state.h" nogil:
     const int JCACHE_ENTRIES
     const uint64_t NO_PAGE
 
+    enum:
+        PIPES
+        SEEN_STORES
+        CLASS_USES
+        TIMING_READS
+        TIMING_WRITES
+        READY_GENERAL
+        READY_XMM
+        READY_X87
+        READY_CARRY
+        READY_FLAGS
+        READY_COUNT
+        READY_NONE
+    enum:
+        TIMING_LOAD
+        TIMING_STORE
+        TIMING_CONDITIONAL
+        TIMING_TAKEN
+        TIMING_FUSES
+        TIMING_ELIMINATED
+        TIMING_ZEROES
+        TIMING_ONLY_MOVES
+        TIMING_SHIFTS
+        TIMING_VECTOR
+        TIMING_LOCKED
+        TIMING_EXCHANGES
+        TIMING_STACK
+        NO_WAY
+    Op *NOWHERE
+
+    ctypedef struct SeenStore:
+        int32_t disp
+        uint8_t base, index, scale, segment, width, ready
+
+    ctypedef struct Pipeline:
+        uint8_t ready[READY_COUNT]
+        uint8_t busy[PIPES]
+        SeenStore stores[SEEN_STORES]
+        uint8_t slot, taken, fuses
+
+    ctypedef struct Timing:
+        uint8_t reads[TIMING_READS]
+        uint8_t writes[TIMING_WRITES]
+        uint8_t read_count, write_count, flags_read, flags_written
+        uint8_t base, index, scale, segment, width
+        int8_t x87_push
+        uint16_t cost
+        uint32_t flags
+        int32_t disp, shift
+
+    ctypedef struct PipeUse:
+        uint16_t pipes, cycles
+
+    ctypedef struct ClassTiming:
+        uint32_t latency
+        uint8_t slots, serial, only_moves, use_count
+        PipeUse uses[CLASS_USES]
+
+    ctypedef struct PipelineModel:
+        uint32_t width, slot_units, window, taken_branches, misprediction
+        uint32_t load, load_vector, forward, forward_stack, locked
+        ClassTiming load_use, store_use
+        ClassTiming classes[256]
+
+    ctypedef struct Node:
+        Op *entry
+        Pipeline *state
+
+    ctypedef struct Way:
+        Op *target
+        Node *next
+        int64_t cost
+        Node *after
+
+    Way *ways_of(Node *node) noexcept nogil
+
     ctypedef struct Block
     ctypedef struct CodePage
     ctypedef struct Cpu
@@ -194,7 +270,8 @@ cdef extern from "state.h" nogil:
         int64_t imm
         int64_t disp
         Op *target
-        uint64_t acct
+        uint16_t place, number
+        uint8_t way
         uint64_t ip
 
     ctypedef struct Block:
@@ -203,7 +280,8 @@ cdef extern from "state.h" nogil:
         Block *page2_next
         uint64_t physical, ip, physical2
         uint32_t mode
-        uint16_t ops, dropped
+        uint16_t ops, dropped, ways
+        Timing *timings
         Op head
 
     ctypedef struct ShadowPage:
@@ -266,6 +344,7 @@ cdef extern from "state.h" nogil:
         int64_t fl_res, fl_aux
         uint64_t fl_cf
         int64_t acct
+        Node *node
         uint64_t ea, ea_offset
         uint64_t rmw_value
         TlbEntry *tlb
@@ -367,6 +446,13 @@ cdef extern from "state.h" nogil:
         int (*pv_event)(Cpu *) noexcept nogil
         int (*vmcall)(Cpu *) noexcept nogil
         void *vmcall_table
+        PipelineModel *model
+        void *paths
+        void (*time_through)(Cpu *, Op *) noexcept nogil
+        void (*go_through)(Cpu *, Op *, Op *) noexcept nogil
+        void (*begin_at)(Cpu *, Op *) noexcept nogil
+        void (*account_before)(Cpu *, Op *) noexcept nogil
+        void (*take_back)(Cpu *, Op *) noexcept nogil
         const uint32_t *op_cost
         const uint32_t *exit_cost
         uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost
@@ -387,3 +473,4 @@ cdef extern from "state.h" nogil:
 
     const bint HOST_IS_TRANSLATED_FOR
     void go_on(Cpu *cpu, Op *op) noexcept nogil
+    void account(Cpu *cpu, Op *op) noexcept nogil

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from hvmx.core.translate.flags cimport materialise_flags
 from hvmx.core.translate.registers cimport spill_all
-from hvmx.core.state.ops cimport jump_entry
+from hvmx.core.state.ops cimport branch, follow, jump_entry
 from hvmx.core.translate.trace cimport *
 
 
@@ -40,38 +40,52 @@ cdef void interpret(Trace *t, Op *op) noexcept nogil:
     emit_jump_to_memory(&t.e, HOST_RSI, AT_FN)
 
 
-cdef void account(Trace *t, Op *op) noexcept nogil:
-    """Leaves the host's sign flag clear if the budget is spent. Uses RCX."""
-    emit_mov_i(&t.e, HOST_RCX, op.acct)
-    emit_add_to(&t.e, HOST_RDI, AT_ACCT, HOST_RCX)
+cdef void account_way(Trace *t, Op *op, uint32_t target, uint32_t scratch, uint8_t **elsewhere) noexcept nogil:
+    """The same as go_way() of ops.pxd, where the way is known to lead to the Op in the host register `target`; otherwise it
+    jumps, with nothing changed. Leaves the host's sign flag clear if the budget is spent."""
+    cdef Emitter *e = &t.e
+    cdef int32_t way = AT_WAYS + op.way * WAY_BYTES
+    emit_load(e, 64, scratch, HOST_RDI, AT_NODE)
+    emit_alu_m(e, 64, ALU_CMP, target, scratch, way + AT_WAY_TARGET)
+    elsewhere[0] = emit_jump_if(e, CC_NE)
+    emit_mov(e, 64, HOST_RSI, target)
+    emit_load(e, 64, HOST_RAX, scratch, way + AT_WAY_NEXT)
+    emit_load(e, 64, HOST_RCX, scratch, way + AT_WAY_COST)
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_NODE)
+    emit_add_to(e, HOST_RDI, AT_ACCT, HOST_RCX)
+
+
+cdef void hand_over(Trace *t, Op *op, OpFn handler) noexcept nogil:
+    point_at(t, op)
+    emit_mov_i(&t.e, HOST_RAX, <uint64_t>handler)
+    emit_jump_to_register(&t.e, HOST_RAX)
 
 
 # The same as follow() of ops.pxd.
 cdef void follow_to(Trace *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
+    cdef int32_t distance = <int32_t>(<uint8_t *>op - <uint8_t *>t.first)
     cdef uint8_t *spent
-    cdef uint8_t *unlinked
-    account(t, op)
-    point_at(t, op)
+    cdef uint8_t *elsewhere
+    emit_load(e, 64, HOST_RDX, HOST_RSI, distance + AT_TARGET)
+    account_way(t, op, HOST_RDX, HOST_RCX, &elsewhere)
     spent = emit_jump_if(e, CC_NS)
-    emit_load(e, 64, HOST_RAX, HOST_RSI, AT_TARGET)
-    emit_test(e, 64, HOST_RAX, HOST_RAX)
-    unlinked = emit_jump_if(e, CC_E)
-    emit_mov(e, 64, HOST_RSI, HOST_RAX)
     emit_go_on(e)
     emit_here(e, spent)
-    emit_here(e, unlinked)
-    emit_mov_i(e, HOST_RAX, <uint64_t>not_followed)
-    emit_jump_to_register(e, HOST_RAX)
+    emit_store(e, 64, HOST_RSI, HOST_RDI, AT_RESUME)
+    emit_mov_i(e, HOST_RAX, <uint64_t>op.imm)
+    stop_at_rax(t)
+    emit_here(e, elsewhere)
+    hand_over(t, op, follow_slowly)
 
 
-cdef void not_followed(Cpu *cpu, Op *op) noexcept nogil:
-    """A direct branch within the page, accounted, that is not linked or has spent the budget."""
-    cpu.rip = <uint64_t>op.imm
-    if op.target == NULL:
-        cpu.link_from = op
-    else:
-        cpu.resume = op.target
+cdef void follow_slowly(Cpu *cpu, Op *op) noexcept nogil:
+    follow(cpu, op)
+
+
+cdef void branch_slowly(Cpu *cpu, Op *op) noexcept nogil:
+    """To Cpu.rip."""
+    branch(cpu, op, cpu.rip)
 
 
 cdef void stop_at_rax(Trace *t) noexcept nogil:
@@ -86,18 +100,23 @@ cdef void enter_at(Trace *t, Op *op, uint64_t target) noexcept nogil:
     cdef int32_t at = AT_JCACHE + <int32_t>(<uint8_t *>jump_entry(t.cpu, target) - <uint8_t *>t.cpu.jcache)
     cdef uint8_t *spent
     cdef uint8_t *unknown
-    account(t, op)
-    spent = emit_jump_if(e, CC_NS)
+    cdef uint8_t *elsewhere
     emit_mov_i(e, HOST_RAX, target)
     emit_alu_m(e, 64, ALU_XOR, HOST_RAX, HOST_RDI, AT_MODE_KEY)  # not only of the mode, but of the privilege too
     emit_alu_m(e, 64, ALU_CMP, HOST_RAX, HOST_RDI, at + AT_KEY)
     unknown = emit_jump_if(e, CC_NE)
-    emit_load(e, 64, HOST_RSI, HOST_RDI, at + AT_KNOWN)
+    emit_load(e, 64, HOST_RDX, HOST_RDI, at + AT_KNOWN)
+    account_way(t, op, HOST_RDX, HOST_RCX, &elsewhere)
+    spent = emit_jump_if(e, CC_NS)
     emit_go_on(e)
     emit_here(e, spent)
-    emit_here(e, unknown)
     emit_mov_i(e, HOST_RAX, target)
     stop_at_rax(t)
+    emit_here(e, unknown)
+    emit_here(e, elsewhere)
+    emit_mov_i(e, HOST_RAX, target)
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_RIP)
+    hand_over(t, op, branch_slowly)
 
 
 cdef void side_exit_unless_canonical(Trace *t, Op *op, uint32_t host, int32_t disp, uint32_t scratch) noexcept nogil:
@@ -135,12 +154,16 @@ cdef void probe_jump_cache(Trace *t, Op *op) noexcept nogil:
 cdef void enter_jump_cache_hit(Trace *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef uint8_t *spent
-    account(t, op)
+    cdef uint8_t *elsewhere
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_RIP)
+    emit_load(e, 64, HOST_RDX, HOST_RDX, AT_KNOWN)
+    account_way(t, op, HOST_RDX, HOST_RCX, &elsewhere)
     spent = emit_jump_if(e, CC_NS)
-    emit_load(e, 64, HOST_RSI, HOST_RDX, AT_KNOWN)
     emit_go_on(e)
     emit_here(e, spent)
-    stop_at_rax(t)
+    emit_return(e)
+    emit_here(e, elsewhere)
+    hand_over(t, op, branch_slowly)
 
 
 cdef void emit_side_exits(Trace *t) noexcept nogil:

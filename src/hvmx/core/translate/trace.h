@@ -7,7 +7,9 @@
 
 enum {
     AT_FL_RES = offsetof(Cpu, fl_res), AT_FL_AUX = offsetof(Cpu, fl_aux), AT_FL_CF = offsetof(Cpu, fl_cf),
-    AT_ACCT = offsetof(Cpu, acct), AT_RIP = offsetof(Cpu, rip), AT_TLB = offsetof(Cpu, tlb),
+    AT_ACCT = offsetof(Cpu, acct), AT_NODE = offsetof(Cpu, node), AT_RESUME = offsetof(Cpu, resume),
+    AT_WAYS = sizeof(Node), WAY_BYTES = sizeof(Way), AT_WAY_TARGET = offsetof(Way, target), AT_WAY_NEXT = offsetof(Way, next),
+    AT_WAY_COST = offsetof(Way, cost), AT_RIP = offsetof(Cpu, rip), AT_TLB = offsetof(Cpu, tlb),
     AT_EA = offsetof(Cpu, ea), AT_EA_OFFSET = offsetof(Cpu, ea_offset), AT_MODE_KEY = offsetof(Cpu, mode_key),
     AT_SEGMENTS = offsetof(Cpu, seg), AT_JCACHE = offsetof(Cpu, jcache),
     AT_BASE = offsetof(Segment, base), AT_LIMIT = offsetof(Segment, limit), AT_ACCESS = offsetof(Segment, access),

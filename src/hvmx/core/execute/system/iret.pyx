@@ -39,7 +39,7 @@ cdef void iret(Cpu *cpu, Op *op) noexcept nogil:
             return
         selector = <uint32_t>system_load(cpu, op, cpu.seg[SEG_TR].base, 2)
         if cpu.fault == 0 and switch_task(cpu, op, selector, SWITCH_RETURN, 0, next_ip(op), read_rflags(cpu)):
-            cpu.acct += <int64_t>op.acct
+            account(cpu, op)
     else:
         iret_protected(cpu, op, size)
 

@@ -7,6 +7,7 @@ from hvmx.core.state.insn cimport FORM_NONE, FORM_R_RM, FORM_RM, FORM_RM_R
 from hvmx.core.exit.door cimport *
 from hvmx.core.execute.system.interrupt cimport debug_fault
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.pipeline.paths cimport cycles_now, take_back
 from hvmx.core.state.mxcsr cimport settle_mxcsr
 from hvmx.core.state.ops cimport *
 from hvmx.core.memory.paging cimport load_pdptes
@@ -388,14 +389,14 @@ cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
 cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t number
     settle_mxcsr(cpu)
-    cpu.acct += <int64_t>op.acct
+    account(cpu, op)
     if cpu.vmcall != NULL and cpu.vmcall(cpu) == 0:
         if cpu.pending or cpu.acct >= 0:
             cpu.rip = next_ip(op)
         else:
             enter(cpu, next_ip(op))
         return
-    cpu.acct -= <int64_t>op.acct
+    take_back(cpu, op)
     if cpu.pv != NULL:  # #UD: a PV guest is not in VMX non-root operation (SDM vol. 3, 30.3, VMCALL)
         fault(cpu, op, VEC_UD, 0)
         return

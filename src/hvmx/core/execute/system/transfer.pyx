@@ -146,7 +146,7 @@ cdef void through_system_descriptor(Cpu *cpu, Op *op, uint32_t selector, uint64_
     if kind == TYPE_TASK_GATE:
         selector = gate_selector(raw)
     if switch_task(cpu, op, selector, SWITCH_CALL if is_call else SWITCH_JUMP, 0, next_ip(op), read_rflags(cpu)):
-        cpu.acct += <int64_t>op.acct
+        account(cpu, op)
 
 
 cdef void through_call_gate(Cpu *cpu, Op *op, uint32_t gate_at, uint64_t gate, bint is_call) noexcept nogil:
