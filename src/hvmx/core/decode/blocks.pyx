@@ -498,6 +498,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     at.linear_ip = linear_ip
     at.physical_ip = physical_ip
     at.page2 = NO_PAGE
+    at.units = (cpu.model.window + 1) * CYCLE_FRACTION  # what may be left to wait for when the block is entered
     at.width = 16 if mode & MODE_WIDTH == MODE_16 else 32 if mode & MODE_WIDTH == MODE_32 else 64
     while at.count < BLOCK_INSTRUCTIONS:
         insn = &insns[at.count]

@@ -208,15 +208,16 @@ cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil:
 
 
 cdef inline uint32_t alone(const Timing *t, const PipelineModel *m) noexcept nogil:
-    """What an instruction takes with which nothing overlaps, in cycles."""
-    cdef uint32_t cycles = m.classes[t.cost].latency
+    """What an instruction takes with which nothing overlaps, in units of 1/CYCLE_FRACTION cycle."""
+    cdef const ClassTiming *k = &m.classes[t.cost]
+    cdef uint32_t units = k.alone if k.alone else k.latency * CYCLE_FRACTION
     if t.flags & TIMING_LOAD:
-        cycles += m.load
+        units += m.alone_load
     if t.flags & TIMING_STORE:
-        cycles += 1
+        units += m.alone_store
     if t.flags & TIMING_LOCKED:
-        cycles += m.locked
-    return cycles
+        units += m.alone_locked
+    return units
 
 
 cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil:
@@ -224,8 +225,8 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
     cdef uint32_t cycles = 0, ready, slots, more
     cdef uint32_t slot = s.slot
     cdef bint fused
-    if k.serial or t.flags & TIMING_LOCKED:
-        return drain(s, m) + alone(t, m) * CYCLE_FRACTION
+    if k.alone or t.flags & TIMING_LOCKED:
+        return drain(s, m) + alone(t, m)
     if (t.flags & TIMING_TAKEN or course & COURSE_TAKEN) and s.taken >= m.taken_branches:
         cycles = 1
         pass_cycles(s, 1)
@@ -275,7 +276,9 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
 
 cdef uint32_t longest_step(const Timing *t, const PipelineModel *m) noexcept nogil:
     cdef const ClassTiming *k = &m.classes[t.cost]
-    cdef uint32_t index, cycles = 2 + k.latency + k.slots + m.locked * (t.flags & TIMING_LOCKED != 0)
+    cdef uint32_t index, cycles = 2 + k.latency + k.slots
+    if k.alone or t.flags & TIMING_LOCKED:
+        return alone(t, m)
     for index in range(k.use_count):
         cycles += k.uses[index].cycles
     if t.flags & TIMING_LOAD:

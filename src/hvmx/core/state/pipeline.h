@@ -63,21 +63,28 @@ typedef struct { uint16_t pipes, cycles; } PipeUse; /* one of these pipes, for s
 /* What a profile says of a cost class. */
 typedef struct {
     uint32_t latency;              /* cycles */
+    uint32_t alone;                /* not 0: what comes before has to be complete, and it takes so long, in units of
+                                    * 1/CYCLE_FRACTION cycle; nothing overlaps with it */
     uint8_t slots;                 /* micro-operations at dispatch */
-    uint8_t serial;                /* what comes before has to be complete, and nothing overlaps with it */
     uint8_t only_moves;            /* with a memory operand, see TIMING_ONLY_MOVES */
     uint8_t use_count;
     PipeUse uses[CLASS_USES];
 } ClassTiming;
 
-/* What a profile says of a pipeline. Times in cycles. */
+enum { ELIMINATES_GENERAL = 1, ELIMINATES_VECTOR = 2 };
+enum { TRAIT_FUSES = 1, TRAIT_ZEROES = 2 };
+
+/* What a profile says of a pipeline. Times in cycles, where no other unit stands. */
 typedef struct {
     uint32_t width;                /* micro-operations dispatched in a cycle */
     uint32_t slot_units;           /* the time of one, in units of 1/CYCLE_FRACTION cycle */
     uint32_t window;               /* how far dispatch may be ahead of the completion of an instruction */
     uint32_t taken_branches;       /* in a cycle */
     uint32_t misprediction;
-    uint32_t load, load_vector, forward, forward_stack, locked;
+    uint32_t load, load_vector, forward, forward_stack;
+    uint32_t alone_load, alone_store, alone_locked; /* what these add where nothing overlaps, in units of 1/CYCLE_FRACTION cycle */
+    uint8_t eliminated;            /* moves that renaming does: ELIMINATES_* */
+    uint8_t traits[1024];          /* TRAIT_*, by family */
     ClassTiming load_use, store_use; /* what memory operands add; their latency is not used */
     ClassTiming classes[256];
 } PipelineModel;

@@ -205,6 +205,11 @@ cdef extern from "state.h" nogil:
         TIMING_EXCHANGES
         TIMING_STACK
         NO_WAY
+    enum:
+        ELIMINATES_GENERAL
+        ELIMINATES_VECTOR
+        TRAIT_FUSES
+        TRAIT_ZEROES
     Op *NOWHERE
 
     ctypedef struct SeenStore:
@@ -231,13 +236,16 @@ cdef extern from "state.h" nogil:
         uint16_t pipes, cycles
 
     ctypedef struct ClassTiming:
-        uint32_t latency
-        uint8_t slots, serial, only_moves, use_count
+        uint32_t latency, alone
+        uint8_t slots, only_moves, use_count
         PipeUse uses[CLASS_USES]
 
     ctypedef struct PipelineModel:
         uint32_t width, slot_units, window, taken_branches, misprediction
-        uint32_t load, load_vector, forward, forward_stack, locked
+        uint32_t load, load_vector, forward, forward_stack
+        uint32_t alone_load, alone_store, alone_locked
+        uint8_t eliminated
+        uint8_t traits[1024]
         ClassTiming load_use, store_use
         ClassTiming classes[256]
 
