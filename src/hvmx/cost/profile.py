@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
     from hvmx.exits import ExitReason
 
-FRACTION = 64
+FRACTION = 120
 """The core counts in this fraction of a guest cycle (CYCLE_FRACTION of core/state/state.h)."""
 
 
@@ -47,7 +47,7 @@ class Figure:
 
     @property
     def units(self) -> int:
-        """The cost as the core counts it, in units of 1/64 guest cycle."""
+        """The cost as the core counts it, in units of 1/120 guest cycle."""
         return round(self.cycles * FRACTION)
 
 

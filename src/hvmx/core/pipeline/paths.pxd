@@ -31,17 +31,10 @@ cdef int64_t cost_through(Cpu *cpu, Op *op) noexcept nogil
 cdef int64_t cost_before(Cpu *cpu, Op *op) noexcept nogil
 # After account() of an instruction with which nothing overlaps: it has not happened after all. Cpu.node is at it.
 cdef void take_back(Cpu *cpu, Op *op) noexcept nogil
-# After account() of an instruction with which nothing overlaps: it has not happened after all. Cpu.node is at it.
-cdef void take_back(Cpu *cpu, Op *op) noexcept nogil
 cdef const Timing *timing_of(Op *op) noexcept nogil
 # The first Op of the first instruction after that of `op`, the entry of Cpu.node, which begins when Cpu.acct is `end` or
 # more; or the Op at the end of the block.
 cdef Op *first_due(Cpu *cpu, Op *op, int64_t end) noexcept nogil
-
-cdef inline uint64_t cycles_now(Cpu *cpu, Op *op) noexcept nogil:
-    """Guest cycles at the end of this instruction, in units of 1/CYCLE_FRACTION; NULL: there is none."""
-    return cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start + (cost_through(cpu, op) if op != NULL else 0)) >> ACCT_SHIFT)
-
 
 cdef inline uint64_t cycles_now(Cpu *cpu, Op *op) noexcept nogil:
     """Guest cycles at the end of this instruction, in units of 1/CYCLE_FRACTION; NULL: there is none."""

@@ -1,6 +1,6 @@
 # cython: language_level=3
 """Cython's view of state.h: the processor state, decoded operations, and the constants of the architecture."""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.generated.vocabulary cimport *
 
