@@ -125,6 +125,9 @@ def extensions() -> list[Extension]:
                 extra_link_args=SANITIZE_ARGS[:3] * SANITIZE + os.environ.get("HVMX_LDFLAGS", "").split(),
             )
         )
+    modules.append(
+        Extension("hvmx.cost.native_child", ["src/hvmx/cost/native_child.c"], extra_compile_args=["-O2", "-Wall"])
+    )
     return modules
 
 
