@@ -25,10 +25,13 @@ from hvmx.cost.native_child import (
     EMPTY_SAMPLES,
     LARGEST_CODE,
     LARGEST_DATA,
+    STACK_ADDRESS,
+    STACK_BYTES,
 )
 
 __all__ = [
-    "CODE_ADDRESS", "DATA_ADDRESS", "NOISY", "HostTooNoisy", "Measured", "NativeError", "host_problem", "measure",
+    "CODE_ADDRESS", "DATA_ADDRESS", "NOISY", "STACK_ADDRESS", "STACK_BYTES", "HostTooNoisy", "Measured", "NativeError",
+    "host_problem", "measure",
 ]  # fmt: skip
 
 NOISY = 0.05

@@ -27,8 +27,10 @@
 #endif
 
 /* Where things are in the child, and in whatever wants to run the same code at the same addresses: below 2 GiB for code
- * of either width, each in a 2 MiB page of its own if need be, and the stack's top aligned as both ABIs want it. */
-#define CODE_ADDRESS  0x20000000
+ * of either width, each in a large page of its own if need be, and the stack's top aligned as both ABIs want it. Their
+ * first pages differ in the bits by which TLBs and AMD's first-level caches (which predict the way from a hash of bits 12
+ * to 27 of the linear address) tell pages apart. */
+#define CODE_ADDRESS  0x20440000
 #define STACK_ADDRESS 0x28000000
 #define DATA_ADDRESS  0x40000000
 #define STACK_BYTES   0x10000
