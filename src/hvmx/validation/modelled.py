@@ -18,10 +18,10 @@ from .suite import Program
 CPU = "x86-64-v2"
 """The level that programs are written for, whatever the profile's."""
 
-CALLS = 6
+CALLS = 12
 """Calls of a program in a row; caches and predictors are cold in the first."""
 
-COUNTED = 3
+COUNTED = 8
 """Of these, how many are counted: the last ones."""
 
 LIMIT = 100_000_000
@@ -84,7 +84,7 @@ def _calls(name: str, image: bytes, bits: int, profile: Profile) -> list[_Call]:
     _map(cpu, bits)
     cpu.write(_FRAME + CODE_ADDRESS % _FRAME, image)
     cpu.write(_FRAME + _END % _FRAME, _HLT)
-    calls = []
+    calls: list[_Call] = []
     for _ in range(CALLS):
         _enter(cpu, bits)
         cycles, instructions = cpu.cycles, cpu.instructions
