@@ -25,10 +25,6 @@ cdef enum:
 
 
 # --- from instructions to operations ------------------------------------------------------------------------------------
-cdef inline uint32_t size_index(uint32_t bits) noexcept nogil:
-    return 0 if bits == 8 else 1 if bits == 16 else 2 if bits == 32 else 3
-
-
 cdef inline bint flat_segment(Cpu *cpu, uint32_t segment) noexcept nogil:
     """Can this segment's base and checks be left out in this mode?"""
     if cpu.mode & MODE_WIDTH == MODE_64:
@@ -185,8 +181,8 @@ cdef inline Op *place_address(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, 
     place_memory(op, insn, ip)
     if insn.family == FAM_POP and insn.base == REG_RSP:
         op.disp += insn.opsize // 8  # POP computes such an address after the increment (SDM vol. 2, POP)
-    op.x = size_index(insn.addrsize)
-    op.imm = bytes | ((row.flags & ROW_MEM_WRITE != 0) << 8) | ((row.flags & ROW_ALIGNED != 0) << 9)
+    op.x = packed_sizes(insn.opsize, insn.addrsize)
+    op.imm = packed_access(bytes, row.flags & ROW_MEM_WRITE != 0, row.flags & ROW_ALIGNED != 0)
     return op + 1
 
 
@@ -229,11 +225,11 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_
     begin(op, fn, insn, ip, acct + (cost_of(cpu, insn, row) << ACCT_SHIFT) + 1)
     op.imm = insn.imm
     op.seg = SEG_SS if on_stack else insn.segment
-    op.x = size_index(insn.opsize) | (size_index(insn.addrsize) << 2)
+    op.x = packed_sizes(insn.opsize, insn.addrsize)
     if insn.prefixes & PREFIX_REP:
-        op.x |= 16
+        op.x |= REPEAT_F3
     if insn.prefixes & PREFIX_REPNE:
-        op.x |= 32
+        op.x |= REPEAT_F2
     place_registers(op, insn, row.flags & ROW_NUMBERED != 0)
     if insn.is_mem and not on_stack and (address == ADDRESS_32 or address == ADDRESS_64 or unaccessed):
         place_memory(op, insn, ip)
@@ -264,7 +260,7 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
             live = FL_ARITH
             continue
         kills = (row.flags_written | row.flags_undefined) & FL_ARITH
-        if row.flags & ROW_COUNTED and not insns[index].imm & (63 if insns[index].opsize == 64 else 31):
+        if row.flags & ROW_COUNTED and not insns[index].imm & shift_mask(insns[index].opsize):
             kills = 0
         if kills:
             leave_out_flags(places[index], &insns[index], live, kills & live)
