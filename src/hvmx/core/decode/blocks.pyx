@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from hvmx.core.execute.integer.auxiliary cimport *
-from hvmx.core.execute.integer.branch cimport call_handler, jcc_handler, jump_handler
+from hvmx.core.execute.integer.branch cimport call_handler, jcc_handler, jmp_handler
 from hvmx.core.memory.codecache cimport allocate_block, chunk_mask, drop_block, find_block, insert_block
 from hvmx.core.decode.decoder cimport *
 from hvmx.core.generated.families cimport *
@@ -200,7 +200,7 @@ cdef inline OpFn place_target(Cpu *cpu, Insn *insn, Op *op, OpFn fn) noexcept no
     if insn.family == FAM_JCC:
         return jcc_handler(insn.cc, same_page, bad)
     if insn.family == FAM_JMP:
-        return jump_handler(same_page, bad)
+        return jmp_handler(same_page, bad)
     if insn.family == FAM_CALL:
         return call_handler(insn.opsize, stack_kind(cpu), same_page, bad)
     return fn
@@ -451,7 +451,7 @@ cdef inline bint goes_on(Decoding *at, Insn *insn, const InsnRow *row, Op *last)
     if at.page2 != NO_PAGE or at.acct >> ACCT_SHIFT >= BLOCK_UNITS:
         return False
     if (insn.family == FAM_JMP and insn.form == FORM_REL and at.followed < FOLLOWED_JUMPS
-            and last.fn == jump_handler(True, False)):
+            and last.fn == jmp_handler(True, False)):
         at.used = <uint64_t>last.imm - at.ip  # within the page
         last.fn = followed_jump
         at.followed += 1
