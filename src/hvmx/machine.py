@@ -136,7 +136,7 @@ class Machine(NoCopies):
                 debugcon=debugcon,
             )
             self.cpu.platform = self.board
-            self.exits.place_devices(self.board.ports, self.board.mmio)
+            self.exits.watch_devices(self.board.ports, self.board.mmio)
             self.cpu.add_hole(*VGA_HOLE)
         self._pacing = self._paced(keys)
         self.cpu.host = self._pacing

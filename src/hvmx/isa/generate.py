@@ -54,7 +54,8 @@ def constant(kind: str, name: str) -> str:
     return f"{kind}_{name.upper().replace('-', '_').replace('.', '_')}"
 
 
-def _width(operand: str) -> str:
+def operand_width(operand: str) -> str:
+    """The operand's width, a name of ``enum insn_width`` without its prefix."""
     if operand in _NAMED_WIDTHS:
         return _NAMED_WIDTHS[operand]
     return "V" if operand in SEGMENTS else _WIDTHS.get(operand[1:], "V")
@@ -112,7 +113,7 @@ def _row(row: Row) -> str:
     access = dict(zip(row.roles, row.access))
     immediates = tuple(o for o, role in zip(row.operands, row.roles) if role in ("imm", "far", "rel"))
     immediate = "X87" if row.is_x87 else _IMMEDIATES[immediates[:1] if row.form != "I_I" else immediates]
-    widths = [_width(operand) for operand in row.sized_operands] or ["V"]
+    widths = [operand_width(operand) for operand in row.sized_operands] or ["V"]
     if len(row.modrm) == 2:
         mask, value = 0xFF, int(row.modrm, 16)
     elif row.modrm.isdigit():

@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from hvmx.core.execute.integer.auxiliary cimport *
-from hvmx.core.execute.integer.branch cimport call_handler, jcc_handler, jump_handler
+from hvmx.core.execute.integer.branch cimport call_handler, jcc_handler, jmp_handler
 from hvmx.core.memory.codecache cimport allocate_block, chunk_mask, drop_block, find_block, insert_block
 from hvmx.core.decode.decoder cimport *
 from hvmx.core.decode.timing cimport time_instruction
@@ -28,10 +28,6 @@ cdef enum:
 
 
 # --- from instructions to operations ------------------------------------------------------------------------------------
-cdef inline uint32_t size_index(uint32_t bits) noexcept nogil:
-    return 0 if bits == 8 else 1 if bits == 16 else 2 if bits == 32 else 3
-
-
 cdef inline bint flat_segment(Cpu *cpu, uint32_t segment) noexcept nogil:
     """Can this segment's base and checks be left out in this mode?"""
     if cpu.mode & MODE_WIDTH == MODE_64:
@@ -176,8 +172,8 @@ cdef inline Op *place_address(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, 
     place_memory(op, insn, ip)
     if insn.family == FAM_POP and insn.base == REG_RSP:
         op.disp += insn.opsize // 8  # POP computes such an address after the increment (SDM vol. 2, POP)
-    op.x = size_index(insn.addrsize)
-    op.imm = bytes | ((row.flags & ROW_MEM_WRITE != 0) << 8) | ((row.flags & ROW_ALIGNED != 0) << 9)
+    op.x = packed_sizes(insn.opsize, insn.addrsize)
+    op.imm = packed_access(bytes, row.flags & ROW_MEM_WRITE != 0, row.flags & ROW_ALIGNED != 0)
     return op + 1
 
 
@@ -195,7 +191,7 @@ cdef inline OpFn place_target(Cpu *cpu, Insn *insn, Op *op, OpFn fn) noexcept no
     if insn.family == FAM_JCC:
         return jcc_handler(insn.cc, same_page, bad)
     if insn.family == FAM_JMP:
-        return jump_handler(same_page, bad)
+        return jmp_handler(same_page, bad)
     if insn.family == FAM_CALL:
         return call_handler(insn.opsize, stack_kind(cpu), same_page, bad)
     return fn
@@ -220,11 +216,11 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_
     begin(op, fn, insn, ip, number)
     op.imm = insn.imm
     op.seg = SEG_SS if on_stack else insn.segment
-    op.x = size_index(insn.opsize) | (size_index(insn.addrsize) << 2)
+    op.x = packed_sizes(insn.opsize, insn.addrsize)
     if insn.prefixes & PREFIX_REP:
-        op.x |= 16
+        op.x |= REPEAT_F3
     if insn.prefixes & PREFIX_REPNE:
-        op.x |= 32
+        op.x |= REPEAT_F2
     place_registers(op, insn, row.flags & ROW_NUMBERED != 0)
     if insn.is_mem and not on_stack and (address == ADDRESS_32 or address == ADDRESS_64 or unaccessed):
         place_memory(op, insn, ip)
@@ -257,7 +253,7 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
             live = FL_ARITH
             continue
         kills = (row.flags_written | row.flags_undefined) & FL_ARITH
-        if row.flags & ROW_COUNTED and not insns[index].imm & (63 if insns[index].opsize == 64 else 31):
+        if row.flags & ROW_COUNTED and not insns[index].imm & shift_mask(insns[index].opsize):
             kills = 0
         if kills:
             leave_out_flags(places[index], &insns[index], live, kills & live)
@@ -449,7 +445,7 @@ cdef inline bint goes_on(Decoding *at, Insn *insn, const InsnRow *row, Op *last)
     if at.page2 != NO_PAGE or at.units >= BLOCK_UNITS:
         return False
     if (insn.family == FAM_JMP and insn.form == FORM_REL and at.followed < FOLLOWED_JUMPS
-            and last.fn == jump_handler(True, False)):
+            and last.fn == jmp_handler(True, False)):
         at.used = <uint64_t>last.imm - at.ip  # within the page
         last.fn = followed_jump
         at.followed += 1

@@ -5,5 +5,5 @@ from libc.stdint cimport uint32_t
 from hvmx.core.state.state cimport *
 
 cdef OpFn jcc_handler(uint32_t code, bint same_page, bint bad) noexcept nogil
-cdef OpFn jump_handler(bint same_page, bint bad) noexcept nogil
+cdef OpFn jmp_handler(bint same_page, bint bad) noexcept nogil
 cdef OpFn call_handler(uint32_t width, uint32_t stack, bint same_page, bint bad) noexcept nogil

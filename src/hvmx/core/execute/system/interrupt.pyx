@@ -422,7 +422,7 @@ cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source,
 
 
 cdef void int_n(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t vector = <uint32_t>op.imm & 0xff
+    cdef uint32_t vector = immediate8(op)
     if cpu.rflags & FL_VM and cpu.rflags & FL_IOPL != FL_IOPL:
         fault(cpu, op, VEC_GP, 0)
     elif cpu.pv != NULL:
@@ -457,7 +457,7 @@ cdef void int1(Cpu *cpu, Op *op) noexcept nogil:
 
 # As on Intel's processors, the index is compared with the lower bound before the upper one is read.
 cdef void bound(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
+    cdef uint32_t size = operand_bytes(op)
     cdef int64_t index, lower, upper
     cdef uint64_t at
     if size == 2:

@@ -150,7 +150,7 @@ cdef void change_cr(Cpu *cpu, Op *op, uint32_t number, uint64_t value, uint64_t 
 
 
 cdef void mov_to_cr(Cpu *cpu, Op *op) noexcept nogil:
-    change_cr(cpu, op, op.d, operand_width(cpu, reg64(cpu, op.s)[0]), <uint64_t>(op.s >> 3) << 8)
+    change_cr(cpu, op, op.d, operand_width(cpu, reg64(cpu, op.s)[0]), <uint64_t>register_number(op.s) << 8)
 
 
 cdef void mov_from_cr(Cpu *cpu, Op *op) noexcept nogil:
@@ -166,7 +166,7 @@ cdef void mov_from_cr(Cpu *cpu, Op *op) noexcept nogil:
     else:
         value = cpu.cr8
     if op.s == 3 and cpu.controls & CTL_CR3_STORE or op.s == 8 and cpu.controls & CTL_CR8_STORE:
-        describe_exit(cpu, op.s, value, 0, False, op.s | CR_MOV_FROM | <uint64_t>(op.d >> 3) << 8)
+        describe_exit(cpu, op.s, value, 0, False, op.s | CR_MOV_FROM | <uint64_t>register_number(op.d) << 8)
         if instruction_exit(cpu, op, EXIT_REASON_CR_ACCESS) != EXIT_DONE:
             return
         value = cpu.exit.value
@@ -213,7 +213,7 @@ cdef inline bint umip_forbids(Cpu *cpu, Op *op) noexcept nogil:
 cdef void smsw_r(Cpu *cpu, Op *op) noexcept nogil:
     if umip_forbids(cpu, op):
         return
-    if op.x & 3 == 1:
+    if operand_size(op) == SIZE_16:
         set16(cpu, op.d, <uint16_t>seen_cr0(cpu))
     else:
         set64(cpu, op.d, seen_cr0(cpu))
@@ -258,7 +258,7 @@ cdef inline uint32_t dr_number(uint32_t number) noexcept nogil:
 cdef void mov_to_dr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t value = operand_width(cpu, reg64(cpu, op.s)[0])
     cdef uint32_t number = dr_number(op.d)
-    if not pass_dr_exit(cpu, op, op.d, &value, <uint64_t>(op.s >> 3) << 8):
+    if not pass_dr_exit(cpu, op, op.d, &value, <uint64_t>register_number(op.s) << 8):
         return
     if number >= 6 and value >> 32 and not (op.d < 6 and cpu.cr4 & CR4_DE):
         fault(cpu, op, VEC_GP, 0)
@@ -275,7 +275,8 @@ cdef void mov_to_dr(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef void mov_from_dr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t value = operand_width(cpu, cpu.dr[dr_number(op.s)])
-    if pass_dr_exit(cpu, op, op.s, &value, DR_MOV_FROM | <uint64_t>(op.d >> 3) << 8) and may_use_dr(cpu, op, op.s):
+    cdef uint64_t qualification = DR_MOV_FROM | <uint64_t>register_number(op.d) << 8
+    if pass_dr_exit(cpu, op, op.s, &value, qualification) and may_use_dr(cpu, op, op.s):
         set64(cpu, op.d, operand_width(cpu, value))
 
 
@@ -434,5 +435,7 @@ register_handler("rdpmc", FORM_NONE, 0, ADDRESS_NONE, rdpmc)
 register_handler("cpuid", FORM_NONE, 0, ADDRESS_NONE, cpuid)
 register_handler("vmcall", FORM_NONE, 0, ADDRESS_NONE, vmcall)
 register_handler("vmmcall", FORM_NONE, 0, ADDRESS_NONE, vmcall)
-for name in ("rsm", "ud2"):
-    register_handler(name, FORM_NONE, 0, ADDRESS_NONE, undefined)
+register_handler("rsm", FORM_NONE, 0, ADDRESS_NONE, undefined)
+register_handler("ud0", FORM_R_RM, 0, ADDRESS_NONE, undefined)
+register_handler("ud1", FORM_R_RM, 0, ADDRESS_NONE, undefined)
+register_handler("ud2", FORM_NONE, 0, ADDRESS_NONE, undefined)
