@@ -64,6 +64,11 @@ def test_every_source_belongs_to_a_program_and_says_what_it_does() -> None:
         assert program.about.endswith((".", ":")) and len(program.about) > 15, program.source
 
 
+def test_the_readme_says_how_many_there_are() -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    assert f"a suite of {len(PROGRAMS)} small programs" in readme.read_text()
+
+
 def test_fitted_programs_are_of_the_suite() -> None:
     assert {program.name for program in PROGRAMS} >= FITTED
 
@@ -99,6 +104,13 @@ def test_the_model_computes_what_the_processor_does_call_by_call(program: Progra
     )
     assert there.results == predicted.results
     assert predicted.guest_cycles > 0 and 1000 <= predicted.instructions <= 300_000
+
+
+def test_of_several_rounds_the_middle_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = iter([300.0, 90.0, 100.0])
+    monkeypatch.setattr(results, "measure", lambda *_, **__: Measured(next(figures), 0.0, 100, 0.7, (1,)))
+    (native_figure,) = results.measure_all([by_name("fib")], rounds=3).values()
+    assert native_figure.core_cycles == 100.0
 
 
 @pytest.mark.parametrize("name", ["fib", "quicksort.32", "x87-chain"])

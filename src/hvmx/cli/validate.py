@@ -77,7 +77,7 @@ def validate_command(
     caches) runs on the processor itself, in a process of its own, and in hvmx. The table has the guest cycles that the
     profile predicts for one call beside the core cycles that the call takes, and the error: +20% says that hvmx counts a
     fifth too many. Core cycles are ticks of the time-stamp counter, scaled by a chain of instructions of known length
-    around each call; the best of many calls counts, and it takes some seconds of host time.
+    around each call; the best of many calls count, and it takes some ten seconds of host time.
 
     It judges a profile of this very processor. With another's the table says how the two differ, and says so.
 

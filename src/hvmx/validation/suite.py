@@ -31,8 +31,8 @@ class Program:
     """The file in ``programs/``."""
     bits: int
     predictable: bool
-    """Its branches go the same ways in every call, or have none that follow from data: a predictor of today knows them
-    all. The others draw new data for every call."""
+    """Its branches go the same ways in every call, so that a predictor can come to know them. Those of the others follow
+    from data, which most of them draw anew for every call."""
 
     @property
     def image_name(self) -> str:
