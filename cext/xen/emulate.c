@@ -18,15 +18,12 @@ static void fault_with(struct domain *d, uint32_t vector, uint32_t error, uint64
 
 enum { FORCED_CPUID_BYTES = 7 };
 
-/* Takes Cpu.exit, filled in but for the reason, to its handler; meanwhile Cpu.deadline is the board's, which a device may
- * change. 0: nothing is left to do. It has moved Cpu.rip, or injected an exception; or it raised, and then the exception by
- * which the instruction got here has not been, either. */
+/* Takes Cpu.exit, filled in but for the reason, to its handler. 0: nothing is left to do. It has moved Cpu.rip, or injected
+ * an exception; or it raised, and then the exception by which the instruction got here has not been, either. */
 static int emulation_exit(Cpu *cpu, uint32_t reason)
 {
     struct domain *d = cpu->pv;
-    cpu->deadline = d->board_deadline;
     enum ExitOutcome outcome = hvmx_core->exit_to_handler(cpu, reason);
-    board_scheduled(d);
     if (outcome == EXIT_RAISED) {
         cpu->acct -= (int64_t)cpu->exception_cost << ACCT_SHIFT;
         cpu->exceptions--;

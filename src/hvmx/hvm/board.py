@@ -100,7 +100,10 @@ class Board(Saved, NoCopies, Platform):
         self._devices: list[Device] = [
             self.pit, self.serial, self.cmos, self.i8042, self.port61, self.port92, self.numeric, self.pic,
         ]  # fmt: skip
-        self._timed: list[Timed] = [self.input, self.pit, self.serial, self.cmos]
+        self._timed: list[Timed] = []
+        self._next_events: list[Callable[[], int | None]] = []  # theirs, bound: all are asked after each access
+        for timed in (self.input, self.pit, self.serial, self.cmos):
+            self._attend(timed)
 
         # In the kernel is what KVM has there: the interrupt controllers, and the timer with the speaker's port.
         self.ports.add(0x20, 2, self.pic, "master interrupt controller", in_kernel=True)
@@ -129,7 +132,11 @@ class Board(Saved, NoCopies, Platform):
         self._devices.append(device)
         self.added.devices[f"{region.name} at {bus.name} {region.base:#x}"] = device
         if type(device).next_event is not Device.next_event:
-            self._timed.append(device)
+            self._attend(device)
+
+    def _attend(self, timed: Timed) -> None:
+        self._timed.append(timed)
+        self._next_events.append(timed.next_event)
 
     @property
     def a20(self) -> bool:
@@ -144,8 +151,8 @@ class Board(Saved, NoCopies, Platform):
     def next_event(self) -> int | None:
         """The absolute guest cycle at which `advance` next has something to do, or None."""
         soonest = None
-        for timed in self._timed:
-            due = timed.next_event()
+        for next_event in self._next_events:
+            due = next_event()
             if due is not None and (soonest is None or due < soonest):
                 soonest = due
         return soonest

@@ -257,7 +257,8 @@ struct Cpu {
     uint64_t instructions;         /* retired before the slice */
     int64_t acct_start;            /* acct at the start of the slice */
     int64_t budget_end;            /* acct at which the slice ends */
-    uint64_t deadline;             /* guest cycle (not fraction) at which a device has something to do */
+    uint64_t deadline;             /* guest cycle (not fraction) at which on_deadline has something to do */
+    uint64_t platform_deadline;    /* of these, when the platform has: `deadline` is earlier if a domain's timer is due first */
     uint64_t input_at;             /* guest cycle (not fraction) at which to look for input */
     uint64_t slice_end;            /* guest cycle (not fraction) at which run() ends */
     int64_t tsc_offset;
@@ -328,7 +329,7 @@ struct Cpu {
 
     /* exits */
     ExitInfo exit;
-    int (*on_deadline)(Cpu *);     /* devices: do what is due and set Cpu.deadline; nonzero: leave run() */
+    int (*on_deadline)(Cpu *);     /* does what is due and sets Cpu.deadline; nonzero: leave run() */
     int (*acknowledge)(Cpu *);     /* the interrupt controller's vector, or -1 for none (spurious) */
     int (*on_idle)(Cpu *);         /* halted and nothing due: 0 if something may still wake it */
     int (*on_ferr)(Cpu *);         /* an unmasked x87 exception, with CR0.NE clear */
@@ -350,6 +351,7 @@ struct Cpu {
     int (*pv_exception)(Cpu *, uint32_t vector, uint32_t error, uint64_t cr2);
     int (*pv_privileged)(Cpu *, uint64_t ip); /* a privileged instruction faulted at ring 3: 0 when emulated */
     int (*pv_event)(Cpu *);                /* PEND_EVENT: deliver an upcall if unmasked */
+    void (*pv_schedule)(Cpu *);            /* sets Cpu.deadline to platform_deadline, or to a timer that is due before */
     int (*vmcall)(Cpu *);                  /* VMCALL in an HVM guest: 0 when answered by the table */
     void *vmcall_table;                    /* what vmcall finds its functions in */
 

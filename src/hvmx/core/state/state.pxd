@@ -380,7 +380,7 @@ cdef extern from "state.h" nogil:
         uint64_t time
         uint64_t instructions
         int64_t acct_start, budget_end
-        uint64_t deadline, input_at
+        uint64_t deadline, platform_deadline, input_at
         uint64_t slice_end
         int64_t tsc_offset
         uint32_t stop, stop_request, stepping, window, host_interrupted, vectoring
@@ -452,6 +452,7 @@ cdef extern from "state.h" nogil:
         int (*pv_exception)(Cpu *, uint32_t vector, uint32_t error, uint64_t cr2) noexcept nogil
         int (*pv_privileged)(Cpu *, uint64_t ip) noexcept nogil
         int (*pv_event)(Cpu *) noexcept nogil
+        void (*pv_schedule)(Cpu *) noexcept nogil
         int (*vmcall)(Cpu *) noexcept nogil
         void *vmcall_table
         PipelineModel *model
