@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hvmx.isa import MEMORY_CLASSES, MOVE_CLASSES
 
-from .figures import Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing
+from .figures import FRACTION, Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing
 
 if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
@@ -179,6 +179,9 @@ class PipelineTables:
     zero_idioms: tuple[str, ...]
     """Families, as in the instruction table."""
     pipes: tuple[str, ...]
+    repeats: tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]
+    """Repeated MOVS, STOS, LODS, CMPS, SCAS: the start, and elements of 1, 2, 4 and 8 bytes going up and down, in units of
+    1/``FRACTION`` guest cycle."""
     classes: tuple[ClassTiming, ...]
     """In the order of ``hvmx.isa.cost_classes``."""
 
@@ -261,7 +264,23 @@ class Profile:
             eliminates_vector="vector" in pipeline.eliminated_moves.kinds,
             zero_idioms=pipeline.zero_idioms.families,
             pipes=self.pipes,
+            repeats=self._repeats(),
             classes=tuple(self._timing(name) for name in self.instructions),
+        )
+
+    def _repeats(self) -> tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]:
+        strings = self.strings
+
+        def streamed(bytes_per_cycle: Count) -> tuple[int, ...]:
+            return tuple(round(width * FRACTION / bytes_per_cycle.value) for width in (1, 2, 4, 8))
+
+        def each(element: Figure) -> tuple[int, ...]:
+            return (element.units,) * 4
+
+        return (
+            (strings.movs_start.units, streamed(strings.movs_bytes), each(strings.movs_element)),
+            (strings.stos_start.units, streamed(strings.stos_bytes), each(strings.stos_element)),
+            *((0, each(it), each(it)) for it in (strings.lods_element, strings.cmps_element, strings.scas_element)),
         )
 
     def _timing(self, name: str) -> ClassTiming:
@@ -293,6 +312,8 @@ class Profile:
             pv_bounce=self.paravirtual.bounce.units,
             user_device=0 if pv else self.user_device.units,
         )
+        if self.pipeline.window.value:
+            vcpu.set_pipeline(self.pipeline_tables())
 
 
 def _times(table: str, entries: object) -> Iterator[tuple[str, Figure]]:

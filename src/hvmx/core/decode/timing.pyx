@@ -13,6 +13,11 @@ cdef inline uint8_t carry_and_others(uint32_t flags) noexcept nogil:
     return (1 if flags & FL_CF else 0) | (2 if flags & FL_ARITH & ~FL_CF else 0)
 
 
+cdef inline bint complex_address(const Insn *insn) noexcept nogil:
+    """An LEA that adds three parts."""
+    return insn.family == FAM_LEA and insn.disp != 0 and insn.base != REG_ZERO and insn.index != REG_ZERO
+
+
 cdef inline bint same_registers(const Insn *insn) noexcept nogil:
     return (not insn.is_mem and (insn.form == FORM_RM_R or insn.form == FORM_R_RM) and insn.opsize >= 32
             and insn.reg == insn.rm)
@@ -102,7 +107,7 @@ cdef void time_instruction(const Insn *insn, const InsnRow *row, uint64_t ip, co
     cdef bint on_stack = row.flags & ROW_STACK and insn.family != FAM_LEAVE and insn.family != FAM_ENTER
     memset(t, 0, sizeof(Timing))
     registers_of(insn, &r)
-    t.cost = insn.cost
+    t.cost = COST_LEA_COMPLEX if complex_address(insn) else insn.cost
     t.base = t.index = READY_NONE
     place_operands(t, &r, row, on_stack)
     if insn.is_mem and not row.flags & ROW_UNACCESSED:
@@ -134,10 +139,19 @@ cdef void time_instruction(const Insn *insn, const InsnRow *row, uint64_t ip, co
         t.read_count = 0
     if renamed_move(insn, row, &r, m):
         t.flags |= TIMING_ELIMINATED
+    if insn.prefixes & (PREFIX_REP | PREFIX_REPNE) and row.flags & ROW_STRING and not row.flags & ROW_ENDS_BLOCK:
+        t.flags |= TIMING_REPEATED
+        t.string = string_kind(insn.family)
+        t.width = insn.opsize // 8
     if insn.family == FAM_FXCH:
         t.flags |= TIMING_EXCHANGES
     if insn.prefixes & PREFIX_LOCK or insn.is_mem and row.flags & ROW_LOCKED:
         t.flags |= TIMING_LOCKED
+
+
+cdef inline uint8_t string_kind(uint32_t family) noexcept nogil:
+    return (STRING_MOVS if family == FAM_MOVS else STRING_STOS if family == FAM_STOS else STRING_LODS if family == FAM_LODS
+            else STRING_CMPS if family == FAM_CMPS else STRING_SCAS)
 
 
 cdef inline void place_address_reads(Timing *t) noexcept nogil:

@@ -6,5 +6,5 @@ from hvmx.core.state.state cimport Cpu
 
 # Every class takes its cost, in units of 1/CYCLE_FRACTION cycle, one instruction after the other.
 cdef int no_overlap(Cpu *cpu, uint32_t[::1] costs) except -1
-# What a hvmx.cost.pipeline.Pipeline says. ValueError for what the core cannot hold.
-cdef int load_model(Cpu *cpu, object pipeline) except -1
+# What a hvmx.cost.profile.PipelineTables says. ValueError for what the core cannot hold.
+cdef int load_model(Cpu *cpu, object tables) except -1

@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memmove, memset
 
+from hvmx.core.generated.families cimport COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_VECTOR
 from hvmx.core.state.state cimport *
 
 cdef enum:
@@ -79,17 +80,22 @@ cdef inline SeenStore *store_seen(Pipeline *s, const Timing *t) noexcept nogil:
     return NULL
 
 
-cdef inline uint32_t load(Pipeline *s, const Timing *t, const PipelineModel *m) noexcept nogil:
+cdef inline uint32_t forwarding(const PipelineModel *m, uint32_t base, bint vector) noexcept nogil:
+    return m.forward_vector if vector else m.forward_stack if on_stack(base) else m.forward
+
+
+cdef inline uint32_t load(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t pipe_free) noexcept nogil:
     """When the loaded value is ready."""
-    cdef uint32_t start = later(register_ready(s, t.base), register_ready(s, t.index))
-    cdef uint32_t latency = m.load_vector if t.flags & TIMING_VECTOR else m.load
+    cdef bint vector = t.flags & TIMING_VECTOR != 0
+    cdef uint32_t latency = m.load_vector if vector else m.load
+    cdef uint32_t start = later(pipe_free, later(register_ready(s, t.base), register_ready(s, t.index)))
     cdef SeenStore *store = store_seen(s, t)
-    start = later(start, queue_uses(s, &m.load_use))
+    cdef uint32_t forward = forwarding(m, t.base, vector)
     if store == NULL:
         return start + latency
-    if on_stack(t.base) and m.forward_stack < m.forward:
-        return store.ready + m.forward_stack  # renamed: neither address nor cache is waited for
-    return later(start + latency, store.ready + m.forward)
+    if forward < latency:
+        return store.ready + forward  # renamed: neither address nor cache is waited for
+    return later(start + latency, store.ready + forward)
 
 
 cdef inline void remember_store(Pipeline *s, const Timing *t, uint32_t ready) noexcept nogil:
@@ -131,13 +137,19 @@ cdef inline void forget_stores(Pipeline *s, uint32_t register) noexcept nogil:
 cdef inline void forget_old_stores(Pipeline *s, const PipelineModel *m) noexcept nogil:
     """Where a load does not wait for the store's data any more, the store is forgotten: there are fewer states."""
     cdef uint32_t index, kept = 0
+    cdef SeenStore *store
     for index in range(SEEN_STORES):
-        if s.stores[index].width and (s.stores[index].ready + m.forward > m.load
-                                      or on_stack(s.stores[index].base) and m.forward_stack < m.forward):
+        store = &s.stores[index]
+        if store.width and (store.ready + later(m.forward, m.forward_vector) > m.load
+                            or forwarding(m, store.base, False) < m.load):
             if kept != index:
                 s.stores[kept] = s.stores[index]
             kept += 1
     memset(&s.stores[kept], 0, (SEEN_STORES - kept) * sizeof(SeenStore))
+
+
+cdef inline const ClassTiming *load_class(const Timing *t, const PipelineModel *m) noexcept nogil:
+    return &m.classes[COST_LOAD_VECTOR if t.flags & TIMING_VECTOR else COST_LOAD]
 
 
 # --- one instruction ----------------------------------------------------------------------------------------------------
@@ -222,9 +234,11 @@ cdef inline uint32_t alone(const Timing *t, const PipelineModel *m) noexcept nog
 
 cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil:
     cdef const ClassTiming *k = &m.classes[t.cost]
-    cdef uint32_t cycles = 0, ready, slots, more
+    cdef uint32_t cycles = 0, ready, slots, more, start
     cdef uint32_t slot = s.slot
     cdef bint fused
+    if t.flags & TIMING_REPEATED:
+        return drain(s, m) + later(1, m.repeat_start[t.string])
     if k.alone or t.flags & TIMING_LOCKED:
         return drain(s, m) + alone(t, m)
     if (t.flags & TIMING_TAKEN or course & COURSE_TAKEN) and s.taken >= m.taken_branches:
@@ -237,18 +251,22 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
     if t.flags & TIMING_STACK and t.shift < 0:
         shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
     if t.flags & TIMING_LOAD:
-        ready = later(ready, load(s, t, m))
-        if not t.flags & TIMING_ONLY_MOVES:
-            slots += m.load_use.slots
+        start = queue_uses(s, k if t.flags & TIMING_STACK else load_class(t, m))
+        ready = later(ready, load(s, t, m, start))
+        if not t.flags & (TIMING_ONLY_MOVES | TIMING_STACK):
+            slots += m.classes[COST_LOAD].slots
+    elif t.flags & TIMING_STACK:
+        queue_uses(s, k)
     if fused:
         queue_uses(s, k)  # the branch is taken by its pipe, with what it is fused with
-    else:
+    elif not t.flags & TIMING_STACK:
         ready = execute(s, t, m, ready)
     write_results(s, t, ready)
     if t.flags & TIMING_STORE:
-        queue_uses(s, &m.store_use)
-        if not t.flags & TIMING_ONLY_MOVES:
-            slots += m.store_use.slots
+        if not t.flags & TIMING_STACK:
+            queue_uses(s, &m.classes[COST_STORE_VECTOR if t.flags & TIMING_VECTOR else COST_STORE])
+            if not t.flags & TIMING_ONLY_MOVES:
+                slots += m.classes[COST_STORE].slots
         ready = later(ready, later(register_ready(s, t.base), register_ready(s, t.index)))
         remember_store(s, t, ready)
     if t.flags & TIMING_STACK and t.shift > 0:
@@ -282,9 +300,9 @@ cdef uint32_t longest_step(const Timing *t, const PipelineModel *m) noexcept nog
     for index in range(k.use_count):
         cycles += k.uses[index].cycles
     if t.flags & TIMING_LOAD:
-        cycles += later(m.load, m.load_vector) + m.forward + m.load_use.slots
+        cycles += later(m.load, m.load_vector) + later(m.forward, m.forward_vector) + m.classes[COST_LOAD].slots
     if t.flags & TIMING_STORE:
-        cycles += m.store_use.slots + 2
+        cycles += m.classes[COST_STORE].slots + 2
     if t.flags & TIMING_CONDITIONAL:
         cycles += m.misprediction
     return cycles * CYCLE_FRACTION

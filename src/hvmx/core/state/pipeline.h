@@ -45,7 +45,8 @@ enum { TIMING_LOAD = 1, TIMING_STORE = 2, TIMING_CONDITIONAL = 4, TIMING_TAKEN =
        TIMING_VECTOR = 0x200,      /* the load is to a vector or x87 register */
        TIMING_LOCKED = 0x400,
        TIMING_EXCHANGES = 0x800,   /* FXCH: renaming swaps the two registers */
-       TIMING_STACK = 0x1000 };    /* the stack engine adds `shift` to RSP: a push has its store after it, a pop its load before */
+       TIMING_STACK = 0x1000,      /* the class has the access to memory, too; see below */
+       TIMING_REPEATED = 0x2000 }; /* REP: what its elements take comes on top */
 typedef struct {
     uint8_t reads[TIMING_READS], writes[TIMING_WRITES];
     uint8_t read_count, write_count;
@@ -53,6 +54,7 @@ typedef struct {
     uint8_t base, index, scale, segment;
     uint8_t width;                 /* of the memory operand, in bytes */
     int8_t x87_push;               /* registers that the x87 stack grows by */
+    uint8_t string;                /* STRING_*, of a repeated instruction */
     uint16_t cost;                 /* COST_* */
     uint32_t flags;                /* TIMING_* */
     int32_t disp, shift;
@@ -71,6 +73,7 @@ typedef struct {
     PipeUse uses[CLASS_USES];
 } ClassTiming;
 
+enum { STRING_MOVS, STRING_STOS, STRING_LODS, STRING_CMPS, STRING_SCAS, STRING_KINDS };
 enum { ELIMINATES_GENERAL = 1, ELIMINATES_VECTOR = 2 };
 enum { TRAIT_FUSES = 1, TRAIT_ZEROES = 2 };
 
@@ -81,12 +84,13 @@ typedef struct {
     uint32_t window;               /* how far dispatch may be ahead of the completion of an instruction */
     uint32_t taken_branches;       /* in a cycle */
     uint32_t misprediction;
-    uint32_t load, load_vector, forward, forward_stack;
+    uint32_t load, load_vector, forward, forward_stack, forward_vector;
     uint32_t alone_load, alone_store, alone_locked; /* what these add where nothing overlaps, in units of 1/CYCLE_FRACTION cycle */
+    uint32_t repeat_start[STRING_KINDS]; /* of a repeated string instruction, in units of 1/CYCLE_FRACTION cycle */
+    uint32_t repeat_element[STRING_KINDS][2][4]; /* of an element going up and down, of 1, 2, 4 and 8 bytes, in the same */
     uint8_t eliminated;            /* moves that renaming does: ELIMINATES_* */
     uint8_t traits[1024];          /* TRAIT_*, by family */
-    ClassTiming load_use, store_use; /* what memory operands add; their latency is not used */
-    ClassTiming classes[256];
+    ClassTiming classes[256];      /* by COST_*; memory operands add some of their own */
 } PipelineModel;
 
 /* A place in decoded code and the state there. Behind it are its ways, one for each Op of its block that may leave it. */

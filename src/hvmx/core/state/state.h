@@ -363,7 +363,6 @@ struct Cpu {
     void (*begin_at)(Cpu *, Op *);
     void (*account_before)(Cpu *, Op *);
     void (*take_back)(Cpu *, Op *);
-    const uint32_t *op_cost;       /* by cost class, for what comes on top: elements of a string instruction */
     const uint32_t *exit_cost;     /* by exit reason */
     uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost;
     uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;

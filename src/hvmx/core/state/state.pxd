@@ -204,7 +204,15 @@ cdef extern from "state.h" nogil:
         TIMING_LOCKED
         TIMING_EXCHANGES
         TIMING_STACK
+        TIMING_REPEATED
         NO_WAY
+    enum:
+        STRING_MOVS
+        STRING_STOS
+        STRING_LODS
+        STRING_CMPS
+        STRING_SCAS
+        STRING_KINDS
     enum:
         ELIMINATES_GENERAL
         ELIMINATES_VECTOR
@@ -228,6 +236,7 @@ cdef extern from "state.h" nogil:
         uint8_t read_count, write_count, flags_read, flags_written
         uint8_t base, index, scale, segment, width
         int8_t x87_push
+        uint8_t string
         uint16_t cost
         uint32_t flags
         int32_t disp, shift
@@ -242,11 +251,12 @@ cdef extern from "state.h" nogil:
 
     ctypedef struct PipelineModel:
         uint32_t width, slot_units, window, taken_branches, misprediction
-        uint32_t load, load_vector, forward, forward_stack
+        uint32_t load, load_vector, forward, forward_stack, forward_vector
         uint32_t alone_load, alone_store, alone_locked
+        uint32_t repeat_start[STRING_KINDS]
+        uint32_t repeat_element[STRING_KINDS][2][4]
         uint8_t eliminated
         uint8_t traits[1024]
-        ClassTiming load_use, store_use
         ClassTiming classes[256]
 
     ctypedef struct Node:
@@ -462,7 +472,6 @@ cdef extern from "state.h" nogil:
         void (*begin_at)(Cpu *, Op *) noexcept nogil
         void (*account_before)(Cpu *, Op *) noexcept nogil
         void (*take_back)(Cpu *, Op *) noexcept nogil
-        const uint32_t *op_cost
         const uint32_t *exit_cost
         uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost
         uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes
