@@ -1,4 +1,4 @@
-"""The three ways of running a guest compare as a faithful model must have it: by signs, not sizes."""
+"""The three ways of running a guest differ as is published: in which of them an operation is dearer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `exits.on` takes is called; an exit is counted, and costs the same, whoever answers it."""
+"""A handler that is given to `exits.on` is called; an exit is counted and costs the same, whoever answers it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the instruction table says beside the encoding agrees with iced-x86: flags, memory, LOCK, rights, features."""
+"""Beside the encoding, too, the instruction table agrees with iced-x86: flags, memory, LOCK, privileges, features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guests that change their paging mode: what was remembered of the old one is not taken for the new one's."""
+"""Guests that change their paging mode: nothing that was cached in the old mode is used in the new one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shadow_faults(machine: Machine) -> int:
 def test_a_page_table_is_found_by_the_entry_that_led_to_it_whatever_mode_the_guest_is_in_now(
     directory: int, index: int
 ) -> None:
-    """A page table that is referred to is never taken for a page of data: each write to it exits."""
+    """A page that an entry refers to as a page table stays one for shadow paging: each write to it exits."""
     entries = {
         directory: CODE_TABLE | PRESENT_WRITABLE,
         CODE_TABLE + (CODE >> 10): CODE | PRESENT_WRITABLE,

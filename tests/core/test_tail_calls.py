@@ -39,7 +39,7 @@ LEAVING = {
     "mov_from_tr", "mov_to_cr", "mov_to_tr", "mwait", "rdmsr", "rdpmc", "ret_far", "rsm", "syscall", "sysenter", "sysexit", "sysret", "ud0",
     "ud1", "ud2", "vmcall", "vmmcall", "wrmsr", "xsetbv",
 }  # fmt: skip
-"""Families that fault here, exit, or return to the run loop: they go on to no next operation."""
+"""Families that here fault, exit or return to the run loop: they pass control to no next operation."""
 
 
 def machine(bits: int) -> Any:
