@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 FRACTION = 64
 """The core counts in this fraction of a guest cycle (CYCLE_FRACTION of core/state/state.h)."""
+SECOND_TLB_HIT = 9
+"""Cycles: of a Skylake (Intel's event list, DTLB_LOAD_MISSES.STLB_HIT), whose TLBs the core has until a profile has its own."""
 
 
 class Mark(Enum):
@@ -119,6 +121,7 @@ class Profile:
         dom0's, those of the hardware: the hypervisor accesses them itself, without a device in user space.
         """
         exits = {reason: self.paravirtual.emulation if pv else figure for reason, figure in self.exits.items()}
+        vcpu.set_tlb(second_hit=SECOND_TLB_HIT * FRACTION)
         vcpu.set_costs(
             {name: figure.units for name, figure in self.classes.items()},
             {int(reason): figure.units for reason, figure in exits.items()},
