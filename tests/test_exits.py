@@ -116,6 +116,7 @@ OCCURS = {
     ExitReason.WBINVD: ("0f09", as_it_is),
     ExitReason.XSETBV: ("0f01d1", xsave_is_on),
     ExitReason.RDRAND: ("0fc7f0", exits_with(controls.RDRAND)),
+    ExitReason.INVPCID: ("660f388200", exits_with(controls.INVLPG)),
     ExitReason.RDSEED: ("0fc7f8", exits_with(controls.RDSEED)),
 }
 

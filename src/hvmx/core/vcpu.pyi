@@ -65,6 +65,24 @@ class Vcpu(PhysicalMemory):
         pv_bounce: int = 0,
         user_device: int = 0,
     ) -> None: ...
+    def set_tlb(
+        self,
+        *,
+        data_4k: tuple[int, int] | str = ...,
+        data_2m: tuple[int, int] | str = ...,
+        data_1g: tuple[int, int] | str = ...,
+        code_4k: tuple[int, int] | str = ...,
+        code_2m: tuple[int, int] | str = ...,
+        second_4k: tuple[int, int] | str = ...,
+        second_2m: tuple[int, int] | str = ...,
+        second_1g: tuple[int, int] | str = ...,
+        second_hit: int = 0,
+        pml4_entries: int = ...,
+        pdpt_entries: int = ...,
+        pd_entries: int = ...,
+        nested_entries: int = ...,
+    ) -> None: ...
+    def forget_translations(self) -> None: ...
     def report(self, error: BaseException) -> None: ...
     def run(self, cycles: int | None = None) -> int: ...
     def step(self) -> int: ...

@@ -110,6 +110,16 @@ class Tlb:
     nested_entries: Count
     """Translations of guest-physical page-table addresses that are remembered."""
 
+    def sizes(self) -> dict[str, int | str | tuple[int, int]]:
+        """What ``Vcpu.set_tlb`` takes besides the price."""
+        sizes: dict[str, int | str | tuple[int, int]] = {}
+        for name, figure in vars(self).items():
+            if isinstance(figure, Buffer):
+                sizes[name] = "shared" if figure.shared else (figure.entries, figure.ways)
+            elif isinstance(figure, Count):
+                sizes[name] = figure.value
+        return sizes
+
 
 @dataclass(frozen=True)
 class Caches:
@@ -303,6 +313,7 @@ class Profile:
         dom0's, those of the hardware: the hypervisor accesses them itself, without a device in user space.
         """
         exits = {reason: self.paravirtual.emulation if pv else figure for reason, figure in self.exits.items()}
+        vcpu.set_tlb(**self.tlb.sizes(), second_hit=self.tlb.second_hit.units)
         vcpu.set_costs(
             {name: timing.units for name, timing in self.instructions.items()},
             {int(reason): figure.units for reason, figure in exits.items()},

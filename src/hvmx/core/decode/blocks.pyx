@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset
 
 from hvmx.core.execute.integer.auxiliary cimport *
 from hvmx.core.execute.integer.branch cimport call_handler, jcc_handler, jmp_handler
-from hvmx.core.memory.codecache cimport allocate_block, chunk_mask, drop_block, find_block, insert_block
+from hvmx.core.memory.codecache cimport allocate_block, chunk_mask, drop_block, find_block, insert_block, remember_jump
 from hvmx.core.decode.decoder cimport *
 from hvmx.core.decode.timing cimport time_instruction
 from hvmx.core.pipeline.scoreboard cimport longest_step
@@ -187,7 +187,8 @@ cdef inline OpFn place_target(Cpu *cpu, Insn *insn, Op *op, OpFn fn) noexcept no
         target = <uint32_t>target
     op.imm = <int64_t>target
     bad = bad_target(cpu, target)
-    same_page = in_same_page(cpu, op.ip, target)
+    # A branch that goes on in the next page comes from there: its target's page may have left the instruction TLB.
+    same_page = in_same_page(cpu, op.ip, target) and in_same_page(cpu, op.ip, op.ip + insn.length - 1)
     if insn.family == FAM_JCC:
         return jcc_handler(insn.cc, same_page, bad)
     if insn.family == FAM_JMP:
@@ -287,7 +288,6 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     cdef uint32_t mode = cpu.mode
     cdef Block *block
     cdef JumpEntry *jump = jump_entry(cpu, ip)
-    cdef uint32_t number
     cdef Op *first
     if jump.key == ip ^ cpu.mode_key and not bad_target(cpu, ip):
         # As code that branches here finds it: when a budget ends makes no difference, not to the TLB either.
@@ -326,8 +326,7 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     if block.physical2 == NO_PAGE:
         jump.key = ip ^ cpu.mode_key
         jump.op = first
-        number = <uint32_t>(jump - cpu.jcache)
-        cpu.jumps_used[number >> 6] |= <uint64_t>1 << (number & 63)
+        remember_jump(cpu, <uint32_t>(jump - cpu.jcache))
     return first
 
 

@@ -24,3 +24,7 @@ cdef void flush_jumps(Cpu *cpu) noexcept nogil
 cdef uint64_t frame_index(Cpu *cpu, uint64_t physical) noexcept nogil
 # Send writes to a guest-physical page through the slow path from now on.
 cdef void forbid_fast_writes(Cpu *cpu, uint64_t page) noexcept nogil
+# An entry of the jump cache has been filled: it is good for as long as the instruction TLB's entry that fetch_page() found
+# (Cpu.code_slot) holds its page. drop_jumps(): that entry is replaced.
+cdef void remember_jump(Cpu *cpu, uint32_t number) noexcept nogil
+cdef void drop_jumps(Cpu *cpu, uint32_t slot) noexcept nogil

@@ -195,3 +195,23 @@ cdef void flush_jumps(Cpu *cpu) noexcept nogil:
         while used:
             cpu.jcache[64 * word + <uint32_t>__builtin_ctzll(used)].key = NO_JUMP
             used &= used - 1
+
+
+cdef void remember_jump(Cpu *cpu, uint32_t number) noexcept nogil:
+    cdef uint64_t bit = <uint64_t>1 << (number & 63)
+    cpu.jumps_used[number >> 6] |= bit
+    if cpu.code_slot != NO_SLOT:
+        cpu.tlb_model.jump_words[cpu.code_slot * (JCACHE_ENTRIES // 64) + (number >> 6)] |= bit
+
+
+cdef void drop_jumps(Cpu *cpu, uint32_t slot) noexcept nogil:
+    cdef uint64_t *words = cpu.tlb_model.jump_words + slot * (JCACHE_ENTRIES // 64)
+    cdef uint32_t word
+    cdef uint64_t some
+    for word in range(<uint32_t>(JCACHE_ENTRIES // 64)):
+        some = words[word]
+        words[word] = 0
+        while some:
+            # It may meanwhile be that of another page, which is then looked up again.
+            cpu.jcache[64 * word + <uint32_t>__builtin_ctzll(some)].key = NO_JUMP
+            some &= some - 1

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "pipeline.h"
+#include "tlb.h"
 #include "vocabulary.h" /* EXIT_REASON_*, CTL_*, EXIT_*, STOP_* */
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
@@ -42,7 +43,7 @@ enum { CR0_PE = 1, CR0_MP = 2, CR0_EM = 4, CR0_TS = 8, CR0_ET = 0x10, CR0_NE = 0
        CR0_NW = 0x20000000, CR0_CD = 0x40000000 };
 #define CR0_PG 0x80000000u
 enum { CR4_VME = 1, CR4_PVI = 2, CR4_TSD = 4, CR4_DE = 8, CR4_PSE = 0x10, CR4_PAE = 0x20, CR4_MCE = 0x40, CR4_PGE = 0x80,
-       CR4_PCE = 0x100, CR4_OSFXSR = 0x200, CR4_OSXMMEXCPT = 0x400, CR4_UMIP = 0x800, CR4_OSXSAVE = 0x40000,
+       CR4_PCE = 0x100, CR4_OSFXSR = 0x200, CR4_OSXMMEXCPT = 0x400, CR4_UMIP = 0x800, CR4_PCIDE = 0x20000, CR4_OSXSAVE = 0x40000,
        CR4_SMEP = 0x100000, CR4_SMAP = 0x200000 };
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800 };
 
@@ -93,15 +94,20 @@ struct Op {
 };
 
 typedef struct {
-    uint64_t r, w, x;     /* the page's address where the fast path may read, write, fetch; else NO_PAGE */
+    uint64_t r, w;        /* the page's address where the fast path may read, write; else NO_PAGE */
     uint64_t tag;         /* linear page that this entry translates; NO_PAGE when invalid */
     int64_t addend;       /* host address minus linear address, when any of r, w is set */
     uint64_t phys;        /* guest-physical page */
     uint64_t rights;      /* TLB_* */
+    uint64_t slot;        /* number of the instruction TLB's entry, with TLB_CODE */
     uint64_t unused;      /* pads it to 64 bytes: one cache line, and found by a shift */
 } TlbEntry;
 #define NO_PAGE 0xfffULL  /* never equal to a page address */
-enum { TLB_WRITE = 1, TLB_EXEC = 2, TLB_GLOBAL = 4, TLB_DIRTY = 8, TLB_LARGE = 16 };
+#define NO_SLOT 0xffffffffULL
+enum { TLB_WRITE = 1, TLB_EXEC = 2, TLB_GLOBAL = 4, TLB_DIRTY = 8, TLB_LARGE = 16,
+       TLB_HUGE = 32,     /* besides TLB_LARGE: of 1 GiB */
+       TLB_DATA = 64,     /* the first level of the model (tlb.pxd) has it for data, ... */
+       TLB_CODE = 128 };  /* ... for instructions */
 
 /* One TLB for each way of checking access rights, so that a hit needs no check. */
 enum { TLB_SUPER,         /* CPL 0-2 */
@@ -302,6 +308,8 @@ struct Cpu {
     uint64_t random_state, random_draws;
 
     /* memory */
+    TlbModel *tlb_model;
+    uint64_t code_slot;            /* fetch_page(): the instruction TLB's entry, or NO_SLOT */
     uint8_t *ram;
     uint64_t ram_low;              /* bytes of RAM from guest-physical 0 */
     uint64_t ram_high;             /* bytes of RAM from 4 GiB on; at host ram + ram_low */
@@ -365,7 +373,8 @@ struct Cpu {
     void (*take_back)(Cpu *, Op *);
     const uint32_t *exit_cost;     /* by exit reason */
     uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost;
-    uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
+    uint64_t tlb_misses, tlb_second_hits; /* of the model */
+    uint64_t walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
     uint64_t halted_time;          /* spent waiting for an interrupt, in the unit of `time` */
     uint64_t shadow_faults;        /* page faults that only the hypervisor sees: shadow fills and page-table writes */
     PastException past_exceptions[PAST_EXCEPTIONS]; /* a ring */

@@ -4,6 +4,61 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, 
 
 from hvmx.core.generated.vocabulary cimport *
 
+cdef extern from "tlb.h" nogil:
+    enum:
+        PAGE_4K
+        PAGE_2M
+        PAGE_1G
+        PAGE_SIZES
+    enum:
+        TLB_OF_DATA
+        TLB_OF_CODE
+        TLB_SECOND
+        TLB_PARTS
+    enum:
+        MAP_WRITABLE
+        MAP_USER
+        MAP_NO_EXECUTE
+        MAP_DIRTY
+        MAP_GLOBAL
+        MAP_RIGHTS
+    enum:
+        WALK_LEVELS
+        MOST_UNDONE
+        PCIDS
+    uint32_t PAGE_SHIFT_OF(uint32_t size)
+
+    ctypedef struct ModelEntry:
+        uint64_t key, page, stamp
+
+    ctypedef struct TlbArray:
+        uint32_t entries, ways, sets, first
+        ModelEntry *entry
+        uint32_t *next
+
+    ctypedef struct WalkEntry:
+        uint64_t key, stamp
+
+    ctypedef struct WalkCache:
+        uint32_t entries, next
+        WalkEntry *entry
+
+    ctypedef struct WalkFill:
+        WalkCache *cache
+        WalkEntry before
+        uint32_t next
+
+    ctypedef struct TlbModel:
+        TlbArray arrays[TLB_PARTS][PAGE_SIZES]
+        WalkCache tables[WALK_LEVELS]
+        WalkCache nested[WALK_LEVELS]
+        uint64_t flushes, all_flushed, private_flushed, nested_flushed
+        uint64_t flushed[PCIDS]
+        uint64_t tables_flushed[PCIDS]
+        WalkFill undo[MOST_UNDONE]
+        uint32_t undo_count, second_hit_cost
+        uint64_t *jump_words
+
 cdef extern from "state.h" nogil:
     bint LIKELY(bint)
     bint UNLIKELY(bint)
@@ -101,6 +156,7 @@ cdef extern from "state.h" nogil:
         CR4_OSFXSR
         CR4_OSXMMEXCPT
         CR4_UMIP
+        CR4_PCIDE
         CR4_OSXSAVE
         CR4_SMEP
         CR4_SMAP
@@ -127,6 +183,9 @@ cdef extern from "state.h" nogil:
         TLB_GLOBAL
         TLB_DIRTY
         TLB_LARGE
+        TLB_HUGE
+        TLB_DATA
+        TLB_CODE
     enum:
         TLB_SUPER
         TLB_SUPER_AC
@@ -174,6 +233,7 @@ cdef extern from "state.h" nogil:
     const int BUCKETS
     const int BUCKET_BITS
     const int TLB_ENTRIES
+    const uint64_t NO_SLOT
     const int JCACHE_ENTRIES
     const uint64_t NO_PAGE
 
@@ -316,11 +376,12 @@ cdef extern from "state.h" nogil:
         uint64_t frame
 
     ctypedef struct TlbEntry:
-        uint64_t r, w, x
+        uint64_t r, w
         uint64_t tag
         int64_t addend
         uint64_t phys
         uint64_t rights
+        uint64_t slot
 
     ctypedef struct JumpEntry:
         uint64_t key
@@ -417,6 +478,8 @@ cdef extern from "state.h" nogil:
         uint64_t vector_operand[2]
         uint64_t vector_result[2]
         uint64_t random_state, random_draws
+        TlbModel *tlb_model
+        uint64_t code_slot
         uint8_t *ram
         uint64_t ram_low
         uint64_t ram_high
@@ -474,7 +537,7 @@ cdef extern from "state.h" nogil:
         void (*take_back)(Cpu *, Op *) noexcept nogil
         const uint32_t *exit_cost
         uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost
-        uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes
+        uint64_t tlb_misses, tlb_second_hits, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes
         uint64_t halted_time
         uint64_t shadow_faults
         PastException past_exceptions[PAST_EXCEPTIONS]

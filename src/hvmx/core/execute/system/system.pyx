@@ -1,6 +1,6 @@
 # cython: language_level=3
-"""Control and debug registers, HLT, INVLPG, caches, time stamps, CPUID, VMCALL."""
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+"""Control and debug registers, HLT, INVLPG, INVPCID, caches, time stamps, CPUID, VMCALL."""
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.execute.system.counters cimport has_p6_counters, read_counter
 from hvmx.core.state.insn cimport FORM_NONE, FORM_R_RM, FORM_RM, FORM_RM_R
@@ -11,12 +11,17 @@ from hvmx.core.pipeline.paths cimport cycles_now, take_back
 from hvmx.core.state.mxcsr cimport settle_mxcsr
 from hvmx.core.state.ops cimport *
 from hvmx.core.memory.paging cimport load_pdptes
+from hvmx.core.memory.tlb cimport forget_page, forget_pcid, forget_private
 from hvmx.core.state.state cimport *
 
 cdef uint64_t CR0_DEFINED = (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD
                              | <uint64_t>0x80000000)
-cdef uint64_t CR0_PAGING_BITS = CR0_PE | CR0_WP | <uint64_t>0x80000000
-cdef uint64_t CR4_PAGING_BITS = CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP
+# Bits whose change invalidates all entries of the TLB (SDM vol. 3, 4.10.4.1; of CR0.WP the manual does not say so, but KVM
+# does it, and a TLB may always); and those that change what an entry allows.
+cdef uint64_t CR0_FLUSHES_ALL = CR0_WP | <uint64_t>0x80000000
+cdef uint64_t CR4_FLUSHES_ALL = CR4_PGE | CR4_PSE
+cdef uint64_t CR4_RIGHTS = CR4_SMEP | CR4_SMAP
+cdef uint64_t NO_FLUSH = <uint64_t>1 << 63   # in what is loaded into CR3, with CR4.PCIDE set
 
 # Access type in the exit qualification of CR accesses (SDM vol. 3, table 27-3).
 cdef enum:
@@ -45,7 +50,7 @@ cdef bint valid_cr0(Cpu *cpu, uint64_t value) noexcept nogil:
     if value & paging and not cpu.cr0 & paging and cpu.efer & EFER_LME:
         if not cpu.cr4 & CR4_PAE or cpu.seg[SEG_CS].access & AR_L or not cpu.seg[SEG_TR].access & 8:
             return False
-    if not value & paging and cpu.cr0 & paging and cpu.mode & MODE_WIDTH == MODE_64:
+    if not value & paging and cpu.cr0 & paging and (cpu.mode & MODE_WIDTH == MODE_64 or cpu.cr4 & CR4_PCIDE):
         return False
     if pae_paging(value, cpu.cr4, cpu.efer) and (value ^ cpu.cr0) & (paging | CR0_CD | CR0_NW):
         return load_pdptes(cpu, cpu.cr3)
@@ -63,26 +68,34 @@ cdef void write_cr0(Cpu *cpu, uint64_t value) noexcept nogil:
             cpu.efer |= EFER_LMA
         else:
             cpu.efer &= ~<uint64_t>EFER_LMA
-    if changed & CR0_PAGING_BITS:
+    if changed & CR0_FLUSHES_ALL:
         flush_tlb(cpu, True)
+    elif changed & CR0_PE:
+        drop_translations(cpu, True)
     update_mode(cpu)
 
 
 cdef bint valid_cr3(Cpu *cpu, uint64_t value) noexcept nogil:
     if cpu.efer & EFER_LMA:
-        return value >> cpu.phys_bits == 0
+        return (value & ~NO_FLUSH if cpu.cr4 & CR4_PCIDE else value) >> cpu.phys_bits == 0
     if pae_paging(cpu.cr0, cpu.cr4, cpu.efer):
         return load_pdptes(cpu, value)
     return True
 
 
 cdef void write_cr3(Cpu *cpu, uint64_t value) noexcept nogil:
-    cpu.cr3 = value
-    flush_tlb(cpu, False)
+    cdef bint keep = cpu.cr4 & CR4_PCIDE and value & NO_FLUSH
+    cpu.cr3 = value & ~NO_FLUSH
+    if keep:
+        drop_translations(cpu, False)  # those of the PCID that was the current one
+    else:
+        flush_tlb(cpu, False)
 
 
 cdef bint valid_cr4(Cpu *cpu, uint64_t value) noexcept nogil:
     if value & ~cpu.cr4_defined or cpu.efer & EFER_LMA and not value & CR4_PAE:
+        return False
+    if value & ~cpu.cr4 & CR4_PCIDE and (not cpu.efer & EFER_LMA or cpu.cr3 & 0xfff):
         return False
     if pae_paging(cpu.cr0, value, cpu.efer) and (value ^ cpu.cr4) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP):
         return load_pdptes(cpu, cpu.cr3)
@@ -92,8 +105,12 @@ cdef bint valid_cr4(Cpu *cpu, uint64_t value) noexcept nogil:
 cdef void write_cr4(Cpu *cpu, uint64_t value) noexcept nogil:
     cdef uint64_t changed = value ^ cpu.cr4
     cpu.cr4 = value
-    if changed & CR4_PAGING_BITS:
+    if changed & CR4_FLUSHES_ALL or changed & ~value & CR4_PCIDE:
         flush_tlb(cpu, True)
+    elif changed & CR4_PAE or changed & value & CR4_SMEP:
+        flush_tlb(cpu, False)
+    if changed & CR4_RIGHTS:
+        drop_translations(cpu, True)
     update_mode(cpu)
 
 
@@ -270,7 +287,7 @@ cdef void mov_to_dr(Cpu *cpu, Op *op) noexcept nogil:
     elif number == 7:
         value = (value & DR7_WRITABLE) | 0x400
     cpu.dr[number] = value
-    flush_tlb(cpu, True)  # pages with breakpoints have no fast path
+    drop_translations(cpu, True)  # pages with breakpoints have no fast path
 
 
 cdef void mov_from_dr(Cpu *cpu, Op *op) noexcept nogil:
@@ -314,6 +331,54 @@ cdef void invlpg(Cpu *cpu, Op *op) noexcept nogil:
     else:
         leave(cpu, op)
     flush_page(cpu, address)
+
+
+# What INVPCID invalidates (SDM vol. 2, INVPCID), by the value of its register operand.
+cdef enum:
+    INVPCID_ADDRESS = 0
+    INVPCID_PCID = 1
+    INVPCID_ALL = 2
+    INVPCID_PRIVATE = 3
+
+
+cdef bint valid_invpcid(Cpu *cpu, uint64_t type, uint64_t pcid, uint64_t address) noexcept nogil:
+    if type > INVPCID_PRIVATE or pcid >> 12:
+        return False
+    if type == INVPCID_ADDRESS and <uint64_t>(<int64_t>(address << 16) >> 16) != address:
+        return False
+    return type > INVPCID_PCID or pcid == 0 or cpu.cr4 & CR4_PCIDE
+
+
+cdef void invpcid(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t at = cpu.ea, type = operand_width(cpu, reg64(cpu, op.d)[0])
+    cdef uint64_t pcid, address
+    if cpu.controls & CTL_INVLPG:
+        # "Enable INVPCID" is always set (SDM vol. 3, 25.1.3). The qualification is the operand's displacement.
+        describe_exit(cpu, <uint32_t>type, 0, 16, False, <uint64_t>(op - 1).disp)
+        cpu.exit.linear = at
+        if exit_before_faults(cpu, op, EXIT_REASON_INVPCID) != EXIT_DONE:
+            return
+    pcid = load64(cpu, op, at)
+    if cpu.fault:
+        return
+    address = load64(cpu, op, at + 8)
+    if cpu.fault:
+        return
+    if not valid_invpcid(cpu, type, pcid, address):
+        fault(cpu, op, VEC_GP, 0)
+        return
+    leave(cpu, op)
+    if type == INVPCID_ALL:
+        flush_tlb(cpu, True)
+    elif type == INVPCID_PRIVATE:
+        forget_private(cpu)
+        drop_translations(cpu, False)
+    elif type == INVPCID_PCID:
+        forget_pcid(cpu, <uint32_t>pcid)
+        drop_translations(cpu, False)
+    else:
+        forget_page(cpu, address, <uint32_t>pcid, False)
+        drop_page(cpu, address)
 
 
 cdef void exit_or_nothing(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nogil:
@@ -426,6 +491,7 @@ register_handler("smsw", FORM_RM, 0, ADDRESS_NONE, smsw_r)
 register_handler("smsw", FORM_RM, 0, ADDRESS_EA, smsw_m)
 register_handler("hlt", FORM_NONE, 0, ADDRESS_NONE, hlt)
 register_handler("invlpg", FORM_RM, 0, ADDRESS_EA, invlpg)
+register_handler("invpcid", FORM_R_RM, 0, ADDRESS_EA, invpcid)
 register_handler("wbinvd", FORM_NONE, 0, ADDRESS_NONE, wbinvd)
 register_handler("invd", FORM_NONE, 0, ADDRESS_NONE, invd)
 register_handler("pause", FORM_NONE, 0, ADDRESS_NONE, pause)
