@@ -1,10 +1,11 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvmx.core.exit_info import Exit
 from hvmx.core.physical_memory import PhysicalMemory
+from hvmx.cost.profile import PipelineTables
 from hvmx.isa.levels import Level
 from hvmx.platform import Host, Platform
 
@@ -65,6 +66,17 @@ class Vcpu(PhysicalMemory):
         pv_bounce: int = 0,
         user_device: int = 0,
     ) -> None: ...
+    def set_pipeline(self, tables: PipelineTables) -> None: ...
+    def set_predictor(
+        self,
+        *,
+        history_lengths: Sequence[int] = ...,
+        table_entries: int = ...,
+        target_entries: int = ...,
+        return_stack: int = ...,
+    ) -> None: ...
+    @property
+    def mispredictions(self) -> int: ...
     def set_tlb(
         self,
         *,

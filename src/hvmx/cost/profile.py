@@ -325,6 +325,13 @@ class Profile:
         )
         if self.pipeline.window.value:
             vcpu.set_pipeline(self.pipeline_tables())
+        branches = self.branches
+        vcpu.set_predictor(
+            history_lengths=branches.history_lengths.values if branches.predictor else (),
+            table_entries=branches.table_entries.value,
+            target_entries=branches.target_entries.value,
+            return_stack=branches.return_stack.value,
+        )
 
 
 def _times(table: str, entries: object) -> Iterator[tuple[str, Figure]]:

@@ -93,6 +93,23 @@ typedef struct {
     ClassTiming classes[256];      /* by COST_*; memory operands add some of their own */
 } PipelineModel;
 
+/* The branch predictor: see core/pipeline/predictor.pxd. */
+enum { BIAS_BITS = 13, BIAS_ENTRIES = 1 << BIAS_BITS, HISTORY_TABLES = 8, HISTORY_BITS = 256, MOST_RETURNS = 64 };
+/* A conditional branch has gone one way so often that it is predicted without history: bias is this, plus 3 if it is taken. */
+enum { BIAS_SURE = 0xfc };
+typedef struct { uint16_t tag; int8_t direction; uint8_t useful; } HistoryEntry;
+typedef struct { uint64_t target; uint16_t tag; } TargetEntry;
+typedef struct {
+    uint8_t bias[BIAS_ENTRIES];    /* by address: bits 0-1 a saturating counter, bits 2-7 how often it went that way in a row */
+    uint32_t tables, lengths[HISTORY_TABLES], entry_bits, target_bits, return_entries;
+    uint32_t folded[HISTORY_TABLES]; /* the latest outcomes, as many as the table's length, folded to 32 bits */
+    uint8_t outcomes[HISTORY_BITS];  /* a ring */
+    uint32_t latest, return_top;
+    uint64_t returns[MOST_RETURNS];  /* a ring */
+    HistoryEntry *entries;         /* of all tables, one after the other */
+    TargetEntry *by_history, *by_address; /* of indirect branches */
+} Predictor;
+
 /* A place in decoded code and the state there. Behind it are its ways, one for each Op of its block that may leave it. */
 typedef struct Node {
     struct Op *entry;              /* the first Op of an instruction; NULL where the place is not known */

@@ -224,6 +224,9 @@ struct CodePage {
 struct Cpu {
     /* 0: the register file; Op.d, s, b, i are byte offsets from here. */
     uint64_t r[17];
+    /* Was it predicted that the branch at `ip` goes this way? The predictor learns it (core/pipeline/predictor.pxd). */
+    int (*predicts)(Cpu *, uint64_t ip, int taken);
+    int (*predicts_target)(Cpu *, uint64_t ip, uint64_t target);
     /* Lazy flags: SF and ZF are those of fl_res (sign-extended to 64 bits), PF that of its low byte; AF is bit 4 of fl_aux,
      * OF is bit 63 of fl_aux xor CF; fl_cf has CF in bit 0. POPF can set combinations that no result has, such as ZF with
      * SF: for these, bit 8 of fl_cf inverts PF, and bit 16 inverts SF. */
@@ -365,6 +368,10 @@ struct Cpu {
 
     /* costs (units of 1/CYCLE_FRACTION guest cycle) and counts */
     PipelineModel *model;
+    Predictor *predictor;          /* NULL: all branches are predicted */
+    int (*predicts_return)(Cpu *, uint64_t target);
+    void (*on_misprediction)(Cpu *, Op *); /* a branch that has been executed goes to Cpu.rip, which was not predicted */
+    uint64_t mispredictions;
     void *paths;                   /* Paths: the nodes and states that are known (core/pipeline/paths.pyx) */
     void (*time_through)(Cpu *, Op *);     /* these are explained in core/pipeline/paths.pxd */
     void (*go_through)(Cpu *, Op *, Op *target);

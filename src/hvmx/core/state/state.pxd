@@ -319,6 +319,33 @@ cdef extern from "state.h" nogil:
         uint8_t traits[1024]
         ClassTiming classes[256]
 
+    enum:
+        BIAS_BITS
+        BIAS_ENTRIES
+        BIAS_SURE
+        HISTORY_TABLES
+        HISTORY_BITS
+        MOST_RETURNS
+    ctypedef struct HistoryEntry:
+        uint16_t tag
+        int8_t direction
+        uint8_t useful
+    ctypedef struct TargetEntry:
+        uint64_t target
+        uint16_t tag
+    ctypedef struct Predictor:
+        uint8_t bias[BIAS_ENTRIES]
+        uint32_t tables
+        uint32_t lengths[HISTORY_TABLES]
+        uint32_t entry_bits, target_bits, return_entries
+        uint32_t folded[HISTORY_TABLES]
+        uint8_t outcomes[HISTORY_BITS]
+        uint32_t latest, return_top
+        uint64_t returns[MOST_RETURNS]
+        HistoryEntry *entries
+        TargetEntry *by_history
+        TargetEntry *by_address
+
     ctypedef struct Node:
         Op *entry
         Pipeline *state
@@ -529,6 +556,12 @@ cdef extern from "state.h" nogil:
         int (*vmcall)(Cpu *) noexcept nogil
         void *vmcall_table
         PipelineModel *model
+        Predictor *predictor
+        int (*predicts)(Cpu *, uint64_t ip, int taken) noexcept nogil
+        int (*predicts_target)(Cpu *, uint64_t ip, uint64_t target) noexcept nogil
+        int (*predicts_return)(Cpu *, uint64_t target) noexcept nogil
+        void (*on_misprediction)(Cpu *, Op *) noexcept nogil
+        uint64_t mispredictions
         void *paths
         void (*time_through)(Cpu *, Op *) noexcept nogil
         void (*go_through)(Cpu *, Op *, Op *) noexcept nogil

@@ -148,6 +148,8 @@ cdef bint translate_operation(Trace *t, Op *op, const Template *what) noexcept n
     elif kind == T_JCC or kind == T_JCC_OTHER_PAGE:
         add_side_exit(t, emit_jump_if(&t.e, condition_of(t, what.which)),
                       SIDE_EXIT_SAME_PAGE if kind == T_JCC else SIDE_EXIT_OTHER_PAGE, op)
+        if t.cpu.predictor != NULL:
+            expect_not_taken(t, op)
     elif kind != T_NOP:
         branch_away(t, op, what)
     return True
@@ -568,9 +570,13 @@ cdef void branch_away(Trace *t, Op *op, const Template *what) noexcept nogil:
             emit_mov(e, 64, define_register(t, TEMP), HOST_RAX)
             probe_new_slot(t, op, w)
             push_next_ip(t, op, w)
+            if t.cpu.predictor != NULL:
+                push_return(t, op)
             emit_mov(e, 64, HOST_RAX, define_register(t, TEMP))
             jump_entry_into_rdx(t)
     spill_all(t)
+    if t.cpu.predictor != NULL and (kind == T_CALL or kind == T_CALL_OTHER_PAGE):
+        push_return(t, op)
     if kind == T_JMP or kind == T_CALL:
         follow_to(t, op)
     elif kind == T_JMP_OTHER_PAGE or kind == T_CALL_OTHER_PAGE:
@@ -578,4 +584,4 @@ cdef void branch_away(Trace *t, Op *op, const Template *what) noexcept nogil:
     elif kind == T_END:
         enter_at(t, op, op.ip)
     else:
-        enter_jump_cache_hit(t, op)
+        enter_jump_cache_hit(t, op, kind == T_RET)
