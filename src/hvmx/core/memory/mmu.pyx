@@ -7,7 +7,7 @@ from hvmx.core.memory.cut cimport cut_after, end_budget
 from hvmx.core.exit.door cimport before_exit, describe_exit, exit_to_handler
 from hvmx.core.state.ops cimport fault
 from hvmx.core.memory.paging cimport Translation, allowed, allows, translate, translates
-from hvmx.core.memory.shadow cimport shadow_fill, shadow_write
+from hvmx.core.memory.shadow cimport shadow_fill, shadow_flush, shadow_flush_page, shadow_write
 from hvmx.core.memory.tlb cimport *
 from hvmx.core.state.state cimport *
 
@@ -193,7 +193,7 @@ cdef bint walk(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t acces
     if not translate(cpu, address, kind, access, &found):
         cpu.acct += <int64_t>found.cost << ACCT_SHIFT
         cpu.cr2 = address
-        flush_page(cpu, address)  # as page faults do (SDM vol. 3, 4.10.4.1)
+        forget_translation(cpu, address)  # as page faults do (SDM vol. 3, 4.10.4.1)
         fault(cpu, op, VEC_PF, found.error)
         return False
     spend(cpu, op, found.cost)
@@ -321,9 +321,15 @@ cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
     else:
         forget_pcid(cpu, pcid_of(cpu))
     drop_translations(cpu, all)
+    shadow_flush(cpu)
 
 
 cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
+    forget_translation(cpu, address)
+    shadow_flush_page(cpu, address)
+
+
+cdef void forget_translation(Cpu *cpu, uint64_t address) noexcept nogil:
     forget_page(cpu, address, pcid_of(cpu), True)
     drop_page(cpu, address)
 

@@ -28,3 +28,5 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
 cdef bint load_pdptes(Cpu *cpu, uint64_t cr3) noexcept nogil
 # A translation that changes nothing (no accessed or dirty bits, no counts), for debuggers and the PV code. False if unmapped.
 cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept nogil
+# Where the entry of the lowest level for an address is, whether it is present or not. False: there is no such table.
+cdef bint leaf_place(Cpu *cpu, uint64_t address, uint64_t *place) noexcept nogil

@@ -267,3 +267,15 @@ cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept 
         level -= 1
     physical_address[0] = page_at(entry, address, level, depth) & cpu.a20_mask
     return True
+
+
+cdef bint leaf_place(Cpu *cpu, uint64_t address, uint64_t *place) noexcept nogil:
+    cdef Walk walk
+    walk.depth = levels(cpu)
+    if walk.depth == 0:
+        return False
+    walk_tables(cpu, address, &walk)
+    if walk.references != (2 if walk.depth == 3 else walk.depth):
+        return False
+    place[0] = walk.places[1]
+    return True

@@ -206,12 +206,18 @@ struct Block {
 
 /* What shadow paging mirrors of one guest page table: a bit for every 4 bytes, set for the first word of an entry. The
  * guest may change its paging mode at any time, so addresses are those that the walk read, after the A20 gate. */
-typedef struct {
+typedef struct ShadowPage ShadowPage;
+struct ShadowPage {
     uint64_t present[16], writable[16];
     uint64_t writes;               /* by the guest, since a walk last used the page */
     uint64_t parent;               /* address of the entry that refers to the page; 1 for CR3 */
     uint32_t entry_size;           /* of this table and its parent when a walk last used the page: 4 or 8 */
-} ShadowPage;
+    uint8_t upper;                 /* a walk has used an entry of it that does not name a page of 4 KiB */
+    uint8_t out_of_sync;           /* not write-protected: entries may have changed since they were mirrored */
+    uint64_t frame;                /* its guest-physical address */
+    ShadowPage *next;              /* list of those that are out of sync */
+    uint32_t mirrored[1024];       /* the entries whose bit in `present` is set */
+};
 
 /* What is decoded from one page of RAM. */
 struct CodePage {
@@ -320,6 +326,7 @@ struct Cpu {
     CodePage **code_pages;         /* for each page of RAM */
     CodePage *used_pages;          /* list of the pages decoded from since the last flush; the last one's next is itself */
     ShadowPage **shadow_pages;     /* for each page of RAM, under shadow paging */
+    ShadowPage *out_of_sync;       /* list of those of them */
     Rom roms[8];
     uint32_t rom_count;
     uint32_t cs_count;             /* known (base, limit) pairs of CS; 0 is flat */

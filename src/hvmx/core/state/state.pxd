@@ -395,6 +395,10 @@ cdef extern from "state.h" nogil:
         uint64_t writes
         uint64_t parent
         uint32_t entry_size
+        uint8_t upper, out_of_sync
+        uint64_t frame
+        ShadowPage *next
+        uint32_t mirrored[1024]
 
     ctypedef struct CodePage:
         Block *first
@@ -514,6 +518,7 @@ cdef extern from "state.h" nogil:
         CodePage **code_pages
         CodePage *used_pages
         ShadowPage **shadow_pages
+        ShadowPage *out_of_sync
         Rom roms[8]
         uint32_t rom_count
         uint32_t cs_count

@@ -11,6 +11,7 @@ from hvmx.core.pipeline.paths cimport cycles_now, take_back
 from hvmx.core.state.mxcsr cimport settle_mxcsr
 from hvmx.core.state.ops cimport *
 from hvmx.core.memory.paging cimport load_pdptes
+from hvmx.core.memory.shadow cimport shadow_flush, shadow_flush_page
 from hvmx.core.memory.tlb cimport forget_page, forget_pcid, forget_private
 from hvmx.core.state.state cimport *
 
@@ -373,12 +374,15 @@ cdef void invpcid(Cpu *cpu, Op *op) noexcept nogil:
     elif type == INVPCID_PRIVATE:
         forget_private(cpu)
         drop_translations(cpu, False)
+        shadow_flush(cpu)
     elif type == INVPCID_PCID:
         forget_pcid(cpu, <uint32_t>pcid)
         drop_translations(cpu, False)
+        shadow_flush(cpu)
     else:
         forget_page(cpu, address, <uint32_t>pcid, False)
         drop_page(cpu, address)
+        shadow_flush_page(cpu, address)
 
 
 cdef void exit_or_nothing(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nogil:
