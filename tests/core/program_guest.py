@@ -206,7 +206,7 @@ def guest(bits: int, cpl: int, memory: bytes, registers: Mapping[str, int], exit
     cpu = Vcpu(MEMORY)
     PROFILE.apply(cpu)
     if not walk:
-        cpu.set_costs({name: figure.units for name, figure in PROFILE.classes.items()}, {})
+        cpu.set_costs({name: figure.units for name, figure in PROFILE.instructions.items()}, {})
     cpu.set_handler(ExitReason.TRIPLE_FAULT, lambda vcpu, exit: None)
 
     def device(vcpu: Vcpu, exit: Exit) -> None:

@@ -117,8 +117,8 @@ class ProfileOption(click.Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         known = (f"{name} ({marks_in_words(load_profile(name).marks())})" for name in BUNDLED)
         self.help = (
-            f"What operations cost in guest cycles, by figures that are published, fitted to published ones, or "
-            f"assumed: {', '.join(known)}, or a TOML file of your own."
+            f"What operations cost in guest cycles, by figures that are measured, published, fitted to "
+            f"published ones, or assumed: {', '.join(known)}, or a TOML file of your own."
         )
         return super().get_help_record(ctx)
 

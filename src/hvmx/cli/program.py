@@ -69,7 +69,7 @@ def commands() -> None:
 
     The same guest runs as HVM (unmodified, on virtual hardware: sensitive operations exit to a handler) or as PV (its
     kernel asks by hypercall), and hvmx says in guest cycles and in counts what the difference costs. Guest cycles are
-    cycle-approximate, by a cost profile most of whose figures are assumed (see --profile of each command), and the
+    cycle-approximate, by a cost profile some of whose figures are assumed (see --profile of each command), and the
     same on every host; host time is always called so.
 
     \b

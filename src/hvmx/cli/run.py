@@ -34,7 +34,7 @@ from hvmx.isa.levels import LEVELS
     "--cpu",
     type=click.Choice(list(LEVELS)),
     help="The processor's level: its instructions and CPUID; above it an instruction is #UD, or has its older "
-    "meaning. Default: the profile's (skylake: x86-64-v2, p4-672: x86-64-v1).",
+    "meaning. Default: the profile's (x86-64-v2; p4-672: x86-64-v1).",
 )
 @click.option(
     "--paging",

@@ -1,54 +1,129 @@
-"""A cost profile: figures in guest cycles, and how they are passed to the core."""
+"""A cost profile: what one processor takes for what, and how it is passed to the core."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
+
+from hvmx.isa import MEMORY_CLASSES, MOVE_CLASSES
+
+from .figures import Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing
 
 if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
     from hvmx.exits import ExitReason
 
-FRACTION = 64
-"""The core counts in this fraction of a guest cycle (CYCLE_FRACTION of core/state/state.h)."""
 
+@dataclass(frozen=True)
+class Pipeline:
+    """The processor's core, apart from what single instructions take."""
 
-class Mark(Enum):
-    """Where a figure comes from."""
-
-    PUBLISHED = "published"
-    """It is in the source, or is the difference of two figures that are."""
-    FITTED = "fitted"
-    """It was chosen so that the model gives the source's figure for a whole operation."""
-    ASSUMED = "assumed"
-    """It was not checked against a processor."""
-
-
-def marks_in_words(marks: Mapping[Mark, int]) -> str:
-    """In words: ``10 published, 4 fitted, 95 assumed``, or ``all assumed``."""
-    some = {mark.value: count for mark, count in marks.items() if count}
-    if len(some) == 1:
-        return f"all {next(iter(some))}"
-    return ", ".join(f"{count} {mark}" for mark, count in some.items())
+    dispatch: Count
+    """Slots of dispatch a cycle: micro-operations in the fused domain."""
+    retire: Count
+    """Micro-operations that retire a cycle."""
+    window: Count
+    """Micro-operations in flight. With 0 nothing overlaps: an instruction takes its latency, one after the other."""
+    taken_branches: Count
+    """Taken branches a cycle."""
+    misprediction: Figure
+    """From a branch's resolution to dispatch of the right path."""
+    load: Figure
+    """From address to a general register, in the first-level cache."""
+    load_vector: Figure
+    """The same to an XMM, MMX or x87 register."""
+    forward: Figure
+    """From a store to a load of the same place."""
+    forward_stack: Figure
+    """The same where both addresses are off rSP or rBP; less than ``forward`` where memory is renamed."""
+    forward_vector: Figure
+    """The same from and to an XMM, MMX or x87 register."""
+    fusion: Families
+    """Families that become one micro-operation with a conditional jump after them."""
+    eliminated_moves: Kinds
+    """Kinds of register between which a move takes a slot and nothing else."""
+    zero_idioms: Families
+    """Families that wait for nothing and take no pipe when both operands are one register."""
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One cost, in guest cycles."""
+class Strings:
+    """Repeated string instructions. Without REP an element is an instruction of its cost class."""
 
-    cycles: float
-    mark: Mark
-    source: str
-    """The title of the source."""
-    where: str
-    """Where it is in the source, or how it follows from what is there."""
+    movs_start: Figure
+    """REP MOVS going upwards, before the first byte."""
+    movs_bytes: Count
+    """Bytes a cycle of it."""
+    stos_start: Figure
+    """REP STOS going upwards, before the first byte."""
+    stos_bytes: Count
+    """Bytes a cycle of it."""
+    movs_element: Figure
+    """An element of REP MOVS going downwards."""
+    stos_element: Figure
+    """An element of REP STOS going downwards."""
+    lods_element: Figure
+    """An element of REP LODS."""
+    cmps_element: Figure
+    """An element of REPE or REPNE CMPS."""
+    scas_element: Figure
+    """An element of REPE or REPNE SCAS."""
 
-    @property
-    def units(self) -> int:
-        """The cost as the core counts it, in units of 1/64 guest cycle."""
-        return round(self.cycles * FRACTION)
+
+@dataclass(frozen=True)
+class Branches:
+    """The branch predictor."""
+
+    predictor: bool
+    """Whether it is modelled; without, every branch is predicted."""
+    history_tables: Count
+    """Tables of direction that are looked up by history."""
+    history_lengths: Counts
+    """Branches of history by which each is, shortest first."""
+    table_entries: Count
+    """Entries in each."""
+    target_entries: Count
+    """Entries of the table of indirect targets."""
+    return_stack: Count
+    """Return addresses that are remembered."""
+
+
+@dataclass(frozen=True)
+class Tlb:
+    """The translation look-aside buffers, by level, page size and, at the first level, data and code."""
+
+    data_4k: Buffer
+    data_2m: Buffer
+    data_1g: Buffer
+    code_4k: Buffer
+    code_2m: Buffer
+    second_4k: Buffer
+    second_2m: Buffer
+    second_1g: Buffer
+    second_hit: Figure
+    """Extra cycles of a first-level miss that hits the second level."""
+    pml4_entries: Count
+    """Entries of the paging-structure caches, by the level of the entry that they hold."""
+    pdpt_entries: Count
+    pd_entries: Count
+    nested_entries: Count
+    """Translations of guest-physical page-table addresses that are remembered."""
+
+
+@dataclass(frozen=True)
+class Caches:
+    """The data caches."""
+
+    modelled: bool
+    """Whether they are; without, everything hits the first level."""
+    line: Count
+    """Bytes of a line."""
+    l1: Cache
+    l2: Cache
+    l3: Cache
+    memory: Figure
+    """From a load to its data when all miss."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +143,49 @@ class Paravirtual:
 
 
 @dataclass(frozen=True)
+class ClassTiming:
+    """A cost class in plain numbers, as the core has it."""
+
+    latency: int
+    """Guest cycles."""
+    slots: int
+    uses: tuple[tuple[int, int], ...]
+    """Up to four: a mask of pipes of which it takes one (bit 0 is the first of the names), and for how many guest cycles."""
+    serial: bool
+    moves: bool
+    """Whether it only moves data, so that with a memory operand there is the access and nothing of the class."""
+
+
+@dataclass(frozen=True)
+class PipelineTables:
+    """The pipeline in plain numbers, as the core has it. Guest cycles throughout."""
+
+    width: int
+    """Slots of dispatch a cycle."""
+    window: int
+    """Guest cycles that the front may be ahead of a completion: the window's micro-operations over the width."""
+    retire: int
+    taken_branches: int
+    misprediction: int
+    load: int
+    load_vector: int
+    forward: int
+    forward_stack: int
+    forward_vector: int
+    fusion: tuple[str, ...]
+    """Families, as in the instruction table."""
+    eliminates_general: bool
+    eliminates_vector: bool
+    zero_idioms: tuple[str, ...]
+    """Families, as in the instruction table."""
+    pipes: tuple[str, ...]
+    classes: tuple[ClassTiming, ...]
+    """In the order of ``hvmx.isa.cost_classes``."""
+
+
+@dataclass(frozen=True)
 class Profile:
-    """Costs for one processor. Guest cycles throughout."""
+    """What one processor takes for what. Guest cycles throughout."""
 
     name: str
     """The name of a bundled profile, or a path, as it was given."""
@@ -78,8 +194,17 @@ class Profile:
     """The default level (``hvmx.isa.levels``) of machines with this profile."""
     second: Figure
     """Guest cycles in a guest second: the frequency of the time-stamp counter."""
-    classes: Mapping[str, Figure]
-    """By cost class (``hvmx.isa.cost_classes``); all of them are there."""
+    pipeline: Pipeline
+    pipes: tuple[str, ...]
+    """The names of the execution pipes."""
+    groups: Mapping[str, tuple[str, ...]]
+    """Pipes of which an instruction takes one."""
+    instructions: Mapping[str, Timing]
+    """By cost class (``hvmx.isa.cost_classes``); all of them are there. Those of ``MEMORY_CLASSES`` are the table [memory]."""
+    strings: Strings
+    branches: Branches
+    tlb: Tlb
+    caches: Caches
     page_reference: Figure
     """One memory reference of a page walk, after a TLB miss."""
     exception: Figure
@@ -89,11 +214,11 @@ class Profile:
     user_device: Figure
     """Extra cycles when the hypervisor's user space (QEMU) handles the exit."""
     paravirtual: Paravirtual
-    written: Mapping[str, Figure]
-    """The figures of the file, by key; the default of exits only once."""
+    written: Mapping[str, Provenance]
+    """The figures of the file, by key: what one line says of several classes or exit reasons, only once."""
 
     def marks(self, place: str = "") -> dict[Mark, int]:
-        """How many of the file's figures whose keys begin with ``place`` were published, fitted or assumed."""
+        """How many of the file's figures whose keys begin with ``place`` have each mark."""
         found = [figure.mark for key, figure in self.written.items() if key.startswith(place)]
         return {mark: found.count(mark) for mark in Mark}
 
@@ -102,15 +227,55 @@ class Profile:
         """Guest cycles in a guest second."""
         return int(self.second.cycles)
 
-    def figures(self) -> Iterator[tuple[str, Figure]]:
-        """All figures, by their keys in the file."""
+    def figures(self) -> Iterator[tuple[str, Figure | Timing]]:
+        """All that is a time, by its key in the file; a class or an exit reason that shares a line has a key of its own."""
         yield "clock.second", self.second
-        yield from ((f"classes.{name}", figure) for name, figure in self.classes.items())
+        yield from _times("pipeline", self.pipeline)
+        for name, timing in self.instructions.items():
+            yield f"{'memory' if name in MEMORY_CLASSES else 'instructions'}.{name}", timing
+        yield from _times("strings", self.strings)
+        yield from _times("tlb", self.tlb)
+        yield from _times("caches", self.caches)
         yield "paging.reference", self.page_reference
         yield "events.exception", self.exception
         yield from ((f"exits.{reason.name}", figure) for reason, figure in self.exits.items())
         yield "exits.user_device", self.user_device
-        yield from ((f"paravirtual.{name}", figure) for name, figure in vars(self.paravirtual).items())
+        yield from _times("paravirtual", self.paravirtual)
+
+    def pipeline_tables(self) -> PipelineTables:
+        """The pipeline and its cost classes in plain numbers, for the core."""
+        pipeline = self.pipeline
+        return PipelineTables(
+            width=pipeline.dispatch.value,
+            window=pipeline.window.value // pipeline.dispatch.value,
+            retire=pipeline.retire.value,
+            taken_branches=pipeline.taken_branches.value,
+            misprediction=int(pipeline.misprediction.cycles),
+            load=int(pipeline.load.cycles),
+            load_vector=int(pipeline.load_vector.cycles),
+            forward=int(pipeline.forward.cycles),
+            forward_stack=int(pipeline.forward_stack.cycles),
+            forward_vector=int(pipeline.forward_vector.cycles),
+            fusion=pipeline.fusion.families,
+            eliminates_general="general" in pipeline.eliminated_moves.kinds,
+            eliminates_vector="vector" in pipeline.eliminated_moves.kinds,
+            zero_idioms=pipeline.zero_idioms.families,
+            pipes=self.pipes,
+            classes=tuple(self._timing(name) for name in self.instructions),
+        )
+
+    def _timing(self, name: str) -> ClassTiming:
+        timing = self.instructions[name]
+        return ClassTiming(
+            latency=timing.latency,
+            slots=timing.slots,
+            uses=tuple((self._mask(pipes), cycles) for pipes, cycles in timing.uses),
+            serial=timing.serial,
+            moves=name in MOVE_CLASSES,
+        )
+
+    def _mask(self, name: str) -> int:
+        return sum(1 << self.pipes.index(pipe) for pipe in self.groups.get(name, (name,)))
 
     def apply(self, vcpu: Vcpu, *, pv: bool = False) -> None:
         """Set the costs of a processor.
@@ -120,7 +285,7 @@ class Profile:
         """
         exits = {reason: self.paravirtual.emulation if pv else figure for reason, figure in self.exits.items()}
         vcpu.set_costs(
-            {name: figure.units for name, figure in self.classes.items()},
+            {name: timing.units for name, timing in self.instructions.items()},
             {int(reason): figure.units for reason, figure in exits.items()},
             walk_reference=self.page_reference.units,
             exception=self.exception.units,
@@ -128,3 +293,9 @@ class Profile:
             pv_bounce=self.paravirtual.bounce.units,
             user_device=0 if pv else self.user_device.units,
         )
+
+
+def _times(table: str, entries: object) -> Iterator[tuple[str, Figure]]:
+    for name, figure in vars(entries).items():
+        if isinstance(figure, Figure):
+            yield f"{table}.{name}", figure

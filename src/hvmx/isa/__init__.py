@@ -49,7 +49,8 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
     only some operand values leave undefined (SHL by more than one: OF) counts as undefined. The handler of a
     ``pure`` instruction gives the undefined ones a value, too: all that it does not read is dead before it.
 ``class``
-    The cost class, which a cost profile gives a figure. A class of ``SIZED_CLASSES`` stands for one per operand size.
+    The cost class, to which a cost profile gives latency, slots and pipes. A class of ``SIZED_CLASSES`` stands for one per
+    operand size.
 ``feature``
     The feature of :mod:`hvmx.isa.levels` that the encoding needs; ``base`` for what every level has. Where the
     processor lacks it the row does not exist, and the next one that matches is the encoding.
@@ -82,11 +83,24 @@ ATTRIBUTES = ("lock", "i64", "o64", "d64", "f64", "prot", "cpl0", "iopl", "b0", 
 ENDINGS = ("next", "end")
 EXECUTION = ("stack", "unaccessed", "late", "nowait", "sse", "locked", "pure", "counted")
 
-SIZED_CLASSES = ("mul", "div")
+SIZED_CLASSES = ("bswap", "div", "idiv", "mul")
 """Cost classes that become one per operand size: mul8, mul16, mul32, mul64."""
 
-OPERAND_CLASSES = ("load", "store", "locked")
-"""Cost classes that no row names: an instruction adds them for its memory operand and for LOCK."""
+SIZES = (8, 16, 32, 64)
+"""The operand sizes of those, in the order of their numbers."""
+
+MEMORY_CLASSES = ("load", "load-vector", "store", "store-vector", "locked")
+"""Cost classes that an instruction adds for its memory operand (``-vector`` to or from another register than a general
+one) and for LOCK."""
+
+OPERAND_CLASSES = (*MEMORY_CLASSES, "lea-complex")
+"""Cost classes that no row names, but operands decide. LEA of base, index and displacement is ``lea-complex``."""
+
+MOVE_CLASSES = (
+    "extend", "mmx-from-general", "mmx-move", "mmx-to-general", "mov", "sse-from-general", "sse-move",
+    "sse-move-scalar", "sse-to-general", "x87-load", "x87-load-extended", "x87-store", "x87-store-extended",
+)  # fmt: skip
+"""Cost classes of rows that only move data: with a memory operand there is the access, and nothing besides."""
 
 SEGMENTS = ("ES", "CS", "SS", "DS", "FS", "GS")
 ACCUMULATORS = ("AL", "AX", "eAX", "rAX")
@@ -316,7 +330,7 @@ def cost_classes() -> tuple[str, ...]:
     """The names of all cost classes; the position is the class's number. A sized class is four in a row."""
     names: list[str] = list(OPERAND_CLASSES)
     for name in sorted({row.cost_class for row in rows()}):
-        names += [f"{name}{width}" for width in (8, 16, 32, 64)] if name in SIZED_CLASSES else [name]
+        names += [f"{name}{width}" for width in SIZES] if name in SIZED_CLASSES else [name]
     return tuple(names)
 
 
