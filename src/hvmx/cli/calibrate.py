@@ -36,7 +36,7 @@ _LISTED = 4
 @click.option(
     "--base",
     metavar="NAME|FILE",
-    help="The profile that has what cannot be measured. By default the bundled one of this processor's kind, else skylake.",
+    help="The profile that has what cannot be measured; by default the bundled one nearest to this processor.",
 )
 @click.option("--quick", is_flag=True, help="Fewer runs, and nothing about TLBs, caches and memory.")
 @click.option("--force", is_flag=True, help="Write the file even if it is there.")
@@ -45,9 +45,10 @@ def calibrate_command(output: str, base: str | None, quick: bool, force: bool) -
 
     Machine code runs on the processor itself: chains of instructions for latencies, independent ones for throughputs,
     and loops for widths, branches, TLBs and caches, under three minutes in all. What was measured is marked so, with
-    the processor's name and how far the measurements are apart. Exits, hypercalls and what else cannot be measured from a
-    program is the base's, with its mark and source. On a computer where other things run the figures would be
-    theirs: then nothing is written, and the message says why.
+    the processor's name and how far the measurements are apart. Exits, hypercalls and what else a program cannot
+    measure is the base's, with its mark and source. Where too much else runs on this computer nothing is written (exit
+    status 14), and the message says why. On a processor with two kinds of cores, choose one: taskset -c 0 hvmx
+    calibrate.
 
     \b
     hvmx calibrate -o mine.toml

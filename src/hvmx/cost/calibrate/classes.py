@@ -1,4 +1,4 @@
-"""Measures what the instructions of each cost class take: latency, slots of dispatch, and how long they occupy a pipe."""
+"""Measures what instructions of each cost class take: latency, slots of dispatch, and how long they occupy a pipe."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ _WHOLE = 0.1
 """How near to a whole number of slots what was measured must be. Microcode stops the front end for times between."""
 
 _CHAINED = 1.3
-"""Copies in so many registers that each waits for the one before it in the same register say nothing of the pipes, unless
-they take so many times longer than that."""
+"""A copy waits for the one before it in its register. Only an interval so many times that long is the pipes'."""
 
 _AS_EXPECTED = 0.25
 """Core cycles, or the share of them, within which the base's pipes explain an interval."""
@@ -113,7 +112,7 @@ def _measure_class(bench: Bench, probe: Probe, key: str, entry: Mapping[str, Any
 
 
 def _measure_repeated(bench: Bench, probe: Probe, key: str, entry: Mapping[str, Any]) -> None:
-    """What has no result, or drains the pipeline: what one takes after the other. Not serial, it is bound by its pipes."""
+    """What one takes after the other: it has no result, or drains the pipeline."""
     group = bench.time(
         probe.independent, probe.setup, copies=max(1, 24 // (probe.independent.count(";") + 1))
     )
@@ -144,7 +143,7 @@ def _repeated(cost_class: str) -> tuple[str, str]:
 
 
 def slots_of(bench: Bench, probe: Probe, interval: float) -> float:
-    """Slots of dispatch of one instruction: what it adds among so much else that the front end is what holds them all."""
+    """Slots of dispatch of one instruction: what it adds among so much else that the front end holds them all."""
     fill = ceil(bench.width * interval * _FILL) + bench.width
     rest = [bench.filler[number % len(bench.filler)] for number in range(fill)]
     body = "; ".join("; ".join([*rest[: fill // 2], copy, *rest[fill // 2 :]]) for copy in probe.independents)
@@ -154,7 +153,7 @@ def slots_of(bench: Bench, probe: Probe, interval: float) -> float:
 
 
 def occupied(bench: Bench, uses: str, interval: float, slots: int) -> str:
-    """The base's pipes, and for how long one is occupied, where pipes hold independent copies and the base's do not say why.
+    """The base's pipes, and for how long one is occupied where the base does not explain the interval between copies.
 
     Of several pipes nobody can tell from an interval which one it is, so those stay.
     """

@@ -17,8 +17,8 @@ BASES: Mapping[tuple[str, int], tuple[tuple[range, str], ...]] = {
         (range(0xCF, 0xD0), "golden-cove"),
     ),
 }  # fmt: skip
-"""Vendor and family -> models, and the bundled profile of that microarchitecture (arch/x86/include/asm/intel-family.h and
-arch/x86/kernel/cpu/amd.c of Linux 6.12 say which model is which)."""
+"""Vendor and family -> models, and the bundled profile of their microarchitecture. Which model is which is in Linux:
+arch/x86/include/asm/intel-family.h and arch/x86/kernel/cpu/amd.c."""
 
 FALLBACK = "skylake"
 """For what is in no line of ``BASES``: the profile that everything else has by default."""

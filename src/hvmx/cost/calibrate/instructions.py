@@ -2,9 +2,9 @@
 
 An instruction is a template. In a *chain* all copies have the same register, so each waits for the one before; among
 *independent* copies it goes round through several. ``{r}``, ``{d}``, ``{w}`` and ``{b}`` are the same general register
-in 64, 32, 16 and 8 bits, ``{x}`` is an XMM, ``{m}`` an MMX and ``{s}`` an x87 register. For what chains, the template may not do: flags,
-two kinds of registers, operands that would run out. Then the chain is written out, with what is *less* for its other
-instructions, which are measured by chains of their own class.
+in 64, 32, 16 and 8 bits, ``{x}`` is an XMM, ``{m}`` an MMX and ``{s}`` an x87 register. Where results are of another kind
+than operands (flags, other registers) or would run out, the chain is written out; the classes of the other instructions in
+it are measured by chains of their own, and what those take is taken off (``less``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ DATA = struct.pack("<4f4f2d2d4f", *[1.7] * 4, *[1.3] * 4, *[1.7] * 2, *[1.3] * 2
 
 _SINGLE, _DOUBLE = 0, 32
 
-INTEGERS = "mov eax, 3; mov ebx, 1; mov ecx, 1; mov edx, 0; mov ebp, 5; mov r8, r12; mov r9, r12; mov r10, r12; mov r11, r12"
+INTEGERS = (
+    "mov eax, 3; mov ebx, 1; mov ecx, 1; mov edx, 0; mov ebp, 5; mov r8, r12; mov r9, r12; mov r10, r12; mov r11, r12"
+)
 
 
 def _vectors(at: int) -> str:
@@ -129,7 +131,7 @@ PROBES = (
     Probe("cmov", "cmovne {r}, rbx"),
     Probe("setcc", "setne {b}", "test al, al; setne al", ("alu",)),
     Probe("flag", "cmc", throughput=False),
-    Probe("flag-move", "sahf", "sahf; lahf", per=2, throughput=False),
+    Probe("flag-move", "sahf", "sahf; lahf", per=2, throughput=False, feature="lahf_lm"),
     Probe("shift", "shl {r}, 3"),
     Probe("shift-cl", "shl {r}, cl"),
     Probe("shift-double", "shld {r}, rbx, 3"),

@@ -29,7 +29,7 @@ _MEMORY = 4
 """Times the largest cache: enough for nearly every load to miss."""
 
 _NEAR = 1 / 8
-"""A buffer is as large as the base says if its measured reach is so near: where it ends loads miss more and more often."""
+"""A buffer is as large as the base says if its measured reach is so near: where it ends, loads miss more and more."""
 
 _LARGEST = 128 << 20
 """Bytes of the largest chase."""
@@ -46,7 +46,8 @@ def near_steps() -> list[Step]:
 def far_steps() -> list[Step]:
     """What takes its time: translation look-aside buffers, caches and memory."""
     return [
-        Step("tlb.data_4k", _tlb), Step("tlb.second_4k", _second_level), Step("caches.l1", _caches), Step("caches.memory", _beyond),
+        Step("tlb.data_4k", _tlb), Step("tlb.second_4k", _second_level), Step("caches.l1", _caches),
+        Step("caches.memory", _beyond),
     ]  # fmt: skip
 
 
@@ -172,8 +173,7 @@ def _pages_of_second(bench: Bench) -> int:
 
 
 _FIRST_TRIED, _MOST_TRIED = 1024, 16384
-"""Pages among which the second level's reach is looked for. The lines of all of them are in the second-level cache, but for the
-last ones of small caches."""
+"""Pages among which the second level's reach is looked for. Their lines are in the second-level cache."""
 
 _WALKS = 1.5
 """Between so many pages and twice as many the second level ends if a load takes so many times longer."""
@@ -217,7 +217,7 @@ def _reach(bench: Bench, limit: float, fits: int, misses: int) -> int:
 
 
 def _buffer(bench: Bench, key: str, measured: int, text: str) -> None:
-    """The base's figure, if what was measured is near; otherwise what was measured, in whole sets of the base's ways."""
+    """The base's figure, if what was measured is near; otherwise what was measured, in whole sets of its ways."""
     entry = bench.entry(key)
     entries, ways = entry.get("entries", 0), entry.get("ways", 0)
     if entries and abs(measured - entries) <= _NEAR * entries:

@@ -28,20 +28,21 @@ _MIXED = (
     ],
     ["add rax, rbx", "nop", "add r8, rbx", "nop", "add r9, rbx", "nop"],
 )
-"""What needs no pipe beside what does. Two NOPs may share a slot (on Zen 4), and so may a NOP and a move, so none of those are
-next to each other."""
+"""What needs no pipe beside what does. Two NOPs may share a slot (on Zen 4), and so may a NOP and a move, so none of
+those are next to each other."""
 
 _FUSING = ("cmp", "test", "add", "sub", "and", "or", "xor", "inc", "dec", "neg", "adc", "sbb", "shl")
 """Families that set the flags; all leave a result other than 0 below, so JE is not taken."""
 
 _FUSING_OPERANDS = {
-    "inc": "r8", "dec": "r8", "neg": "r8", "shl": "r8, 1", "cmp": "r12, rbx", "test": "r12, r12", "and": "r12, r12", "or": "r12, r12",
+    "inc": "r8", "dec": "r8", "neg": "r8", "shl": "r8, 1", "cmp": "r12, rbx", "test": "r12, r12", "and": "r12, r12",
+    "or": "r12, r12",
 }  # fmt: skip
 
 _GENERAL_IDIOMS = ("xor", "sub", "sbb", "and", "or")
 _VECTOR_IDIOMS = (
-    "pxor", "xorps", "xorpd", "pandn", "andnps", "andnpd", "psubb", "psubw", "psubd", "psubq", "psubsb", "psubsw", "psubusb",
-    "psubusw", "pcmpgtb", "pcmpgtw", "pcmpgtd", "pcmpgtq",
+    "pxor", "xorps", "xorpd", "pandn", "andnps", "andnpd", "psubb", "psubw", "psubd", "psubq", "psubsb", "psubsw",
+    "psubusb", "psubusw", "pcmpgtb", "pcmpgtw", "pcmpgtd", "pcmpgtq",
 )  # fmt: skip
 """With one register for both operands the result is 0, whatever is in it."""
 
@@ -58,8 +59,8 @@ _RANDOM = (
     "mov r8, 6364136223846793005; mov r9, 1442695040888963407; mov rax, [rsi]; mov ebx, 1",
     "imul rax, r8; add rax, r9; mov [rsi], rax; {}; js +1; nop",
 )
-"""Knuth's linear congruential generator modulo 2^64 (MMIX), whose top bit does not repeat while this runs: what decides is
-the sign of its state, or that of 1. The state is kept in memory from run to run."""
+"""Knuth's linear congruential generator modulo 2^64 (MMIX), whose top bit does not repeat while this runs: what decides
+is the sign of its state, or that of 1. The state is kept in memory from run to run."""
 
 
 def pipeline_steps() -> list[Step]:
@@ -73,7 +74,7 @@ def pipeline_steps() -> list[Step]:
 
 
 def _window(bench: Bench) -> None:
-    """Two loads that miss overlap while both are in the window, but how far apart they may be depends on what is between."""
+    """Loads that miss overlap while both are in the window. How far apart that is depends on what is between them."""
     bench.miss("pipeline.window", "other limits, such as those of free registers, show first")
     bench.miss(
         "pipeline.retire", "nothing retires faster than it is dispatched, for longer than the window lasts"
@@ -152,7 +153,8 @@ def _misprediction(bench: Bench) -> None:
     cycles = (random.value - always.value) / _HALF - 1
     bench.find(
         "pipeline.misprediction", {"cycles": whole(cycles)},
-        f"a random branch {said(random)}, the same where it is predicted {said(always)}: twice the difference, less 1 for the branch",
+        f"a random branch {said(random)}, the same where it is predicted {said(always)}: "
+        "twice the difference, less 1 for the branch",
     )  # fmt: skip
 
 

@@ -80,8 +80,8 @@ def calibrate(
 ) -> Calibration:
     """Measure this computer's processor. ``base`` is the content of the profile that says what is not measured.
 
-    ``quick`` makes fewer runs, and leaves out buffers, caches and memory. ``CannotCalibrate`` on other hosts than x86-64
-    Linux, and on one too noisy.
+    ``quick`` makes fewer runs, and leaves out buffers, caches and memory. ``CannotCalibrate`` on other hosts than
+    x86-64 Linux, and on one too noisy.
     """
     problem = host_problem()
     if problem:
@@ -101,15 +101,16 @@ def calibrate(
     unsettled = _take(bench, steps, progress)
     if unsettled > _MOST_UNSETTLED * len(steps):
         raise CannotCalibrate(
-            f"this computer is too noisy to measure on: {unsettled} of {len(steps)} measurements came out different each time"
+            f"this computer is too noisy to measure on: {unsettled} of {len(steps)} measurements came out different "
+            "each time, or did not end in time"
         )
     _clock(bench, begun, _counter())
     if quick:
         bench.missing["tlb, caches"] = "left out by --quick"
     source = (
-        f"hvmx calibrate on {host.title}{', in a virtual machine' if host.under_hypervisor else ''}, {time.strftime('%Y-%m-%d')}: core "
-        f"cycles, the middle of the lowest three series of up to {repetitions} runs (in brackets: how far those are apart, of all that "
-        f"were made)"
+        f"hvmx calibrate on {host.title}{', in a virtual machine' if host.under_hypervisor else ''}, "
+        f"{time.strftime('%Y-%m-%d')}: core cycles, the middle of the lowest three series of up to {repetitions} runs "
+        "(in brackets: how far those three are apart, and how many series were made)"
     )
     return Calibration(
         host, base_name, base, tuple(bench.findings.values()), bench.missing, bench.beside, source
@@ -133,7 +134,7 @@ def _take(bench: Bench, steps: Sequence[Step], progress: Progress) -> int:
 
 
 def _require_quiet(watch: Stopwatch) -> None:
-    """A loop that keeps the whole front end busy: a neighbour on the same core shows in it, and so does an interrupt."""
+    """A loop that keeps all pipes busy: a neighbour on the same core shows in it, and so does an interrupt."""
     loop = Loop(
         "; ".join(f"add {register}, rbx" for register in ("rax", "r8", "r9", "r10", "r11", "rbp")), copies=16
     )

@@ -61,6 +61,8 @@ def settle(once: Callable[[], float], tolerance: float = TOLERANCE, until: float
         agreed = agreement(values, tolerance)
         if agreed:
             return Series(agreed[len(agreed) // 2], _spread(agreed), made)
+    if made < MOST_SERIES:
+        raise Unsettled("no time was left for it")
     low = sorted(values)[:AGREEING]
     shown = ", ".join(f"{value:.2f}" for value in low) or "none"
     raise Unsettled(
@@ -85,12 +87,13 @@ QUIET, LEAST_QUIET = 0.05, 0.3
 
 
 def quiet(values: Sequence[float]) -> str | None:
-    """What is wrong with a computer where series of one loop took ``values``, in words with numbers; None if nothing is."""
+    """What is wrong with a computer where series of one loop took ``values``, with the numbers; None if nothing is."""
     order = sorted(values)
     good = sum(value <= order[0] * (1 + QUIET) for value in order)
     if order[0] < inf and good >= LEAST_QUIET * len(order):
         return None
     return (
-        f"of {len(order)} series of one loop {good} were within {QUIET:.0%} of the lowest, and {ceil(LEAST_QUIET * len(order))} must be "
+        f"of {len(order)} series of one loop {good} were within {QUIET:.0%} of the lowest, and "
+        f"{ceil(LEAST_QUIET * len(order))} must be "
         f"(lowest {order[0]:.2f} core cycles, middle {order[len(order) // 2]:.2f}, highest {order[-1]:.2f})"
     )
