@@ -109,7 +109,7 @@ def calibrate(
         bench.missing["tlb, caches"] = "left out by --quick"
     source = (
         f"hvmx calibrate on {host.title}{', in a virtual machine' if host.under_hypervisor else ''}, "
-        f"{time.strftime('%Y-%m-%d')}: core cycles, the middle of the lowest three series of up to {repetitions} runs "
+        f"{time.strftime('%Y-%m-%d')}: core cycles, the middle of the lowest three agreeing series of up to {repetitions} runs "
         "(in brackets: how far those three are apart, and how many series were made)"
     )
     return Calibration(

@@ -1,7 +1,8 @@
 """What is said of several series of measurements: a figure and its spread, or that they differ too much.
 
-What disturbs a measurement, an interrupt or a neighbour on the same core, only ever adds. So the lowest series are the
-least disturbed, and where the three lowest agree, the one in the middle is the figure. Series are added until they do.
+What disturbs a measurement, an interrupt or a neighbour on the same core, nearly always adds, so the lowest series are the
+least disturbed. Now and then it disturbs what a measurement is compared with, and a series is too low: but not several in
+the same way. So the figure is the middle one of the lowest three that agree. Series are added until there are such.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from math import ceil, inf
 from hvmx.cost.native import HostTooNoisy
 
 AGREEING = 3
-"""So many series, the lowest ones, have to agree."""
+"""So many series have to agree."""
 
 MOST_SERIES = 24
 """After so many series without agreement there is no figure."""
@@ -71,11 +72,13 @@ def settle(once: Callable[[], float], tolerance: float = TOLERANCE, until: float
 
 
 def agreement(values: Sequence[float], tolerance: float = TOLERANCE) -> list[float]:
-    """The lowest values, in order, if there are enough and they agree; otherwise none."""
-    low = sorted(values)[:AGREEING]
-    if len(low) < AGREEING or low[-1] - low[0] > max(RESOLUTION, tolerance * low[0]):
-        return []
-    return low
+    """The lowest values that agree, in order, if enough do; otherwise none."""
+    order = sorted(values)
+    for start in range(len(order) - AGREEING + 1):
+        few = order[start : start + AGREEING]
+        if few[-1] - few[0] <= max(RESOLUTION, tolerance * few[0]):
+            return few
+    return []
 
 
 def _spread(values: Sequence[float]) -> float:
