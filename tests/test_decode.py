@@ -175,7 +175,7 @@ def differences(insn: dict, iced: Instruction, mode: int) -> list[str]:
     mnemonic = MNEMONIC[iced.mnemonic].lower()
     if mnemonic not in expected_mnemonics(insn, row.family):
         found.append(f"hvmx {row.family} ({row.text}), iced-x86 {mnemonic}")
-    if row.cost_class == "string":
+    if row.is_string:
         same("REP", bool(insn["prefixes"] & 2), iced.has_rep_prefix)
         same("REPNE", bool(insn["prefixes"] & 4), iced.has_repne_prefix)
 

@@ -49,7 +49,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Strings:
-    """Repeated string instructions. Without REP an element is an instruction of its cost class."""
+    """Repeated string instructions. Without REP, and of MOVS and STOS going downwards, an element costs its class."""
 
     movs_start: Figure
     """REP MOVS going upwards, before the first byte."""
@@ -59,10 +59,6 @@ class Strings:
     """REP STOS going upwards, before the first byte."""
     stos_bytes: Count
     """Bytes a cycle of it."""
-    movs_element: Figure
-    """An element of REP MOVS going downwards."""
-    stos_element: Figure
-    """An element of REP STOS going downwards."""
     lods_element: Figure
     """An element of REP LODS."""
     cmps_element: Figure

@@ -98,7 +98,7 @@ OPERAND_CLASSES = (*MEMORY_CLASSES, "lea-complex")
 
 MOVE_CLASSES = (
     "extend", "mmx-from-general", "mmx-move", "mmx-to-general", "mov", "sse-from-general", "sse-move",
-    "sse-move-scalar", "sse-to-general", "x87-load", "x87-load-extended", "x87-store", "x87-store-extended",
+    "sse-move-scalar", "sse-to-general", "x87-load", "x87-store",
 )  # fmt: skip
 """Cost classes of rows that only move data: with a memory operand there is the access, and nothing besides."""
 
