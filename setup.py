@@ -132,17 +132,20 @@ def extensions() -> list[Extension]:
 
 
 class BuildExt(build_ext):
-    """Compiles on all cores; builds the bundled guests next to the modules."""
+    """Compiles on all cores; builds the bundled guests, and the programs of the suite, next to the modules."""
 
     def initialize_options(self) -> None:
         super().initialize_options()
         self.parallel = os.cpu_count()
 
     def run(self) -> None:
-        from hvmx.guests.build import build
+        from hvmx.guests.build import build as build_guests
+        from hvmx.validation.build import build as build_programs
 
         super().run()
-        build((SOURCE if self.inplace else Path(self.build_lib)) / "hvmx" / "guests" / "built")
+        package = (SOURCE if self.inplace else Path(self.build_lib)) / "hvmx"
+        build_guests(package / "guests" / "built")
+        build_programs(package / "validation" / "built")
 
 
 class BuildPy(build_py):

@@ -81,11 +81,12 @@ def test_what_cannot_be_placed_is_refused_before_anything_runs() -> None:
 def test_a_disturbed_sample_is_set_aside_and_too_many_are_an_error() -> None:
     taken = native.np.zeros(20, native._SAMPLE)
     taken["before"], taken["after"], taken["ticks"] = 1000, 1000, 500
-    taken["after"][:10], taken["ticks"][:10] = 1100, 9999
-    assert set(native._in_chains(taken)) == {0.5}
-    taken["after"] = 1100
+    taken["after"][:5], taken["ticks"][:5] = 1100, 9999  # a chain was interrupted
+    taken["before"][5:10] = taken["after"][5:10] = 1400  # both were held up
+    assert set(native._in_chains(taken, 1000)) == {0.5}
+    taken["after"] = 1500
     with pytest.raises(native.HostTooNoisy, match="0 of 20 runs were undisturbed"):
-        native._in_chains(taken)
+        native._in_chains(taken, 1000)
 
 
 def test_on_another_host_it_says_what_it_would_need(monkeypatch: pytest.MonkeyPatch) -> None:

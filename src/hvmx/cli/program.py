@@ -18,6 +18,7 @@ from hvmx.cli.interruptions import Terminated, TimedOut, termination
 from hvmx.cli.isa import isa_command
 from hvmx.cli.run import run_command
 from hvmx.cli.status import Status
+from hvmx.cli.validate import validate_command
 
 
 def _print_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
@@ -77,10 +78,11 @@ def commands() -> None:
     hvmx compare                        the bundled guest in all three ways, in one table
     hvmx run                            the bundled guest as HVM; with --pv as PV
     hvmx run --append "console=ttyS0 acpi=off" --initrd tiny.cpio vmlinuz
+    hvmx validate                       a profile's guest cycles beside this host's processor
     """
 
 
-for _command in (run_command, compare_command, calibrate_command, isa_command):
+for _command in (run_command, compare_command, calibrate_command, validate_command, isa_command):
     commands.add_command(_command)
 
 

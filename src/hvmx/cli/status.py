@@ -19,6 +19,8 @@ class Status(IntEnum):
     RESET = 12
     STOPPED = 14
     UNWRITABLE = 16
+    UNABLE = 18
+    EXCEEDED = 20
     INTERRUPTED = 130
 
 
@@ -33,6 +35,7 @@ Exit status:
    12  the guest reset the machine
    14  stopped by Ctrl-A x, SIGTERM or SIGHUP, or nobody reads standard output any more
    16  what it had to say could not be written: standard output, --stats, --serial, ...
+   18  20  of `hvmx validate` alone, whose help has them
   130  stopped by Ctrl-C
 """
 

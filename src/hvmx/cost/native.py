@@ -25,10 +25,13 @@ from hvmx.cost.native_child import (
     EMPTY_SAMPLES,
     LARGEST_CODE,
     LARGEST_DATA,
+    STACK_ADDRESS,
+    STACK_BYTES,
 )
 
 __all__ = [
-    "CODE_ADDRESS", "DATA_ADDRESS", "NOISY", "HostTooNoisy", "Measured", "NativeError", "host_problem", "measure",
+    "CODE_ADDRESS", "DATA_ADDRESS", "NOISY", "STACK_ADDRESS", "STACK_BYTES", "HostTooNoisy", "Measured", "NativeError",
+    "host_problem", "measure",
 ]  # fmt: skip
 
 NOISY = 0.05
@@ -36,6 +39,10 @@ NOISY = 0.05
 
 AGREEMENT = 0.02
 """How far the two chains around a sample may be apart: an interrupt in one, or a change of frequency, sets it aside."""
+
+SLOWED = 0.05
+"""How much slower than the fastest chain of the same child both may be. Slower ones were held up, by who shares the core
+say, and would make the code between them look faster than it is."""
 
 BEST = 0.1
 """The share of the samples that counts as the best: what disturbs only adds, and the very best is an outlier itself."""
@@ -45,7 +52,7 @@ _FEWEST = 0.1
 
 _SAMPLE = np.dtype([("before", "<u8"), ("ticks", "<u8"), ("after", "<u8"), ("result", "<u8")])
 _HEAD = np.dtype([("problem", "<u4"), ("step", "<u4"), ("done", "<u8")])
-_STEPS = {1: "the code", 2: "the way into 32-bit mode", 3: "the stack", 4: "the data", 5: "the rights of the code"}
+_STEPS = {1: "the code", 2: "the way into 32-bit mode", 3: "the stack", 4: "the data", 5: "the rights of the code", 6: "32-bit mode"}
 
 
 class NativeError(Exception):
@@ -112,11 +119,13 @@ def measure(
         raise ValueError(f"memory of {data_bytes} bytes: it must have room for {len(data)}, and be at most {LARGEST_DATA}")
     if width not in (32, 64) or repetitions < 1:
         raise ValueError(f"{repetitions} repetitions of {width}-bit code")
-    empty, empty_by_entry, measured = _run(code, data, data_bytes, width, huge_pages, repetitions, timeout)
+    taken = _run(code, data, data_bytes, width, huge_pages, repetitions, timeout)
+    fastest = min(min(samples["before"].min(), samples["after"].min()) for samples in taken)
+    empty, empty_by_entry, called = (_in_chains(samples, fastest) for samples in taken)
     # What it takes to read the counter twice is in the chain's ticks as well.
-    share = _quantile(_in_chains(empty), BEST)
-    chain = CHAIN_CYCLES / (1 - share)
-    cycles = (_in_chains(measured) - _quantile(_in_chains(empty_by_entry), BEST)) * chain
+    chain = CHAIN_CYCLES / (1 - _quantile(empty, BEST))
+    cycles = (called - _quantile(empty_by_entry, BEST)) * chain
+    measured = taken[-1]
     best = _quantile(cycles, BEST)
     return Measured(
         cycles=max(best, 0.0),
@@ -127,11 +136,11 @@ def measure(
     )
 
 
-def _in_chains(taken: NDArray[Any]) -> NDArray[np.float64]:
-    """Ticks of the undisturbed samples, in those of the chains around each."""
+def _in_chains(taken: NDArray[Any], fastest: int) -> NDArray[np.float64]:
+    """Ticks of the undisturbed samples, in those of the chains around each; ``fastest`` is that of all chains."""
     before, after = taken["before"].astype(float), taken["after"].astype(float)
     less = np.minimum(before, after)
-    undisturbed = np.abs(before - after) <= AGREEMENT * less
+    undisturbed = (np.abs(before - after) <= AGREEMENT * less) & (less <= (1 + SLOWED) * fastest)
     if np.count_nonzero(undisturbed) < max(1, _FEWEST * len(taken)):
         raise HostTooNoisy(
             f"this host is too busy to measure on: {np.count_nonzero(undisturbed)} of {len(taken)} runs were undisturbed"
@@ -161,7 +170,7 @@ def _run(
         content = bytes(results)
     head = np.frombuffer(content, _HEAD, 1)[0]
     if head["step"]:
-        raise NativeError(f"{_STEPS[int(head['step'])]} could not be placed: {os.strerror(int(head['problem']))}")
+        raise NativeError(f"{_STEPS[int(head['step'])]} could not be set up: {os.strerror(int(head['problem']))}")
     if status is None:
         raise NativeError(f"the code was still running after {timeout:g} s, in repetition {head['done'] + 1} of {repetitions}")
     if os.WIFSIGNALED(status):

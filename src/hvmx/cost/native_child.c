@@ -27,8 +27,10 @@
 #endif
 
 /* Where things are in the child, and in whatever wants to run the same code at the same addresses: below 2 GiB for code
- * of either width, each in a 2 MiB page of its own if need be, and the stack's top aligned as both ABIs want it. */
-#define CODE_ADDRESS  0x20000000
+ * of either width, each in a large page of its own if need be, and the stack's top aligned as both ABIs want it. Their
+ * first pages differ in the bits by which TLBs and AMD's first-level caches (which predict the way from a hash of bits 12
+ * to 27 of the linear address) tell pages apart. */
+#define CODE_ADDRESS  0x20440000
 #define STACK_ADDRESS 0x28000000
 #define DATA_ADDRESS  0x40000000
 #define STACK_BYTES   0x10000
@@ -64,7 +66,7 @@ struct shared {
     struct sample empty[EMPTY_SAMPLES], empty_by_entry[EMPTY_SAMPLES], samples[];
 };
 
-enum step { PLACE_CODE = 1, PLACE_ENTRY, PLACE_STACK, PLACE_DATA, PROTECT };
+enum step { PLACE_CODE = 1, PLACE_ENTRY, PLACE_STACK, PLACE_DATA, PROTECT, ENTER_32_BITS };
 
 void hvmx_native_sample(struct call *call);
 extern const uint8_t hvmx_native_enter32[], hvmx_native_enter32_end[], hvmx_native_nothing[];
@@ -284,9 +286,13 @@ static _Noreturn void child(const Py_buffer *code, const Py_buffer *data, uint64
     };
     take(&call, warm, WARM_UP, NULL);
     take(&call, shared->empty, EMPTY_SAMPLES, NULL);
-    if (width == 32)
+    if (width == 32) {
         call.entry = ENTRY_ADDRESS;
+        shared->problem = ENOSYS;       /* unless it comes back: Linux may be without 32-bit programs */
+        shared->step = ENTER_32_BITS;
+    }
     take(&call, warm, WARM_UP, NULL);
+    shared->step = 0;
     take(&call, shared->empty_by_entry, EMPTY_SAMPLES, NULL);
     call.code = CODE_ADDRESS;
     if (width == 64)

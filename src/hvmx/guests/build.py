@@ -54,12 +54,11 @@ def build(output_dir: Path) -> None:
     ``CC`` and ``LD`` name the compiler and the linker (default: gcc, ld). Raises ``BuildError``. On a host that
     is not x86 Linux, prints why and builds nothing.
     """
-    if sys.platform != "linux" or platform.machine() not in ("x86_64", "i686", "i586", "i386"):
-        print(f"bundled guests not built: {sys.platform} on {platform.machine()} is not an x86 Linux host")
+    if not can_build("bundled guests"):
         return
-    compiler = _tool("CC", "gcc")
-    linker = _tool("LD", "ld")
-    headers = _run([*compiler, "-print-file-name=include"], SOURCE).strip()
+    compiler = tool("CC", "gcc")
+    linker = tool("LD", "ld")
+    headers = run_tool([*compiler, "-print-file-name=include"], SOURCE).strip()
     output_dir.mkdir(parents=True, exist_ok=True)
     for name, target in TARGETS.items():
         with tempfile.TemporaryDirectory() as objects:
@@ -67,9 +66,9 @@ def build(output_dir: Path) -> None:
             compiled = []
             for source in _sources(target):
                 compiled.append(str(Path(objects) / f"{source.stem}.o"))
-                _run([*compiler, *flags, "-c", str(source.relative_to(SOURCE)), "-o", compiled[-1]], SOURCE)
+                run_tool([*compiler, *flags, "-c", str(source.relative_to(SOURCE)), "-o", compiled[-1]], SOURCE)
             linked = Path(objects) / "image"
-            _run([*linker, *target.linker, *LINKER_FLAGS, "-o", str(linked), *compiled], SOURCE)
+            run_tool([*linker, *target.linker, *LINKER_FLAGS, "-o", str(linked), *compiled], SOURCE)
             shutil.copyfile(linked, output_dir / f"hvmx-{name}.elf")
 
 
@@ -82,20 +81,29 @@ def _sources(target: Target) -> list[Path]:
     return [path for path in found if not (path.suffix == ".S" and path.stem.endswith(other_width))]
 
 
-def _tool(variable: str, default: str) -> list[str]:
+def can_build(what: str) -> bool:
+    """Whether this host builds code for x86; says so where it does not."""
+    if sys.platform == "linux" and platform.machine() in ("x86_64", "i686", "i586", "i386"):
+        return True
+    print(f"{what} not built: {sys.platform} on {platform.machine()} is not an x86 Linux host")
+    return False
+
+
+def tool(variable: str, default: str) -> list[str]:
+    """The command that environment variable ``variable`` names. ``BuildError`` where it is not there."""
     command = shlex.split(os.environ.get(variable, "")) or [default]
     if shutil.which(command[0]) is None:
         raise BuildError(
-            f"the bundled guests need {command[0]!r}, which is not installed (Debian: apt install gcc binutils)"
+            f"the bundled guests and programs need {command[0]!r}, which is not installed (Debian: apt install gcc binutils)"
         )
     return command
 
 
-def _run(command: list[str], folder: Path) -> str:
+def run_tool(command: list[str], folder: Path) -> str:
     """Standard output of ``command``; its warnings go to standard error as they are."""
     result = subprocess.run(command, check=False, cwd=folder, stdout=subprocess.PIPE, text=True)
     if result.returncode:
-        raise BuildError(f"building the bundled guests failed: {shlex.join(command)}")
+        raise BuildError(f"building the bundled guests or programs failed: {shlex.join(command)}")
     return result.stdout
 
 
