@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from hvmx.boot import ImageError
+from hvmx.cli.calibrate import calibrate_command
 from hvmx.cli.compare import compare_command
 from hvmx.cli.interruptions import Terminated, TimedOut, termination
 from hvmx.cli.isa import isa_command
@@ -81,7 +82,7 @@ def commands() -> None:
     """
 
 
-for _command in (run_command, compare_command, validate_command, isa_command):
+for _command in (run_command, compare_command, calibrate_command, validate_command, isa_command):
     commands.add_command(_command)
 
 

@@ -5,11 +5,11 @@ is checked completely: a missing, unknown or absurd figure is a ``ProfileError``
 """
 
 from .figures import FRACTION, Figure, Mark, Timing, marks_in_words
-from .loader import BUNDLED, load_profile
+from .loader import BUNDLED, load_profile, read_profile
 from .profile import PipelineTables, Profile
 from .reader import ProfileError
 
 __all__ = [
     "BUNDLED", "FRACTION", "Figure", "Mark", "PipelineTables", "Profile", "ProfileError", "Timing", "load_profile",
-    "marks_in_words",
+    "marks_in_words", "read_profile",
 ]  # fmt: skip

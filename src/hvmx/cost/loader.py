@@ -39,9 +39,19 @@ def load_profile(name_or_path: str | PathLike[str]) -> Profile:
     return _bundled(name) if name in BUNDLED else _read(name, Path(name_or_path))
 
 
+def read_profile(name_or_path: str | PathLike[str]) -> Mapping[str, Any]:
+    """The content of the same file, as TOML has it and not checked any further."""
+    name = str(name_or_path)
+    return contents(name, _path(name) if name in BUNDLED else Path(name_or_path), BUNDLED)
+
+
+def _path(name: str) -> Path:
+    return Path(__file__).with_name(f"{name}.toml")
+
+
 @cache
 def _bundled(name: str) -> Profile:
-    return _read(name, Path(__file__).with_name(f"{name}.toml"))
+    return _read(name, _path(name))
 
 
 def _read(name: str, path: Path) -> Profile:
