@@ -5,31 +5,26 @@ from libc.string cimport memmove, memset
 from hvmx.core.generated.families cimport COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_VECTOR
 from hvmx.core.state.state cimport *
 
+cdef extern from "shorten_times.h" nogil:
+    void shorten_times(Pipeline *, uint8_t by)
+
 cdef enum:
     MOST = 255                 # cycles behind the front that the state can hold; PipelineModel.window is less
 
 
+cdef inline uint8_t held(uint32_t cycles) noexcept nogil:
+    return <uint8_t>(cycles if cycles < MOST else MOST)
+
+
 cdef inline void pass_cycles(Pipeline *s, uint32_t cycles) noexcept nogil:
     """The front moves on: all times behind it become shorter."""
-    cdef uint32_t index
-    cdef uint8_t by = <uint8_t>(cycles if cycles < MOST else MOST)
-    if by == 0:
-        return
-    s.taken = 0
-    for index in range(READY_COUNT):
-        s.ready[index] = s.ready[index] - by if s.ready[index] > by else 0
-    for index in range(PIPES):
-        s.busy[index] = s.busy[index] - by if s.busy[index] > by else 0
-    for index in range(SEEN_STORES):
-        s.stores[index].ready = s.stores[index].ready - by if s.stores[index].ready > by else 0
+    if cycles:
+        s.taken = 0
+        shorten_times(s, held(cycles))
 
 
 cdef inline uint32_t later(uint32_t a, uint32_t b) noexcept nogil:
     return a if a > b else b
-
-
-cdef inline uint8_t held(uint32_t cycles) noexcept nogil:
-    return <uint8_t>(cycles if cycles < MOST else MOST)
 
 
 cdef inline uint32_t queue(Pipeline *s, uint32_t pipes, uint32_t cycles) noexcept nogil:
