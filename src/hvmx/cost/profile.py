@@ -292,12 +292,12 @@ class Profile:
         def streamed(bytes_per_cycle: Count) -> tuple[int, ...]:
             return tuple(round(width * FRACTION / bytes_per_cycle.value) for width in (1, 2, 4, 8))
 
-        def each(element: Figure) -> tuple[int, ...]:
+        def each(element: Figure | Timing) -> tuple[int, ...]:
             return (element.units,) * 4
 
         return (
-            (strings.movs_start.units, streamed(strings.movs_bytes), each(strings.movs_element)),
-            (strings.stos_start.units, streamed(strings.stos_bytes), each(strings.stos_element)),
+            (strings.movs_start.units, streamed(strings.movs_bytes), each(self.instructions["movs"])),
+            (strings.stos_start.units, streamed(strings.stos_bytes), each(self.instructions["stos"])),
             *((0, each(it), each(it)) for it in (strings.lods_element, strings.cmps_element, strings.scas_element)),
         )
 
