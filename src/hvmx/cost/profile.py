@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hvmx.isa import MEMORY_CLASSES, MOVE_CLASSES
 
 from .figures import (
-    FRACTION, Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing, Validation,
-)  # fmt: skip
+    FRACTION,
+    Buffer,
+    Cache,
+    Count,
+    Counts,
+    Families,
+    Figure,
+    Kinds,
+    Mark,
+    Provenance,
+    Timing,
+    Validation,
+)
 
 if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
@@ -108,9 +119,9 @@ class Tlb:
     nested_entries: Count
     """Translations of guest-physical page-table addresses that are remembered."""
 
-    def sizes(self) -> dict[str, int | str | tuple[int, int]]:
+    def sizes(self) -> dict[str, Any]:
         """What ``Vcpu.set_tlb`` takes besides the price."""
-        sizes: dict[str, int | str | tuple[int, int]] = {}
+        sizes: dict[str, Any] = {}
         for name, figure in vars(self).items():
             if isinstance(figure, Buffer):
                 sizes[name] = "shared" if figure.shared else (figure.entries, figure.ways)
