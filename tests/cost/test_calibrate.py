@@ -232,6 +232,54 @@ def test_a_latency_is_what_the_chain_takes_less_the_others_in_it() -> None:
     assert latency_of(made, "sse-to-general") == pytest.approx(6 * there / (there + back))
 
 
+def test_a_loop_is_timed_twice_and_the_lower_figure_counts() -> None:
+    times = iter([1.4, 1.0, 0.9, 2.0])
+    made = bench(lambda body, memory: next(times))
+    assert made.time("add rax, rbx").value == 1.4
+    assert made.time("nop").value == 1.0
+    made.again(lambda *progress: None)
+    assert made.time("add rax, rbx") == Series(0.9, 0.001, 6)
+    assert made.time("nop").value == 1.0
+
+
+def test_nothing_is_timed_a_second_time_after_the_time_for_it() -> None:
+    made = bench(lambda body, memory: 1.0)
+    made.time("nop")
+    made.watch = Watch(raising(AssertionError("it was timed")))
+    made.again(lambda *progress: None, until=0.0)
+    assert made.time("nop").value == 1.0
+
+
+def test_slots_that_do_not_settle_leave_the_latency_that_did() -> None:
+    def rule(body: list[str], memory: int) -> float:
+        if "mov rax, rbx" in body:
+            raise Unsettled("1 2 3")
+        return 3.0 * len(body)
+
+    made = bench(rule)
+    made.width, made.filler = 6, ["mov rax, rbx"]
+    (imul,) = (step for step in class_steps(made) if step.key == "instructions.imul")
+    imul.measure(made)
+    found = made.findings["instructions.imul"]
+    assert found.values["latency"] == 3 and "slots" not in found.values
+    assert "slots are the base's: 1 2 3" in found.where
+
+
+def test_what_does_not_settle_the_second_time_keeps_its_figure() -> None:
+    made = bench(lambda body, memory: 1.0)
+    made.time("nop")
+    made.watch = Watch(raising(Unsettled("1 2 3")))
+    made.again(lambda *progress: None)
+    assert made.time("nop").value == 1.0
+
+
+def test_where_nothing_overlaps_every_instruction_takes_a_cycle(tmp_path: Path) -> None:
+    made = bench(lambda body, memory: 0.3, base="p4-672")
+    run._take(made, class_steps(made), lambda *progress: None)
+    assert made.findings["instructions.xchg"].values["latency"] == 1
+    profile(tmp_path, list(made.findings.values()), "p4-672")
+
+
 def test_pipes_are_occupied_as_long_as_independent_copies_take_apart() -> None:
     made = bench(lambda body, memory: 1.0)
     made.width = 6

@@ -17,7 +17,7 @@ from hvmx.cost import BUNDLED, ProfileError, load_profile, read_profile
 
 if TYPE_CHECKING:
     from hvmx.cost.calibrate import Calibration
-    from hvmx.cost.calibrate.run import Progress
+    from hvmx.cost.calibrate.bench import Progress
 
 DEFAULT_FILE = "calibrated.toml"
 
