@@ -90,6 +90,13 @@ def generate_tables() -> None:
     vocabulary.generate(GENERATED)
 
 
+def list_handlers() -> None:
+    """From a row of the instruction table to its handlers: what the rendered templates register."""
+    from hvmx.isa.handlers import listing
+
+    write_if_changed(GENERATED / "handlers.txt", listing(CORE))
+
+
 def headers_of(source: Path, headers: dict[str, Path], seen: set[Path]) -> set[Path]:
     """The project's C headers that a file of C or Cython takes in, by way of others too."""
     found: set[Path] = set()
@@ -162,6 +169,7 @@ def cythonized() -> list[Extension]:
     require_compiler()
     generate_tables()
     render_templates()
+    list_handlers()
     return cythonize(
         extensions(),
         nthreads=os.cpu_count() or 1,

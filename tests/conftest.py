@@ -1,4 +1,4 @@
-"""What all tests have: signals that do as they do at a terminal, wherever the tests were started."""
+"""Fixtures of all tests: signals are handled as at a terminal, also where the tests run in the background."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 
 def _ignore(number: int, frame: object) -> None:
-    """As SIG_IGN, but for children."""
+    """Ignores a signal in this process, as SIG_IGN does, but not in its children."""
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _children_with_default_signals() -> Iterator[None]:
-    """Children inherit what is ignored: SIGINT in the background, SIGHUP under nohup. They start anew with what is caught."""
+    """Children inherit that a signal is ignored (SIGINT in the background, SIGHUP under nohup), but not a handler."""
     ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, _ignore)

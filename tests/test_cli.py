@@ -658,7 +658,16 @@ def test_compare_names_memory_that_the_host_does_not_have(capfd: pytest.CaptureF
 
 def test_isa_answers_one_question_at_a_time(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["isa", "--missing", "--outside"]) == Status.BAD_OPTION
-    assert "--missing and --outside" in capfd.readouterr().err
+    assert "--missing, --outside and --where" in capfd.readouterr().err
+
+
+def test_isa_says_where_an_operation_is_executed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["isa", "--where", "ADCX"]) == Status.BAD_OPTION
+    assert "no operation 'ADCX'" in capfd.readouterr().err
+    assert main(["isa", "--where", "cpuid"]) == Status.GOOD
+    row, handler = capfd.readouterr().out.splitlines()
+    assert row.split() == ["0F", "A2", "cpuid"]
+    assert handler.split() == ["cpuid", "execute/system/system.pyx", "any", "NONE", "ALL"]
 
 
 def test_compare_names_an_operation_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What `exits.on` takes is called; an exit is counted, and costs the same, whoever answers it."""
+"""A handler that is given to `exits.on` is called; an exit is counted and costs the same, whoever answers it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hvmx import ExitReason, Machine, StopKind
 from hvmx.boot import XenImage, prepare
 from hvmx.debug.trace import trace_exits
 from hvmx.hvm import controls
+from hvmx.hvm.device import Device
 from hvmx.platform import Platform
 from hvmx.pv import start_of_day
 
@@ -115,6 +116,7 @@ OCCURS = {
     ExitReason.WBINVD: ("0f09", as_it_is),
     ExitReason.XSETBV: ("0f01d1", xsave_is_on),
     ExitReason.RDRAND: ("0fc7f0", exits_with(controls.RDRAND)),
+    ExitReason.INVPCID: ("660f388200", exits_with(controls.INVLPG)),
     ExitReason.RDSEED: ("0fc7f8", exits_with(controls.RDSEED)),
 }
 
@@ -480,6 +482,55 @@ def test_a_range_that_is_given_back_costs_what_it_did() -> None:
     for code in ("e440", "e43f", "a10000d4fe"):
         assert cycles(give_back, code) == cycles(as_it_is, code)
     assert cycles(give_back, "a10400d4fe") < cycles(as_it_is, "a10400d4fe")
+
+
+class Zeros(Device):
+    """Reads zero."""
+
+    def read(self, offset: int, width: int) -> int:
+        return 0
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Nothing."""
+
+    def reset(self) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("kind", ["port", "address"])
+def test_a_device_that_is_added_later_costs_what_its_place_does(kind: str) -> None:
+    def cost(in_kernel: bool | None, handled: bool | None = None, given_back: bool = False) -> int:
+        machine = bare("e480 f4" if kind == "port" else "a10000d4fe f4", board=True)
+        assert machine.board is not None
+        if handled is not None and kind == "port":
+            machine.exits.on_ports(0x7F, 2, answer, in_kernel=handled)
+        elif handled is not None:
+            machine.exits.on_mmio(DEVICE, 4, answer, in_kernel=handled)
+        bus, place = (machine.board.ports, 0x80) if kind == "port" else (machine.board.mmio, DEVICE)
+        if in_kernel is not None:
+            bus.add(place, 4, Zeros(), "zeros", in_kernel=in_kernel)
+        if given_back and kind == "port":
+            machine.exits.off_ports(0x7F, 2)
+        elif given_back:
+            machine.exits.off_mmio(DEVICE, 4)
+        machine.run()
+        return machine.cycles
+
+    user, kernel = cost(False), cost(True)
+    assert user == cost(None) > kernel
+    assert cost(True, handled=False) == user, "a handler's range says itself where its device is"
+    assert cost(False, handled=True) == kernel
+    assert cost(True, handled=False, given_back=True) == kernel
+
+
+def test_ram_gives_way_to_a_device_that_is_added_later() -> None:
+    machine = bare("8b1d00000800 f4", board=True)  # mov ebx, [0x80000]; hlt
+    machine.cpu.ebx = 1
+    machine.cpu.write(0x80000, b"\x11\x22\x33\x44")
+    assert machine.board is not None
+    machine.board.mmio.add(0x80000, 4, Zeros(), "zeros")
+    machine.run()
+    assert machine.cpu.ebx == 0
 
 
 def test_a_dom0s_ports_cost_the_emulation_alone() -> None:

@@ -1,4 +1,4 @@
-"""What the instruction table says beside the encoding agrees with iced-x86: flags, memory, LOCK, rights, features."""
+"""Beside the encoding, too, the instruction table agrees with iced-x86: flags, memory, LOCK, privileges, features."""
 
 from __future__ import annotations
 
@@ -181,8 +181,9 @@ def test_lock_rights_and_operand_size_are_those_of_iced(row: Row) -> None:
         assert ("f64" in row.attributes) == ignores_66
 
 
-# LGDT and its kin store eight bytes of base whatever the operand size in 64-bit mode (SDM volume 2, LGDT).
-TABLES = ("sgdt", "sidt", "lgdt", "lidt")
+# LGDT and its kin store eight bytes of base whatever the operand size in 64-bit mode (SDM volume 2, LGDT); INVPCID's 66
+# is of its opcode, and its register has 64 bits there.
+TABLES = ("sgdt", "sidt", "lgdt", "lidt", "invpcid")
 
 # Families whose feature is not the one that iced-x86 has, in two-byte opcodes or in 64-bit mode only: ours, and why.
 FEATURE_EXCEPTIONS = {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from pv.kernel import assemble
 from test_machine import START, bare
 
 from hvmx import ExitReason, Machine, StopKind
 from hvmx.platform import Host, MmioAccess, Platform, PortAccess
+from hvmx.vocabulary import CoreStop
 
 VECTOR, HANDLER, IDT, GDT, STACK = 0x21, 0x3000, 0x2000, 0x4000, 0x8000
 
@@ -133,6 +135,42 @@ def test_what_a_device_raises_comes_out_and_it_is_called_again() -> None:
         machine.run(timeout=20)
     assert machine.run(timeout=20).kind is StopKind.HALTED
     assert machine.cpu.rip == HANDLER + 1
+
+
+def sleeper(nanoseconds: int) -> Machine:
+    """A domain that waits for so long and shuts down."""
+    machine = Machine("16M", board=False)
+    wait, power_off = "mov $3, %edi; lea poll(%rip), %rsi; hypercall 29", "mov $2, %edi; lea reason(%rip), %rsi; hypercall 29"
+    data = f"poll: .quad 0, 0, {nanoseconds}\nreason: .long 0\n"
+    machine.load(assemble(f"{wait}\n{power_off}\n", data=data), pv=True)
+    return machine
+
+
+def test_a_domains_timer_is_not_lost_where_the_platform_alone_is_asked_again() -> None:
+    machine = sleeper(5_000_000)
+    assert machine.run(cycles=1_000_000).kind is StopKind.CYCLES
+    machine.cpu.reschedule()
+    machine.cpu.deadline = None
+    assert machine.cpu.run() == CoreStop.REQUESTED, "halted for good"
+    assert machine.run().kind is StopKind.POWEROFF
+    assert machine.cycles == pytest.approx(machine.profile.hz * 0.005, rel=0.01)
+
+
+def test_a_platform_given_to_a_domain_has_its_events_at_their_cycles() -> None:
+    machine = sleeper(5_000_000)
+    seen: list[int] = []
+
+    class Alarms(Platform):
+        def next_event(self) -> int | None:
+            return (len(seen) + 1) * 3_000_000 if len(seen) < 3 else None
+
+        def advance(self, now: int) -> None:
+            seen.append(now)
+
+    machine.cpu.platform = Alarms()
+    assert machine.run(timeout=20).kind is StopKind.POWEROFF
+    assert [now // 3_000_000 for now in seen] == [1, 2, 3]
+    assert machine.cycles == pytest.approx(machine.profile.hz * 0.005, rel=0.01)
 
 
 # --- the host ---------------------------------------------------------------------------------------------------------

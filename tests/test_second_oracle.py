@@ -25,7 +25,7 @@ second_oracle = pytest.importorskip("oracle.second", reason="Unicorn is not inst
 STATES = 1000 if os.environ.get("HVMX_NIGHTLY") == "1" else 50
 SEED = int(os.environ.get("HVMX_SEED", "1"))
 LEAST_COMPARED = STATES // 5
-"""Trials that must have been compared, of those of an encoding: the others fault, or are in `beyond_unicorn`."""
+"""How many of an encoding's trials must have been compared. The others fault, or are in `beyond_unicorn`."""
 
 NOT_COMPARED = {
     "lahf": "with REX, Unicorn takes SPL for AH",

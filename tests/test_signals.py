@@ -93,7 +93,8 @@ def run_on(once: Callable[[], Stop]) -> Stop:
             return stop
 
 
-# A timer whose interrupts stay masked; then bytes, and with every 16th two accesses of device memory and one of a port.
+# Starts a timer whose interrupts stay masked; then sends bytes, and with every 16th it accesses a device's memory twice
+# and a port once.
 SENDER = f"""
 mov al, 0x34; out 0x43, al; mov al, 0x10; out 0x40, al; mov al, 0; out 0x40, al
 1: mov edx, 0x3f8; mov eax, ecx; out dx, al

@@ -48,6 +48,11 @@ def test_nobody_but_the_door_calls_the_handler() -> None:
     assert {path: count for path, count in calls.items() if count} == {DOOR: 1}
 
 
+def test_nobody_but_the_door_counts_and_times_an_exit() -> None:
+    calls = {path: re.findall(r"counts\.(began|ended)\(", text) for path, text in written()}
+    assert {path: names for path, names in calls.items() if names} == {DOOR: ["began", "ended"]}
+
+
 def test_python_names_every_control() -> None:
     assert {name: value for name, value in vars(controls).items() if isinstance(value, Control)} == dict(
         Control.__members__

@@ -47,8 +47,9 @@ extern const struct hvmx_core *hvmx_core;
  * pv_event(cpu)   in the run loop, when PEND_EVENT is set, halted or not: clears it, and delivers an upcall if one is
  *     pending and unmasked (then Cpu.rip is the callback and Cpu.halted is 0). Always 0. Charges Cpu.acct, which the loop
  *     settles.
- * on_deadline(cpu)   fires the timers that are due, and sets Cpu.deadline and PEND_EVENT. It calls the board's on_deadline,
- *     which it replaced when the domain was created, when that one's deadline is reached.
+ * on_deadline(cpu)   fires the timers that are due, and sets Cpu.deadline and PEND_EVENT. When Cpu.platform_deadline is
+ *     reached it calls the platform's on_deadline, which it replaced when the domain was created.
+ * pv_schedule(cpu)   after Cpu.platform_deadline has changed: sets Cpu.deadline to it, or to a timer that is due before.
  * vmcall(cpu)     VMCALL of an HVM guest, with Cpu.acct at the end of the instruction. 0: answered and charged; the core
  *     advances RIP. 1: nothing has happened, and VMCALL exits to its handler.
  */

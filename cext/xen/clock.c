@@ -45,7 +45,7 @@ void start_time(struct domain *d, uint64_t epoch)
     d->period = 10 * MILLISECOND; /* a PV guest starts with a tick of 100 Hz */
 }
 
-/* Sets Cpu.deadline to the next time at which a timer of the domain or of the board is due. */
+/* Sets Cpu.deadline to the next time at which the platform, or a timer of the domain, has something to do. */
 void schedule(struct domain *d)
 {
     uint64_t next = d->singleshot, cycle;
@@ -54,18 +54,16 @@ void schedule(struct domain *d)
     if (d->period && !d->cpu->halted && d->period_last + d->period < next) /* which wakes no one */
         next = d->period_last + d->period;
     cycle = cycle_of(d, next);
-    if (cycle > d->board_deadline)
-        cycle = d->board_deadline;
+    if (cycle > d->cpu->platform_deadline)
+        cycle = d->cpu->platform_deadline;
     if (cycle < d->cpu->deadline)
         d->cpu->pending |= PEND_BUDGET; /* the run loop's current budget may reach beyond it */
     d->cpu->deadline = cycle;
 }
 
-/* To be called after the board has set Cpu.deadline to its next one: the earlier of it and the domain's own stays. */
-void board_scheduled(struct domain *d)
+void xen_schedule(Cpu *cpu)
 {
-    d->board_deadline = d->cpu->deadline;
-    schedule(d);
+    schedule(cpu->pv);
 }
 
 void enter_runstate(struct domain *d, int state)

@@ -15,7 +15,8 @@ static inline uint64_t cycles_now(const Cpu *cpu)
 uint64_t system_time(const struct domain *d);
 void start_time(struct domain *d, uint64_t epoch);
 void schedule(struct domain *d);
-void board_scheduled(struct domain *d);
+/* Cpu.pv_schedule */
+void xen_schedule(Cpu *cpu);
 void enter_runstate(struct domain *d, int state);
 void block_until_event(struct domain *d);
 void wake(struct domain *d);

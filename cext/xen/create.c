@@ -168,8 +168,7 @@ struct domain *xen_create(Cpu *cpu, const struct domain_config *config)
     d->console = config->console;
     d->owner = config->owner;
     d->in_kernel = 1;
-    d->board_on_deadline = cpu->on_deadline;
-    d->board_deadline = cpu->deadline;
+    d->platform_on_deadline = cpu->on_deadline;
     d->ports = CHANNELS_AT_ONCE;
     d->shutdown_code = SHUTDOWN_CODE_NONE;
     d->call.vcpu = cpu;
@@ -191,6 +190,7 @@ struct domain *xen_create(Cpu *cpu, const struct domain_config *config)
     cpu->pv_exception = xen_exception;
     cpu->pv_privileged = xen_privileged;
     cpu->pv_event = xen_event;
+    cpu->pv_schedule = xen_schedule;
     cpu->on_deadline = xen_deadline;
     return d;
 }
@@ -199,7 +199,8 @@ void xen_destroy(struct domain *d)
 {
     if (d->cpu->pv == d) {
         d->cpu->pv = NULL;
-        d->cpu->on_deadline = d->board_on_deadline;
+        d->cpu->on_deadline = d->platform_on_deadline;
+        d->cpu->deadline = d->cpu->platform_deadline;
     }
     free(d->frames);
     free(d);

@@ -101,8 +101,7 @@ struct domain {
     uint64_t period, period_last;
     struct vcpu_runstate_info runstate;
     uint64_t runstate_area;         /* guest address; 0: none */
-    int (*board_on_deadline)(Cpu *); /* the board's hook, and the guest cycle at which it is due */
-    uint64_t board_deadline;
+    int (*platform_on_deadline)(Cpu *); /* what Cpu.on_deadline was before */
 
     uint32_t flags;                 /* SIF_* */
     uint64_t console_frame;         /* of the console ring of a domU; 0: none */

@@ -18,15 +18,12 @@ static void fault_with(struct domain *d, uint32_t vector, uint32_t error, uint64
 
 enum { FORCED_CPUID_BYTES = 7 };
 
-/* Takes Cpu.exit, filled in but for the reason, to its handler; meanwhile Cpu.deadline is the board's, which a device may
- * change. 0: nothing is left to do. It has moved Cpu.rip, or injected an exception; or it raised, and then the exception by
- * which the instruction got here has not been, either. */
+/* Takes Cpu.exit, filled in but for the reason, to its handler. 0: nothing is left to do. It has moved Cpu.rip, or injected
+ * an exception; or it raised, and then the exception by which the instruction got here has not been, either. */
 static int emulation_exit(Cpu *cpu, uint32_t reason)
 {
     struct domain *d = cpu->pv;
-    cpu->deadline = d->board_deadline;
     enum ExitOutcome outcome = hvmx_core->exit_to_handler(cpu, reason);
-    board_scheduled(d);
     if (outcome == EXIT_RAISED) {
         cpu->acct -= (int64_t)cpu->exception_cost << ACCT_SHIFT;
         cpu->exceptions--;
@@ -41,8 +38,9 @@ static int emulation_exit(Cpu *cpu, uint32_t reason)
 /* Features that are hidden from a PV guest, which cannot use them whatever the processor has. */
 enum { CPUID_1_EDX_VME = 1 << 1, CPUID_1_EDX_PSE = 1 << 3, CPUID_1_EDX_MTRR = 1 << 12, CPUID_1_EDX_PGE = 1 << 13,
        CPUID_1_EDX_PSE36 = 1 << 17, CPUID_1_ECX_MONITOR = 1 << 3, CPUID_1_ECX_VMX = 1 << 5,
-       CPUID_1_ECX_XSAVE = 1 << 26, CPUID_1_ECX_OSXSAVE = 1 << 27,
-       CPUID_7_EBX_SMEP = 1 << 7, CPUID_7_EBX_SMAP = 1 << 20, CPUID_7_ECX_UMIP = 1 << 2, CPUID_7_ECX_PKU = 1 << 3,
+       CPUID_1_ECX_PCID = 1 << 17, CPUID_1_ECX_XSAVE = 1 << 26, CPUID_1_ECX_OSXSAVE = 1 << 27,
+       CPUID_7_EBX_SMEP = 1 << 7, CPUID_7_EBX_INVPCID = 1 << 10, CPUID_7_EBX_SMAP = 1 << 20,
+       CPUID_7_ECX_UMIP = 1 << 2, CPUID_7_ECX_PKU = 1 << 3,
        CPUID_X1_ECX_SVM = 1 << 2, CPUID_X1_EDX_PAGE1GB = 1 << 26 };
 #define CPUID_1_ECX_HYPERVISOR 0x80000000u
 #define XEN_CPUID_BASE 0x40000000u
@@ -87,11 +85,11 @@ static int cpuid(struct domain *d)
     if (leaf == 1) {
         cpu->r[REG_RDX] &= ~(uint64_t)(CPUID_1_EDX_VME | CPUID_1_EDX_PSE | CPUID_1_EDX_MTRR | CPUID_1_EDX_PGE
                                        | CPUID_1_EDX_PSE36);
-        cpu->r[REG_RCX] &= ~(uint64_t)(CPUID_1_ECX_MONITOR | CPUID_1_ECX_VMX | CPUID_1_ECX_XSAVE
+        cpu->r[REG_RCX] &= ~(uint64_t)(CPUID_1_ECX_MONITOR | CPUID_1_ECX_VMX | CPUID_1_ECX_PCID | CPUID_1_ECX_XSAVE
                                        | CPUID_1_ECX_OSXSAVE);
         cpu->r[REG_RCX] |= CPUID_1_ECX_HYPERVISOR;
     } else if (leaf == 7) {
-        cpu->r[REG_RBX] &= ~(uint64_t)(CPUID_7_EBX_SMEP | CPUID_7_EBX_SMAP);
+        cpu->r[REG_RBX] &= ~(uint64_t)(CPUID_7_EBX_SMEP | CPUID_7_EBX_INVPCID | CPUID_7_EBX_SMAP);
         cpu->r[REG_RCX] &= ~(uint64_t)(CPUID_7_ECX_UMIP | CPUID_7_ECX_PKU);
     } else if (leaf == 0xd) {
         cpu->r[REG_RAX] = cpu->r[REG_RBX] = cpu->r[REG_RCX] = cpu->r[REG_RDX] = 0;

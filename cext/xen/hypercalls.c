@@ -40,20 +40,21 @@ static void call_again(struct domain *d, uint64_t number)
     d->preempted = 0;
 }
 
-/* What SYSCALL changes before the call is made. */
+/* What SYSCALL changes before the call is made; and the accounting up to its end, without what the call costs. */
 struct before {
     int64_t acct;
     uint64_t rcx, r11;
 };
 
 /* A function in Python raised or injected an exception: restores the state before the instruction. */
-static void take_back(Cpu *cpu, const Op *op, struct hypercall_entry *entry, const struct before *before)
+static void take_back(Cpu *cpu, Op *op, struct hypercall_entry *entry, const struct before *before)
 {
     if (cpu->fault == FAULT_ABORT) {
         entry->count--;
         cpu->hypercalls--;
     }
-    cpu->acct = before->acct + (int64_t)(op - 1)->acct;
+    cpu->acct = before->acct;
+    cpu->take_back(cpu, op);
     cpu->rip = op->ip;
     cpu->r[REG_RCX] = before->rcx;
     cpu->r[REG_R8 + 3] = before->r11;
@@ -65,17 +66,17 @@ int xen_hypercall(Cpu *cpu, Op *op)
     struct hvmx_hypercall *call = &d->call;
     uint64_t number = cpu->r[REG_RAX];
     struct hypercall_entry *entry = table_entry(&d->table, number);
-    struct before before = { cpu->acct, cpu->r[REG_RCX], cpu->r[REG_R8 + 3] };
+    struct before before = { 0, cpu->r[REG_RCX], cpu->r[REG_R8 + 3] };
 
     cpu->rip = op->ip + op->len;
     cpu->r[REG_RCX] = cpu->rip;
     cpu->r[REG_R8 + 3] = read_rflags(cpu);
-    if (UNLIKELY(!d->in_kernel)) {
-        cpu->acct += (int64_t)op->acct;
+    account(cpu, op);
+    before.acct = cpu->acct;
+    if (UNLIKELY(!d->in_kernel))
         return system_call(d);
-    }
     cpu->hypercalls++;
-    cpu->acct += (int64_t)(op->acct + ((uint64_t)(cpu->hypercall_cost + entry->cost) << ACCT_SHIFT));
+    cpu->acct += (int64_t)((uint64_t)(cpu->hypercall_cost + entry->cost) << ACCT_SHIFT);
     d->work = 0;
     call->args[0] = cpu->r[REG_RDI];
     call->args[1] = cpu->r[REG_RSI];

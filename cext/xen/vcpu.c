@@ -13,10 +13,8 @@ int xen_deadline(Cpu *cpu)
     struct domain *d = cpu->pv;
     uint64_t now = system_time(d);
     int result = 0;
-    if (cycles_now(cpu) >= d->board_deadline) {
-        result = d->board_on_deadline(cpu);
-        d->board_deadline = cpu->deadline;
-    }
+    if (cycles_now(cpu) >= cpu->platform_deadline)
+        result = d->platform_on_deadline(cpu);
     if (now >= d->singleshot) {
         d->singleshot = NEVER;
         raise_virq(d, VIRQ_TIMER);

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
-    from hvmx.hvm.bus import Bus
+    from hvmx.hvm.bus import Bus, Region
     from hvmx.pv.xen import VmcallTable
 
     Handler = Callable[[Vcpu, Exit], None]
@@ -206,9 +206,7 @@ class Exits(NoCopies):
         """
         ranges = self._in_front(ExitReason.EPT_MISCONFIG, lambda exit: exit.guest_physical)
         ranges.add(address, length, handler, 1 << 52)
-        here, devices = range(address, address + length), self._vcpu.mmio_devices
-        if in_kernel or any(here.start < other.stop and other.start < here.stop for other, _ in devices):
-            devices.insert(0, (here, in_kernel))
+        self._vcpu.mmio_devices.insert(0, (range(address, address + length), in_kernel))
         self._vcpu.add_hole(address, length)
 
     def off_ports(self, first: int, count: int) -> None:
@@ -220,15 +218,28 @@ class Exits(NoCopies):
         """Let the addresses that `on_mmio` took with these numbers go back to the handler of the rest."""
         self._in_front(ExitReason.EPT_MISCONFIG, lambda exit: exit.guest_physical).remove(address, length)
         here, devices = range(address, address + length), self._vcpu.mmio_devices
-        devices[:] = [(other, in_kernel) for other, in_kernel in devices if other != here]
+        del devices[next(place for place, (other, _) in enumerate(devices) if other == here)]
 
-    def place_devices(self, ports: Bus, mmio: Bus) -> None:
-        """Where a board's devices are: in the kernel or in user space."""
-        for region in ports.regions:
-            self._vcpu.kernel_ports[region.base : region.base + region.length] = region.in_kernel
-        self._vcpu.mmio_devices.extend(
-            (range(region.base, region.base + region.length), True) for region in mmio.regions if region.in_kernel
-        )
+    def watch_devices(self, ports: Bus, mmio: Bus) -> None:
+        """Where a board's devices are, also those that are added later: in the kernel or in user space."""
+        ports.watch(self._place_ports)
+        mmio.watch(self._place_registers)
+
+    def _place_ports(self, region: Region) -> None:
+        """A handler's ports keep what `on_ports` said, for as long as it has them."""
+        for port in range(region.base, region.base + region.length):
+            for (first, count), replaced in self._replaced.items():
+                if first <= port < first + count:
+                    replaced[port - first] = region.in_kernel
+                    break
+            else:
+                self._vcpu.kernel_ports[port] = region.in_kernel
+
+    def _place_registers(self, region: Region) -> None:
+        """RAM there gives way, as for `on_mmio`, whose ranges come first."""
+        if region.in_kernel:
+            self._vcpu.mmio_devices.append((range(region.base, region.base + region.length), True))
+        self._vcpu.add_hole(region.base, region.length)
 
     def become_pv(self) -> None:
         """The guest is a PV one from now on. ValueError if a handler was set that would never be called."""

@@ -136,7 +136,7 @@ class Machine(NoCopies):
                 debugcon=debugcon,
             )
             self.cpu.platform = self.board
-            self.exits.place_devices(self.board.ports, self.board.mmio)
+            self.exits.watch_devices(self.board.ports, self.board.mmio)
             self.cpu.add_hole(*VGA_HOLE)
         self._pacing = self._paced(keys)
         self.cpu.host = self._pacing
@@ -301,11 +301,8 @@ class Machine(NoCopies):
             self._pacing.stop_asked = False  # a run that ended by an exception goes on, and then it counts
 
     def reschedule(self) -> None:
-        """What the platform, and beside it a domain, has to do next has changed otherwise than by an exit."""
-        if self.cpu.platform is not None:
-            self.cpu.reschedule()
-            if self.domain is not None:
-                self.domain.board_scheduled()
+        """What the platform has to do next has changed otherwise than by an exit."""
+        self.cpu.reschedule()
 
     def stop(self) -> None:
         """Let the run in progress return soon; any thread may ask.

@@ -1,8 +1,9 @@
 """What a processor asks of its surroundings while it runs: of the guest's hardware, and of the host.
 
 ``Vcpu.platform`` is the hardware beside the processor: interrupt controller, timers, devices. A machine's board is one; a
-simulator that embeds hvmx gives its own. ``Vcpu.host`` is what the guest cannot see: where input comes from, and when a
-run has lasted long enough. A ``Machine`` sets its own.
+simulator that embeds hvmx gives its own. A paravirtual domain has its timers and events in C, beside such hardware.
+``Vcpu.host`` is what the guest cannot see: where input comes from, and when a run has lasted long enough. A ``Machine``
+sets its own.
 
 Classes that inherit from these say only what they have; the rest is as on a processor with nothing around it.
 
@@ -62,7 +63,7 @@ class Platform(Protocol):
         """The guest cycle at which ``advance`` has something to do, or None for never.
 
         Asked when a run of a machine begins, and after ``advance``, ``port_access`` and ``mmio_access``. Whoever changes
-        the answer in another way calls ``Machine.reschedule()``, or ``Vcpu.reschedule()`` of a processor alone.
+        the answer in another way calls ``Vcpu.reschedule()``, or ``Machine.reschedule()``, which is the same.
         """
         return None
 

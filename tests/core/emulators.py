@@ -83,7 +83,7 @@ def _decode(area: bytes, memory: bytes) -> State:
 
 
 def _batch(states: Sequence[State]) -> bytes:
-    """The states in the layout of `struct batch`; what several of them hold alike is there once."""
+    """The states in the layout of `struct batch`. Data that several states have in common is stored once."""
     content = bytearray(4 + 12 * len(states))
     places: dict[bytes, int] = {}
 

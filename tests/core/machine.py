@@ -272,8 +272,8 @@ def _segment_text(segment: Segment) -> str:
 
 
 def differences(ours: State, theirs: State, whose: str) -> list[str]:
-    """What differs, one line each; empty when the two agree. Of a segment that one of them has
-    as unusable only the selector counts: processors differ in what they keep of a null one."""
+    """A line for each difference; empty when the two agree. Where one of them has marked a segment unusable, only its
+    selector is compared: processors differ in what else they keep of a null one."""
     lines = []
 
     def compare(what: str, a: object, b: object) -> None:

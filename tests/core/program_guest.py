@@ -106,7 +106,8 @@ class Item:
     use: str = "branch"
 
     def has_what_it_names(self, kept: Collection[int]) -> bool:
-        """A branch may go to the next instruction that there is; a patch is of one alone."""
+        """Whether it works where only the instructions `kept` are left. A branch then goes to the next one that is, but
+        a patch needs the very instruction that it changes."""
         return self.use != "patch" or self.label is not None and self.label.at in kept
 
 
@@ -236,7 +237,7 @@ def guest(bits: int, cpl: int, memory: bytes, registers: Mapping[str, int], exit
 
 
 def outcome(cpu: Vcpu, stop: int, seen: list[object], exits: list[object]) -> dict[str, Any]:
-    """All that there is to see of a guest, by name. Counts of translations are hvmx's own work, and not the guest's."""
+    """All of a guest that can be observed, by name, without counts of what hvmx has translated: no guest can tell."""
     result: dict[str, Any] = dict(zip(NAMES, _values(cpu), strict=True))
     result |= {name: cpu.segment(name) for name in SEGMENTS}
     result |= {f"count of {name}": count for name, count in cpu.counters().items() if "translat" not in name}

@@ -1,4 +1,4 @@
-"""A run that is cut is the same run: whole, in slices, in steps, or cut once anywhere, to the byte, cycle and exit."""
+"""A run gives the same bytes, cycles and exits whole, in slices, in steps, or interrupted once at any place."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def test_a_reflected_int3_returns_after_itself() -> None:
 def test_exits_are_charged_their_cost() -> None:
     cpu = _guest("cpuid")
     _seen(cpu, ExitReason.CPUID)
-    cpu.set_costs({}, {ExitReason.CPUID: 1000 * 64})
+    cpu.set_costs({}, {ExitReason.CPUID: 1000 * 120})
     cpu.run(cycles=10_000)
     assert 1000 <= cpu.cycles <= 1010
 

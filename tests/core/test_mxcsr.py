@@ -1,4 +1,4 @@
-"""The guest's MXCSR is the guest's: all that reads it finds every flag raised before, and none that the host raised."""
+"""Whatever reads the guest's MXCSR finds every flag that the guest has raised, and none of the host's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A guest run in slices is where it is when it is run at once: cycles, instructions and state, to the bit."""
+"""A guest that is run in slices ends as one that is run at once: the same cycles, instructions and state."""
 
 from __future__ import annotations
 

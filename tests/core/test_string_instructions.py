@@ -89,7 +89,7 @@ def test_chunks_do_what_single_iterations_do(name: str, width: int, repeat: str,
 @pytest.mark.parametrize("slice_cycles", [1, 10, 3000])
 def test_each_iteration_costs_the_same_however_it_is_cut(slice_cycles: int) -> None:
     cpu = machine(32, b"\xf3\xa4")
-    cpu.set_costs({"movs": 3 * 64}, {})
+    cpu.set_costs({"movs": 3 * 120}, {})
     cpu.rcx, cpu.rsi, cpu.rdi = 1000, DATA, DATA + 0x3000
     while cpu.rcx:
         cpu.run(cycles=slice_cycles)

@@ -35,11 +35,11 @@ BRANCHES = {
 """Loops of CALL and RET, and of indirect JMP and CALL."""
 
 LEAVING = {
-    "call_far", "cpuid", "hlt", "int", "int1", "int3", "invd", "iret", "jmp_far", "lds", "lss", "ltr", "monitor",
+    "call_far", "cpuid", "hlt", "int", "int1", "int3", "invd", "invpcid", "iret", "jmp_far", "lds", "lss", "ltr", "monitor",
     "mov_from_tr", "mov_to_cr", "mov_to_tr", "mwait", "rdmsr", "rdpmc", "ret_far", "rsm", "syscall", "sysenter", "sysexit", "sysret", "ud0",
     "ud1", "ud2", "vmcall", "vmmcall", "wrmsr", "xsetbv",
 }  # fmt: skip
-"""Families that fault here, exit, or return to the run loop: they go on to no next operation."""
+"""Families that here fault, exit or return to the run loop: they pass control to no next operation."""
 
 
 def machine(bits: int) -> Any:

@@ -26,7 +26,7 @@ PROGRAMS = {64: 1_800, 32: 1_200, 16: 400}
 AFTER = (0, 1, 3)
 CYCLES = 40_000
 ENDED = (STOP_HALTED, STOP_SHUTDOWN)
-# Steps decode blocks of one instruction, and look up the page of each: what differs from a run for that reason.
+# Counters that differ between steps and a run: a step decodes a block of one instruction, and looks up its page.
 BY_STEPS = ("blocks_decoded", "code_flushes", "tlb_misses", "walk_references")
 
 Drive = Callable[[Vcpu, list[object]], int]

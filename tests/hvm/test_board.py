@@ -7,6 +7,7 @@ import random
 import pytest
 
 from hvm.rig import HZ, Rig
+from hvmx.hvm.device import Device
 
 MAPPED = [
     0x20, 0x21, 0x40, 0x41, 0x42, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x92, 0xA0, 0xA1, 0xF0,
@@ -138,3 +139,84 @@ def test_a_reset_leaves_what_power_on_leaves(seed: int) -> None:
         assert getattr(rig.board, device).save() == getattr(fresh.board, device).save(), device
     for port in (0x3F9, 0x3FA, 0x3FB, 0x3FC, 0x3FE, 0x61):
         assert rig.read(port) == fresh.read(port), hex(port)
+
+
+class Ticker(Device):
+    """Counts periods of a thousand guest cycles, each of which raises an interrupt."""
+
+    FIELDS = ("period", "ticks", "next")
+
+    def __init__(self, rig: Rig, line: int = 5) -> None:
+        self.clock, self.line = rig.clock, rig.board.pic.line(line)
+        self.reset()
+
+    def read(self, offset: int, width: int) -> int:
+        return self.ticks & 0xFF
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        self.period = 1000 * value
+        self.next: int | None = self.clock.cycles + self.period if value else None
+
+    def reset(self) -> None:
+        self.period, self.ticks, self.next = 0, 0, None
+        self.line(False)
+
+    def next_event(self) -> int | None:
+        return self.next
+
+    def advance(self, now: int) -> None:
+        while self.next is not None and self.next <= now:
+            self.next += self.period
+            self.ticks += 1
+            self.line(True)
+
+
+@pytest.mark.parametrize("bus", ["ports", "mmio"])
+def test_a_device_added_from_outside_is_asked_for_its_events_and_reset_like_the_others(bus: str) -> None:
+    rig = Rig()
+    ticker = Ticker(rig)
+    getattr(rig.board, bus).add(0x2C0, 1, ticker, "ticker")
+    rig.out(0x20, 0x11)
+    rig.out(0x21, 0x30, 0x04, 0x01)
+    getattr(rig.board, bus).write(0x2C0, 1, 2)
+    assert rig.board.next_event() == 2000
+    rig.wait(5000)
+    assert (ticker.ticks, rig.board.next_event()) == (2, 6000)
+    assert rig.board.acknowledge_interrupt() == 0x35
+    rig.board.reset()
+    assert (ticker.ticks, rig.board.next_event()) == (0, None)
+
+
+def test_a_device_added_from_outside_is_saved_and_loaded_with_the_board() -> None:
+    rig, other = Rig(), Rig()
+    for each in (rig, other):
+        each.board.ports.add(0x2C0, 1, Ticker(each), "ticker")
+    rig.out(0x2C0, 3)
+    rig.wait(4000)
+    state = rig.board.save()
+    other.board.load(state)
+    assert other.board.save() == state
+    assert (other.read(0x2C0), other.board.next_event()) == (1, 6000)
+    with pytest.raises(ValueError, match="the board has not the devices that were saved: ticker at port 0x2c0"):
+        Rig().board.load(state)
+    state["added"]["ticker at port 0x2c0"]["ticks"] = "two"
+    before = other.board.save()
+    with pytest.raises(ValueError, match="Ticker: saved field ticks holds 'two'"):
+        other.board.load(state)
+    assert other.board.save() == before
+
+
+def test_a_device_in_two_places_is_one_device() -> None:
+    rig = Rig()
+    ticker = Ticker(rig)
+    rig.board.ports.add(0x2C0, 1, ticker, "ticker")
+    rig.board.mmio.add(0xFED0_0000, 1, ticker, "ticker")
+    rig.out(0x2C0, 1)
+    rig.wait(1500)
+    assert ticker.ticks == 1
+    assert list(rig.board.save()["added"]) == ["version", "ticker at port 0x2c0"]
+
+
+def test_what_is_no_device_is_refused_when_it_is_placed() -> None:
+    with pytest.raises(TypeError, match="clock: what is placed on a bus is a hvmx.hvm.device.Device"):
+        Rig().board.ports.add(0x2C0, 1, object(), "clock")  # type: ignore[arg-type]

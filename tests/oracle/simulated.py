@@ -178,7 +178,7 @@ class Simulated:
         return after
 
     def _back_to_ring_0(self) -> None:
-        """By an INT3 of the code pages; where CS cannot reach one, the fault does as well."""
+        """Execute an INT3 of the code pages. Where CS does not reach one, the fetch faults, which leads there, too."""
         self._cpu.rip = 0 if self._cpu.cs & 4 else CODE
         self._cpu.rflags &= ~0x100
         self._cpu.step()

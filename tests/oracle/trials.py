@@ -52,7 +52,7 @@ AREA_BYTES = (512, xsave_trials.AREA_BYTES)
 CONTROLLED_MAP = 3
 """0F 3A, where an immediate is a byte of which each bit means something: all its values come up."""
 X87_IMAGES = frozenset(["fldenv", "fnstenv", "frstor", "fnsave"])
-"""Accessed in pieces: which of them meets the limit of its segment, or a missing page, first is the processor's choice."""
+"""Their operand is accessed in pieces. Where several of these would fault, which one does is the processor's choice."""
 IO_STRINGS = frozenset(("ins", "outs"))
 SEGMENT_LOADS = frozenset(["lds", "les", "lfs", "lgs", "lss"])
 WITHOUT_REX_W_ON_AMD = SEGMENT_LOADS | {"jmp_far", "call_far"}
@@ -129,7 +129,7 @@ class Trial:
         rng = self.rng
         if self.bits == 64:
             self.selectors = [DATA_SELECTOR, CODE64_SELECTOR, DATA_SELECTOR, DATA_SELECTOR, 0, 0]
-            # Linear and offset are canonical or not alike: AMD's processors check the offset, too.
+            # Bases with which the linear address is canonical where the offset is: AMD's processors check both.
             self.fs_base, self.gs_base = DATA + rng.randrange(0, PAGE, 8), rng.choice((0, DATA, (1 << 47) - 8))
             return
         data = ("data", "data", "data16", "half", "expand_down", "read_only", "flat")
@@ -195,7 +195,8 @@ class Trial:
 
     def _choose_stack(self) -> None:
         rng, kind = self.rng, self.rng.random()
-        # A near call checks its target before it pushes on some processors, and after it on others: let the push work.
+        # Some processors check a near call's target before they push, others after it. Where the push cannot fault, the
+        # two end alike.
         if kind < 0.84 or self.row.family == "call":
             top = DATA + rng.randrange(1024, DATA_BYTES - 1024)
         elif kind < 0.90:
@@ -366,7 +367,8 @@ class Trial:
         self.code = self.code[:offset] + content + self.code[offset + size :]
 
     def patch(self, address: int, content: bytes) -> bool:
-        """Let DATA hold `content` at `address` before the instruction; False where that is not in DATA."""
+        """Put `content` into DATA at `address` before the instruction. False, and nothing done, where it does not lie
+        in DATA or there are two such changes already."""
         fits = DATA <= address and address + len(content) <= DATA_END and len(self.patches) < 2
         if fits:
             self.patches.append((address, content))

@@ -74,7 +74,7 @@ Cpu *harness_new(uint64_t pages, uint32_t flags, uint64_t frequency)
     cpu->page_flags = calloc(pages, 1);
     cpu->ram_low = pages << 12;
     cpu->phys_bits = 40;
-    cpu->deadline = NEVER;
+    cpu->deadline = cpu->platform_deadline = NEVER;
     cpu->exit_cost = exit_cost;
     cpu->acct = cpu->acct_start = -(1ll << 60);
     cpu->tlb = cpu->tlbs[0];

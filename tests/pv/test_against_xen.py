@@ -15,7 +15,8 @@ HIGH = 1 << 32
 
 
 def calls(number: int, *rows: tuple[int | str, ...], out: bool = False) -> list[Call]:
-    """Rows are a name and arguments; with `out` the last is where the word is that is looked at."""
+    """A row is a name and the call's arguments. With `out` its last element is no argument, but the address of the word
+    that is compared afterwards."""
     made = []
     for name, *words in rows:
         assert all(isinstance(word, (int, str)) for word in words)

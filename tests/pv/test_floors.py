@@ -22,7 +22,7 @@ FLOORS = (
 
 
 def symbols(source: Path, folder: Path) -> tuple[set[str], set[str]]:
-    """The functions and variables that a C file has for others, and those that it needs of others."""
+    """The symbols that a C file exports, and those that it uses from other files."""
     compiled = folder / f"{source.stem}.o"
     compile_c(compiled, source, flags=("-c",))
     listing = subprocess.run(["nm", compiled], capture_output=True, text=True, check=True).stdout

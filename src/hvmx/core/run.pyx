@@ -5,6 +5,7 @@ from hvmx.core.decode.blocks cimport block_at_rip
 from hvmx.core.memory.codecache cimport flush_code
 from hvmx.core.memory.cut cimport cut_block, undo_cut
 from hvmx.core.exit.door cimport describe_exit, exit_to_handler
+from hvmx.core.pipeline.paths cimport begin_at
 from hvmx.core.state.host_time cimport host_nanoseconds
 from hvmx.core.execute.system.interrupt cimport debug_fault, debug_trap, deliver_exception, deliver_interrupt, deliver_nmi, redeliver_event
 from hvmx.core.state.mxcsr cimport settle_mxcsr
@@ -248,7 +249,7 @@ cdef bint run_blocks(Cpu *cpu, bint one) noexcept nogil:
             if cpu.pending & PEND_BUDGET:
                 break
         start = cpu.acct
-        cpu.acct -= <int64_t>(op - 1).acct  # in its block, what comes before `op` has been accounted for already
+        begin_at(cpu, op)
         cpu.rflags &= ~<uint64_t>FL_RF
         if start >= 0:
             cut_block(cpu, op, one)

@@ -1,10 +1,11 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvmx.core.exit_info import Exit
 from hvmx.core.physical_memory import PhysicalMemory
+from hvmx.cost.profile import PipelineTables
 from hvmx.isa.levels import Level
 from hvmx.platform import Host, Platform
 
@@ -65,6 +66,35 @@ class Vcpu(PhysicalMemory):
         pv_bounce: int = 0,
         user_device: int = 0,
     ) -> None: ...
+    def set_pipeline(self, tables: PipelineTables) -> None: ...
+    def set_predictor(
+        self,
+        *,
+        history_lengths: Sequence[int] = ...,
+        table_entries: int = ...,
+        target_entries: int = ...,
+        return_stack: int = ...,
+    ) -> None: ...
+    @property
+    def mispredictions(self) -> int: ...
+    def set_tlb(
+        self,
+        *,
+        data_4k: tuple[int, int] | str = ...,
+        data_2m: tuple[int, int] | str = ...,
+        data_1g: tuple[int, int] | str = ...,
+        code_4k: tuple[int, int] | str = ...,
+        code_2m: tuple[int, int] | str = ...,
+        second_4k: tuple[int, int] | str = ...,
+        second_2m: tuple[int, int] | str = ...,
+        second_1g: tuple[int, int] | str = ...,
+        second_hit: int = 0,
+        pml4_entries: int = ...,
+        pdpt_entries: int = ...,
+        pd_entries: int = ...,
+        nested_entries: int = ...,
+    ) -> None: ...
+    def forget_translations(self) -> None: ...
     def report(self, error: BaseException) -> None: ...
     def run(self, cycles: int | None = None) -> int: ...
     def step(self) -> int: ...

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hvmx.isa import MEMORY_CLASSES, MOVE_CLASSES
 
-from .figures import Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing
+from .figures import (
+    FRACTION,
+    Buffer,
+    Cache,
+    Count,
+    Counts,
+    Families,
+    Figure,
+    Kinds,
+    Mark,
+    Provenance,
+    Timing,
+    Validation,
+)
 
 if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
@@ -106,6 +119,16 @@ class Tlb:
     nested_entries: Count
     """Translations of guest-physical page-table addresses that are remembered."""
 
+    def sizes(self) -> dict[str, Any]:
+        """What ``Vcpu.set_tlb`` takes besides the price."""
+        sizes: dict[str, Any] = {}
+        for name, figure in vars(self).items():
+            if isinstance(figure, Buffer):
+                sizes[name] = "shared" if figure.shared else (figure.entries, figure.ways)
+            elif isinstance(figure, Count):
+                sizes[name] = figure.value
+        return sizes
+
 
 @dataclass(frozen=True)
 class Caches:
@@ -175,6 +198,9 @@ class PipelineTables:
     zero_idioms: tuple[str, ...]
     """Families, as in the instruction table."""
     pipes: tuple[str, ...]
+    repeats: tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]
+    """Repeated MOVS, STOS, LODS, CMPS, SCAS: the start, and elements of 1, 2, 4 and 8 bytes going up and down, in units of
+    1/``FRACTION`` guest cycle."""
     classes: tuple[ClassTiming, ...]
     """In the order of ``hvmx.isa.cost_classes``."""
 
@@ -210,6 +236,8 @@ class Profile:
     user_device: Figure
     """Extra cycles when the hypervisor's user space (QEMU) handles the exit."""
     paravirtual: Paravirtual
+    validation: Validation | None
+    """How near the processor it was found to be; None where nobody has looked."""
     written: Mapping[str, Provenance]
     """The figures of the file, by key: what one line says of several classes or exit reasons, only once."""
 
@@ -217,6 +245,14 @@ class Profile:
         """How many of the file's figures whose keys begin with ``place`` have each mark."""
         found = [figure.mark for key, figure in self.written.items() if key.startswith(place)]
         return {mark: found.count(mark) for mark in Mark}
+
+    @property
+    def accuracy(self) -> str:
+        """How near its guest cycles are to a processor's, in words."""
+        found = self.validation
+        if found is None:
+            return f"guest cycles of {self.name}: not validated beside its processor"
+        return f"guest cycles of plain code: +-{found.percent} % on {found.programs} programs beside {found.source}"
 
     @property
     def hz(self) -> int:
@@ -257,7 +293,23 @@ class Profile:
             eliminates_vector="vector" in pipeline.eliminated_moves.kinds,
             zero_idioms=pipeline.zero_idioms.families,
             pipes=self.pipes,
+            repeats=self._repeats(),
             classes=tuple(self._timing(name) for name in self.instructions),
+        )
+
+    def _repeats(self) -> tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]:
+        strings = self.strings
+
+        def streamed(bytes_per_cycle: Count) -> tuple[int, ...]:
+            return tuple(round(width * FRACTION / bytes_per_cycle.value) for width in (1, 2, 4, 8))
+
+        def each(element: Figure | Timing) -> tuple[int, ...]:
+            return (element.units,) * 4
+
+        return (
+            (strings.movs_start.units, streamed(strings.movs_bytes), each(self.instructions["movs"])),
+            (strings.stos_start.units, streamed(strings.stos_bytes), each(self.instructions["stos"])),
+            *((0, each(it), each(it)) for it in (strings.lods_element, strings.cmps_element, strings.scas_element)),
         )
 
     def _timing(self, name: str) -> ClassTiming:
@@ -280,6 +332,7 @@ class Profile:
         dom0's, those of the hardware: the hypervisor accesses them itself, without a device in user space.
         """
         exits = {reason: self.paravirtual.emulation if pv else figure for reason, figure in self.exits.items()}
+        vcpu.set_tlb(**self.tlb.sizes(), second_hit=self.tlb.second_hit.units)
         vcpu.set_costs(
             {name: timing.units for name, timing in self.instructions.items()},
             {int(reason): figure.units for reason, figure in exits.items()},
@@ -288,6 +341,15 @@ class Profile:
             hypercall=self.paravirtual.hypercall.units,
             pv_bounce=self.paravirtual.bounce.units,
             user_device=0 if pv else self.user_device.units,
+        )
+        if self.pipeline.window.value:
+            vcpu.set_pipeline(self.pipeline_tables())
+        branches = self.branches
+        vcpu.set_predictor(
+            history_lengths=branches.history_lengths.values if branches.predictor else (),
+            table_entries=branches.table_entries.value,
+            target_entries=branches.target_entries.value,
+            return_stack=branches.return_stack.value,
         )
 
 

@@ -28,6 +28,8 @@ WORKLOADS = (
     "port-in",
     "port-out",
     "pt-write",
+    "pt-write-batch",
+    "tlb-miss",
     "pgfault",
     "divide",
     "as-switch",

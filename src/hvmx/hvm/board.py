@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from hvmx.hvm import debug_exit as debug_exit_port
-from hvmx.hvm.bus import Bus
+from hvmx.hvm.bus import Bus, Region
 from hvmx.hvm.cmos import Cmos
 from hvmx.hvm.debug_console import DebugConsole
 from hvmx.hvm.debug_exit import DebugExit
-from hvmx.hvm.device import Clock, Device, Saved, Sink
+from hvmx.hvm.device import Clock, Device, Saved, Sink, State, Timed
 from hvmx.hvm.i8042 import I8042
 from hvmx.hvm.input_log import InputLog
 from hvmx.hvm.numeric_error import NumericError
@@ -26,6 +26,29 @@ EPOCH = 1_577_836_800
 """What the real-time clock shows at power-on by default: 2020-01-01 00:00:00 UTC, in Unix seconds."""
 
 
+class Added(Saved):
+    """The state of devices that were added to a board, by where they were first placed."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, Device] = {}
+
+    def save(self) -> State:
+        return {"version": self.VERSION} | {place: device.save() for place, device in self.devices.items()}
+
+    def load(self, state: State) -> None:
+        self.check(state)
+        for place, device in self.devices.items():
+            device.load(state[place])
+
+    def check(self, state: State) -> None:
+        if not isinstance(state, dict) or state.get("version") != self.VERSION:
+            raise ValueError(f"Added: saved state is not of version {self.VERSION}")
+        if odd := sorted(set(state) ^ {"version", *self.devices}):
+            raise ValueError(f"the board has not the devices that were saved: {', '.join(odd)}")
+        for place, device in self.devices.items():
+            device.check(state[place])
+
+
 class Board(Saved, NoCopies, Platform):
     """An ISA board: interrupt controllers, timer, serial port, clock, keyboard controller, system ports.
 
@@ -33,9 +56,15 @@ class Board(Saved, NoCopies, Platform):
     through; both are called on change, after a reset and after a load. `on_reset` asks for a machine reset,
     `on_ignore_error` lets the x87 go on in spite of its error, `on_shutdown` hands over what the guest wrote to the
     debug-exit port: they are called within the guest's access, so they should only note it.
+
+    A device that is placed on `ports` or `mmio` later is one of the board's from then on; `pic.line()` gives it an
+    interrupt. What it has to do next is asked for after each access to a port or a register: a device whose next event
+    changes otherwise has `Machine.reschedule` called.
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("pic", "pit", "serial", "cmos", "i8042", "port61", "port92", "numeric")
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "pic", "pit", "serial", "cmos", "i8042", "port61", "port92", "numeric", "added",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -66,7 +95,15 @@ class Board(Saved, NoCopies, Platform):
         self.port92 = Port92(self._a20_changed, on_reset)
         self.numeric = NumericError(self.pic.line(13), on_ignore_error)
         self.input = InputLog(clock, self.serial)
+        self.added = Added()
         self._a20 = True
+        self._devices: list[Device] = [
+            self.pit, self.serial, self.cmos, self.i8042, self.port61, self.port92, self.numeric, self.pic,
+        ]  # fmt: skip
+        self._timed: list[Timed] = []
+        self._next_events: list[Callable[[], int | None]] = []  # theirs, bound: all are asked after each access
+        for timed in (self.input, self.pit, self.serial, self.cmos):
+            self._attend(timed)
 
         # In the kernel is what KVM has there: the interrupt controllers, and the timer with the speaker's port.
         self.ports.add(0x20, 2, self.pic, "master interrupt controller", in_kernel=True)
@@ -85,6 +122,21 @@ class Board(Saved, NoCopies, Platform):
         if debugcon is not None:
             port, sink = debugcon
             self.ports.add(port, 1, DebugConsole(sink), "debug console port")
+        self.ports.watch(lambda region: self._placed(self.ports, region))
+        self.mmio.watch(lambda region: self._placed(self.mmio, region))
+
+    def _placed(self, bus: Bus, region: Region) -> None:
+        device = region.device
+        if any(device is other for other in self._devices):
+            return
+        self._devices.append(device)
+        self.added.devices[f"{region.name} at {bus.name} {region.base:#x}"] = device
+        if type(device).next_event is not Device.next_event:
+            self._attend(device)
+
+    def _attend(self, timed: Timed) -> None:
+        self._timed.append(timed)
+        self._next_events.append(timed.next_event)
 
     @property
     def a20(self) -> bool:
@@ -96,14 +148,11 @@ class Board(Saved, NoCopies, Platform):
             self._a20 = self.a20
             self._on_a20(self._a20)
 
-    def _devices(self) -> tuple[Device, ...]:
-        # The interrupt controllers come last: a reset then finds its inputs at rest.
-        return (self.pit, self.serial, self.cmos, self.i8042, self.port61, self.port92, self.numeric, self.pic)
-
     def next_event(self) -> int | None:
         """The absolute guest cycle at which `advance` next has something to do, or None."""
-        soonest = self.pit.next_event()
-        for due in (self.serial.next_event(), self.cmos.next_event(), self.input.next_event()):
+        soonest = None
+        for next_event in self._next_events:
+            due = next_event()
             if due is not None and (soonest is None or due < soonest):
                 soonest = due
         return soonest
@@ -111,9 +160,8 @@ class Board(Saved, NoCopies, Platform):
     def advance(self, now: int) -> None:
         """Do all that is due up to guest cycle `now`, in the order of the cycles."""
         while (due := self.next_event()) is not None and due <= now:
-            self.input.advance(due)
-            for device in (self.pit, self.serial, self.cmos):
-                device.advance(due)
+            for timed in self._timed:
+                timed.advance(due)
 
     def port_access(self, exit: PortAccess) -> None:
         """IN and OUT."""
@@ -139,8 +187,10 @@ class Board(Saved, NoCopies, Platform):
 
     def reset(self) -> None:
         """The reset line: every device as after power-on; guest cycles and the time of day go on."""
-        for device in self._devices():
-            device.reset()
+        for device in self._devices:
+            if device is not self.pic:
+                device.reset()
+        self.pic.reset()  # last: it finds its inputs at rest
         self._announce()
 
     def load(self, state: dict[str, object]) -> None:

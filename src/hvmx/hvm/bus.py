@@ -52,6 +52,7 @@ class Bus:
         self.name = name
         self._size = size
         self.regions: list[Region] = []
+        self._watchers: list[Callable[[Region], None]] = []
         self.unmapped_reads: dict[int, int] = {}
         self.unmapped_writes: dict[int, int] = {}
         self._dense: dict[int, _Entry] = {}
@@ -60,7 +61,13 @@ class Bus:
     def add(
         self, base: int, length: int, device: Device, name: str, offset: int = 0, *, in_kernel: bool = False
     ) -> None:
-        """Place `device` at `base`, where it sees `offset`; ValueError if a byte of it is taken."""
+        """Place `device` at `base`, where it sees `offset`; ValueError if a byte of it is taken.
+
+        From then on it belongs to the board: it is asked for its events, reset and saved like all others there. An access
+        goes on to the hypervisor's user space, at the profile's price, unless the device is `in_kernel`.
+        """
+        if not isinstance(device, Device):
+            raise TypeError(f"{name}: what is placed on a bus is a hvmx.hvm.device.Device, not {device!r}")
         if base < 0 or length <= 0 or base + length > self._size:
             raise ValueError(f"{name}: {length} bytes at {base:#x} is no range of the {self.name} bus")
         region = Region(base, length, device, name, offset, in_kernel)
@@ -70,9 +77,17 @@ class Bus:
         self.regions.append(region)
         if length > _DENSE:
             self._large.append(region)
-            return
-        for address in range(base, base + length):
-            self._dense[address] = _entry(region, address)
+        else:
+            for address in range(base, base + length):
+                self._dense[address] = _entry(region, address)
+        for watcher in self._watchers:
+            watcher(region)
+
+    def watch(self, watcher: Callable[[Region], None]) -> None:
+        """Call `watcher` with every region that is there, and with each that is added."""
+        for region in self.regions:
+            watcher(region)
+        self._watchers.append(watcher)
 
     def read(self, address: int, width: int) -> int:
         """Read `width` bytes at `address`, little end first."""

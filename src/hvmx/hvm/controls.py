@@ -101,6 +101,7 @@ DEFAULT_HANDLERS: dict[ExitReason, Handler] = {
     ExitReason.WBINVD: complete,
     ExitReason.XSETBV: xsetbv,
     ExitReason.RDRAND: complete,
+    ExitReason.INVPCID: complete,
     ExitReason.RDSEED: complete,
 }
 

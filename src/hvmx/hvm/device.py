@@ -96,6 +96,16 @@ class Saved:
                 raise ValueError(f"{what}: saved field {name} holds {state[name]!r}")  # noqa: TRY004
 
 
+class Timed(Protocol):
+    """Something with events of its own."""
+
+    def next_event(self) -> int | None:
+        """The guest cycle, later than the last `advance`, at which it next has something to do."""
+
+    def advance(self, now: int) -> None:
+        """Do everything that is due up to guest cycle `now`; afterwards `next_event` is later than that."""
+
+
 class Device(Saved, ABC):
     """A device on a bus.
 
@@ -118,8 +128,8 @@ class Device(Saved, ABC):
         """Reset to the state after power-on; time goes on."""
 
     def next_event(self) -> int | None:
-        """The guest cycle, later than the last `advance`, at which the device next has something to do."""
+        """As of `Timed`, whose methods a device without events leaves out."""
         return None
 
     def advance(self, now: int) -> None:
-        """Do everything that is due up to guest cycle `now`; afterwards `next_event` is later than that."""
+        """As of `Timed`."""

@@ -27,6 +27,19 @@ here: the decoder's tables (:mod:`hvmx.isa.generate`), the tests' lists of encod
     ``DX``, ``AL``, ``AX``, ``eAX`` (z), ``rAX`` (v), ``ES`` ... name themselves.
 ``memory``
     What happens to an explicit memory operand: ``r``, ``w``, ``rw``; ``.`` if there is none or it is not accessed.
+``access``
+    What happens to each operand where it is a register, in the order of ``operands``: ``r``, ``w``, ``rw``; ``.`` for
+    one that is none, or is a segment, control, debug or test register. ``rw/w`` is ``rw`` where the other operand is a
+    register and ``w`` where it is memory (MOVSS), as in ``Rv/Mw``. ``w`` is a new value whatever the old one was, in
+    the operand's width: that a write of 8 or 16 bits keeps the rest of a general register is not said here. What may
+    stay as it was (CMOVcc, BSF) is ``rw``.
+``implicit``
+    The registers that the encoding uses and no operand names, with what happens to them: ``RAX,RCX:rw RDX,RBX:w``.
+    A general register that is written is named by how much of it is: ``AL``, ``AH``, ``AX``; ``rAX`` for as much as the
+    operand size; ``RAX`` for the whole, in 32-bit code EAX. RCX of REP is not said, for it is the prefix's.
+    ``ST0`` to ``ST7`` are x87 registers by their distance from the top of the stack before the instruction, so that
+    what a push writes is ``ST7``. ``push``, ``pop`` and ``pop2`` say how the top moves. Instructions that save, load or
+    reset the whole x87, MMX or XMM state name none of its registers.
 ``attributes``
     ``lock``: LOCK is allowed with a memory destination. ``i64``, ``o64``, ``d64``, ``f64``: invalid in, only in,
     operand size 64 by default in, and forced in 64-bit mode (SDM, volume 2, table A-1). ``prot``: #UD in real-address
@@ -103,6 +116,10 @@ MOVE_CLASSES = (
 """Cost classes of rows that only move data: with a memory operand there is the access, and nothing besides."""
 
 SEGMENTS = ("ES", "CS", "SS", "DS", "FS", "GS")
+GENERAL_REGISTERS = ("AX", "CX", "DX", "BX", "SP", "BP", "SI", "DI", "8", "9", "10", "11", "12", "13", "14", "15")
+"""General registers without the letter for their width, by number."""
+X87_PUSHES = {"push": 1, "pop": -1, "pop2": -2}
+"""Words of the column ``implicit`` for how the top of the x87 stack moves: registers pushed."""
 ACCUMULATORS = ("AL", "AX", "eAX", "rAX")
 X87_OPCODES = range(0xD8, 0xE0)
 """The escape opcodes of the x87, in the one-byte map."""
@@ -154,6 +171,12 @@ class Row:
     family: str
     operands: tuple[str, ...]
     memory: str
+    access: tuple[tuple[str, str], ...]
+    """Of each operand that is a register: with a register, and with memory, as the other operand."""
+    implicit: tuple[tuple[str, str], ...]
+    """Registers that no operand names, as the table writes them, with what happens to each."""
+    x87_push: int
+    """By how much the x87 stack grows."""
     attributes: frozenset[str]
     execution: frozenset[str]
     reads: str
@@ -248,14 +271,49 @@ class Row:
 
 
 _FLAG_COLUMN = re.compile(f"[{''.join(FLAG_BITS)}]*")
-_COLUMNS = 11
+_COLUMNS = 13
+_ACCESS = re.compile(r"\.|rw?|w")
+_IMPLICIT = re.compile(rf"[Rr]({'|'.join(GENERAL_REGISTERS)})|[ACDB][LHX]|ST[0-7]|XMM0")
+
+
+def _parse_access(column: str, operands: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """What the column ``access`` says of each operand: with a register, and with memory, as the other."""
+    words = column.split(",") if column else ["."] * len(operands)
+    if len(words) != len(operands):
+        raise ValueError(f"access to {len(words)} operands of {len(operands)}")
+    found = []
+    for word in words:
+        with_register, slash, with_memory = word.partition("/")
+        both = (with_register, with_memory if slash else with_register)
+        if not all(_ACCESS.fullmatch(access) for access in both):
+            raise ValueError(f"not understood: {word}")
+        found.append((both[0].strip("."), both[1].strip(".")))
+    return tuple(found)
+
+
+def _parse_implicit(column: str) -> tuple[tuple[tuple[str, str], ...], int]:
+    """The registers of the column ``implicit``, with what happens to each; and by how much the x87 stack grows."""
+    registers = []
+    push = 0
+    for word in column.split():
+        if word in X87_PUSHES:
+            push = X87_PUSHES[word]
+            continue
+        names, _, access = word.partition(":")
+        for name in names.split(","):
+            if not _IMPLICIT.fullmatch(name) or access not in ("r", "w", "rw"):
+                raise ValueError(f"not understood: {word}")
+            registers.append((name, access))
+    return tuple(registers), push
 
 
 def _parse(line: str, map_number: int, index: int) -> Row:
     columns = ["" if column == "." else column for column in re.split(r"\s{2,}", line.strip())]
     if len(columns) != _COLUMNS:
         raise ValueError(f"{len(columns)} columns instead of {_COLUMNS}")
-    text, family, operands, memory, attributes, execution, reads, writes, undefined, cost_class, feature = columns
+    text, family, operand_list, memory, access, implicit, attributes, execution, *flags, cost_class, feature = columns
+    reads, writes, undefined = flags
+    operands = tuple(operand_list.split(",")) if operand_list else ()
     words = text.split()
     prefix = words.pop(0) if words[0] in PREFIX_MASKS and len(words) > 1 else ""
     rex_w = words[0] == "REX.W"
@@ -275,8 +333,9 @@ def _parse(line: str, map_number: int, index: int) -> Row:
     if ending not in ENDINGS:
         raise ValueError(f"{ending} is not {' or '.join(ENDINGS)}")
     unknown |= set(executed) - set(EXECUTION)
-    if words or unknown or not all(_FLAG_COLUMN.fullmatch(flags) for flags in (reads, writes, undefined)):
+    if words or unknown or not all(_FLAG_COLUMN.fullmatch(letters) for letters in flags):
         raise ValueError(f"not understood: {words or unknown or 'flags'}")
+    implicit_registers, x87_push = _parse_implicit(implicit)
     return Row(
         index=index,
         text=text,
@@ -285,10 +344,13 @@ def _parse(line: str, map_number: int, index: int) -> Row:
         prefix=prefix,
         rex_w=rex_w,
         modrm=modrm,
-        register_only=register_only or re.search(r"\bR[a-z](?!/)|STi|\b[NU]", operands) is not None,
+        register_only=register_only or re.search(r"\bR[a-z](?!/)|STi|\b[NU]", operand_list) is not None,
         family=family,
-        operands=tuple(operands.split(",")) if operands else (),
+        operands=operands,
         memory=memory,
+        access=_parse_access(access, operands),
+        implicit=implicit_registers,
+        x87_push=x87_push,
         attributes=frozenset(attributes.split()),
         execution=frozenset(execution.split()),
         reads=reads,

@@ -36,6 +36,7 @@ FEATURES = {
     "PREFETCHW": "prefetchw", "CMPXCHG16B": "cx16", "SSE3": "sse3", "SSSE3": "ssse3", "SSE4_1": "sse4.1",
     "SSE4_2": "sse4.2", "POPCNT": "popcnt", "MOVBE": "movbe", "AES": "aes", "PCLMULQDQ": "pclmulqdq", "RDTSCP": "rdtscp",
     "MOV_TR": "tr", "RDRAND": "rdrand", "RDSEED": "rdseed", "XSAVE": "xsave", "XSAVEOPT": "xsaveopt", "SMAP": "smap",
+    "INVPCID": "invpcid",
 }  # fmt: skip
 """iced-x86's feature -> that of :mod:`hvmx.isa.levels`."""
 
@@ -43,7 +44,7 @@ OUTSIDE = {
     feature: reason
     for reason, features in {
         "x86-64-v3 and later: VEX, EVEX and their companions": """
-            AVX AVX2 FMA F16C BMI1 BMI2 LZCNT ADX FSGSBASE INVPCID SHA GFNI VAES VPCLMULQDQ AVX_VNNI AVX_IFMA
+            AVX AVX2 FMA F16C BMI1 BMI2 LZCNT ADX FSGSBASE SHA GFNI VAES VPCLMULQDQ AVX_VNNI AVX_IFMA
             AVX_NE_CONVERT AVX_VNNI_INT8 AVX_VNNI_INT16 AVX512F AVX512VL AVX512BW AVX512CD AVX512DQ AVX512ER AVX512PF
             AVX512_BF16 AVX512_BITALG AVX512_IFMA AVX512_VBMI AVX512_VBMI2 AVX512_VNNI AVX512_VPOPCNTDQ AVX512_4FMAPS
             AVX512_4VNNIW AVX512_FP16 AVX512_VP2INTERSECT AMX_TILE AMX_BF16 AMX_INT8 AMX_FP16 AMX_COMPLEX KNC SM3 SM4

@@ -12,6 +12,7 @@ from pathlib import Path
 from . import (
     ACCUMULATORS,
     FLAG_BITS,
+    GENERAL_REGISTERS,
     PREFIX_MASKS,
     SEGMENTS,
     SIZED_CLASSES,
@@ -53,7 +54,8 @@ def constant(kind: str, name: str) -> str:
     return f"{kind}_{name.upper().replace('-', '_').replace('.', '_')}"
 
 
-def _width(operand: str) -> str:
+def operand_width(operand: str) -> str:
+    """The operand's width, a name of ``enum insn_width`` without its prefix."""
     if operand in _NAMED_WIDTHS:
         return _NAMED_WIDTHS[operand]
     return "V" if operand in SEGMENTS else _WIDTHS.get(operand[1:], "V")
@@ -63,12 +65,55 @@ def _flag_mask(letters: str) -> str:
     return hex(sum(FLAG_BITS[letter] for letter in letters))
 
 
+def _bank(operand: str | None) -> str:
+    """The kind of register that an operand is; of one that is none, or is not accessed, it does not matter."""
+    if operand is None or operand in ACCUMULATORS:
+        return "GENERAL"
+    return "MMX" if operand[0] in "NPQ" or operand in ("ST0", "STi") else "XMM" if operand[0] in "UVW" else "GENERAL"
+
+
+def _access(access: str) -> int:
+    return ("r" in access) | 2 * ("w" in access)
+
+
+def _implicit(row: Row) -> dict[str, object]:
+    """The fields of the registers that the decoder does not find in ``rm`` and ``reg``.
+
+    A write of 8 or 16 bits keeps the rest of the register, so it reads it; for one of operand size that depends.
+    """
+    read = written = sized = x87_read = x87_written = 0
+    xmm0 = ""
+    operands = zip(row.operands, row.roles, row.access)
+    named = [(operand, access) for operand, role, (access, _) in operands if role in ("implied", "cl")]
+    for name, access in (*row.implicit, *named):
+        if name == "XMM0":
+            xmm0 = access
+        elif name.startswith("ST"):
+            x87_read |= ("r" in access) << int(name[2])
+            x87_written |= ("w" in access) << int(name[2])
+        elif access:
+            bit = 1 << GENERAL_REGISTERS.index(f"{name[0]}X" if name[-1] in "LH" else name.lstrip("Rr"))
+            read |= bit * ("r" in access or name[0] not in "Rr")
+            written |= bit * ("w" in access)
+            sized |= bit * ("w" in access and name[0] == "r")
+    return {
+        "implicit_read": hex(read),
+        "implicit_written": hex(written),
+        "implicit_sized": hex(sized),
+        "x87_read": hex(x87_read),
+        "x87_written": hex(x87_written),
+        "x87_push": row.x87_push,
+        "xmm0_access": _access(xmm0),
+    }
+
+
 def _row(row: Row) -> str:
     by_role = dict(zip(row.roles, row.operands))
     rm, reg = by_role.get("rm"), by_role.get("reg")
+    access = dict(zip(row.roles, row.access))
     immediates = tuple(o for o, role in zip(row.operands, row.roles) if role in ("imm", "far", "rel"))
     immediate = "X87" if row.is_x87 else _IMMEDIATES[immediates[:1] if row.form != "I_I" else immediates]
-    widths = [_width(operand) for operand in row.sized_operands] or ["V"]
+    widths = [operand_width(operand) for operand in row.sized_operands] or ["V"]
     if len(row.modrm) == 2:
         mask, value = 0xFF, int(row.modrm, 16)
     elif row.modrm.isdigit():
@@ -109,6 +154,12 @@ def _row(row: Row) -> str:
         "rm_source": f"RM_{rm_source}",
         "reg_source": f"REG_{reg_source}",
         "fixed_reg": SEGMENTS.index(reg) if reg in SEGMENTS else 0,
+        "rm_bank": f"BANK_{_bank(rm)}",
+        "reg_bank": f"BANK_{_bank(reg)}",
+        "rm_access": _access(access.get("rm", ("", ""))[0]),
+        "reg_access": _access(access.get("reg", ("", ""))[0]),
+        "reg_access_mem": _access(access.get("reg", ("", ""))[1]),
+        **_implicit(row),
         "cost": constant("COST", row.cost_class + ("8" if row.cost_class in SIZED_CLASSES else "")),
         "feature": constant("FEATURE", row.feature),
     }

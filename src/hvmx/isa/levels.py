@@ -9,7 +9,7 @@ the encoding is #UD, or what the next row that matches makes of it. Each level h
 - ``pentium2``: the Pentium II "Deschutes" (family 6, model 5), the first with FXSAVE.
 - ``x86-64-v1``: the baseline of the x86-64 psABI (table 3.1), with what all processors of 2005 had besides.
 - ``x86-64-v2``: the psABI's second level, with what a Westmere and its next successors have besides: AES-NI,
-  PCLMULQDQ, XSAVE, RDRAND, RDSEED, MOVBE, SMEP, SMAP and UMIP; and the MSR by which a processor says that it does not
+  PCLMULQDQ, XSAVE, RDRAND, RDSEED, MOVBE, PCID, INVPCID, SMEP, SMAP and UMIP; and the MSR by which a processor says that it does not
   leak what it should not have executed, as hvmx, which executes nothing ahead of time, may: kernels then leave out
   their mitigations.
 
@@ -39,10 +39,10 @@ CPUID_BITS = {
             "pge": 13, "mca": 14, "cmov": 15, "pat": 16, "pse36": 17, "clflush": 19, "mmx": 23, "fxsr": 24, "sse": 25, "sse2": 26,
         }),
         (1, 0, "ecx", {
-            "sse3": 0, "pclmulqdq": 1, "ssse3": 9, "cx16": 13, "sse4.1": 19, "sse4.2": 20, "movbe": 22, "popcnt": 23,
+            "sse3": 0, "pclmulqdq": 1, "ssse3": 9, "cx16": 13, "pcid": 17, "sse4.1": 19, "sse4.2": 20, "movbe": 22, "popcnt": 23,
             "aes": 25, "xsave": 26, "rdrand": 30,
         }),
-        (7, 0, "ebx", {"smep": 7, "rdseed": 18, "smap": 20}),
+        (7, 0, "ebx", {"smep": 7, "invpcid": 10, "rdseed": 18, "smap": 20}),
         (7, 0, "ecx", {"umip": 2}),
         (7, 0, "edx", {"arch_capabilities": 29}),
         (0xD, 1, "eax", {"xsaveopt": 0}),
@@ -66,9 +66,9 @@ GONE = {
 
 CR4_BITS = {
     "tsc": 1 << 2, "de": 1 << 3, "pse": 1 << 4, "pae": 1 << 5, "mce": 1 << 6, "pge": 1 << 7, FAMILY_6: 1 << 8,
-    "fxsr": 1 << 9, "sse": 1 << 10, "umip": 1 << 11, "xsave": 1 << 18, "smep": 1 << 20, "smap": 1 << 21,
+    "fxsr": 1 << 9, "sse": 1 << 10, "umip": 1 << 11, "pcid": 1 << 17, "xsave": 1 << 18, "smep": 1 << 20, "smap": 1 << 21,
 }  # fmt: skip
-"""The bits of CR4 that a feature brings: TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, OSXSAVE, SMEP, SMAP
+"""The bits of CR4 that a feature brings: TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, UMIP, PCIDE, OSXSAVE, SMEP, SMAP
 (SDM volume 3, section 2.5). The others are reserved."""
 
 EFER_BITS = {"syscall": 1 << 0, "lm": 1 << 8 | 1 << 10, "nx": 1 << 11}
@@ -125,7 +125,7 @@ _PENTIUM2 = _PENTIUM - {"p5_counters"} | {
 _V1 = _PENTIUM2 - {"p6_counters"} | {"clflush", "sse", "sse2", "syscall", "nx", "lm", "prefetchw"}
 _V2 = _V1 | {
     "cx16", "lahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2", "aes", "pclmulqdq", "movbe", "rdrand", "rdseed", "xsave",
-    "xsaveopt", "rdtscp", "page1gb", "smep", "smap", "umip", "arch_capabilities",
+    "xsaveopt", "rdtscp", "page1gb", "pcid", "invpcid", "smep", "smap", "umip", "arch_capabilities",
 }  # fmt: skip
 
 LEVELS = {

@@ -73,10 +73,6 @@ class Domain(NoCopies):
         code = self.xen.shutdown_code
         return None if code is None else SHUTDOWN_REASONS.get(code, f"reason {code}")
 
-    def board_scheduled(self) -> None:
-        """To be called after the board has set the processor's deadline: the domain's own may be earlier."""
-        self.xen.board_scheduled()
-
     @property
     def room(self) -> int:
         """How many bytes of console input there is room for until the guest reads some."""

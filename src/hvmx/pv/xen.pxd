@@ -78,4 +78,3 @@ cdef extern from "console.h" nogil:
 
 cdef extern from "clock.h" nogil:
     uint64_t system_time(const domain *)
-    void board_scheduled(domain *)

@@ -378,11 +378,6 @@ cdef class XenDomain:
         """Xen's system time in nanoseconds."""
         return system_time(self.state)
 
-    def board_scheduled(self):
-        """To be called after the board has set the processor's deadline: the domain's own may be earlier."""
-        held(self.vcpu)
-        board_scheduled(self.state)
-
     @property
     def running(self):
         return self.state.state == DOMAIN_RUNNING

@@ -38,6 +38,7 @@ class ExitReason(IntEnum):
     WBINVD = 54
     XSETBV = 55
     RDRAND = 57
+    INVPCID = 58
     RDSEED = 61
 
 
@@ -89,7 +90,7 @@ class Control(IntEnum):
 
 CONTROLLED: dict[Control, tuple[ExitReason, ...]] = {
     Control.HLT: (ExitReason.HLT,),
-    Control.INVLPG: (ExitReason.INVLPG,),
+    Control.INVLPG: (ExitReason.INVLPG, ExitReason.INVPCID),
     Control.RDPMC: (ExitReason.RDPMC,),
     Control.RDTSC: (ExitReason.RDTSC, ExitReason.RDTSCP),
     Control.CR3_LOAD: (ExitReason.CR_ACCESS,),

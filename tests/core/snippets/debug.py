@@ -96,7 +96,7 @@ def without_resume_flag(bits: int) -> Callable[[State], None]:
 
 
 def without_value(state: State) -> None:
-    """The handler of #DB clears AL: what a port reads as is not the processor's affair."""
+    """The handler of #DB clears AL: what was read from a port depends on the machine, not on the processor."""
     put(state, STUBS + 16 * DB, b"\xb0\0\xf4")
 
 

@@ -3,9 +3,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from hvmx.core.execute.integer.auxiliary cimport *
-from hvmx.core.execute.integer.branch cimport call_handler, jcc_handler, jump_handler
-from hvmx.core.memory.codecache cimport allocate_block, chunk_mask, drop_block, find_block, insert_block
+from hvmx.core.execute.integer.branch cimport call_handler, jcc_handler, jmp_handler
+from hvmx.core.memory.codecache cimport allocate_block, chunk_mask, drop_block, find_block, insert_block, remember_jump
 from hvmx.core.decode.decoder cimport *
+from hvmx.core.decode.timing cimport time_instruction
+from hvmx.core.pipeline.scoreboard cimport longest_step
 from hvmx.core.generated.families cimport *
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.state.insn cimport *
@@ -20,15 +22,12 @@ cdef extern from "insn.h" nogil:
 cdef enum:
     BLOCK_INSTRUCTIONS = 64
     OPS_PER_INSTRUCTION = 3   # guard, address, operation
+    HAS_WAY = 0               # in Op.way, until the ways of the block are numbered
     JUMPS_PER_BLOCK = 6       # conditional branches in a block
     FOLLOWED_JUMPS = 4        # unconditional ones that decoding follows
 
 
 # --- from instructions to operations ------------------------------------------------------------------------------------
-cdef inline uint32_t size_index(uint32_t bits) noexcept nogil:
-    return 0 if bits == 8 else 1 if bits == 16 else 2 if bits == 32 else 3
-
-
 cdef inline bint flat_segment(Cpu *cpu, uint32_t segment) noexcept nogil:
     """Can this segment's base and checks be left out in this mode?"""
     if cpu.mode & MODE_WIDTH == MODE_64:
@@ -50,13 +49,14 @@ cdef inline uint32_t stack_kind(Cpu *cpu) noexcept nogil:
     return ADDRESS_EA
 
 
-cdef inline Op *begin(Op *op, OpFn fn, Insn *insn, uint64_t ip, uint64_t acct) noexcept nogil:
-    """An operation of this instruction without operands. `acct` is what has been done when it is through."""
+cdef inline Op *begin(Op *op, OpFn fn, Insn *insn, uint64_t ip, uint32_t number) noexcept nogil:
+    """An operation of this instruction, the block's `number`, without operands."""
     memset(op, 0, sizeof(Op))
     op.fn = fn
     op.len = insn.length
     op.ip = ip
-    op.acct = acct
+    op.number = <uint16_t>number
+    op.way = NO_WAY
     return op
 
 
@@ -98,19 +98,6 @@ cdef OpFn guard_of_unit(const InsnRow *row) noexcept nogil:
     if row.reg_source == REG_MMX:
         return guard_sse_and_mmx if row.flags & ROW_SSE else guard_mmx
     return guard_sse
-
-
-cdef inline uint64_t cost_of(Cpu *cpu, Insn *insn, const InsnRow *row) noexcept nogil:
-    """Guest cycles of the instruction, in units of 1/CYCLE_FRACTION."""
-    cdef uint64_t cost = cpu.op_cost[insn.cost]
-    if insn.is_mem:
-        if row.flags & ROW_MEM_READ:
-            cost += cpu.op_cost[COST_LOAD]
-        if row.flags & ROW_MEM_WRITE:
-            cost += cpu.op_cost[COST_STORE]
-    if insn.prefixes & PREFIX_LOCK or insn.is_mem and row.flags & ROW_LOCKED:
-        cost += cpu.op_cost[COST_LOCKED]
-    return cost
 
 
 cdef inline uint32_t form_of(Insn *insn, const InsnRow *row) noexcept nogil:
@@ -172,7 +159,7 @@ cdef inline OpFn address_handler(Cpu *cpu, Insn *insn, const InsnRow *row) noexc
     return ea_segment
 
 
-cdef inline Op *place_address(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_t ip, uint64_t acct) noexcept nogil:
+cdef inline Op *place_address(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_t ip, uint32_t number) noexcept nogil:
     """Writes the operations that come before a handler that reads cpu.ea; returns the place after them."""
     cdef OpFn fn = address_handler(cpu, insn, row)
     cdef uint32_t bytes = (insn.opsize2 if insn.form == FORM_R_RM or insn.form == FORM_R_RM_I else insn.opsize) // 8
@@ -180,13 +167,13 @@ cdef inline Op *place_address(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, 
         bytes = 8  # the handler looks at the other two
     if (row.flags & (ROW_X87 | ROW_SSE | ROW_MMX) and not row.flags & ROW_LATE_ADDRESS
             and fn != ea_flat64 and fn != ea_flat32):
-        op = begin(op, guard_of_unit(row), insn, ip, acct) + 1
-    begin(op, fn, insn, ip, acct)
+        op = begin(op, guard_of_unit(row), insn, ip, number) + 1
+    begin(op, fn, insn, ip, number)
     place_memory(op, insn, ip)
     if insn.family == FAM_POP and insn.base == REG_RSP:
         op.disp += insn.opsize // 8  # POP computes such an address after the increment (SDM vol. 2, POP)
-    op.x = size_index(insn.addrsize)
-    op.imm = bytes | ((row.flags & ROW_MEM_WRITE != 0) << 8) | ((row.flags & ROW_ALIGNED != 0) << 9)
+    op.x = packed_sizes(insn.opsize, insn.addrsize)
+    op.imm = packed_access(bytes, row.flags & ROW_MEM_WRITE != 0, row.flags & ROW_ALIGNED != 0)
     return op + 1
 
 
@@ -200,18 +187,19 @@ cdef inline OpFn place_target(Cpu *cpu, Insn *insn, Op *op, OpFn fn) noexcept no
         target = <uint32_t>target
     op.imm = <int64_t>target
     bad = bad_target(cpu, target)
-    same_page = in_same_page(cpu, op.ip, target)
+    # A branch that goes on in the next page comes from there: its target's page may have left the instruction TLB.
+    same_page = in_same_page(cpu, op.ip, target) and in_same_page(cpu, op.ip, op.ip + insn.length - 1)
     if insn.family == FAM_JCC:
         return jcc_handler(insn.cc, same_page, bad)
     if insn.family == FAM_JMP:
-        return jump_handler(same_page, bad)
+        return jmp_handler(same_page, bad)
     if insn.family == FAM_CALL:
         return call_handler(insn.opsize, stack_kind(cpu), same_page, bad)
     return fn
 
 
-cdef Op *operations_of(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_t ip, uint64_t acct) noexcept nogil:
-    """Writes the operations of one instruction at `op`, `acct` after the block's start; returns the place after them."""
+cdef Op *operations_of(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_t ip, uint32_t number) noexcept nogil:
+    """Writes the operations of one instruction, the block's `number`, at `op`; returns the place after them."""
     cdef uint32_t form = form_of(insn, row), address = ADDRESS_NONE
     cdef bint on_stack = row.flags & ROW_STACK != 0, unaccessed = row.flags & ROW_UNACCESSED != 0
     cdef OpFn fn
@@ -222,18 +210,18 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_
         address = stack_kind(cpu) if on_stack else ADDRESS_NONE
         fn = handler_of(insn.family, form, insn.opsize, address)
     if row.flags & (ROW_CPL0 | ROW_PROTECTED):
-        begin(op, guard, insn, ip, acct).imm = row.flags
+        begin(op, guard, insn, ip, number).imm = row.flags
         op += 1
     if insn.is_mem and fn != NULL and (on_stack or address == ADDRESS_EA and not unaccessed):
-        op = place_address(cpu, insn, row, op, ip, acct)
-    begin(op, fn, insn, ip, acct + (cost_of(cpu, insn, row) << ACCT_SHIFT) + 1)
+        op = place_address(cpu, insn, row, op, ip, number)
+    begin(op, fn, insn, ip, number)
     op.imm = insn.imm
     op.seg = SEG_SS if on_stack else insn.segment
-    op.x = size_index(insn.opsize) | (size_index(insn.addrsize) << 2)
+    op.x = packed_sizes(insn.opsize, insn.addrsize)
     if insn.prefixes & PREFIX_REP:
-        op.x |= 16
+        op.x |= REPEAT_F3
     if insn.prefixes & PREFIX_REPNE:
-        op.x |= 32
+        op.x |= REPEAT_F2
     place_registers(op, insn, row.flags & ROW_NUMBERED != 0)
     if insn.is_mem and not on_stack and (address == ADDRESS_32 or address == ADDRESS_64 or unaccessed):
         place_memory(op, insn, ip)
@@ -243,6 +231,8 @@ cdef Op *operations_of(Cpu *cpu, Insn *insn, const InsnRow *row, Op *op, uint64_
         fn = place_target(cpu, insn, op, fn)
     if row.flags & ROW_CONDITION:
         op.x = insn.cc
+    if row.flags & ROW_ENDS_BLOCK or insn.form == FORM_REL:
+        op.way = HAS_WAY
     op.fn = fn if fn != NULL else undefined
     return op + 1
 
@@ -264,7 +254,7 @@ cdef void drop_dead_flags(Op **places, Insn *insns, uint32_t count) noexcept nog
             live = FL_ARITH
             continue
         kills = (row.flags_written | row.flags_undefined) & FL_ARITH
-        if row.flags & ROW_COUNTED and not insns[index].imm & (63 if insns[index].opsize == 64 else 31):
+        if row.flags & ROW_COUNTED and not insns[index].imm & shift_mask(insns[index].opsize):
             kills = 0
         if kills:
             leave_out_flags(places[index], &insns[index], live, kills & live)
@@ -298,7 +288,6 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     cdef uint32_t mode = cpu.mode
     cdef Block *block
     cdef JumpEntry *jump = jump_entry(cpu, ip)
-    cdef uint32_t number
     cdef Op *first
     if jump.key == ip ^ cpu.mode_key and not bad_target(cpu, ip):
         # As code that branches here finds it: when a budget ends makes no difference, not to the TLB either.
@@ -337,8 +326,7 @@ cdef Op *block_at_rip(Cpu *cpu) noexcept nogil:
     if block.physical2 == NO_PAGE:
         jump.key = ip ^ cpu.mode_key
         jump.op = first
-        number = <uint32_t>(jump - cpu.jcache)
-        cpu.jumps_used[number >> 6] |= <uint64_t>1 << (number & 63)
+        remember_jump(cpu, <uint32_t>(jump - cpu.jcache))
     return first
 
 
@@ -364,7 +352,7 @@ cdef struct Decoding:
     uint64_t used            # how far decoding is from the start, modulo 2^64
     uint64_t chunks          # of the page: what has been decoded
     uint64_t bytes2          # decoded from the second page
-    uint64_t acct            # cycles and instructions of what has been decoded
+    uint64_t units           # the longest that what has been decoded may take, in units of 1/CYCLE_FRACTION cycle
     uint32_t count           # instructions
     uint32_t jumps           # conditional ones among them
     uint32_t followed        # unconditional ones that decoding followed
@@ -426,15 +414,15 @@ cdef inline int decode_next(Cpu *cpu, Decoding *at, Insn *insn) noexcept nogil:
     return length
 
 
-cdef inline void count_in(Decoding *at, uint64_t length, uint64_t acct) noexcept nogil:
-    """One more instruction is in the block."""
+cdef inline void count_in(Decoding *at, uint64_t length, uint64_t units) noexcept nogil:
+    """One more instruction is in the block, which may take so long."""
     if at.page2 != NO_PAGE:
         at.chunks = chunk_mask(at.physical_ip & 0xfff, at.room)
         at.bytes2 = length - at.room
     else:
         at.chunks |= chunk_mask((at.physical_ip + at.used) & 0xfff, length)
     at.used += length
-    at.acct = acct
+    at.units += units
     at.count += 1
 
 
@@ -444,7 +432,8 @@ cdef inline Op *place_refusal(Decoding *at, Op *op, int error) noexcept nogil:
     op.fn = undefined if error == DECODE_UNDEFINED else too_long
     op.ip = at.ip + at.used
     op.len = 1
-    op.acct = at.acct
+    op.number = <uint16_t>at.count
+    op.way = NO_WAY
     at.chunks |= chunk_mask((at.physical_ip + at.used) & 0xfff, at.left if at.left < 15 else 15)
     at.used += 1
     return op + 1
@@ -452,10 +441,10 @@ cdef inline Op *place_refusal(Decoding *at, Op *op, int error) noexcept nogil:
 
 cdef inline bint goes_on(Decoding *at, Insn *insn, const InsnRow *row, Op *last) noexcept nogil:
     """May the block have another instruction after this one, whose operation is `last`? A jump may be followed."""
-    if at.page2 != NO_PAGE or at.acct >> ACCT_SHIFT >= BLOCK_UNITS:
+    if at.page2 != NO_PAGE or at.units >= BLOCK_UNITS:
         return False
     if (insn.family == FAM_JMP and insn.form == FORM_REL and at.followed < FOLLOWED_JUMPS
-            and last.fn == jump_handler(True, False)):
+            and last.fn == jmp_handler(True, False)):
         at.used = <uint64_t>last.imm - at.ip  # within the page
         last.fn = followed_jump
         at.followed += 1
@@ -467,16 +456,30 @@ cdef inline bint goes_on(Decoding *at, Insn *insn, const InsnRow *row, Op *last)
     return at.jumps < JUMPS_PER_BLOCK
 
 
+cdef uint32_t number_ways(Op *head, Op *end) noexcept nogil:
+    """Number the Ops of a block, and those that accounting is usually done at; how many these are."""
+    cdef Op *op = head + 1
+    cdef uint32_t ways = 0
+    while op != end:
+        op.place = <uint16_t>(op - head)
+        if op.way == HAS_WAY:
+            op.way = <uint8_t>ways
+            ways += 1
+        op += 1
+    return ways
+
+
 cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_ip, uint32_t mode) noexcept nogil:
     """A new block from `ip` on, in the code cache. NULL: cpu.fault is set."""
     cdef Insn insns[BLOCK_INSTRUCTIONS]
     cdef Op *places[BLOCK_INSTRUCTIONS]
+    cdef Timing timings[BLOCK_INSTRUCTIONS + 1]
     cdef uint8_t nothing[16]
     cdef Decoding at
     cdef Insn *insn
     cdef const InsnRow *row
     cdef int length
-    cdef Block *block = allocate_block(cpu, BLOCK_INSTRUCTIONS * OPS_PER_INSTRUCTION + 1)
+    cdef Block *block = allocate_block(cpu, BLOCK_INSTRUCTIONS * OPS_PER_INSTRUCTION + 1, BLOCK_INSTRUCTIONS + 1)
     cdef Op *op = &block.head + 1
     memset(&at, 0, sizeof(Decoding))
     at.code = physical(cpu, physical_ip)
@@ -490,6 +493,7 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     at.linear_ip = linear_ip
     at.physical_ip = physical_ip
     at.page2 = NO_PAGE
+    at.units = (cpu.model.window + 1) * CYCLE_FRACTION  # what may be left to wait for when the block is entered
     at.width = 16 if mode & MODE_WIDTH == MODE_16 else 32 if mode & MODE_WIDTH == MODE_32 else 64
     while at.count < BLOCK_INSTRUCTIONS:
         insn = &insns[at.count]
@@ -502,25 +506,31 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
             op = place_refusal(&at, op, length)
             break
         row = row_of(insn)
-        op = operations_of(cpu, insn, row, op, ip + at.used, at.acct)
+        op = operations_of(cpu, insn, row, op, ip + at.used, at.count)
         places[at.count] = op - 1
-        count_in(&at, <uint64_t>length, (op - 1).acct)
+        time_instruction(insn, row, ip + at.used, cpu.model, &timings[at.count])
+        count_in(&at, <uint64_t>length, longest_step(&timings[at.count], cpu.model))
         if not goes_on(&at, insn, row, op - 1):
             break
     memset(op, 0, sizeof(Op))
     op.fn = block_end
+    op.way = HAS_WAY
     op.ip = ip + at.used
     if at.width == 32:
         op.ip = <uint32_t>op.ip
-    op.acct = at.acct
+    op.number = <uint16_t>at.count
     op += 1
     drop_dead_flags(places, insns, at.count)
+    block.ways = number_ways(&block.head, op)
+    block.timings = <Timing *>op
+    memset(&timings[at.count], 0, sizeof(Timing))  # of what is no instruction, if the block ends with that
+    memcpy(op, timings, (at.count + 1) * sizeof(Timing))
     block.physical = physical_ip
     block.physical2 = at.page2
     block.ip = ip
     block.mode = mode
     block.ops = <uint32_t>(op - (&block.head + 1))
-    insert_block(cpu, block, at.chunks, at.bytes2)
+    insert_block(cpu, block, at.count + 1, at.chunks, at.bytes2)
     watch_block(cpu, block)
     cpu.blocks_decoded += 1
     return block

@@ -2,6 +2,8 @@
 """The way out of the guest to a handler: every exit goes through exit_to_handler()."""
 from libc.stdint cimport uint32_t, uint64_t
 
+from hvmx.core.exit.counts cimport ExitCounts
+from hvmx.core.exit.devices cimport DevicePlaces
 from hvmx.core.state.state cimport *
 
 # Fills in what the handler is told besides the reason; `width` in bytes, `number` of port, MSR, vector or register. What
@@ -18,10 +20,15 @@ cdef inline void describe_exit(Cpu *cpu, uint32_t number, uint64_t value, uint32
     cpu.exit.error_code = 0
     cpu.exit.host_only = 0
 
-# Takes the described exit to the handler of its reason, which is called, timed and counted by Cpu.vmexit, and charges the
-# reason's cost to Cpu.acct afterwards: a handler that raises is called again, and paid for then. What the outcome means
-# for the instruction is up to who asks.
+# Takes the described exit to the handler of its reason, by way of Cpu.vmexit. What the outcome means for the instruction
+# is up to who asks.
 cdef ExitOutcome exit_to_handler(Cpu *cpu, uint32_t reason) noexcept nogil
+# The other half, for Cpu.vmexit: handler(vcpu, exit). Here alone an exit is timed, counted and paid for, all of it after
+# the handler has returned: one that raises is called again, and its exit counts then. (Among the last exits it is.)
+cdef int call_handler(Cpu *cpu, object handler, object vcpu, object exit, ExitCounts counts, DevicePlaces places) except -1
+
+# The chain has come to the instruction of `op`, which exits: what came before is complete, and Cpu.node is at `op`.
+cdef void before_exit(Cpu *cpu, Op *op) noexcept nogil
 
 # The exit of an instruction, with cpu.rip at it and guest time at its end. EXIT_DONE: cpu.rip is after the instruction;
 # what is left is to write results, not to account or leave. EXIT_MOVED: the handler did all of it. Else the instruction

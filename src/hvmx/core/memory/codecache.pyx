@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc
 from libc.string cimport memset
 
+from hvmx.core.pipeline.paths cimport forget_paths, leave_code
 from hvmx.core.state.state cimport *
 
 cdef extern from *:
@@ -35,21 +36,21 @@ cdef Block *find_block(Cpu *cpu, uint64_t physical, uint64_t ip, uint32_t mode) 
     return NULL
 
 
-cdef Block *allocate_block(Cpu *cpu, uint32_t ops) noexcept nogil:
-    """Room for a block of at most `ops` operations. insert_block() then keeps as much of it as the block needs."""
+cdef Block *allocate_block(Cpu *cpu, uint32_t ops, uint32_t timings) noexcept nogil:
+    """Room for a block of at most so many operations and timings. insert_block() then keeps as much of it as the block needs."""
     cdef Block *block
-    if cpu.arena_used + sizeof(Block) + ops * sizeof(Op) > cpu.arena_size:
+    if cpu.arena_used + sizeof(Block) + ops * sizeof(Op) + timings * sizeof(Timing) > cpu.arena_size:
         flush_code(cpu)
     block = <Block *>(cpu.arena + cpu.arena_used)
     memset(block, 0, sizeof(Block))
     return block
 
 
-cdef void insert_block(Cpu *cpu, Block *block, uint64_t chunks, uint64_t bytes2) noexcept nogil:
-    """Insert the block that allocate_block() made room for. It was decoded from `chunks` of its page, and from the
+cdef void insert_block(Cpu *cpu, Block *block, uint32_t timings, uint64_t chunks, uint64_t bytes2) noexcept nogil:
+    """Insert the block that allocate_block() made room for, with its timings in place. It was decoded from `chunks` of its page, and from the
     first `bytes2` bytes of its second page, if it has one."""
     cdef uint64_t bucket = bucket_of(cpu, block.physical, block.ip, block.mode)
-    cpu.arena_used += sizeof(Block) + block.ops * sizeof(Op)
+    cpu.arena_used += sizeof(Block) + block.ops * sizeof(Op) + timings * sizeof(Timing)
     block.hash_next = cpu.buckets[bucket]
     cpu.buckets[bucket] = block
     mark_page(cpu, block, block.physical, chunks, 0)
@@ -180,6 +181,8 @@ cdef void flush_code(Cpu *cpu) noexcept nogil:
     cpu.link_from = NULL
     cpu.code_flushes += 1
     flush_jumps(cpu)
+    leave_code(cpu)
+    forget_paths(cpu)
 
 
 cdef void flush_jumps(Cpu *cpu) noexcept nogil:
@@ -192,3 +195,23 @@ cdef void flush_jumps(Cpu *cpu) noexcept nogil:
         while used:
             cpu.jcache[64 * word + <uint32_t>__builtin_ctzll(used)].key = NO_JUMP
             used &= used - 1
+
+
+cdef void remember_jump(Cpu *cpu, uint32_t number) noexcept nogil:
+    cdef uint64_t bit = <uint64_t>1 << (number & 63)
+    cpu.jumps_used[number >> 6] |= bit
+    if cpu.code_slot != NO_SLOT:
+        cpu.tlb_model.jump_words[cpu.code_slot * (JCACHE_ENTRIES // 64) + (number >> 6)] |= bit
+
+
+cdef void drop_jumps(Cpu *cpu, uint32_t slot) noexcept nogil:
+    cdef uint64_t *words = cpu.tlb_model.jump_words + slot * (JCACHE_ENTRIES // 64)
+    cdef uint32_t word
+    cdef uint64_t some
+    for word in range(<uint32_t>(JCACHE_ENTRIES // 64)):
+        some = words[word]
+        words[word] = 0
+        while some:
+            # It may meanwhile be that of another page, which is then looked up again.
+            cpu.jcache[64 * word + <uint32_t>__builtin_ctzll(some)].key = NO_JUMP
+            some &= some - 1

@@ -1,4 +1,5 @@
 # cython: language_level=3
+from hvmx.core.pipeline.paths cimport first_due
 from hvmx.core.state.ops cimport own_handler, rewind
 from hvmx.core.state.state cimport *
 
@@ -25,13 +26,8 @@ cdef void cut_before(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef void cut_block(Cpu *cpu, Op *op, bint one) noexcept nogil:
     cdef Op *first = op
-    cdef bint instruction_ends = False
     cpu.bypassed = NULL
-    while not ends_block(op):
-        instruction_ends = op.acct != (op - 1).acct
-        op += 1
-        if instruction_ends and (one or cpu.acct + <int64_t>(op - 1).acct >= cpu.budget_end):
-            break
+    op = next_instruction(op) if one else first_due(cpu, op, cpu.budget_end)
     cut_before(cpu, op)
     if cpu.cut == NULL:
         return
@@ -45,10 +41,16 @@ cdef void cut_block(Cpu *cpu, Op *op, bint one) noexcept nogil:
             return
 
 
-cdef void cut_after(Cpu *cpu, Op *op) noexcept nogil:
-    while op.acct == (op - 1).acct:  # the instruction has more Ops: after a guard, or an address Op
+cdef Op *next_instruction(Op *op) noexcept nogil:
+    """An instruction may have more Ops: a guard, or an address Op."""
+    cdef uint32_t number = op.number
+    while op.number == number and not ends_block(op):
         op += 1
-    cut_before(cpu, op + 1)
+    return op
+
+
+cdef void cut_after(Cpu *cpu, Op *op) noexcept nogil:
+    cut_before(cpu, next_instruction(op))
 
 
 cdef void undo_cut(Cpu *cpu) noexcept nogil:

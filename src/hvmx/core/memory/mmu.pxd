@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Linear memory: the TLB's fast path, and the slow paths behind it.
+"""Linear memory: the software TLB's fast path, and the slow paths behind it. What costs guest time is in tlb.pxd.
 
 After a load or store that faults, or whose exit handler raises an error, `cpu.fault` is set, and the caller must return
 at once. `op` is the operation that accesses memory: a fault leaves the state of before its instruction. It is NULL for
@@ -122,9 +122,13 @@ cdef bint probe_read(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept
 # is raised in cpu.fault.
 cdef uint64_t linear(Cpu *cpu, Op *op, uint32_t segment, uint64_t offset, uint32_t size, bint write) noexcept nogil
 
-# Invalidation. flush_tlb() keeps global pages unless `all`; each of them flushes the jump cache, too.
+# Invalidation, as by MOV CR3 and INVLPG: in the model of the TLBs, in the software TLB and in the jump cache. Without
+# `all`, flush_tlb() keeps global pages and those of other PCIDs.
 cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil
 cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil
+# Software TLB and jump cache only: when other rights, another PCID or other breakpoints count. It costs the guest nothing.
+cdef void drop_translations(Cpu *cpu, bint all) noexcept nogil
+cdef void drop_page(Cpu *cpu, uint64_t address) noexcept nogil  # and, of the jump cache, what the model has dropped
 # After a change of CPL, CR0, CR4, EFLAGS.AC, CS, SS, DS or ES: select the TLB and the decoding mode.
 cdef void update_mode(Cpu *cpu) noexcept nogil
 
@@ -139,7 +143,8 @@ cdef void check_breakpoints(Cpu *cpu, uint64_t address, uint32_t size, uint32_t 
 cdef uint8_t *physical(Cpu *cpu, uint64_t address) noexcept nogil
 cdef uint64_t physical_load(Cpu *cpu, uint64_t address, uint32_t size) noexcept nogil
 cdef void physical_store(Cpu *cpu, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
-# The guest-physical page that code at a linear address is fetched from; False on a fault.
+# The guest-physical page that code at a linear address is fetched from, and in Cpu.code_slot what entry of the
+# instruction TLB holds it; False on a fault.
 cdef bint fetch_page(Cpu *cpu, uint64_t address, uint64_t *page) noexcept nogil
 # Take cpu.exit, filled in but for the reason, to its handler. False: cpu.fault is set, the instruction is to be aborted.
 cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil

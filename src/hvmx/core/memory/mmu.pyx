@@ -2,12 +2,13 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from hvmx.core.memory.codecache cimport code_written, flush_jumps, frame_index
+from hvmx.core.memory.codecache cimport code_written, drop_jumps, flush_jumps, frame_index
 from hvmx.core.memory.cut cimport cut_after, end_budget
-from hvmx.core.exit.door cimport describe_exit, exit_to_handler
-from hvmx.core.state.ops cimport fault, rewind
-from hvmx.core.memory.paging cimport TLB_HUGE, Translation, translate
-from hvmx.core.memory.shadow cimport shadow_fill, shadow_write
+from hvmx.core.exit.door cimport before_exit, describe_exit, exit_to_handler
+from hvmx.core.state.ops cimport fault
+from hvmx.core.memory.paging cimport Translation, allowed, allows, translate, translates
+from hvmx.core.memory.shadow cimport shadow_fill, shadow_flush, shadow_flush_page, shadow_write
+from hvmx.core.memory.tlb cimport *
 from hvmx.core.state.state cimport *
 
 cdef extern from *:
@@ -80,7 +81,8 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
     cdef uint64_t rip = cpu.rip
     cdef ExitOutcome outcome
     if op != NULL:
-        rewind(cpu, op)
+        before_exit(cpu, op)
+        cpu.rip = op.ip
         cpu.exit.length = op.len
     outcome = exit_to_handler(cpu, reason)
     if outcome == EXIT_RAISED:
@@ -93,7 +95,6 @@ cdef bint memory_exit(Cpu *cpu, Op *op, uint32_t reason) noexcept nogil:
             cpu.fault = FAULT_SKIP
             cpu.acct += (1 << ACCT_SHIFT) + 1  # counts as one instruction at minimum cost
             return False
-        cpu.acct -= <int64_t>(op - 1).acct  # in the midst of the instruction again
         cpu.rip = rip
     end_budget(cpu, op)  # the handler may have let time pass, or made something due
     return True
@@ -116,20 +117,21 @@ cdef void mmio_store(Cpu *cpu, Op *op, uint64_t linear_address, uint64_t address
     memory_exit(cpu, op, EXIT_REASON_EPT_MISCONFIG)
 
 
-# --- the TLB --------------------------------------------------------------------------------------------------------------
+# --- the software TLB -----------------------------------------------------------------------------------------------------
 cdef TlbEntry *lookup(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t access) noexcept nogil:
-    """The TLB entry that permits this access, filled by a page walk on a miss; NULL on a fault."""
+    """The entry that permits this access, filled if it is not there; NULL on a fault."""
     cdef TlbEntry *entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
     cdef uint64_t page = address & PAGE_MASK
     if entry.tag == page:
         if access == READ:
-            return entry
-        if access == WRITE:
-            if entry.rights & (TLB_WRITE | TLB_DIRTY) == (TLB_WRITE | TLB_DIRTY):
+            if entry.rights & TLB_DATA:
+                return entry
+        elif access == WRITE:
+            if entry.rights & (TLB_WRITE | TLB_DIRTY | TLB_DATA) == (TLB_WRITE | TLB_DIRTY | TLB_DATA):
                 if entry.w == NO_PAGE:
                     open_fast_paths(cpu, kind, entry)
                 return entry
-        elif entry.rights & TLB_EXEC:
+        elif entry.rights & (TLB_EXEC | TLB_CODE) == (TLB_EXEC | TLB_CODE):
             return entry
     return refill(cpu, op, kind, entry, address, access)
 
@@ -144,26 +146,62 @@ cdef bint canonical(Cpu *cpu, Op *op, uint64_t address, uint32_t access) noexcep
 
 cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t address,
                       uint32_t access) noexcept nogil:
-    cdef Translation found
-    cdef uint64_t page = address & PAGE_MASK
-    cdef uint64_t rip
+    """What the software TLB lacks, from the model's first level, free; from its second; or by a walk."""
+    cdef Held held
+    cdef uint32_t part = TLB_OF_CODE if access == FETCH else TLB_OF_DATA
+    cdef bint known
     if not canonical(cpu, op, address, access):
         return NULL
-    cdef bint miss = entry.tag != page
+    if not translates(cpu):
+        held.page = address & PAGE_MASK | MAP_WRITABLE | MAP_DIRTY
+        held.size = PAGE_4K
+        held.slot = <uint32_t>NO_SLOT
+        return fill(cpu, kind, entry, address, access, &held)
+    known = find(cpu, part, address, &held)
+    if known and suffices(cpu, held.page, kind, access):
+        return fill(cpu, kind, entry, address, access, &held)
+    if not known:
+        known = find(cpu, TLB_SECOND, address, &held)
+        if known and suffices(cpu, held.page, kind, access):
+            cpu.tlb_second_hits += 1
+            spend(cpu, op, cpu.tlb_model.second_hit_cost)
+            hold_first(cpu, part, address, held.size, held.page, &held)
+            return fill(cpu, kind, entry, address, access, &held)
+    # An entry that does not allow the access, or would have to be marked dirty, takes a walk, too, but is no miss.
+    if not walk(cpu, op, kind, address, access, not known, &held):
+        return NULL
+    return fill(cpu, kind, entry, address, access, &held)
+
+
+cdef inline bint suffices(Cpu *cpu, uint64_t page, uint32_t kind, uint32_t access) noexcept nogil:
+    return allows(cpu, page, kind, access) and (access != WRITE or page & MAP_DIRTY)
+
+
+cdef inline void spend(Cpu *cpu, Op *op, uint32_t cost) noexcept nogil:
+    cpu.acct += <int64_t>cost << ACCT_SHIFT
+    if op != NULL and cpu.acct >= 0:
+        cut_after(cpu, op)  # the rest of the block may be more than what is left of the budget
+
+
+cdef bint walk(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t access, bint miss,
+               Held *held) noexcept nogil:
+    """A page walk, and into the model what it finds. False: cpu.fault is set."""
+    cdef Translation found
+    cdef uint64_t rip
+    cdef uint32_t flags
     cpu.tlb_misses += miss
     if not translate(cpu, address, kind, access, &found):
         cpu.acct += <int64_t>found.cost << ACCT_SHIFT
         cpu.cr2 = address
+        forget_translation(cpu, address)  # as page faults do (SDM vol. 3, 4.10.4.1)
         fault(cpu, op, VEC_PF, found.error)
-        return NULL
-    cpu.acct += <int64_t>found.cost << ACCT_SHIFT
-    if op != NULL and cpu.acct >= 0:
-        cut_after(cpu, op)  # the rest of the block may be more than what is left of the budget
-    found.physical &= cpu.a20_mask
+        return False
+    spend(cpu, op, found.cost)
     if cpu.controls & CTL_SHADOW_PAGING and found.levels and not shadow_fill(cpu, op, address, access, &found):
         take_back(cpu, &found, miss)
-        return NULL
-    cdef uint32_t flags = flags_of(cpu, found.physical)
+        return False
+    found.physical &= cpu.a20_mask
+    flags = flags_of(cpu, found.physical)
     if cpu.controls & CTL_EPT and not flags & (PAGE_BACKED | PAGE_HOLE | PAGE_ROM):
         # The first access to a guest-physical page: nested paging has no mapping for it yet.
         describe_exit(cpu, 0, 0, 0, access == WRITE, (1 << access) | 0x180)
@@ -172,30 +210,18 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         rip = cpu.rip
         if not memory_exit(cpu, op, EXIT_REASON_EPT_VIOLATION):
             take_back(cpu, &found, miss)
-            return NULL
+            return False
         if access == FETCH and cpu.rip != rip:
             cpu.fault = FAULT_SKIP
-            return NULL
+            return False
         if found.physical < cpu.ram_low:
             cpu.page_flags[found.physical >> 12] |= PAGE_BACKED
         else:
             cpu.page_flags[(found.physical - FOUR_GIB + cpu.ram_low) >> 12] |= PAGE_BACKED
-    cdef uint32_t number = <uint32_t>(entry - cpu.tlbs[kind])
-    cdef uint64_t bit = <uint64_t>1 << (number & 63)
-    cpu.tlb_used[kind][number >> 6] |= bit
-    if found.rights & TLB_GLOBAL:
-        cpu.tlb_global[kind][number >> 6] |= bit
-    else:
-        cpu.tlb_global[kind][number >> 6] &= ~bit
-    if found.rights & TLB_LARGE:
-        cpu.tlb_large[kind][number >> 6] |= bit
-    else:
-        cpu.tlb_large[kind][number >> 6] &= ~bit
-    entry.tag = page
-    entry.phys = found.physical
-    entry.rights = found.rights
-    open_fast_paths(cpu, kind, entry)
-    return entry
+    hold(cpu, TLB_SECOND, address, found.size, found.physical | found.rights, held)
+    hold_first(cpu, TLB_OF_CODE if access == FETCH else TLB_OF_DATA, address, found.size,
+               found.physical | found.rights, held)
+    return True
 
 
 cdef void take_back(Cpu *cpu, Translation *found, bint miss) noexcept nogil:
@@ -204,6 +230,59 @@ cdef void take_back(Cpu *cpu, Translation *found, bint miss) noexcept nogil:
         cpu.acct -= <int64_t>found.cost << ACCT_SHIFT
         cpu.walk_references -= found.references
         cpu.tlb_misses -= miss
+        undo_walk(cpu)
+
+
+cdef void hold_first(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_t page, Held *held) noexcept nogil:
+    """Into the model's first level. What has to go from there goes from the software TLB and the jump cache, too."""
+    cdef uint32_t shift
+    cdef uint64_t gone
+    hold(cpu, part, address, size, page, held)
+    if part == TLB_OF_CODE:
+        drop_jumps(cpu, held.slot)
+    if held.evicted:
+        gone = page_of_key(held.evicted, &shift)
+        drop_part(cpu, gone, shift, TLB_CODE if part == TLB_OF_CODE else TLB_DATA)
+        cpu.string_op = NULL
+
+
+cdef TlbEntry *fill(Cpu *cpu, uint32_t kind, TlbEntry *entry, uint64_t address, uint32_t access,
+                    Held *held) noexcept nogil:
+    """Let the software TLB answer for a page that the model's first level holds for this kind of access."""
+    cdef uint64_t page = address & PAGE_MASK
+    cdef uint64_t physical_page = held.page & PAGE_MASK & cpu.a20_mask
+    cdef uint64_t rights = allowed(cpu, held.page, kind)
+    cdef uint32_t number = <uint32_t>(entry - cpu.tlbs[kind])
+    cdef uint64_t bit = <uint64_t>1 << (number & 63)
+    if held.page & MAP_DIRTY:
+        rights |= TLB_DIRTY
+    if held.page & MAP_GLOBAL:
+        rights |= TLB_GLOBAL
+    if held.size != PAGE_4K:
+        rights |= TLB_LARGE | (TLB_HUGE if held.size == PAGE_1G else 0)
+    # What is known of the page for the other kind of access stays so, if it is the same page.
+    if entry.tag != page or entry.phys != physical_page:
+        entry.rights = 0
+    if access == FETCH:
+        entry.slot = held.slot
+        entry.rights = entry.rights & ~<uint64_t>TLB_EXEC | TLB_CODE | rights & ~<uint64_t>(TLB_WRITE | TLB_DIRTY)
+    else:
+        entry.rights = entry.rights & ~<uint64_t>(TLB_WRITE | TLB_DIRTY) | TLB_DATA | rights & ~<uint64_t>TLB_EXEC
+    if not rights & TLB_GLOBAL:
+        entry.rights &= ~<uint64_t>TLB_GLOBAL
+    cpu.tlb_used[kind][number >> 6] |= bit
+    if entry.rights & TLB_GLOBAL:
+        cpu.tlb_global[kind][number >> 6] |= bit
+    else:
+        cpu.tlb_global[kind][number >> 6] &= ~bit
+    if entry.rights & TLB_LARGE:
+        cpu.tlb_large[kind][number >> 6] |= bit
+    else:
+        cpu.tlb_large[kind][number >> 6] &= ~bit
+    entry.tag = page
+    entry.phys = physical_page
+    open_fast_paths(cpu, kind, entry)
+    return entry
 
 
 cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nogil:
@@ -212,7 +291,7 @@ cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nog
     cdef uint8_t *memory = physical(cpu, entry.phys)
     entry.r = NO_PAGE
     entry.w = NO_PAGE
-    if memory == NULL or kind == TLB_USER_AC or breakpoint_on(cpu, entry.tag):
+    if memory == NULL or kind == TLB_USER_AC or not entry.rights & TLB_DATA or breakpoint_on(cpu, entry.tag):
         return
     entry.addend = <int64_t>memory - <int64_t>entry.tag
     entry.r = entry.tag
@@ -222,7 +301,7 @@ cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nog
         cpu.page_flags[frame_index(cpu, entry.phys)] |= PAGE_OPEN
 
 
-cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
+cdef void drop_translations(Cpu *cpu, bint all) noexcept nogil:
     cdef uint32_t kind, word
     cdef uint64_t used
     for kind in range(<uint32_t>TLB_KINDS):
@@ -236,24 +315,60 @@ cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
     flush_jumps(cpu)
 
 
+cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil:
+    if all:
+        forget_all(cpu)
+    else:
+        forget_pcid(cpu, pcid_of(cpu))
+    drop_translations(cpu, all)
+    shadow_flush(cpu)
+
+
 cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil:
+    forget_translation(cpu, address)
+    shadow_flush_page(cpu, address)
+
+
+cdef void forget_translation(Cpu *cpu, uint64_t address) noexcept nogil:
+    forget_page(cpu, address, pcid_of(cpu), True)
+    drop_page(cpu, address)
+
+
+cdef void drop_page(Cpu *cpu, uint64_t address) noexcept nogil:
+    drop_part(cpu, address, 12, TLB_DATA | TLB_CODE)
+    # An entry may translate 4 KiB of a large page: INVLPG of any part of it invalidates them all (SDM vol. 3,
+    # 4.10.4.1). Pages of 2 MiB are treated as of 4 MiB: their neighbours are dropped, too, and found in the model.
+    drop_part(cpu, address, 22, TLB_DATA | TLB_CODE)
+    cpu.resume = cpu.string_op = NULL
+
+
+cdef void drop_part(Cpu *cpu, uint64_t address, uint32_t shift, uint64_t part) noexcept nogil:
+    """Drop the entries of a page of 1 << `shift` bytes, as far as they are for data (TLB_DATA) or for code."""
     cdef uint32_t kind, word
     cdef uint64_t used
     cdef TlbEntry *entry
     for kind in range(<uint32_t>TLB_KINDS):
-        entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
-        if entry.tag == address & PAGE_MASK:
-            drop(entry)
+        if shift == 12:
+            entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
+            if entry.tag == address & PAGE_MASK:
+                forbid(entry, part)
+            continue
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
             used = cpu.tlb_used[kind][word] & cpu.tlb_large[kind][word]
             while used:
                 entry = &cpu.tlbs[kind][64 * word + <uint32_t>__builtin_ctzll(used)]
                 used &= used - 1
-                # An entry may translate 4 KiB of a large page: INVLPG of any part of it invalidates them all (SDM vol.
-                # 3, 4.10.4.1). Pages of 2 MiB are treated as of 4 MiB: their neighbours are dropped, too.
-                if (entry.tag ^ address) >> (30 if entry.rights & TLB_HUGE else 22) == 0:
-                    drop(entry)
-    flush_jumps(cpu)
+                if (entry.tag ^ address) >> (30 if entry.rights & TLB_HUGE else shift) == 0:
+                    forbid(entry, part)
+
+
+cdef inline void forbid(TlbEntry *entry, uint64_t part) noexcept nogil:
+    entry.rights &= ~part
+    if part & TLB_DATA:
+        entry.r = NO_PAGE
+        entry.w = NO_PAGE
+    if not entry.rights & (TLB_DATA | TLB_CODE):
+        drop(entry)
 
 
 cdef inline void drop(TlbEntry *entry) noexcept nogil:
@@ -474,6 +589,7 @@ cdef bint fetch_page(Cpu *cpu, uint64_t address, uint64_t *page) noexcept nogil:
     if entry == NULL:
         return False
     page[0] = entry.phys
+    cpu.code_slot = entry.slot
     return True
 
 

@@ -6,20 +6,27 @@ from hvmx.core.state.state cimport *
 
 ctypedef struct Translation:
     uint64_t physical      # guest-physical address of the 4 KiB page
-    uint32_t rights        # TLB_*
+    uint32_t size          # PAGE_4K, ...: what one TLB entry holds of it
+    uint32_t rights        # MAP_*: what its tables allow
     uint32_t error         # page-fault error code, when it failed
     uint32_t levels        # entries read from memory, ...
     uint64_t places[4]     # ... and their guest-physical addresses, the last (deepest) one first
     uint32_t references    # memory references of the walk, including those of nested paging
     uint32_t cost          # of these, in units of 1/CYCLE_FRACTION guest cycle
 
-# Besides TLB_LARGE: the page is of 1 GiB.
-cdef enum:
-    TLB_HUGE = 32
+# Do rights (MAP_*) allow this access? access: 0 read, 1 write, 2 fetch; kind: TLB_*
+cdef bint allows(Cpu *cpu, uint64_t rights, uint32_t kind, uint32_t access) noexcept nogil
+# TLB_WRITE and TLB_EXEC, as far as they allow that.
+cdef uint32_t allowed(Cpu *cpu, uint64_t rights, uint32_t kind) noexcept nogil
+# Is there anything to translate: by the guest's tables or by nested ones?
+cdef inline bint translates(Cpu *cpu) noexcept nogil:
+    return cpu.cr0 & CR0_PG or cpu.controls & CTL_EPT
 
-# access: 0 read, 1 write, 2 fetch; kind: TLB_*. Sets accessed and dirty bits on success. False on a page fault.
+# Walks the tables. Sets accessed and dirty bits on success. False on a page fault.
 cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, Translation *out) noexcept nogil
 # CR3 under PAE: load the four page-directory-pointer entries. False when a reserved bit is set (#GP).
 cdef bint load_pdptes(Cpu *cpu, uint64_t cr3) noexcept nogil
 # A translation that changes nothing (no accessed or dirty bits, no counts), for debuggers and the PV code. False if unmapped.
 cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept nogil
+# Where the entry of the lowest level for an address is, whether it is present or not. False: there is no such table.
+cdef bint leaf_place(Cpu *cpu, uint64_t address, uint64_t *place) noexcept nogil

@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from hvmx.core.generated.families cimport FEATURE_PAGE1GB
 from hvmx.core.memory.mmu cimport physical_load, physical_store
+from hvmx.core.memory.tlb cimport references_of_walk
 from hvmx.core.state.state cimport *
 
 # Page-fault error code (SDM vol. 3, 4.7) and paging-structure entry bits (4.5.5).
@@ -23,8 +24,6 @@ cdef enum:
     PTE_G = 0x100
 
 cdef uint64_t PTE_NX = <uint64_t>1 << 63
-cdef enum:
-    EPT_LEVELS = 4
 
 
 cdef inline bint user_kind(uint32_t kind) noexcept nogil:
@@ -63,16 +62,6 @@ cdef inline uint64_t pse36_reserved(Cpu *cpu) noexcept nogil:
     return 0x3fe000 & ~(((<uint64_t>1 << cpu.phys_bits) - 1) >> 19)
 
 
-cdef inline void count_references(Cpu *cpu, Translation *out, uint32_t references, bint found) noexcept nogil:
-    """References as a processor makes them: nested paging translates each one, and the page that a walk finds, through its
-    own tables."""
-    if cpu.controls & CTL_EPT:
-        references = references * (EPT_LEVELS + 1) + (EPT_LEVELS if found else 0)
-    cpu.walk_references += references
-    out.references = references
-    out.cost = references * cpu.walk_cost
-
-
 cdef struct Walk:
     # What a walk found, from the tables at the root (`depth`) down to the entry that names the page (`level`).
     uint32_t depth             # 2: 32-bit paging; 3: PAE; 4: 4-level
@@ -83,7 +72,6 @@ cdef struct Walk:
     uint64_t places[5]         # guest-physical
     uint64_t combined          # PTE_W and PTE_U as far as all entries have them
     bint no_execute
-    bint large
 
 
 cdef inline uint64_t root_of(Cpu *cpu, uint64_t address, uint32_t depth) noexcept nogil:
@@ -153,7 +141,6 @@ cdef inline bint walk_tables(Cpu *cpu, uint64_t address, Walk *walk) noexcept no
             walk.references = top - level + 1
             walk.combined = combined
             walk.no_execute = depth != 2 and any_bit & PTE_NX != 0
-            walk.large = large
             return True
         table = table_of(entry, depth)
         level -= 1
@@ -161,18 +148,31 @@ cdef inline bint walk_tables(Cpu *cpu, uint64_t address, Walk *walk) noexcept no
     return False
 
 
-cdef inline bint allows(Cpu *cpu, Walk *walk, uint32_t kind, uint32_t access) noexcept nogil:
-    """Do the tables' rights allow this access? (SDM vol. 3, 4.6)"""
-    cdef bint writable = walk.combined & PTE_W != 0, of_user = walk.combined & PTE_U != 0
-    if access == 2 and walk.no_execute:
+cdef inline uint32_t rights_of(Cpu *cpu, Walk *walk) noexcept nogil:
+    """What the tables allow, as MAP_*."""
+    cdef uint64_t entry = walk.entries[walk.level]
+    return ((MAP_WRITABLE if walk.combined & PTE_W else 0) | (MAP_USER if walk.combined & PTE_U else 0)
+            | (MAP_NO_EXECUTE if walk.no_execute else 0) | (MAP_DIRTY if entry & PTE_D else 0)
+            | (MAP_GLOBAL if entry & PTE_G and cpu.cr4 & CR4_PGE else 0))
+
+
+cdef bint allows(Cpu *cpu, uint64_t rights, uint32_t kind, uint32_t access) noexcept nogil:
+    """SDM vol. 3, 4.6."""
+    if not cpu.cr0 & CR0_PG:
+        return True
+    if access == 2 and rights & MAP_NO_EXECUTE:
         return False
     if user_kind(kind):
-        return of_user and (access != 1 or writable)
+        return rights & MAP_USER and (access != 1 or rights & MAP_WRITABLE)
     if access == 2:
-        return not (of_user and cpu.cr4 & CR4_SMEP)
-    if of_user and cpu.cr4 & CR4_SMAP and kind == TLB_SUPER:
+        return not (rights & MAP_USER and cpu.cr4 & CR4_SMEP)
+    if rights & MAP_USER and cpu.cr4 & CR4_SMAP and kind == TLB_SUPER:
         return False
-    return access != 1 or writable or not cpu.cr0 & CR0_WP
+    return access != 1 or rights & MAP_WRITABLE or not cpu.cr0 & CR0_WP
+
+
+cdef uint32_t allowed(Cpu *cpu, uint64_t rights, uint32_t kind) noexcept nogil:
+    return (TLB_WRITE if allows(cpu, rights, kind, 1) else 0) | (TLB_EXEC if allows(cpu, rights, kind, 2) else 0)
 
 
 cdef inline void mark_accessed(Cpu *cpu, Walk *walk, bint dirty) noexcept nogil:
@@ -188,42 +188,36 @@ cdef inline void mark_accessed(Cpu *cpu, Walk *walk, bint dirty) noexcept nogil:
             physical_store(cpu, walk.places[level], size, walk.entries[level] | PTE_A)
 
 
-cdef inline uint32_t rights_of(Cpu *cpu, Walk *walk, bint user) noexcept nogil:
-    """What a TLB entry lets be done without another walk."""
-    cdef uint64_t entry = walk.entries[walk.level]
-    cdef uint32_t rights = 0
-    if walk.combined & PTE_W or not user and not cpu.cr0 & CR0_WP:
-        rights |= TLB_WRITE
-    if not walk.no_execute and not (not user and walk.combined & PTE_U and cpu.cr4 & CR4_SMEP):
-        rights |= TLB_EXEC
-    if entry & PTE_D:
-        rights |= TLB_DIRTY
-    if entry & PTE_G and cpu.cr4 & CR4_PGE:
-        rights |= TLB_GLOBAL
-    if walk.large:
-        rights |= TLB_LARGE | (TLB_HUGE if walk.level == 3 else 0)
-    return rights
+cdef void price(Cpu *cpu, uint64_t address, Walk *walk, bint found, Translation *out) noexcept nogil:
+    """Count and price the references of the walk: what the processor's caches have of the tables costs nothing."""
+    cdef uint32_t top = 2 if walk.depth == 3 else walk.depth
+    out.references = references_of_walk(cpu, address, walk.places, walk.depth, top, top - walk.references + 1,
+                                        out.physical, found)
+    out.cost = out.references * cpu.walk_cost
+    cpu.walk_references += out.references
 
 
 cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, Translation *out) noexcept nogil:
     cdef Walk walk
     cdef uint32_t index
-    cdef bint user = user_kind(kind), ok
+    cdef bint ok
     out.error = 0
     out.levels = 0
+    out.size = PAGE_4K
     walk.depth = levels(cpu)
     if walk.depth == 0:
         out.physical = address & ~<uint64_t>0xfff
-        out.rights = TLB_WRITE | TLB_EXEC | TLB_DIRTY
-        count_references(cpu, out, 0, True)
+        out.rights = MAP_WRITABLE | MAP_USER | MAP_DIRTY
+        walk.references = 0
+        price(cpu, address, &walk, True, out)
         return True
     ok = walk_tables(cpu, address, &walk)
-    if ok and not allows(cpu, &walk, kind, access):
+    if ok and not allows(cpu, rights_of(cpu, &walk), kind, access):
         walk.error = PF_PRESENT
         ok = False
-    count_references(cpu, out, walk.references, ok)
     if not ok:
-        out.error = walk.error | (PF_WRITE if access == 1 else 0) | (PF_USER if user else 0)
+        price(cpu, address, &walk, False, out)
+        out.error = walk.error | (PF_WRITE if access == 1 else 0) | (PF_USER if user_kind(kind) else 0)
         if access == 2 and (cpu.efer & EFER_NXE and walk.depth > 2 or cpu.cr4 & CR4_SMEP):
             out.error |= PF_FETCH
         return False
@@ -231,8 +225,12 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
     out.levels = walk.references
     for index in range(walk.references):
         out.places[index] = walk.places[walk.level + index]
-    out.rights = rights_of(cpu, &walk, user)
+    out.rights = rights_of(cpu, &walk)
     out.physical = page_at(walk.entries[walk.level], address, walk.level, walk.depth) & ~<uint64_t>0xfff
+    # hvmx's nested tables have pages of 4 KiB, as its EPT violations are: an entry is for the smaller of the two.
+    if not cpu.controls & CTL_EPT:
+        out.size = walk.level - 1
+    price(cpu, address, &walk, True, out)
     return True
 
 
@@ -268,4 +266,16 @@ cdef bint peek(Cpu *cpu, uint64_t address, uint64_t *physical_address) noexcept 
         table = table_of(entry, depth)
         level -= 1
     physical_address[0] = page_at(entry, address, level, depth) & cpu.a20_mask
+    return True
+
+
+cdef bint leaf_place(Cpu *cpu, uint64_t address, uint64_t *place) noexcept nogil:
+    cdef Walk walk
+    walk.depth = levels(cpu)
+    if walk.depth == 0:
+        return False
+    walk_tables(cpu, address, &walk)
+    if walk.references != (2 if walk.depth == 3 else walk.depth):
+        return False
+    place[0] = walk.places[1]
     return True

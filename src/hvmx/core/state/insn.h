@@ -122,6 +122,13 @@ enum insn_reg_source { REG_NONE, REG_GENERAL, REG_SEGMENT, REG_CONTROL, REG_DEBU
 
 enum { MOD_MEMORY = 1, MOD_REGISTER = 2 };
 
+/* What happens to a register. */
+enum insn_access { ACCESS_READ = 1, ACCESS_WRITE = 2 };
+
+/* Kinds of register, by the number of their first among all whose dependencies count. The x87's are the MMX registers,
+   numbered from the top of the stack: a row with ROW_MMX means them by their own numbers. */
+enum insn_bank { BANK_GENERAL = 0, BANK_XMM = 16, BANK_MMX = 32, BANK_COUNT = 40 };
+
 typedef struct {
     uint32_t flags_read, flags_written, flags_undefined; /* EFLAGS bits */
     uint32_t flags; /* ROW_... */
@@ -135,6 +142,15 @@ typedef struct {
     uint8_t immediate;     /* IMM_... */
     uint8_t rm_source, reg_source;
     uint8_t fixed_reg;     /* for REG_FIXED */
+    uint8_t rm_bank, reg_bank;   /* BANK_... */
+    uint8_t rm_access;           /* ACCESS_..., of the register in rm */
+    uint8_t reg_access;          /* and of that in reg, where rm is a register */
+    uint8_t reg_access_mem;      /* and where it is memory */
+    uint8_t xmm0_access;         /* where no operand names XMM0 */
+    uint16_t implicit_read, implicit_written; /* general registers that neither rm nor reg has, a bit each */
+    uint16_t implicit_sized;     /* of those written: so much as the operand size */
+    uint8_t x87_read, x87_written; /* the same of ST(0) to ST(7), as numbered before the instruction */
+    int8_t x87_push;             /* by how much the x87 stack grows */
     uint8_t cost, feature;
 } InsnRow;
 

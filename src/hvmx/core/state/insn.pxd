@@ -1,6 +1,6 @@
 # cython: language_level=3
 """Cython's view of insn.h: a decoded instruction, and a row of the instruction table."""
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "insn.h" nogil:
     enum:
@@ -90,6 +90,16 @@ cdef extern from "insn.h" nogil:
         ROW_PURE
         ROW_COUNTED
 
+    enum:
+        ACCESS_READ
+        ACCESS_WRITE
+
+    enum:
+        BANK_GENERAL
+        BANK_XMM
+        BANK_MMX
+        BANK_COUNT
+
     ctypedef struct InsnRow:
         uint32_t flags_read
         uint32_t flags_written
@@ -108,5 +118,17 @@ cdef extern from "insn.h" nogil:
         uint8_t rm_source
         uint8_t reg_source
         uint8_t fixed_reg
+        uint8_t rm_bank
+        uint8_t reg_bank
+        uint8_t rm_access
+        uint8_t reg_access
+        uint8_t reg_access_mem
+        uint8_t xmm0_access
+        uint16_t implicit_read
+        uint16_t implicit_written
+        uint16_t implicit_sized
+        uint8_t x87_read
+        uint8_t x87_written
+        int8_t x87_push
         uint8_t cost
         uint8_t feature

@@ -45,6 +45,122 @@ cdef inline void set64(Cpu *cpu, uint32_t offset, uint64_t value) noexcept nogil
     reg64(cpu, offset)[0] = value
 
 
+# What an Op says of its instruction. decode/blocks.pyx packs it, handlers and the translator read it by these names.
+#
+# Op.x is the condition where the instruction has one (ROW_CONDITION), and else the sizes of operands and addresses, and
+# the repeat prefix. An address Op has it like the operation that it comes before, but never a condition.
+cdef enum:
+    SIZE_8 = 0             # a size: log2 of its bytes
+    SIZE_16 = 1
+    SIZE_32 = 2
+    SIZE_64 = 3
+
+    OPERAND_SIZE = 3       # bits of Op.x
+    ADDRESS_SIZE_AT = 2
+    REPEAT_F3 = 16         # REP, REPE: instructions that do not compare repeat with either prefix
+    REPEAT_F2 = 32         # REPNE
+
+
+cdef inline uint32_t size_of_bits(uint32_t bits) noexcept nogil:
+    return SIZE_8 if bits == 8 else SIZE_16 if bits == 16 else SIZE_32 if bits == 32 else SIZE_64
+
+
+cdef inline uint8_t packed_sizes(uint32_t operand_bits, uint32_t address_bits) noexcept nogil:
+    return <uint8_t>(size_of_bits(operand_bits) | size_of_bits(address_bits) << ADDRESS_SIZE_AT)
+
+
+cdef inline uint32_t condition_code(Op *op) noexcept nogil:
+    return op.x
+
+
+cdef inline uint32_t operand_size(Op *op) noexcept nogil:
+    return op.x & OPERAND_SIZE
+
+
+cdef inline uint32_t operand_bytes(Op *op) noexcept nogil:
+    return <uint32_t>1 << operand_size(op)
+
+
+cdef inline uint32_t operand_bits(Op *op) noexcept nogil:
+    return <uint32_t>8 << operand_size(op)
+
+
+cdef inline uint32_t address_size(Op *op) noexcept nogil:
+    return (op.x >> ADDRESS_SIZE_AT) & OPERAND_SIZE
+
+
+cdef inline uint64_t address_mask(Op *op) noexcept nogil:
+    cdef uint32_t size = address_size(op)
+    return 0xffff if size == SIZE_16 else <uint64_t>0xffffffff if size == SIZE_32 else ~<uint64_t>0
+
+
+cdef inline uint64_t within_address_size(Op *op, uint64_t offset) noexcept nogil:
+    cdef uint32_t size = address_size(op)
+    return <uint16_t>offset if size == SIZE_16 else <uint32_t>offset if size == SIZE_32 else offset
+
+
+cdef inline bint is_repeated(Op *op) noexcept nogil:
+    return op.x & (REPEAT_F3 | REPEAT_F2) != 0
+
+
+cdef inline bint repeats_while_equal(Op *op) noexcept nogil:
+    return op.x & REPEAT_F3 != 0
+
+
+# Op.imm of an address Op: how the operand is accessed; that of a guard: the flags of the instruction's row.
+cdef enum:
+    ACCESS_BYTES = 0xff
+    ACCESS_WRITES = 0x100
+    ACCESS_ALIGNED = 0x200
+
+
+cdef inline int64_t packed_access(uint32_t bytes, bint writes, bint aligned) noexcept nogil:
+    return bytes | (ACCESS_WRITES if writes else 0) | (ACCESS_ALIGNED if aligned else 0)
+
+
+cdef inline uint32_t access_bytes(Op *op) noexcept nogil:
+    return <uint32_t>op.imm & ACCESS_BYTES
+
+
+cdef inline bint access_writes(Op *op) noexcept nogil:
+    return op.imm & ACCESS_WRITES != 0
+
+
+cdef inline bint access_must_be_aligned(Op *op) noexcept nogil:
+    return op.imm & ACCESS_ALIGNED != 0
+
+
+cdef inline uint32_t guarded_flags(Op *op) noexcept nogil:
+    return <uint32_t>op.imm
+
+
+# The immediate, as instructions read it: a shift count (SDM vol. 2, SAL), or the low part of what may have been
+# sign-extended.
+cdef inline uint32_t shift_mask(uint32_t width) noexcept nogil:
+    return 63 if width == 64 else 31
+
+
+cdef inline uint32_t shift_count(Op *op, uint32_t width) noexcept nogil:
+    return <uint32_t>op.imm & shift_mask(width)
+
+
+cdef inline uint32_t immediate8(Op *op) noexcept nogil:
+    return <uint8_t>op.imm
+
+
+cdef inline uint32_t immediate16(Op *op) noexcept nogil:
+    return <uint16_t>op.imm
+
+
+# The number of a register, from its byte offset (Op.d, s, b, i); and is that one AH, CH, DH or BH?
+cdef inline uint32_t register_number(uint32_t offset) noexcept nogil:
+    return offset >> 3
+
+
+cdef inline bint is_high_byte(uint32_t offset) noexcept nogil:
+    return offset & 7 != 0
+
+
 # --- control ----------------------------------------------------------------------------------------------------------
 cdef inline uint64_t next_ip(Op *op) noexcept nogil:
     return op.ip + op.len
@@ -59,43 +175,59 @@ cdef inline JumpEntry *jump_entry(Cpu *cpu, uint64_t target) noexcept nogil:
 
 
 cdef inline void enter(Cpu *cpu, uint64_t target) noexcept nogil:
-    """Go on at `target`, without accounting: through the jump cache, or on a miss through the run loop."""
+    """Go on at `target`, when all is accounted for: through the jump cache, or on a miss through the run loop."""
     cdef JumpEntry *entry = jump_entry(cpu, target)
     if LIKELY(entry.key == target ^ cpu.mode_key):
+        cpu.begin_at(cpu, entry.op)
         go_on(cpu, entry.op)
         return
     cpu.rip = target
 
 
+cdef inline void go_way(Cpu *cpu, Op *op, Op *target) noexcept nogil:
+    """Account for the chain through the branch `op`, and be at `target`."""
+    cdef Way *way = &ways_of(cpu.node)[op.way]
+    if LIKELY(way.target == target):
+        cpu.acct += way.cost
+        cpu.node = way.next
+    else:
+        cpu.go_through(cpu, op, target)
+
+
 cdef inline void branch(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
-    cpu.acct += <int64_t>op.acct
-    if UNLIKELY(cpu.acct >= 0):
-        cpu.rip = target
-        return
-    enter(cpu, target)
+    cdef JumpEntry *entry = jump_entry(cpu, target)
+    if LIKELY(entry.key == target ^ cpu.mode_key):
+        go_way(cpu, op, entry.op)
+        if LIKELY(cpu.acct < 0):
+            go_on(cpu, entry.op)
+            return
+    else:
+        account(cpu, op)
+    cpu.rip = target
 
 
 # A direct branch: to the linked block, or to the run loop, which looks the target up, and links it on the same page.
 cdef inline void follow(Cpu *cpu, Op *op) noexcept nogil:
     cdef Op *target = op.target
-    cpu.acct += <int64_t>op.acct
-    if LIKELY(target != NULL) and LIKELY(cpu.acct < 0):
-        go_on(cpu, target)
-        return
-    cpu.rip = <uint64_t>op.imm
-    if target == NULL:
-        cpu.link_from = op
-    else:
+    if LIKELY(target != NULL):
+        go_way(cpu, op, target)
+        if LIKELY(cpu.acct < 0):
+            go_on(cpu, target)
+            return
         cpu.resume = target
+    else:
+        account(cpu, op)
+        cpu.link_from = op
+    cpu.rip = <uint64_t>op.imm
 
 
 cdef inline void leave(Cpu *cpu, Op *op) noexcept nogil:
-    cpu.acct += <int64_t>op.acct
+    account(cpu, op)
     cpu.rip = next_ip(op)
 
 
 cdef inline void leave_to(Cpu *cpu, Op *op, uint64_t target) noexcept nogil:
-    cpu.acct += <int64_t>op.acct
+    account(cpu, op)
     cpu.rip = target
 
 
@@ -108,7 +240,7 @@ cdef inline bint bad_target(Cpu *cpu, uint64_t target) noexcept nogil:
 
 cdef inline void rewind(Cpu *cpu, Op *op) noexcept nogil:
     """Leave the block before this instruction: account for what comes before it, and set cpu.rip to it."""
-    cpu.acct += <int64_t>(op - 1).acct
+    cpu.account_before(cpu, op)
     cpu.rip = op.ip
 
 
@@ -119,11 +251,6 @@ cdef inline void fault(Cpu *cpu, Op *op, uint32_t vector, uint32_t error) noexce
     cpu.fault_error = error
     if op != NULL:
         rewind(cpu, op)
-
-
-cdef inline uint64_t cycles_now(Cpu *cpu, Op *op) noexcept nogil:
-    """Guest cycles at the end of this instruction, in units of 1/CYCLE_FRACTION."""
-    return cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start + <int64_t>op.acct) >> ACCT_SHIFT)
 
 
 cdef inline OpFn own_handler(Cpu *cpu, Op *op) noexcept nogil:

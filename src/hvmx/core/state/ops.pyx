@@ -46,3 +46,17 @@ cdef OpFn handler_of(uint32_t family, uint32_t form, uint32_t width, uint32_t ad
 
 cdef OpFn variant_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address, uint32_t flags) noexcept nogil:
     return slot(family, form, width_index(width), address, flags)[0]
+
+
+def registered():
+    """{(family, form, width, address, flags)} of all handlers: the family's name, and numbers of `insn.h` and `ops.pxd`."""
+    cdef uint32_t number, form, index, address, flags
+    found = set()
+    for name, number in family_numbers.items():
+        for form in range(FORMS):
+            for index in range(WIDTHS):
+                for address in range(ADDRESSES):
+                    for flags in range(VARIANTS):
+                        if slot(number, form, index, address, flags)[0] != NULL:
+                            found.add((name, form, 8 << index, address, flags))
+    return found

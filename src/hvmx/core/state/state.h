@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pipeline.h"
+#include "tlb.h"
 #include "vocabulary.h" /* EXIT_REASON_*, CTL_*, EXIT_*, STOP_* */
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
@@ -41,7 +43,7 @@ enum { CR0_PE = 1, CR0_MP = 2, CR0_EM = 4, CR0_TS = 8, CR0_ET = 0x10, CR0_NE = 0
        CR0_NW = 0x20000000, CR0_CD = 0x40000000 };
 #define CR0_PG 0x80000000u
 enum { CR4_VME = 1, CR4_PVI = 2, CR4_TSD = 4, CR4_DE = 8, CR4_PSE = 0x10, CR4_PAE = 0x20, CR4_MCE = 0x40, CR4_PGE = 0x80,
-       CR4_PCE = 0x100, CR4_OSFXSR = 0x200, CR4_OSXMMEXCPT = 0x400, CR4_UMIP = 0x800, CR4_OSXSAVE = 0x40000,
+       CR4_PCE = 0x100, CR4_OSFXSR = 0x200, CR4_OSXMMEXCPT = 0x400, CR4_UMIP = 0x800, CR4_PCIDE = 0x20000, CR4_OSXSAVE = 0x40000,
        CR4_SMEP = 0x100000, CR4_SMAP = 0x200000 };
 enum { EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800 };
 
@@ -54,9 +56,9 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
  * Bits 24-63 count guest cycles in units of 1/CYCLE_FRACTION, bits 0-23 instructions. */
 #define ACCT_SHIFT 24
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
-#define CYCLE_FRACTION 64
+#define CYCLE_FRACTION 120 /* a multiple of the widths that pipelines have */
 /* Every instruction of a block begins within this time from the start of the block, in units of 1/CYCLE_FRACTION cycle. */
-#define BLOCK_UNITS (128 * CYCLE_FRACTION)
+#define BLOCK_UNITS (1024 * CYCLE_FRACTION)
 
 #define TRANSLATE_NEVER 0xffffffffu
 #define BUCKET_BITS 15
@@ -70,8 +72,7 @@ typedef void (*OpFn)(Cpu *, Op *);
 
 /* One decoded operation. An instruction is one Op; or it has others in front: a guard (may the instruction be executed at
  * all?), and an address Op, which leaves the checked linear address in Cpu.ea. Ops of a block are contiguous; the next
- * one is at op + 1. The accounting of all that comes before an instruction in its block is the acct of the Op before its
- * first one, and a block starts with a head Op whose acct is 0. */
+ * one is at op + 1. */
 struct Op {
     OpFn fn;
     uint8_t d, s;         /* byte offsets of the register operands in Cpu */
@@ -85,20 +86,28 @@ struct Op {
         int64_t disp;     /* displacement of the memory operand (absolute for RIP-relative) */
         Op *target;       /* direct branches: first Op of the block branched to, once linked */
     };
-    uint64_t acct;        /* accounting of the block up to and including this instruction */
+    uint16_t place;       /* of this Op in its block, whose head is op - place */
+    uint16_t number;      /* of the instruction in its block, from 0 */
+    uint8_t way;          /* of its node's ways, the one to account with here; NO_WAY for Ops that hardly ever leave the block */
+    uint8_t unused[3];
     uint64_t ip;          /* instruction pointer of the instruction */
 };
 
 typedef struct {
-    uint64_t r, w, x;     /* the page's address where the fast path may read, write, fetch; else NO_PAGE */
+    uint64_t r, w;        /* the page's address where the fast path may read, write; else NO_PAGE */
     uint64_t tag;         /* linear page that this entry translates; NO_PAGE when invalid */
     int64_t addend;       /* host address minus linear address, when any of r, w is set */
     uint64_t phys;        /* guest-physical page */
     uint64_t rights;      /* TLB_* */
+    uint64_t slot;        /* number of the instruction TLB's entry, with TLB_CODE */
     uint64_t unused;      /* pads it to 64 bytes: one cache line, and found by a shift */
 } TlbEntry;
 #define NO_PAGE 0xfffULL  /* never equal to a page address */
-enum { TLB_WRITE = 1, TLB_EXEC = 2, TLB_GLOBAL = 4, TLB_DIRTY = 8, TLB_LARGE = 16 };
+#define NO_SLOT 0xffffffffULL
+enum { TLB_WRITE = 1, TLB_EXEC = 2, TLB_GLOBAL = 4, TLB_DIRTY = 8, TLB_LARGE = 16,
+       TLB_HUGE = 32,     /* besides TLB_LARGE: of 1 GiB */
+       TLB_DATA = 64,     /* the first level of the model (tlb.pxd) has it for data, ... */
+       TLB_CODE = 128 };  /* ... for instructions */
 
 /* One TLB for each way of checking access rights, so that a hit needs no check. */
 enum { TLB_SUPER,         /* CPL 0-2 */
@@ -181,7 +190,7 @@ enum { PAGE_ROM = 1,      /* writes are dropped */
 typedef struct Block Block;
 typedef struct CodePage CodePage;
 
-/* Decoded code that is entered at its first Op only. `ops` of them follow the header; head.acct is 0. */
+/* Decoded code that is entered at its first Op, or where it was left. `ops` of them follow the header; then the timings. */
 struct Block {
     Block *hash_next;
     Block *page_next, *page2_next; /* others on the page where it starts, on the page where it ends */
@@ -190,17 +199,25 @@ struct Block {
     uint32_t mode;
     uint16_t ops;
     uint16_t dropped;              /* no longer found, but still in the list of its other page, until that changes */
-    Op head;
+    uint16_t ways;                 /* Ops that leave it */
+    Timing *timings;               /* of its instructions */
+    Op head;                       /* place 0 */
 };
 
 /* What shadow paging mirrors of one guest page table: a bit for every 4 bytes, set for the first word of an entry. The
  * guest may change its paging mode at any time, so addresses are those that the walk read, after the A20 gate. */
-typedef struct {
+typedef struct ShadowPage ShadowPage;
+struct ShadowPage {
     uint64_t present[16], writable[16];
     uint64_t writes;               /* by the guest, since a walk last used the page */
     uint64_t parent;               /* address of the entry that refers to the page; 1 for CR3 */
     uint32_t entry_size;           /* of this table and its parent when a walk last used the page: 4 or 8 */
-} ShadowPage;
+    uint8_t upper;                 /* a walk has used an entry of it that does not name a page of 4 KiB */
+    uint8_t out_of_sync;           /* not write-protected: entries may have changed since they were mirrored */
+    uint64_t frame;                /* its guest-physical address */
+    ShadowPage *next;              /* list of those that are out of sync */
+    uint32_t mirrored[1024];       /* the entries whose bit in `present` is set */
+};
 
 /* What is decoded from one page of RAM. */
 struct CodePage {
@@ -213,12 +230,16 @@ struct CodePage {
 struct Cpu {
     /* 0: the register file; Op.d, s, b, i are byte offsets from here. */
     uint64_t r[17];
+    /* Was it predicted that the branch at `ip` goes this way? The predictor learns it (core/pipeline/predictor.pxd). */
+    int (*predicts)(Cpu *, uint64_t ip, int taken);
+    int (*predicts_target)(Cpu *, uint64_t ip, uint64_t target);
     /* Lazy flags: SF and ZF are those of fl_res (sign-extended to 64 bits), PF that of its low byte; AF is bit 4 of fl_aux,
      * OF is bit 63 of fl_aux xor CF; fl_cf has CF in bit 0. POPF can set combinations that no result has, such as ZF with
      * SF: for these, bit 8 of fl_cf inverts PF, and bit 16 inverts SF. */
     int64_t fl_res, fl_aux;
     uint64_t fl_cf;
     int64_t acct;                  /* counts up; while it is negative, branches go on without returning to the run loop */
+    Node *node;                    /* up to which Cpu.acct has been accounted; what the chain has run since comes on top */
     uint64_t ea, ea_offset;        /* linear address left by an address Op, and the offset in its segment */
     uint64_t rmw_value;            /* buffer for a read-modify-write of memory that has no fast path */
     TlbEntry *tlb;                 /* the TLB of the present privilege */
@@ -247,11 +268,12 @@ struct Cpu {
     uint64_t fault_dr6;
 
     /* time */
-    uint64_t time;                 /* guest cycles << 6 (CYCLE_FRACTION) at the start of the slice */
+    uint64_t time;                 /* guest cycles in units of 1/CYCLE_FRACTION at the start of the slice */
     uint64_t instructions;         /* retired before the slice */
     int64_t acct_start;            /* acct at the start of the slice */
     int64_t budget_end;            /* acct at which the slice ends */
-    uint64_t deadline;             /* guest cycle (not fraction) at which a device has something to do */
+    uint64_t deadline;             /* guest cycle (not fraction) at which on_deadline has something to do */
+    uint64_t platform_deadline;    /* of these, when the platform has: `deadline` is earlier if a domain's timer is due first */
     uint64_t input_at;             /* guest cycle (not fraction) at which to look for input */
     uint64_t slice_end;            /* guest cycle (not fraction) at which run() ends */
     int64_t tsc_offset;
@@ -295,6 +317,8 @@ struct Cpu {
     uint64_t random_state, random_draws;
 
     /* memory */
+    TlbModel *tlb_model;
+    uint64_t code_slot;            /* fetch_page(): the instruction TLB's entry, or NO_SLOT */
     uint8_t *ram;
     uint64_t ram_low;              /* bytes of RAM from guest-physical 0 */
     uint64_t ram_high;             /* bytes of RAM from 4 GiB on; at host ram + ram_low */
@@ -302,6 +326,7 @@ struct Cpu {
     CodePage **code_pages;         /* for each page of RAM */
     CodePage *used_pages;          /* list of the pages decoded from since the last flush; the last one's next is itself */
     ShadowPage **shadow_pages;     /* for each page of RAM, under shadow paging */
+    ShadowPage *out_of_sync;       /* list of those of them */
     Rom roms[8];
     uint32_t rom_count;
     uint32_t cs_count;             /* known (base, limit) pairs of CS; 0 is flat */
@@ -322,7 +347,7 @@ struct Cpu {
 
     /* exits */
     ExitInfo exit;
-    int (*on_deadline)(Cpu *);     /* devices: do what is due and set Cpu.deadline; nonzero: leave run() */
+    int (*on_deadline)(Cpu *);     /* does what is due and sets Cpu.deadline; nonzero: leave run() */
     int (*acknowledge)(Cpu *);     /* the interrupt controller's vector, or -1 for none (spurious) */
     int (*on_idle)(Cpu *);         /* halted and nothing due: 0 if something may still wake it */
     int (*on_ferr)(Cpu *);         /* an unmasked x87 exception, with CR0.NE clear */
@@ -344,14 +369,26 @@ struct Cpu {
     int (*pv_exception)(Cpu *, uint32_t vector, uint32_t error, uint64_t cr2);
     int (*pv_privileged)(Cpu *, uint64_t ip); /* a privileged instruction faulted at ring 3: 0 when emulated */
     int (*pv_event)(Cpu *);                /* PEND_EVENT: deliver an upcall if unmasked */
+    void (*pv_schedule)(Cpu *);            /* sets Cpu.deadline to platform_deadline, or to a timer that is due before */
     int (*vmcall)(Cpu *);                  /* VMCALL in an HVM guest: 0 when answered by the table */
     void *vmcall_table;                    /* what vmcall finds its functions in */
 
     /* costs (units of 1/CYCLE_FRACTION guest cycle) and counts */
-    const uint32_t *op_cost;       /* by cost class */
+    PipelineModel *model;
+    Predictor *predictor;          /* NULL: all branches are predicted */
+    int (*predicts_return)(Cpu *, uint64_t target);
+    void (*on_misprediction)(Cpu *, Op *); /* a branch that has been executed goes to Cpu.rip, which was not predicted */
+    uint64_t mispredictions;
+    void *paths;                   /* Paths: the nodes and states that are known (core/pipeline/paths.pyx) */
+    void (*time_through)(Cpu *, Op *);     /* these are explained in core/pipeline/paths.pxd */
+    void (*go_through)(Cpu *, Op *, Op *target);
+    void (*begin_at)(Cpu *, Op *);
+    void (*account_before)(Cpu *, Op *);
+    void (*take_back)(Cpu *, Op *);
     const uint32_t *exit_cost;     /* by exit reason */
     uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost;
-    uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
+    uint64_t tlb_misses, tlb_second_hits; /* of the model */
+    uint64_t walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
     uint64_t halted_time;          /* spent waiting for an interrupt, in the unit of `time` */
     uint64_t shadow_faults;        /* page faults that only the hypervisor sees: shadow fills and page-table writes */
     PastException past_exceptions[PAST_EXCEPTIONS]; /* a ring */
@@ -391,6 +428,19 @@ static inline __attribute__((always_inline)) void go_on(Cpu *cpu, Op *op)
     op->fn(cpu, op);
 }
 #endif
+
+/* Account for the chain up to and including the instruction of `op`, with its branch taken if it is a conditional one.
+ * Cpu.node is then at no place. */
+static inline void account(Cpu *cpu, Op *op)
+{
+    Way *way = &ways_of(cpu->node)[op->way];
+    if (LIKELY(op->way != NO_WAY) && LIKELY(way->after != NULL)) {
+        cpu->acct += way->cost;
+        cpu->node = way->after;
+    } else {
+        cpu->time_through(cpu, op);
+    }
+}
 
 _Static_assert(offsetof(Cpu, r) == 0, "Op operands are byte offsets into the register file");
 _Static_assert(sizeof(Op) == 48, "an Op is six words");

@@ -1,8 +1,63 @@
 # cython: language_level=3
 """Cython's view of state.h: the processor state, decoded operations, and the constants of the architecture."""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.generated.vocabulary cimport *
+
+cdef extern from "tlb.h" nogil:
+    enum:
+        PAGE_4K
+        PAGE_2M
+        PAGE_1G
+        PAGE_SIZES
+    enum:
+        TLB_OF_DATA
+        TLB_OF_CODE
+        TLB_SECOND
+        TLB_PARTS
+    enum:
+        MAP_WRITABLE
+        MAP_USER
+        MAP_NO_EXECUTE
+        MAP_DIRTY
+        MAP_GLOBAL
+        MAP_RIGHTS
+    enum:
+        WALK_LEVELS
+        MOST_UNDONE
+        PCIDS
+    uint32_t PAGE_SHIFT_OF(uint32_t size)
+
+    ctypedef struct ModelEntry:
+        uint64_t key, page, stamp
+
+    ctypedef struct TlbArray:
+        uint32_t entries, ways, sets, first
+        ModelEntry *entry
+        uint32_t *next
+
+    ctypedef struct WalkEntry:
+        uint64_t key, stamp
+
+    ctypedef struct WalkCache:
+        uint32_t entries, next
+        WalkEntry *entry
+
+    ctypedef struct WalkFill:
+        WalkCache *cache
+        WalkEntry before
+        uint32_t next
+
+    ctypedef struct TlbModel:
+        TlbArray arrays[TLB_PARTS][PAGE_SIZES]
+        WalkCache tables[WALK_LEVELS]
+        WalkCache nested[WALK_LEVELS]
+        uint64_t flushes, all_flushed, private_flushed, nested_flushed
+        uint64_t flushed[PCIDS]
+        uint64_t tables_flushed[PCIDS]
+        WalkFill undo[MOST_UNDONE]
+        uint32_t undo_count, second_hit_cost
+        uint64_t *jump_words
 
 cdef extern from "state.h" nogil:
     bint LIKELY(bint)
@@ -101,6 +156,7 @@ cdef extern from "state.h" nogil:
         CR4_OSFXSR
         CR4_OSXMMEXCPT
         CR4_UMIP
+        CR4_PCIDE
         CR4_OSXSAVE
         CR4_SMEP
         CR4_SMAP
@@ -127,6 +183,9 @@ cdef extern from "state.h" nogil:
         TLB_GLOBAL
         TLB_DIRTY
         TLB_LARGE
+        TLB_HUGE
+        TLB_DATA
+        TLB_CODE
     enum:
         TLB_SUPER
         TLB_SUPER_AC
@@ -174,8 +233,130 @@ cdef extern from "state.h" nogil:
     const int BUCKETS
     const int BUCKET_BITS
     const int TLB_ENTRIES
+    const uint64_t NO_SLOT
     const int JCACHE_ENTRIES
     const uint64_t NO_PAGE
+
+    enum:
+        PIPES
+        SEEN_STORES
+        CLASS_USES
+        TIMING_READS
+        TIMING_WRITES
+        READY_GENERAL
+        READY_XMM
+        READY_X87
+        READY_CARRY
+        READY_FLAGS
+        READY_COUNT
+        READY_NONE
+    enum:
+        TIMING_LOAD
+        TIMING_STORE
+        TIMING_CONDITIONAL
+        TIMING_TAKEN
+        TIMING_FUSES
+        TIMING_ELIMINATED
+        TIMING_ZEROES
+        TIMING_ONLY_MOVES
+        TIMING_SHIFTS
+        TIMING_VECTOR
+        TIMING_LOCKED
+        TIMING_EXCHANGES
+        TIMING_STACK
+        TIMING_REPEATED
+        NO_WAY
+    enum:
+        STRING_MOVS
+        STRING_STOS
+        STRING_LODS
+        STRING_CMPS
+        STRING_SCAS
+        STRING_KINDS
+    enum:
+        ELIMINATES_GENERAL
+        ELIMINATES_VECTOR
+        TRAIT_FUSES
+        TRAIT_ZEROES
+    Op *NOWHERE
+
+    ctypedef struct SeenStore:
+        int32_t disp
+        uint8_t base, index, scale, segment, width, ready
+
+    ctypedef struct Pipeline:
+        uint8_t ready[READY_COUNT]
+        uint8_t busy[PIPES]
+        SeenStore stores[SEEN_STORES]
+        uint8_t slot, taken, fuses
+
+    ctypedef struct Timing:
+        uint8_t reads[TIMING_READS]
+        uint8_t writes[TIMING_WRITES]
+        uint8_t read_count, write_count, flags_read, flags_written
+        uint8_t base, index, scale, segment, width
+        int8_t x87_push
+        uint8_t string
+        uint16_t cost
+        uint32_t flags
+        int32_t disp, shift
+
+    ctypedef struct PipeUse:
+        uint16_t pipes, cycles
+
+    ctypedef struct ClassTiming:
+        uint32_t latency, alone
+        uint8_t slots, only_moves, use_count
+        PipeUse uses[CLASS_USES]
+
+    ctypedef struct PipelineModel:
+        uint32_t width, slot_units, window, taken_branches, misprediction
+        uint32_t load, load_vector, forward, forward_stack, forward_vector
+        uint32_t alone_load, alone_store, alone_locked
+        uint32_t repeat_start[STRING_KINDS]
+        uint32_t repeat_element[STRING_KINDS][2][4]
+        uint8_t eliminated
+        uint8_t traits[1024]
+        ClassTiming classes[256]
+
+    enum:
+        BIAS_BITS
+        BIAS_ENTRIES
+        BIAS_SURE
+        HISTORY_TABLES
+        HISTORY_BITS
+        MOST_RETURNS
+    ctypedef struct HistoryEntry:
+        uint16_t tag
+        int8_t direction
+        uint8_t useful
+    ctypedef struct TargetEntry:
+        uint64_t target
+        uint16_t tag
+    ctypedef struct Predictor:
+        uint8_t bias[BIAS_ENTRIES]
+        uint32_t tables
+        uint32_t lengths[HISTORY_TABLES]
+        uint32_t entry_bits, target_bits, return_entries
+        uint32_t folded[HISTORY_TABLES]
+        uint8_t outcomes[HISTORY_BITS]
+        uint32_t latest, return_top
+        uint64_t returns[MOST_RETURNS]
+        HistoryEntry *entries
+        TargetEntry *by_history
+        TargetEntry *by_address
+
+    ctypedef struct Node:
+        Op *entry
+        Pipeline *state
+
+    ctypedef struct Way:
+        Op *target
+        Node *next
+        int64_t cost
+        Node *after
+
+    Way *ways_of(Node *node) noexcept nogil
 
     ctypedef struct Block
     ctypedef struct CodePage
@@ -194,7 +375,8 @@ cdef extern from "state.h" nogil:
         int64_t imm
         int64_t disp
         Op *target
-        uint64_t acct
+        uint16_t place, number
+        uint8_t way
         uint64_t ip
 
     ctypedef struct Block:
@@ -203,7 +385,8 @@ cdef extern from "state.h" nogil:
         Block *page2_next
         uint64_t physical, ip, physical2
         uint32_t mode
-        uint16_t ops, dropped
+        uint16_t ops, dropped, ways
+        Timing *timings
         Op head
 
     ctypedef struct ShadowPage:
@@ -212,6 +395,10 @@ cdef extern from "state.h" nogil:
         uint64_t writes
         uint64_t parent
         uint32_t entry_size
+        uint8_t upper, out_of_sync
+        uint64_t frame
+        ShadowPage *next
+        uint32_t mirrored[1024]
 
     ctypedef struct CodePage:
         Block *first
@@ -220,11 +407,12 @@ cdef extern from "state.h" nogil:
         uint64_t frame
 
     ctypedef struct TlbEntry:
-        uint64_t r, w, x
+        uint64_t r, w
         uint64_t tag
         int64_t addend
         uint64_t phys
         uint64_t rights
+        uint64_t slot
 
     ctypedef struct JumpEntry:
         uint64_t key
@@ -266,6 +454,7 @@ cdef extern from "state.h" nogil:
         int64_t fl_res, fl_aux
         uint64_t fl_cf
         int64_t acct
+        Node *node
         uint64_t ea, ea_offset
         uint64_t rmw_value
         TlbEntry *tlb
@@ -293,7 +482,7 @@ cdef extern from "state.h" nogil:
         uint64_t time
         uint64_t instructions
         int64_t acct_start, budget_end
-        uint64_t deadline, input_at
+        uint64_t deadline, platform_deadline, input_at
         uint64_t slice_end
         int64_t tsc_offset
         uint32_t stop, stop_request, stepping, window, host_interrupted, vectoring
@@ -320,6 +509,8 @@ cdef extern from "state.h" nogil:
         uint64_t vector_operand[2]
         uint64_t vector_result[2]
         uint64_t random_state, random_draws
+        TlbModel *tlb_model
+        uint64_t code_slot
         uint8_t *ram
         uint64_t ram_low
         uint64_t ram_high
@@ -327,6 +518,7 @@ cdef extern from "state.h" nogil:
         CodePage **code_pages
         CodePage *used_pages
         ShadowPage **shadow_pages
+        ShadowPage *out_of_sync
         Rom roms[8]
         uint32_t rom_count
         uint32_t cs_count
@@ -365,12 +557,25 @@ cdef extern from "state.h" nogil:
         int (*pv_exception)(Cpu *, uint32_t vector, uint32_t error, uint64_t cr2) noexcept nogil
         int (*pv_privileged)(Cpu *, uint64_t ip) noexcept nogil
         int (*pv_event)(Cpu *) noexcept nogil
+        void (*pv_schedule)(Cpu *) noexcept nogil
         int (*vmcall)(Cpu *) noexcept nogil
         void *vmcall_table
-        const uint32_t *op_cost
+        PipelineModel *model
+        Predictor *predictor
+        int (*predicts)(Cpu *, uint64_t ip, int taken) noexcept nogil
+        int (*predicts_target)(Cpu *, uint64_t ip, uint64_t target) noexcept nogil
+        int (*predicts_return)(Cpu *, uint64_t target) noexcept nogil
+        void (*on_misprediction)(Cpu *, Op *) noexcept nogil
+        uint64_t mispredictions
+        void *paths
+        void (*time_through)(Cpu *, Op *) noexcept nogil
+        void (*go_through)(Cpu *, Op *, Op *) noexcept nogil
+        void (*begin_at)(Cpu *, Op *) noexcept nogil
+        void (*account_before)(Cpu *, Op *) noexcept nogil
+        void (*take_back)(Cpu *, Op *) noexcept nogil
         const uint32_t *exit_cost
         uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost
-        uint64_t tlb_misses, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes
+        uint64_t tlb_misses, tlb_second_hits, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes
         uint64_t halted_time
         uint64_t shadow_faults
         PastException past_exceptions[PAST_EXCEPTIONS]
@@ -387,3 +592,4 @@ cdef extern from "state.h" nogil:
 
     const bint HOST_IS_TRANSLATED_FOR
     void go_on(Cpu *cpu, Op *op) noexcept nogil
+    void account(Cpu *cpu, Op *op) noexcept nogil

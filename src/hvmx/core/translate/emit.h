@@ -272,6 +272,11 @@ static inline void emit_jump_to_register(Emitter *e, uint32_t reg)
     emit_rr(e, 32, 0xff, 4, reg);
 }
 
+static inline void emit_call_register(Emitter *e, uint32_t reg)
+{
+    emit_rr(e, 32, 0xff, 2, reg);
+}
+
 static inline void emit_jump_to_memory(Emitter *e, uint32_t base, int32_t disp)
 {
     emit_rm(e, 32, 0xff, 4, base, HOST_NONE, 0, disp);

@@ -79,5 +79,6 @@ cdef extern from "emit.h" nogil:
     uint8_t *emit_jump_if(Emitter *, uint32_t condition)
     void emit_here(Emitter *, uint8_t *jump)
     void emit_jump_to_register(Emitter *, uint32_t reg)
+    void emit_call_register(Emitter *, uint32_t reg)
     void emit_jump_to_memory(Emitter *, uint32_t base, int32_t disp)
     void emit_return(Emitter *)

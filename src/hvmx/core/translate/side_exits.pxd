@@ -26,4 +26,7 @@ cdef void side_exit_unless_canonical(Trace *t, Op *op, uint32_t host, int32_t di
 # Leaves RDX at the entry of the cache, as jump_entry_into_rdx() does, for enter_jump_cache_hit(). Uses RCX.
 cdef void probe_jump_cache(Trace *t, Op *op) noexcept nogil
 cdef void jump_entry_into_rdx(Trace *t) noexcept nogil
-cdef void enter_jump_cache_hit(Trace *t, Op *op) noexcept nogil
+cdef void enter_jump_cache_hit(Trace *t, Op *op, bint returns) noexcept nogil
+# With a branch predictor: a conditional branch is not taken; a call leaves the address to which it returns.
+cdef void expect_not_taken(Trace *t, Op *op) noexcept nogil
+cdef void push_return(Trace *t, Op *op) noexcept nogil

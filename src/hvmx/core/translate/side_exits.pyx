@@ -1,12 +1,118 @@
 # cython: language_level=3
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t, uint64_t
 
+from hvmx.core.execute.integer.branch cimport fall_through_mispredicted
+from hvmx.core.pipeline.predictor cimport bias_of
 from hvmx.core.translate.flags cimport materialise_flags
 from hvmx.core.translate.registers cimport spill_all
-from hvmx.core.state.ops cimport jump_entry
+from hvmx.core.state.ops cimport branch, follow, jump_entry, next_ip
 from hvmx.core.translate.trace cimport *
 
+cdef extern from "ask_predictor.h" nogil:
+    void hvmx_ask_direction()
+    void hvmx_ask_target()
 
+
+# --- the branch predictor -----------------------------------------------------------------------------------------------
+cdef inline uint8_t *unless_sure(Trace *t, Op *op, bint taken) noexcept nogil:
+    """A jump that is taken unless the predictor is sure that the branch goes this way. Uses RAX."""
+    emit_mov_i(&t.e, HOST_RAX, <uint64_t>&t.cpu.predictor.bias[bias_of(op.ip)])
+    emit_alu_mi(&t.e, 8, ALU_CMP, HOST_RAX, 0, <int32_t><int8_t>(BIAS_SURE | (3 if taken else 0)))
+    return emit_jump_if(&t.e, CC_NE)
+
+
+cdef void expect_not_taken(Trace *t, Op *op) noexcept nogil:
+    add_side_exit(t, unless_sure(t, op, False), SIDE_EXIT_NOT_SURE, op)
+    t.side_exits[t.side_exit_count - 1].back = t.e.at
+
+
+cdef void ask_direction(Trace *t, Op *op, bint taken, uint8_t *back) noexcept nogil:
+    """Ask the predictor about a branch. If it was right, go on at `back`, or here if that is NULL."""
+    cdef Emitter *e = &t.e
+    cdef uint8_t *wrong
+    cdef uint8_t *right
+    emit_mov_i(e, HOST_RDX, op.ip)
+    emit_mov_i(e, HOST_RCX, taken)
+    emit_mov_i(e, HOST_RAX, <uint64_t>hvmx_ask_direction)
+    emit_call_register(e, HOST_RAX)
+    if back != NULL:
+        wrong = emit_jump_if(e, CC_E)
+        emit_mov_i(e, HOST_RAX, <uint64_t>back)
+        emit_jump_to_register(e, HOST_RAX)
+        emit_here(e, wrong)
+        materialise_flags(t)
+        spill_all(t)
+        hand_over(t, op, fall_through_mispredicted)
+        return
+    right = emit_jump_if(e, CC_NE)
+    emit_mov_i(e, HOST_RAX, <uint64_t>op.imm)
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_RIP)
+    hand_over(t, op, t.cpu.on_misprediction)
+    emit_here(e, right)
+
+
+cdef void expect_taken(Trace *t, Op *op) noexcept nogil:
+    cdef uint8_t *unsure = unless_sure(t, op, True)
+    cdef uint8_t *sure
+    emit_test(&t.e, 64, HOST_RDI, HOST_RDI)
+    sure = emit_jump_if(&t.e, CC_NE)
+    emit_here(&t.e, unsure)
+    ask_direction(t, op, True, NULL)
+    emit_here(&t.e, sure)
+
+
+cdef void push_return(Trace *t, Op *op) noexcept nogil:
+    """As remember_return() of predictor.pxd. Uses RAX, RCX and RDX."""
+    cdef Emitter *e = &t.e
+    emit_mov_i(e, HOST_RAX, <uint64_t>t.cpu.predictor)
+    emit_load(e, 32, HOST_RCX, HOST_RAX, AT_RETURN_TOP)
+    emit_alu_i(e, 32, ALU_ADD, HOST_RCX, 1)
+    emit_mov_i(e, HOST_RDX, 0)
+    emit_alu_i(e, 32, ALU_CMP, HOST_RCX, <int32_t>t.cpu.predictor.return_entries)
+    emit_cmov(e, 32, CC_E, HOST_RCX, HOST_RDX)
+    emit_store(e, 32, HOST_RCX, HOST_RAX, AT_RETURN_TOP)
+    emit_mov_i(e, HOST_RDX, next_ip(op))
+    emit_rm(e, 64, 0x89, HOST_RDX, HOST_RAX, HOST_RCX, 3, AT_RETURNS)
+
+
+cdef void expect_return(Trace *t, Op *op) noexcept nogil:
+    """To the target in RAX, which Cpu.rip is, too. Uses RCX and, as all guest registers are in Cpu, R8 and R9."""
+    cdef Emitter *e = &t.e
+    cdef uint32_t predictor = HOST_R8, top = HOST_R8 + 1
+    cdef uint8_t *right
+    emit_mov_i(e, predictor, <uint64_t>t.cpu.predictor)
+    emit_load(e, 32, top, predictor, AT_RETURN_TOP)
+    emit_rm(e, 64, 0x3b, HOST_RAX, predictor, top, 3, AT_RETURNS)  # CMP
+    right = emit_jump_if(e, CC_E)
+    hand_over(t, op, return_mispredicted)
+    emit_here(e, right)
+    emit_mov_i(e, HOST_RCX, t.cpu.predictor.return_entries - 1)
+    emit_alu_i(e, 32, ALU_SUB, top, 1)
+    emit_cmov(e, 32, CC_S, top, HOST_RCX)
+    emit_store(e, 32, top, predictor, AT_RETURN_TOP)
+
+
+cdef void expect_target(Trace *t, Op *op) noexcept nogil:
+    """To the target in RAX, which Cpu.rip is, too, by way of the entry of the jump cache in RDX."""
+    cdef Emitter *e = &t.e
+    cdef uint8_t *right
+    emit_mov(e, 64, HOST_RCX, HOST_RAX)
+    emit_mov_i(e, HOST_RDX, op.ip)
+    emit_mov_i(e, HOST_RAX, <uint64_t>hvmx_ask_target)
+    emit_call_register(e, HOST_RAX)
+    right = emit_jump_if(e, CC_NE)
+    hand_over(t, op, t.cpu.on_misprediction)
+    emit_here(e, right)
+    emit_load(e, 64, HOST_RAX, HOST_RDI, AT_RIP)
+    jump_entry_into_rdx(t)
+
+
+cdef void return_mispredicted(Cpu *cpu, Op *op) noexcept nogil:
+    cpu.predicts_return(cpu, cpu.rip)
+    cpu.on_misprediction(cpu, op)
+
+
+# --- ways on ------------------------------------------------------------------------------------------------------------
 cdef void add_side_exit(Trace *t, uint8_t *jump, uint32_t kind, Op *op) noexcept nogil:
     cdef SideExit *side_exit = &t.side_exits[t.side_exit_count]
     side_exit.jump = jump
@@ -40,38 +146,52 @@ cdef void interpret(Trace *t, Op *op) noexcept nogil:
     emit_jump_to_memory(&t.e, HOST_RSI, AT_FN)
 
 
-cdef void account(Trace *t, Op *op) noexcept nogil:
-    """Leaves the host's sign flag clear if the budget is spent. Uses RCX."""
-    emit_mov_i(&t.e, HOST_RCX, op.acct)
-    emit_add_to(&t.e, HOST_RDI, AT_ACCT, HOST_RCX)
+cdef void account_way(Trace *t, Op *op, uint32_t target, uint32_t scratch, uint8_t **elsewhere) noexcept nogil:
+    """The same as go_way() of ops.pxd, where the way is known to lead to the Op in the host register `target`; otherwise it
+    jumps, with nothing changed. Leaves the host's sign flag clear if the budget is spent."""
+    cdef Emitter *e = &t.e
+    cdef int32_t way = AT_WAYS + op.way * WAY_BYTES
+    emit_load(e, 64, scratch, HOST_RDI, AT_NODE)
+    emit_alu_m(e, 64, ALU_CMP, target, scratch, way + AT_WAY_TARGET)
+    elsewhere[0] = emit_jump_if(e, CC_NE)
+    emit_mov(e, 64, HOST_RSI, target)
+    emit_load(e, 64, HOST_RAX, scratch, way + AT_WAY_NEXT)
+    emit_load(e, 64, HOST_RCX, scratch, way + AT_WAY_COST)
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_NODE)
+    emit_add_to(e, HOST_RDI, AT_ACCT, HOST_RCX)
+
+
+cdef void hand_over(Trace *t, Op *op, OpFn handler) noexcept nogil:
+    point_at(t, op)
+    emit_mov_i(&t.e, HOST_RAX, <uint64_t>handler)
+    emit_jump_to_register(&t.e, HOST_RAX)
 
 
 # The same as follow() of ops.pxd.
 cdef void follow_to(Trace *t, Op *op) noexcept nogil:
     cdef Emitter *e = &t.e
+    cdef int32_t distance = <int32_t>(<uint8_t *>op - <uint8_t *>t.first)
     cdef uint8_t *spent
-    cdef uint8_t *unlinked
-    account(t, op)
-    point_at(t, op)
+    cdef uint8_t *elsewhere
+    emit_load(e, 64, HOST_RDX, HOST_RSI, distance + AT_TARGET)
+    account_way(t, op, HOST_RDX, HOST_RCX, &elsewhere)
     spent = emit_jump_if(e, CC_NS)
-    emit_load(e, 64, HOST_RAX, HOST_RSI, AT_TARGET)
-    emit_test(e, 64, HOST_RAX, HOST_RAX)
-    unlinked = emit_jump_if(e, CC_E)
-    emit_mov(e, 64, HOST_RSI, HOST_RAX)
     emit_go_on(e)
     emit_here(e, spent)
-    emit_here(e, unlinked)
-    emit_mov_i(e, HOST_RAX, <uint64_t>not_followed)
-    emit_jump_to_register(e, HOST_RAX)
+    emit_store(e, 64, HOST_RSI, HOST_RDI, AT_RESUME)
+    emit_mov_i(e, HOST_RAX, <uint64_t>op.imm)
+    stop_at_rax(t)
+    emit_here(e, elsewhere)
+    hand_over(t, op, follow_slowly)
 
 
-cdef void not_followed(Cpu *cpu, Op *op) noexcept nogil:
-    """A direct branch within the page, accounted, that is not linked or has spent the budget."""
-    cpu.rip = <uint64_t>op.imm
-    if op.target == NULL:
-        cpu.link_from = op
-    else:
-        cpu.resume = op.target
+cdef void follow_slowly(Cpu *cpu, Op *op) noexcept nogil:
+    follow(cpu, op)
+
+
+cdef void branch_slowly(Cpu *cpu, Op *op) noexcept nogil:
+    """To Cpu.rip."""
+    branch(cpu, op, cpu.rip)
 
 
 cdef void stop_at_rax(Trace *t) noexcept nogil:
@@ -86,18 +206,23 @@ cdef void enter_at(Trace *t, Op *op, uint64_t target) noexcept nogil:
     cdef int32_t at = AT_JCACHE + <int32_t>(<uint8_t *>jump_entry(t.cpu, target) - <uint8_t *>t.cpu.jcache)
     cdef uint8_t *spent
     cdef uint8_t *unknown
-    account(t, op)
-    spent = emit_jump_if(e, CC_NS)
+    cdef uint8_t *elsewhere
     emit_mov_i(e, HOST_RAX, target)
     emit_alu_m(e, 64, ALU_XOR, HOST_RAX, HOST_RDI, AT_MODE_KEY)  # not only of the mode, but of the privilege too
     emit_alu_m(e, 64, ALU_CMP, HOST_RAX, HOST_RDI, at + AT_KEY)
     unknown = emit_jump_if(e, CC_NE)
-    emit_load(e, 64, HOST_RSI, HOST_RDI, at + AT_KNOWN)
+    emit_load(e, 64, HOST_RDX, HOST_RDI, at + AT_KNOWN)
+    account_way(t, op, HOST_RDX, HOST_RCX, &elsewhere)
+    spent = emit_jump_if(e, CC_NS)
     emit_go_on(e)
     emit_here(e, spent)
-    emit_here(e, unknown)
     emit_mov_i(e, HOST_RAX, target)
     stop_at_rax(t)
+    emit_here(e, unknown)
+    emit_here(e, elsewhere)
+    emit_mov_i(e, HOST_RAX, target)
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_RIP)
+    hand_over(t, op, branch_slowly)
 
 
 cdef void side_exit_unless_canonical(Trace *t, Op *op, uint32_t host, int32_t disp, uint32_t scratch) noexcept nogil:
@@ -132,15 +257,23 @@ cdef void probe_jump_cache(Trace *t, Op *op) noexcept nogil:
     side_exit_if(t, CC_NE, op)
 
 
-cdef void enter_jump_cache_hit(Trace *t, Op *op) noexcept nogil:
+cdef void enter_jump_cache_hit(Trace *t, Op *op, bint returns) noexcept nogil:
     cdef Emitter *e = &t.e
     cdef uint8_t *spent
-    account(t, op)
+    cdef uint8_t *elsewhere
+    emit_store(e, 64, HOST_RAX, HOST_RDI, AT_RIP)
+    if t.cpu.predictor != NULL and returns:
+        expect_return(t, op)
+    elif t.cpu.predictor != NULL:
+        expect_target(t, op)
+    emit_load(e, 64, HOST_RDX, HOST_RDX, AT_KNOWN)
+    account_way(t, op, HOST_RDX, HOST_RCX, &elsewhere)
     spent = emit_jump_if(e, CC_NS)
-    emit_load(e, 64, HOST_RSI, HOST_RDX, AT_KNOWN)
     emit_go_on(e)
     emit_here(e, spent)
-    stop_at_rax(t)
+    emit_return(e)
+    emit_here(e, elsewhere)
+    hand_over(t, op, branch_slowly)
 
 
 cdef void emit_side_exits(Trace *t) noexcept nogil:
@@ -150,11 +283,17 @@ cdef void emit_side_exits(Trace *t) noexcept nogil:
         side_exit = &t.side_exits[index]
         emit_here(&t.e, side_exit.jump)
         t.state = side_exit.state
+        if side_exit.kind == SIDE_EXIT_NOT_SURE:
+            ask_direction(t, side_exit.op, False, side_exit.back)
+            continue
         materialise_flags(t)
         spill_all(t)
         if side_exit.kind == SIDE_EXIT_INTERPRET:
             interpret(t, side_exit.op)
-        elif side_exit.kind == SIDE_EXIT_SAME_PAGE:
+            continue
+        if t.cpu.predictor != NULL:
+            expect_taken(t, side_exit.op)
+        if side_exit.kind == SIDE_EXIT_SAME_PAGE:
             follow_to(t, side_exit.op)
         else:
             enter_at(t, side_exit.op, <uint64_t>side_exit.op.imm)

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from hvmx.core.execute.integer.auxiliary cimport block_end, ea_based32, ea_based64, ea_flat32, ea_flat64, followed_jump
-from hvmx.core.execute.integer.branch cimport call_handler, jcc_handler, jump_handler
+from hvmx.core.execute.integer.branch cimport call_handler, jcc_handler, jmp_handler
 from hvmx.core.state.insn cimport FORM_I, FORM_NONE, FORM_R_RM, FORM_R_RM_I, FORM_RM, FORM_RM_CL, FORM_RM_I, FORM_RM_R
 from hvmx.core.translate.emit cimport SHIFT_ROL, SHIFT_ROR, SHIFT_SAR, SHIFT_SHL, SHIFT_SHR
 from hvmx.core.state.ops cimport *
@@ -167,8 +167,8 @@ cdef int add_jumps() except -1:
     for code in range(16):
         add(jcc_handler(code, True, False), T_JCC, 0, R_R, ADDRESS_NONE, code)
         add(jcc_handler(code, False, False), T_JCC_OTHER_PAGE, 0, R_R, ADDRESS_NONE, code)
-    add(jump_handler(True, False), T_JMP)
-    add(jump_handler(False, False), T_JMP_OTHER_PAGE)
+    add(jmp_handler(True, False), T_JMP)
+    add(jmp_handler(False, False), T_JMP_OTHER_PAGE)
     return 0
 
 

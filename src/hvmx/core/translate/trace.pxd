@@ -18,6 +18,8 @@ cdef extern from "trace.h" nogil:
         AT_FL_RES, AT_FL_AUX, AT_FL_CF, AT_ACCT, AT_RIP, AT_TLB, AT_EA, AT_EA_OFFSET, AT_MODE_KEY, AT_SEGMENTS, AT_JCACHE
         AT_BASE, AT_LIMIT, AT_ACCESS, AT_READ, AT_WRITE, AT_ADDEND, AT_KEY, AT_KNOWN, AT_TARGET
         AT_FN, AT_HEAD
+        AT_RETURN_TOP, AT_RETURNS
+        AT_NODE, AT_RESUME, AT_WAYS, WAY_BYTES, AT_WAY_TARGET, AT_WAY_NEXT, AT_WAY_COST
     void emit_go_on(Emitter *)
 
 cdef enum:
@@ -56,6 +58,7 @@ ctypedef struct TraceState:
 # that of the trace.
 ctypedef struct SideExit:
     uint8_t *jump
+    uint8_t *back               # where the trace goes on, of SIDE_EXIT_NOT_SURE
     Op *op
     uint8_t kind                # SIDE_EXIT_*
     TraceState state            # where it leaves
@@ -64,6 +67,7 @@ cdef enum:
     SIDE_EXIT_INTERPRET         # the interpreter's handlers go on, from this operation
     SIDE_EXIT_SAME_PAGE         # the branch is taken, to this page
     SIDE_EXIT_OTHER_PAGE        # ... to another page
+    SIDE_EXIT_NOT_SURE          # the branch is not taken: ask the predictor, and mostly go back
 
 ctypedef struct Trace:
     Emitter e

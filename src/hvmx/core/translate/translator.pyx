@@ -106,8 +106,8 @@ cdef inline bint names_high_byte(Op *op, const Template *what) noexcept nogil:
     """Is an operand AH, CH, DH or BH? Such operations are left to the interpreter."""
     if what.width != 8:
         return False
-    return (has_register_target(what.form) and op.d & 7
-            or has_two_operands(what.kind) and has_register_source(what.form) and op.s & 7)
+    return (has_register_target(what.form) and is_high_byte(op.d)
+            or has_two_operands(what.kind) and has_register_source(what.form) and is_high_byte(op.s))
 
 
 cdef bint translate_operation(Trace *t, Op *op, const Template *what) noexcept nogil:
@@ -148,6 +148,8 @@ cdef bint translate_operation(Trace *t, Op *op, const Template *what) noexcept n
     elif kind == T_JCC or kind == T_JCC_OTHER_PAGE:
         add_side_exit(t, emit_jump_if(&t.e, condition_of(t, what.which)),
                       SIDE_EXIT_SAME_PAGE if kind == T_JCC else SIDE_EXIT_OTHER_PAGE, op)
+        if t.cpu.predictor != NULL:
+            expect_not_taken(t, op)
     elif kind != T_NOP:
         branch_away(t, op, what)
     return True
@@ -160,11 +162,11 @@ cdef void probe_operand(Trace *t, Op *op, const Template *what, uint32_t width, 
 
 cdef void move(Trace *t, Op *op, const Template *what) noexcept nogil:
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = op.d >> 3, source = HOST_RCX
+    cdef uint32_t w = what.width, d = register_number(op.d), source = HOST_RCX
     if has_register_target(what.form):
         save_flag_operand(t, d)
     if has_register_source(what.form):
-        source = use_register(t, op.s >> 3)
+        source = use_register(t, register_number(op.s))
     if what.form == R_I and w >= 32:
         emit_mov_i(e, define_register(t, d), <uint64_t>op.imm if w == 64 else <uint32_t>op.imm)
     elif what.form == R_I:
@@ -187,16 +189,16 @@ cdef void move(Trace *t, Op *op, const Template *what) noexcept nogil:
 
 cdef void extend(Trace *t, Op *op, const Template *what) noexcept nogil:
     cdef Emitter *e = &t.e
-    cdef uint32_t d = op.d >> 3, narrow = what.source_width, source = HOST_RCX, target
+    cdef uint32_t d = register_number(op.d), narrow = what.source_width, source = HOST_RCX, target
     save_flag_operand(t, d)
     if what.form == R_M:
         probe_operand(t, op, what, narrow, AT_READ)
         load_probed(t, narrow, source)
-    elif narrow == 8 and op.s & 7:  # AH, CH, DH, BH
-        emit_mov(e, 32, source, use_register(t, op.s >> 3))
+    elif narrow == 8 and is_high_byte(op.s):  # AH, CH, DH, BH
+        emit_mov(e, 32, source, use_register(t, register_number(op.s)))
         emit_shift_i(e, 32, SHIFT_SHR, source, 8)
     else:
-        source = use_register(t, op.s >> 3)
+        source = use_register(t, register_number(op.s))
     if what.width == 16:
         emit_extend(e, what.which, narrow, HOST_RCX, source)
         emit_mov(e, 16, modify_register(t, d), HOST_RCX)
@@ -210,16 +212,16 @@ cdef void extend(Trace *t, Op *op, const Template *what) noexcept nogil:
 cdef void rearrange(Trace *t, Op *op, const Template *what) noexcept nogil:
     """Operations that move bits and leave the flags alone."""
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = op.d >> 3, a, b
+    cdef uint32_t w = what.width, d = register_number(op.d), a, b
     if what.kind == T_LEA:
         save_flag_operand(t, d)
         offset_into(t, op, what.address, HOST_RAX)
         emit_mov(e, w, define_register(t, d), HOST_RAX)
     elif what.kind == T_XCHG:
         save_flag_operand(t, d)
-        save_flag_operand(t, op.s >> 3)
+        save_flag_operand(t, register_number(op.s))
         a = modify_register(t, d)
-        b = modify_register(t, op.s >> 3)
+        b = modify_register(t, register_number(op.s))
         emit_mov(e, w, HOST_RAX, a)
         emit_mov(e, w, a, b)
         emit_mov(e, w, b, HOST_RAX)
@@ -264,7 +266,7 @@ cdef void arithmetic(Trace *t, Op *op, const Template *what) noexcept nogil:
 
 cdef void compare(Trace *t, Op *op, const Template *what, uint32_t kind) noexcept nogil:
     """CMP and TEST emit no operation: they only leave flags pending. An operand in memory is loaded into TEMP."""
-    cdef uint32_t w = what.width, a = op.d >> 3, b = op.s >> 3
+    cdef uint32_t w = what.width, a = register_number(op.d), b = register_number(op.s)
     if what.form == R_I or what.form == M_I:
         b = IMMEDIATE
     if has_memory(what.form):
@@ -283,7 +285,8 @@ cdef void compare(Trace *t, Op *op, const Template *what, uint32_t kind) noexcep
 
 
 cdef void change_register(Trace *t, Op *op, const Template *what, uint32_t kind) noexcept nogil:
-    cdef uint32_t w = what.width, d = op.d >> 3, b = IMMEDIATE if what.form == R_I else op.s >> 3, target, source = HOST_NONE
+    cdef uint32_t w = what.width, d = register_number(op.d), target, source = HOST_NONE
+    cdef uint32_t b = IMMEDIATE if what.form == R_I else register_number(op.s)
     if what.form == R_M:
         use_register(t, d)
         probe_operand(t, op, what, w, AT_READ)
@@ -309,14 +312,15 @@ cdef void change_register(Trace *t, Op *op, const Template *what, uint32_t kind)
 
 
 cdef void change_memory(Trace *t, Op *op, const Template *what, uint32_t kind) noexcept nogil:
-    cdef uint32_t w = what.width, target, source = use_register(t, op.s >> 3) if what.form == M_R else HOST_NONE
+    cdef uint32_t w = what.width, target
+    cdef uint32_t source = use_register(t, register_number(op.s)) if what.form == M_R else HOST_NONE
     probe_operand(t, op, what, w, AT_WRITE)
     t.state.pending.kind = PENDING_NONE
     target = define_register(t, TEMP)
     load_probed(t, w, target)
     operate(t, op, w, what.which, target, source)
     store_probed(t, w, target)
-    defer_flags(t, kind, w, TEMP, op.s >> 3 if what.form == M_R else IMMEDIATE, op.imm)
+    defer_flags(t, kind, w, TEMP, register_number(op.s) if what.form == M_R else IMMEDIATE, op.imm)
 
 
 cdef void add_with_carry(Trace *t, Op *op, const Template *what) noexcept nogil:
@@ -325,9 +329,9 @@ cdef void add_with_carry(Trace *t, Op *op, const Template *what) noexcept nogil:
     cdef uint32_t w = what.width, target = HOST_NONE, source = HOST_NONE
     materialise_flags(t)
     if has_register_source(what.form):
-        source = use_register(t, op.s >> 3)
+        source = use_register(t, register_number(op.s))
     if has_register_target(what.form):
-        target = modify_register(t, op.d >> 3)
+        target = modify_register(t, register_number(op.d))
     if has_memory(what.form):
         probe_operand(t, op, what, w, AT_READ if what.form == R_M else AT_WRITE)
         load_probed(t, w, define_register(t, TEMP))
@@ -349,7 +353,7 @@ cdef void add_with_carry(Trace *t, Op *op, const Template *what) noexcept nogil:
 
 cdef void one_operand(Trace *t, Op *op, const Template *what) noexcept nogil:
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = op.d >> 3, target, kind = what.kind
+    cdef uint32_t w = what.width, d = register_number(op.d), target, kind = what.kind
     cdef bint counts = kind == T_INC or kind == T_DEC
     cdef uint32_t pending = PENDING_INC if kind == T_INC else PENDING_DEC if kind == T_DEC else PENDING_NEG
     # INC and DEC keep CF, so flags pending for it are materialised first. NOT keeps all flags: they stay pending.
@@ -380,7 +384,7 @@ cdef void one_operand(Trace *t, Op *op, const Template *what) noexcept nogil:
 
 cdef bint shift(Trace *t, Op *op, const Template *what) noexcept nogil:
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = op.d >> 3, count = <uint32_t>op.imm & (63 if w == 64 else 31), pending
+    cdef uint32_t w = what.width, d = register_number(op.d), count = shift_count(op, w), pending
     if count == 0 or count >= w:
         return False
     if what.which == SHIFT_ROL or what.which == SHIFT_ROR:
@@ -401,7 +405,7 @@ cdef void shift_by_cl(Trace *t, Op *op, const Template *what) noexcept nogil:
     cdef uint32_t w = what.width, target
     cdef uint8_t *nothing
     materialise_flags(t)
-    target = modify_register(t, op.d >> 3)
+    target = modify_register(t, register_number(op.d))
     emit_mov(e, 32, HOST_RCX, use_register(t, REG_RCX))
     if w == 32:
         emit_mov(e, 32, target, target)
@@ -424,7 +428,7 @@ cdef uint32_t factor(Trace *t, Op *op, const Template *what, uint8_t offset) noe
 cdef void multiply(Trace *t, Op *op, const Template *what) noexcept nogil:
     """IMUL with two and three operands."""
     cdef Emitter *e = &t.e
-    cdef uint32_t w = what.width, d = op.d >> 3, source = factor(t, op, what, op.s)
+    cdef uint32_t w = what.width, d = register_number(op.d), source = factor(t, op, what, op.s)
     t.state.pending.kind = PENDING_NONE
     if what.form == R_I:
         emit_imul_i(e, w, define_register(t, d), source, <int32_t>op.imm)
@@ -450,7 +454,7 @@ cdef void multiply_rax(Trace *t, Op *op, const Template *what) noexcept nogil:
 cdef void conditional(Trace *t, Op *op, const Template *what) noexcept nogil:
     """SETcc and CMOVcc."""
     cdef Emitter *e = &t.e
-    cdef uint32_t d = op.d >> 3, target, source = HOST_RAX, code
+    cdef uint32_t d = register_number(op.d), target, source = HOST_RAX, code
     save_flag_operand(t, d)
     if what.form == R_M:
         free_temp(t)
@@ -458,9 +462,9 @@ cdef void conditional(Trace *t, Op *op, const Template *what) noexcept nogil:
         source = define_register(t, TEMP)
         load_probed(t, what.width, source)
     elif what.kind == T_CMOV:
-        source = use_register(t, op.s >> 3)
+        source = use_register(t, register_number(op.s))
     target = modify_register(t, d)
-    code = condition_of(t, op.x)
+    code = condition_of(t, condition_code(op))
     if what.kind == T_CMOV:
         emit_cmov(e, what.width, code, target, source)
     else:
@@ -484,9 +488,9 @@ cdef void based_address(Trace *t, Op *op, const Template *what) noexcept nogil:
         emit_alu(e, 32, ALU_ADD, HOST_RCX, HOST_RAX)
     else:
         emit_alu(e, 64, ALU_ADD, HOST_RCX, HOST_RAX)
-        # The first byte, and the byte behind the last, as op.imm has it.
+        # The first byte, and the byte behind the last, as the address Op has it.
         side_exit_unless_canonical(t, op, HOST_RCX, 0, HOST_RDX)
-        side_exit_unless_canonical(t, op, HOST_RCX, <int32_t>(op.imm & 0xff), HOST_RDX)
+        side_exit_unless_canonical(t, op, HOST_RCX, <int32_t>access_bytes(op), HOST_RDX)
     emit_store(e, 64, HOST_RAX, HOST_RDI, AT_EA_OFFSET)
     emit_store(e, 64, HOST_RCX, HOST_RDI, AT_EA)
 
@@ -501,7 +505,7 @@ cdef void push(Trace *t, Op *op, const Template *what) noexcept nogil:
     cdef uint32_t w = what.width, source = HOST_NONE
     save_flag_operand(t, REG_RSP)
     if what.form == R_R:
-        source = use_register(t, op.d >> 3)
+        source = use_register(t, register_number(op.d))
     elif what.form == R_M:
         free_temp(t)
         probe_operand(t, op, what, w, AT_READ)
@@ -517,7 +521,7 @@ cdef void push(Trace *t, Op *op, const Template *what) noexcept nogil:
 
 cdef bint pop(Trace *t, Op *op, const Template *what) noexcept nogil:
     """POP, and LEAVE, which pops rBP from where it points."""
-    cdef uint32_t w = what.width, d = REG_RBP if what.kind == T_LEAVE else op.d >> 3
+    cdef uint32_t w = what.width, d = REG_RBP if what.kind == T_LEAVE else register_number(op.d)
     if d == REG_RSP:
         return False
     save_flag_operand(t, REG_RSP)
@@ -559,16 +563,20 @@ cdef void branch_away(Trace *t, Op *op, const Template *what) noexcept nogil:
             probe_operand(t, op, what, w, AT_READ)
             load_probed(t, w, HOST_RAX)
         else:
-            emit_mov(e, w, HOST_RAX, use_register(t, op.d >> 3))
+            emit_mov(e, w, HOST_RAX, use_register(t, register_number(op.d)))
         probe_jump_cache(t, op)
         if kind == T_CALL_TO:
             # TEMP keeps the target during the second probe; flags have been materialised, so nothing else needs it.
             emit_mov(e, 64, define_register(t, TEMP), HOST_RAX)
             probe_new_slot(t, op, w)
             push_next_ip(t, op, w)
+            if t.cpu.predictor != NULL:
+                push_return(t, op)
             emit_mov(e, 64, HOST_RAX, define_register(t, TEMP))
             jump_entry_into_rdx(t)
     spill_all(t)
+    if t.cpu.predictor != NULL and (kind == T_CALL or kind == T_CALL_OTHER_PAGE):
+        push_return(t, op)
     if kind == T_JMP or kind == T_CALL:
         follow_to(t, op)
     elif kind == T_JMP_OTHER_PAGE or kind == T_CALL_OTHER_PAGE:
@@ -576,4 +584,4 @@ cdef void branch_away(Trace *t, Op *op, const Template *what) noexcept nogil:
     elif kind == T_END:
         enter_at(t, op, op.ip)
     else:
-        enter_jump_cache_hit(t, op)
+        enter_jump_cache_hit(t, op, kind == T_RET)

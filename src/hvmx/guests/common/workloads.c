@@ -16,6 +16,8 @@
 #define NO_TICKS_CAME     (-62) /* ETIME */
 #define PATIENCE          20000000
 
+#define TLB_MISS_PAGES 128 /* behind the pages of user memory: there are not more to be had for all */
+
 struct workload {
     const char *name;
     unsigned operations;
@@ -93,27 +95,99 @@ static long port_writes(unsigned operations, uint64_t *cycles)
     return 0;
 }
 
-/* Makes an entry present and not present in turns. Its page is never touched, so it is never in the TLB; the page next
- * to it is touched first, so that the processor uses the table. */
+#define ARENA_INDEX ((USER_ARENA - USER_BASE) / PAGE_SIZE)
+#define USER_ENTRY  (ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_USER)
+
+static void touch(uintptr_t address)
+{
+    *(volatile char *)address;
+}
+
+/* Lets an entry name one page and another in turns, each time as a kernel does it: write it, invalidate what the TLB
+ * knows, and use it. */
 static long page_table_writes(unsigned operations, uint64_t *cycles)
 {
     struct space space;
-    void *page = page_new();
-    unsigned index = (USER_ARENA - USER_BASE) / PAGE_SIZE;
-    entry_t present = page_entry(page, ENTRY_PRESENT | ENTRY_WRITABLE | ENTRY_USER);
+    void *pages[] = {page_new(), page_new()};
+    entry_t entries[] = {page_entry(pages[0], USER_ENTRY), page_entry(pages[1], USER_ENTRY)};
     space_new(&space);
     space_load(&space);
-    space_write_entry(&space, index + 1, present);
-    *(volatile char *)(USER_ARENA + PAGE_SIZE);
+    space_write_entry(&space, ARENA_INDEX, entries[1]);
+    touch(USER_ARENA);
     uint64_t start = rdtsc();
-    for (unsigned i = 0; i < operations; i++)
-        space_write_entry(&space, index, i % 2 ? 0 : present);
+    for (unsigned i = 0; i < operations; i++) {
+        space_write_entry(&space, ARENA_INDEX, entries[i % 2]);
+        tlb_flush_page(USER_ARENA);
+        touch(USER_ARENA);
+    }
     *cycles = rdtsc() - start;
-    space_write_entry(&space, index, 0);
-    space_write_entry(&space, index + 1, 0);
+    space_write_entry(&space, ARENA_INDEX, 0);
+    space_load(&kernel_space);
+    space_free(&space);
+    page_drop(pages[0]);
+    page_drop(pages[1]);
+    return 0;
+}
+
+/* Makes the entries of the arena present and not present in turns, with one flush for all of them. The page before them is
+ * touched after each, so that the processor uses the table. */
+static long batched_page_table_writes(unsigned operations, uint64_t *cycles)
+{
+    struct space space;
+    void *page = page_new();
+    entry_t present = page_entry(page, USER_ENTRY);
+    space_new(&space);
+    space_load(&space);
+    space_write_entry(&space, ARENA_INDEX - 1, present);
+    touch(USER_ARENA - PAGE_SIZE);
+    uint64_t start = rdtsc();
+    for (unsigned i = 0; i < operations / USER_ARENA_PAGES; i++) {
+        space_begin_batch();
+        for (unsigned k = 0; k < USER_ARENA_PAGES; k++)
+            space_write_entry(&space, ARENA_INDEX + k, i % 2 ? 0 : present);
+        space_end_batch();
+        tlb_flush();
+        touch(USER_ARENA - PAGE_SIZE);
+    }
+    *cycles = rdtsc() - start;
+    for (unsigned k = 0; k <= USER_ARENA_PAGES; k++)
+        space_write_entry(&space, ARENA_INDEX - 1 + k, 0);
     space_load(&kernel_space);
     space_free(&space);
     page_drop(page);
+    return 0;
+}
+
+/* Reads every page of user memory after a flush, which is not counted. All is mapped, and has been read before. */
+static long tlb_misses(unsigned operations, uint64_t *cycles)
+{
+    struct space space;
+    void *pages[TLB_MISS_PAGES];
+    for (unsigned i = 0; i < TLB_MISS_PAGES; i++)
+        pages[i] = page_new();
+    space_new(&space);
+    space_load(&space);
+    space_begin_batch();
+    for (unsigned i = 0; i < USER_PAGES; i++)
+        space_write_entry(&space, i, page_entry(pages[i % TLB_MISS_PAGES], USER_ENTRY));
+    space_end_batch();
+    *cycles = 0;
+    for (unsigned round = 0; round <= operations / USER_PAGES; round++) {
+        tlb_flush();
+        uint64_t start = rdtsc();
+        for (unsigned i = 0; i < USER_PAGES; i++)
+            touch(USER_BASE + i * PAGE_SIZE);
+        if (round) /* the first one was to be read before */
+            *cycles += rdtsc() - start;
+    }
+    space_begin_batch();
+    for (unsigned i = 0; i < USER_PAGES; i++)
+        space_write_entry(&space, i, 0);
+    space_end_batch();
+    space_load(&kernel_space);
+    space_free(&space);
+    for (unsigned i = 0; i < TLB_MISS_PAGES; i++)
+        page_drop(pages[i]);
     return 0;
 }
 
@@ -205,6 +279,8 @@ static const struct workload workloads[] = {
     {"port-in", 200, port_reads},
     {"port-out", 200, port_writes},
     {"pt-write", 500, page_table_writes},
+    {"pt-write-batch", 8 * USER_ARENA_PAGES, batched_page_table_writes},
+    {"tlb-miss", 4 * USER_PAGES, tlb_misses},
     {"pgfault", 256, page_faults},
     {"divide", 200, divides},
     {"as-switch", 500, space_switches},

@@ -34,10 +34,10 @@ cdef void too_long(Cpu *cpu, Op *op) noexcept nogil:
 
 # Before instructions that are privileged, or undefined outside of protected mode (ROW_CPL0, ROW_PROTECTED in imm).
 cdef void guard(Cpu *cpu, Op *op) noexcept nogil:
-    if op.imm & ROW_PROTECTED and (not cpu.cr0 & CR0_PE or cpu.rflags & FL_VM):
+    if guarded_flags(op) & ROW_PROTECTED and (not cpu.cr0 & CR0_PE or cpu.rflags & FL_VM):
         fault(cpu, op, VEC_UD, 0)
         return
-    if op.imm & ROW_CPL0 and cpu.cpl != 0:
+    if guarded_flags(op) & ROW_CPL0 and cpu.cpl != 0:
         fault(cpu, op, VEC_GP, 0)
         return
     run_next(cpu, op)
@@ -82,10 +82,8 @@ cdef void ea_flat64(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
-# op.x: address size (1: 16, 2: 32, 3: 64).
 cdef inline uint64_t offset_of(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint64_t offset = address64(cpu, op)
-    return <uint16_t>offset if op.x == 1 else <uint32_t>offset if op.x == 2 else offset
+    return within_address_size(op, address64(cpu, op))
 
 
 # The offset only, which the handler checks.
@@ -94,14 +92,14 @@ cdef void ea_offset(Cpu *cpu, Op *op) noexcept nogil:
     run_next(cpu, op)
 
 
-# op.imm: bytes accessed | write << 8 | aligned << 9. Alignment is checked first.
+# Alignment is checked first.
 cdef void ea_segment(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t offset = offset_of(cpu, op)
     cpu.ea_offset = offset
-    if op.imm & 0x200 and (offset + cpu.seg[op.seg].base) & 15:
+    if access_must_be_aligned(op) and (offset + cpu.seg[op.seg].base) & 15:
         fault(cpu, op, VEC_GP, 0)
         return
-    cpu.ea = linear(cpu, op, op.seg, offset, op.imm & 0xff, (op.imm >> 8) & 1)
+    cpu.ea = linear(cpu, op, op.seg, offset, access_bytes(op), access_writes(op))
     if UNLIKELY(cpu.fault != 0):
         return
     run_next(cpu, op)
@@ -121,7 +119,7 @@ cdef void ea_based32(Cpu *cpu, Op *op) noexcept nogil:
 cdef void ea_based64(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t offset = address64(cpu, op)
     cdef uint64_t at = cpu.seg[op.seg].base + offset
-    if LIKELY(not ((at + (<uint64_t>1 << 47)) | (at + (op.imm & 0xff) + (<uint64_t>1 << 47))) >> 48):
+    if LIKELY(not ((at + (<uint64_t>1 << 47)) | (at + access_bytes(op) + (<uint64_t>1 << 47))) >> 48):
         cpu.ea_offset = offset
         cpu.ea = at
         run_next(cpu, op)

@@ -36,12 +36,12 @@ cdef void pushf(Cpu *cpu, Op *op) noexcept nogil:
     if cpu.rflags & FL_VM and iopl(cpu) != 3:
         fault(cpu, op, VEC_GP, 0)
         return
-    if push(cpu, op, 8 << (op.x & 3), read_rflags(cpu) & ~<uint64_t>(FL_VM | FL_RF)):
+    if push(cpu, op, operand_bits(op), read_rflags(cpu) & ~<uint64_t>(FL_VM | FL_RF)):
         leave(cpu, op)
 
 
 cdef void popf(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t width = 8 << (op.x & 3)
+    cdef uint32_t width = operand_bits(op)
     cdef uint64_t mask = FLAGS_ANYONE
     cdef uint64_t value
     if cpu.rflags & FL_VM and iopl(cpu) != 3:

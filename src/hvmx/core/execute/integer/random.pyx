@@ -24,12 +24,12 @@ cdef uint64_t mixed(uint64_t state) noexcept nogil:
 # The operand gets the low bits of a draw, and CF is set: there was a number. An exit handler may change it.
 cdef void draw(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nogil:
     cdef uint64_t value = mixed(cpu.random_state + STEP)
-    if op.x & 3 == 1:
+    if operand_size(op) == SIZE_16:
         value = <uint16_t>value
-    elif op.x & 3 == 2:
+    elif operand_size(op) == SIZE_32:
         value = <uint32_t>value
     if cpu.controls & control:
-        describe_exit(cpu, op.d >> 3, value, <uint32_t>1 << (op.x & 3), False, 0)
+        describe_exit(cpu, register_number(op.d), value, operand_bytes(op), False, 0)
         if instruction_exit(cpu, op, reason) != EXIT_DONE:
             return
         value = cpu.exit.value
@@ -38,9 +38,9 @@ cdef void draw(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nog
     cpu.random_state += STEP
     cpu.random_draws += 1
     set_arithmetic_flags(cpu, FL_CF)
-    if op.x & 3 == 1:
+    if operand_size(op) == SIZE_16:
         set16(cpu, op.d, <uint16_t>value)
-    elif op.x & 3 == 2:
+    elif operand_size(op) == SIZE_32:
         set32(cpu, op.d, <uint32_t>value)
     else:
         set64(cpu, op.d, value)

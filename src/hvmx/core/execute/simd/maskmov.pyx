@@ -1,6 +1,6 @@
 # cython: language_level=3
 """MASKMOVQ and MASKMOVDQU: store the bytes of a register that a mask selects, at DS:rDI."""
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_R_RM
 from hvmx.core.memory.mmu cimport *
@@ -12,10 +12,7 @@ from hvmx.core.state.state cimport *
 
 cdef uint64_t chosen_address(Cpu *cpu, Op *op, uint32_t index) noexcept nogil:
     """The linear address of eight bytes of the operand, checked: sets cpu.fault."""
-    cdef uint64_t offset = cpu.r[REG_RDI] + index
-    cdef uint32_t size = op.x >> 2 & 3
-    offset = <uint16_t>offset if size == 1 else <uint32_t>offset if size == 2 else offset
-    return linear(cpu, op, op.seg, offset, 8, True)
+    return linear(cpu, op, op.seg, within_address_size(op, cpu.r[REG_RDI] + index), 8, True)
 
 
 cdef bint store_chosen(Cpu *cpu, Op *op, const uint8_t *value, const uint8_t *mask, uint32_t size) noexcept nogil:

@@ -6,6 +6,7 @@ There are no overflow interrupts, as there is no local APIC to send them.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from hvmx.core.pipeline.paths cimport cost_through
 from hvmx.core.state.state cimport *
 
 # Does the processor have counters that RDPMC reads?
@@ -23,4 +24,4 @@ cdef void count_until(Cpu *cpu, int64_t acct) noexcept nogil
 cdef inline void count_events(Cpu *cpu, Op *op) noexcept nogil:
     """Before the privilege level changes: an instruction counts at the level at which it began. NULL: there is none."""
     if UNLIKELY(cpu.counting):
-        count_until(cpu, cpu.acct + <int64_t>op.acct if op != NULL else cpu.acct)
+        count_until(cpu, cpu.acct + (cost_through(cpu, op) if op != NULL else 0))

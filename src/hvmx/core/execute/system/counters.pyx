@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from hvmx.core.generated.families cimport FEATURE_P6_COUNTERS
+from hvmx.core.pipeline.paths cimport cost_before
 from hvmx.core.state.state cimport *
 
 cdef enum:
@@ -84,7 +85,7 @@ cdef void count_until(Cpu *cpu, int64_t acct) noexcept nogil:
 
 
 cdef uint64_t read_counter(Cpu *cpu, Op *op, uint32_t index) noexcept nogil:
-    count_until(cpu, cpu.acct + <int64_t>(op - 1).acct)
+    count_until(cpu, cpu.acct + (cost_before(cpu, op) if op != NULL else 0))
     return cpu.event_count[index] // CYCLE_FRACTION & COUNTER
 
 

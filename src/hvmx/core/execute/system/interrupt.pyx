@@ -3,6 +3,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_I, FORM_NONE, FORM_R_RM
 from hvmx.core.exit.door cimport describe_exit, event_exit, instruction_exit
+from hvmx.core.pipeline.paths cimport begin_at, cycles_now, drain_pipeline
 from hvmx.core.execute.system.frame cimport *
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.state.ops cimport *
@@ -71,7 +72,7 @@ cdef void shut_down(Cpu *cpu) noexcept nogil:
 cdef void remember_exception(Cpu *cpu, uint32_t vectoring) noexcept nogil:
     cdef PastException *past = &cpu.past_exceptions[cpu.past_exception_count % PAST_EXCEPTIONS]
     cpu.past_exception_count += 1
-    past.time = cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start) >> ACCT_SHIFT)
+    past.time = cycles_now(cpu, NULL)
     past.rip = cpu.rip
     past.address = cpu.cr2 if cpu.fault_vector == VEC_PF else 0
     past.vector = cpu.fault_vector
@@ -106,6 +107,7 @@ cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
         if first == VEC_DB:
             take_conditions(cpu)
         cpu.exceptions += 1
+        drain_pipeline(cpu)
         cpu.acct += <int64_t>(<uint64_t>cpu.exception_cost << ACCT_SHIFT)
         if cpu.pv != NULL:
             deliver_to_pv(cpu)
@@ -151,6 +153,7 @@ cdef void deliver_event(Cpu *cpu, uint32_t event) noexcept nogil:
     """
     cpu.vectoring = 0
     cpu.interrupts += 1
+    drain_pipeline(cpu)
     cpu.acct += <int64_t>(<uint64_t>cpu.exception_cost << ACCT_SHIFT)
     cpu.shadow = 0
     if not enter_handler(cpu, NULL, event & 0xff, SOURCE_EXTERNAL, 0, cpu.rip) and cpu.fault == FAULT_EXCEPTION:
@@ -397,7 +400,7 @@ cdef bint enter_long(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_
 # --- INT n, INT3, INTO, INT1, BOUND ---------------------------------------------------------------------------------------
 cdef void enter_software(Cpu *cpu, Op *op, uint32_t vector, uint32_t source) noexcept nogil:
     if enter_handler(cpu, op, vector, source, 0, next_ip(op)):
-        cpu.acct += <int64_t>op.acct
+        account(cpu, op)
         cpu.entered = 1
 
 
@@ -409,9 +412,9 @@ cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source,
             return
         # The handler has injected it: continue as if there had been no exit.
         cpu.fault = FAULT_NONE
-        cpu.acct -= <int64_t>(op - 1).acct
+        begin_at(cpu, op)
     if cpu.pv != NULL:
-        cpu.acct += <int64_t>op.acct
+        account(cpu, op)
         cpu.rip = next_ip(op)
         cpu.pv_exception(cpu, vector, 0, 0)
         return
@@ -419,7 +422,7 @@ cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source,
 
 
 cdef void int_n(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t vector = <uint32_t>op.imm & 0xff
+    cdef uint32_t vector = immediate8(op)
     if cpu.rflags & FL_VM and cpu.rflags & FL_IOPL != FL_IOPL:
         fault(cpu, op, VEC_GP, 0)
     elif cpu.pv != NULL:
@@ -454,7 +457,7 @@ cdef void int1(Cpu *cpu, Op *op) noexcept nogil:
 
 # As on Intel's processors, the index is compared with the lower bound before the upper one is read.
 cdef void bound(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
+    cdef uint32_t size = operand_bytes(op)
     cdef int64_t index, lower, upper
     cdef uint64_t at
     if size == 2:

@@ -52,7 +52,7 @@ cdef bint transfer(Cpu *cpu, Op *op, uint32_t port, uint32_t size, bint is_write
 
 
 cdef void read_port(Cpu *cpu, Op *op, uint32_t port, uint64_t how) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
+    cdef uint32_t size = operand_bytes(op)
     if not port_allowed(cpu, op, port, size) or not transfer(cpu, op, port, size, False, 0, how, 0):
         return
     if size == 1:
@@ -64,7 +64,7 @@ cdef void read_port(Cpu *cpu, Op *op, uint32_t port, uint64_t how) noexcept nogi
 
 
 cdef void write_port(Cpu *cpu, Op *op, uint32_t port, uint64_t how) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
+    cdef uint32_t size = operand_bytes(op)
     if port_allowed(cpu, op, port, size):
         transfer(cpu, op, port, size, True, cpu.r[REG_RAX], how, 0)
 
@@ -86,11 +86,6 @@ cdef void out_dx(Cpu *cpu, Op *op) noexcept nogil:
 
 
 # --- INS and OUTS ---------------------------------------------------------------------------------------------------------
-cdef inline uint64_t address_mask(Op *op) noexcept nogil:
-    cdef uint32_t size = (op.x >> 2) & 3
-    return 0xffff if size == 1 else <uint64_t>0xffffffff if size == 2 else ~<uint64_t>0
-
-
 cdef inline void set_within(Cpu *cpu, uint32_t register, uint64_t value, uint64_t mask) noexcept nogil:
     """Write a register by the address size: 16 bits merge, 32 zero-extend."""
     if mask == 0xffff:
@@ -104,7 +99,7 @@ cdef inline void set_within(Cpu *cpu, uint32_t register, uint64_t value, uint64_
 cdef void finish_iteration(Cpu *cpu, Op *op, uint32_t pointer, uint32_t size, uint64_t mask) noexcept nogil:
     cdef int64_t step = -<int64_t>size if cpu.rflags & FL_DF else <int64_t>size
     set_within(cpu, pointer, cpu.r[pointer] + <uint64_t>step, mask)
-    if op.x & 0x30:
+    if is_repeated(op):
         set_within(cpu, REG_RCX, cpu.r[REG_RCX] - 1, mask)
         if cpu.r[REG_RCX] & mask:
             cpu.rip = op.ip
@@ -112,20 +107,20 @@ cdef void finish_iteration(Cpu *cpu, Op *op, uint32_t pointer, uint32_t size, ui
 
 
 cdef void ins(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
+    cdef uint32_t size = operand_bytes(op)
     cdef uint32_t port = <uint16_t>cpu.r[REG_RDX]
     cdef uint64_t mask = address_mask(op)
     cdef uint64_t at
     if not port_allowed(cpu, op, port, size):
         return
-    if op.x & 0x30 and not cpu.r[REG_RCX] & mask:
+    if is_repeated(op) and not cpu.r[REG_RCX] & mask:
         leave(cpu, op)
         return
     at = linear(cpu, op, SEG_ES, cpu.r[REG_RDI] & mask, size, True)
     if cpu.fault or not probe_write(cpu, op, at, size):
         return
     cpu.ea = at
-    if not transfer(cpu, op, port, size, False, 0, QUALIFY_STRING | (QUALIFY_REP if op.x & 0x30 else 0), at):
+    if not transfer(cpu, op, port, size, False, 0, QUALIFY_STRING | (QUALIFY_REP if is_repeated(op) else 0), at):
         return
     # Its memory has been checked to be writable: this can only fail in an exit of the write itself.
     store_slow(cpu, NULL, at, size, cpu.exit.value)
@@ -133,13 +128,13 @@ cdef void ins(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef void outs(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
+    cdef uint32_t size = operand_bytes(op)
     cdef uint32_t port = <uint16_t>cpu.r[REG_RDX]
     cdef uint64_t mask = address_mask(op)
     cdef uint64_t at, value
     if not port_allowed(cpu, op, port, size):
         return
-    if op.x & 0x30 and not cpu.r[REG_RCX] & mask:
+    if is_repeated(op) and not cpu.r[REG_RCX] & mask:
         leave(cpu, op)
         return
     at = linear(cpu, op, op.seg, cpu.r[REG_RSI] & mask, size, False)
@@ -148,7 +143,7 @@ cdef void outs(Cpu *cpu, Op *op) noexcept nogil:
     value = load_slow(cpu, op, at, size)
     if cpu.fault:
         return
-    if transfer(cpu, op, port, size, True, value, QUALIFY_STRING | (QUALIFY_REP if op.x & 0x30 else 0), at):
+    if transfer(cpu, op, port, size, True, value, QUALIFY_STRING | (QUALIFY_REP if is_repeated(op) else 0), at):
         finish_iteration(cpu, op, REG_RSI, size, mask)
 
 

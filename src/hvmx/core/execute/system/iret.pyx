@@ -20,7 +20,7 @@ cdef uint64_t FLAGS_REAL32 = 0x257fd5
 
 
 cdef void iret(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
+    cdef uint32_t size = operand_bytes(op)
     cdef uint32_t selector
     if UNLIKELY(cpu.nmi):  # NMIs are unblocked even if IRET faults (SDM vol. 3, 6.7.1)
         if cpu.nmi & NMI_LATCHED:
@@ -39,7 +39,7 @@ cdef void iret(Cpu *cpu, Op *op) noexcept nogil:
             return
         selector = <uint32_t>system_load(cpu, op, cpu.seg[SEG_TR].base, 2)
         if cpu.fault == 0 and switch_task(cpu, op, selector, SWITCH_RETURN, 0, next_ip(op), read_rflags(cpu)):
-            cpu.acct += <int64_t>op.acct
+            account(cpu, op)
     else:
         iret_protected(cpu, op, size)
 

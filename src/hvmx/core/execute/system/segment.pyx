@@ -218,7 +218,7 @@ cdef void mov_from_sreg_m(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef inline void store_selector(Cpu *cpu, Op *op, uint16_t selector) noexcept nogil:
     """Store a selector in a register: zero-extended to the operand size."""
-    if op.x & 3 == 1:
+    if operand_size(op) == SIZE_16:
         set16(cpu, op.d, selector)
     else:
         set64(cpu, op.d, selector)
@@ -226,7 +226,7 @@ cdef inline void store_selector(Cpu *cpu, Op *op, uint16_t selector) noexcept no
 
 # Only two bytes are read, whatever the width of the slot.
 cdef void pop_sreg(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t width = 8 << (op.x & 3)
+    cdef uint32_t width = operand_bits(op)
     cdef uint32_t selector = <uint16_t>peek_stack(cpu, op, 16)
     cdef uint32_t stack32 = cpu.mode & MODE_STACK32  # POP SS increments the pointer by the width of the old stack
     if cpu.fault:
@@ -242,7 +242,7 @@ cdef void pop_sreg(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef bint read_far_pointer(Cpu *cpu, Op *op, uint32_t *selector, uint64_t *offset) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
+    cdef uint32_t size = operand_bytes(op)
     cdef uint64_t at
     if size == 2:
         offset[0] = load16(cpu, op, cpu.ea)
@@ -265,7 +265,7 @@ cdef void load_far_pointer(Cpu *cpu, Op *op, uint32_t segment) noexcept nogil:
     cdef uint64_t offset = 0
     if not read_far_pointer(cpu, op, &selector, &offset) or not load_segment(cpu, op, segment, selector):
         return
-    if op.x & 3 == 1:
+    if operand_size(op) == SIZE_16:
         set16(cpu, op.d, <uint16_t>offset)
     else:
         set64(cpu, op.d, offset)

@@ -58,7 +58,7 @@ cdef void syscall(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef void sysret(Cpu *cpu, Op *op) noexcept nogil:
-    cdef bint to_64 = op.x & 3 == 3
+    cdef bint to_64 = operand_size(op) == SIZE_64
     cdef uint32_t selector = <uint32_t>(cpu.star >> 48)
     cdef uint64_t flags
     if not cpu.efer & EFER_SCE:
@@ -87,7 +87,7 @@ cdef void sysenter(Cpu *cpu, Op *op) noexcept nogil:
 
 
 cdef void sysexit(Cpu *cpu, Op *op) noexcept nogil:
-    cdef bint to_64 = op.x & 3 == 3
+    cdef bint to_64 = operand_size(op) == SIZE_64
     cdef uint32_t selector = <uint32_t>cpu.sysenter_cs & 0xfffc
     cdef uint64_t target = cpu.r[REG_RDX]
     if not selector or to_64 and not (canonical(target) and canonical(cpu.r[REG_RCX])):

@@ -1,21 +1,28 @@
 # cython: language_level=3
-"""Control and debug registers, HLT, INVLPG, caches, time stamps, CPUID, VMCALL."""
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+"""Control and debug registers, HLT, INVLPG, INVPCID, caches, time stamps, CPUID, VMCALL."""
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.execute.system.counters cimport has_p6_counters, read_counter
 from hvmx.core.state.insn cimport FORM_NONE, FORM_R_RM, FORM_RM, FORM_RM_R
 from hvmx.core.exit.door cimport *
 from hvmx.core.execute.system.interrupt cimport debug_fault
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.pipeline.paths cimport cycles_now, take_back
 from hvmx.core.state.mxcsr cimport settle_mxcsr
 from hvmx.core.state.ops cimport *
 from hvmx.core.memory.paging cimport load_pdptes
+from hvmx.core.memory.shadow cimport shadow_flush, shadow_flush_page
+from hvmx.core.memory.tlb cimport forget_page, forget_pcid, forget_private
 from hvmx.core.state.state cimport *
 
 cdef uint64_t CR0_DEFINED = (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD
                              | <uint64_t>0x80000000)
-cdef uint64_t CR0_PAGING_BITS = CR0_PE | CR0_WP | <uint64_t>0x80000000
-cdef uint64_t CR4_PAGING_BITS = CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP
+# Bits whose change invalidates all entries of the TLB (SDM vol. 3, 4.10.4.1; of CR0.WP the manual does not say so, but KVM
+# does it, and a TLB may always); and those that change what an entry allows.
+cdef uint64_t CR0_FLUSHES_ALL = CR0_WP | <uint64_t>0x80000000
+cdef uint64_t CR4_FLUSHES_ALL = CR4_PGE | CR4_PSE
+cdef uint64_t CR4_RIGHTS = CR4_SMEP | CR4_SMAP
+cdef uint64_t NO_FLUSH = <uint64_t>1 << 63   # in what is loaded into CR3, with CR4.PCIDE set
 
 # Access type in the exit qualification of CR accesses (SDM vol. 3, table 27-3).
 cdef enum:
@@ -44,7 +51,7 @@ cdef bint valid_cr0(Cpu *cpu, uint64_t value) noexcept nogil:
     if value & paging and not cpu.cr0 & paging and cpu.efer & EFER_LME:
         if not cpu.cr4 & CR4_PAE or cpu.seg[SEG_CS].access & AR_L or not cpu.seg[SEG_TR].access & 8:
             return False
-    if not value & paging and cpu.cr0 & paging and cpu.mode & MODE_WIDTH == MODE_64:
+    if not value & paging and cpu.cr0 & paging and (cpu.mode & MODE_WIDTH == MODE_64 or cpu.cr4 & CR4_PCIDE):
         return False
     if pae_paging(value, cpu.cr4, cpu.efer) and (value ^ cpu.cr0) & (paging | CR0_CD | CR0_NW):
         return load_pdptes(cpu, cpu.cr3)
@@ -62,26 +69,34 @@ cdef void write_cr0(Cpu *cpu, uint64_t value) noexcept nogil:
             cpu.efer |= EFER_LMA
         else:
             cpu.efer &= ~<uint64_t>EFER_LMA
-    if changed & CR0_PAGING_BITS:
+    if changed & CR0_FLUSHES_ALL:
         flush_tlb(cpu, True)
+    elif changed & CR0_PE:
+        drop_translations(cpu, True)
     update_mode(cpu)
 
 
 cdef bint valid_cr3(Cpu *cpu, uint64_t value) noexcept nogil:
     if cpu.efer & EFER_LMA:
-        return value >> cpu.phys_bits == 0
+        return (value & ~NO_FLUSH if cpu.cr4 & CR4_PCIDE else value) >> cpu.phys_bits == 0
     if pae_paging(cpu.cr0, cpu.cr4, cpu.efer):
         return load_pdptes(cpu, value)
     return True
 
 
 cdef void write_cr3(Cpu *cpu, uint64_t value) noexcept nogil:
-    cpu.cr3 = value
-    flush_tlb(cpu, False)
+    cdef bint keep = cpu.cr4 & CR4_PCIDE and value & NO_FLUSH
+    cpu.cr3 = value & ~NO_FLUSH
+    if keep:
+        drop_translations(cpu, False)  # those of the PCID that was the current one
+    else:
+        flush_tlb(cpu, False)
 
 
 cdef bint valid_cr4(Cpu *cpu, uint64_t value) noexcept nogil:
     if value & ~cpu.cr4_defined or cpu.efer & EFER_LMA and not value & CR4_PAE:
+        return False
+    if value & ~cpu.cr4 & CR4_PCIDE and (not cpu.efer & EFER_LMA or cpu.cr3 & 0xfff):
         return False
     if pae_paging(cpu.cr0, value, cpu.efer) and (value ^ cpu.cr4) & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP):
         return load_pdptes(cpu, cpu.cr3)
@@ -91,8 +106,12 @@ cdef bint valid_cr4(Cpu *cpu, uint64_t value) noexcept nogil:
 cdef void write_cr4(Cpu *cpu, uint64_t value) noexcept nogil:
     cdef uint64_t changed = value ^ cpu.cr4
     cpu.cr4 = value
-    if changed & CR4_PAGING_BITS:
+    if changed & CR4_FLUSHES_ALL or changed & ~value & CR4_PCIDE:
         flush_tlb(cpu, True)
+    elif changed & CR4_PAE or changed & value & CR4_SMEP:
+        flush_tlb(cpu, False)
+    if changed & CR4_RIGHTS:
+        drop_translations(cpu, True)
     update_mode(cpu)
 
 
@@ -149,7 +168,7 @@ cdef void change_cr(Cpu *cpu, Op *op, uint32_t number, uint64_t value, uint64_t 
 
 
 cdef void mov_to_cr(Cpu *cpu, Op *op) noexcept nogil:
-    change_cr(cpu, op, op.d, operand_width(cpu, reg64(cpu, op.s)[0]), <uint64_t>(op.s >> 3) << 8)
+    change_cr(cpu, op, op.d, operand_width(cpu, reg64(cpu, op.s)[0]), <uint64_t>register_number(op.s) << 8)
 
 
 cdef void mov_from_cr(Cpu *cpu, Op *op) noexcept nogil:
@@ -165,7 +184,7 @@ cdef void mov_from_cr(Cpu *cpu, Op *op) noexcept nogil:
     else:
         value = cpu.cr8
     if op.s == 3 and cpu.controls & CTL_CR3_STORE or op.s == 8 and cpu.controls & CTL_CR8_STORE:
-        describe_exit(cpu, op.s, value, 0, False, op.s | CR_MOV_FROM | <uint64_t>(op.d >> 3) << 8)
+        describe_exit(cpu, op.s, value, 0, False, op.s | CR_MOV_FROM | <uint64_t>register_number(op.d) << 8)
         if instruction_exit(cpu, op, EXIT_REASON_CR_ACCESS) != EXIT_DONE:
             return
         value = cpu.exit.value
@@ -212,7 +231,7 @@ cdef inline bint umip_forbids(Cpu *cpu, Op *op) noexcept nogil:
 cdef void smsw_r(Cpu *cpu, Op *op) noexcept nogil:
     if umip_forbids(cpu, op):
         return
-    if op.x & 3 == 1:
+    if operand_size(op) == SIZE_16:
         set16(cpu, op.d, <uint16_t>seen_cr0(cpu))
     else:
         set64(cpu, op.d, seen_cr0(cpu))
@@ -257,7 +276,7 @@ cdef inline uint32_t dr_number(uint32_t number) noexcept nogil:
 cdef void mov_to_dr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t value = operand_width(cpu, reg64(cpu, op.s)[0])
     cdef uint32_t number = dr_number(op.d)
-    if not pass_dr_exit(cpu, op, op.d, &value, <uint64_t>(op.s >> 3) << 8):
+    if not pass_dr_exit(cpu, op, op.d, &value, <uint64_t>register_number(op.s) << 8):
         return
     if number >= 6 and value >> 32 and not (op.d < 6 and cpu.cr4 & CR4_DE):
         fault(cpu, op, VEC_GP, 0)
@@ -269,12 +288,13 @@ cdef void mov_to_dr(Cpu *cpu, Op *op) noexcept nogil:
     elif number == 7:
         value = (value & DR7_WRITABLE) | 0x400
     cpu.dr[number] = value
-    flush_tlb(cpu, True)  # pages with breakpoints have no fast path
+    drop_translations(cpu, True)  # pages with breakpoints have no fast path
 
 
 cdef void mov_from_dr(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t value = operand_width(cpu, cpu.dr[dr_number(op.s)])
-    if pass_dr_exit(cpu, op, op.s, &value, DR_MOV_FROM | <uint64_t>(op.d >> 3) << 8) and may_use_dr(cpu, op, op.s):
+    cdef uint64_t qualification = DR_MOV_FROM | <uint64_t>register_number(op.d) << 8
+    if pass_dr_exit(cpu, op, op.s, &value, qualification) and may_use_dr(cpu, op, op.s):
         set64(cpu, op.d, operand_width(cpu, value))
 
 
@@ -312,6 +332,57 @@ cdef void invlpg(Cpu *cpu, Op *op) noexcept nogil:
     else:
         leave(cpu, op)
     flush_page(cpu, address)
+
+
+# What INVPCID invalidates (SDM vol. 2, INVPCID), by the value of its register operand.
+cdef enum:
+    INVPCID_ADDRESS = 0
+    INVPCID_PCID = 1
+    INVPCID_ALL = 2
+    INVPCID_PRIVATE = 3
+
+
+cdef bint valid_invpcid(Cpu *cpu, uint64_t type, uint64_t pcid, uint64_t address) noexcept nogil:
+    if type > INVPCID_PRIVATE or pcid >> 12:
+        return False
+    if type == INVPCID_ADDRESS and <uint64_t>(<int64_t>(address << 16) >> 16) != address:
+        return False
+    return type > INVPCID_PCID or pcid == 0 or cpu.cr4 & CR4_PCIDE
+
+
+cdef void invpcid(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t at = cpu.ea, type = operand_width(cpu, reg64(cpu, op.d)[0])
+    cdef uint64_t pcid, address
+    if cpu.controls & CTL_INVLPG:
+        # "Enable INVPCID" is always set (SDM vol. 3, 25.1.3). The qualification is the operand's displacement.
+        describe_exit(cpu, <uint32_t>type, 0, 16, False, <uint64_t>(op - 1).disp)
+        cpu.exit.linear = at
+        if exit_before_faults(cpu, op, EXIT_REASON_INVPCID) != EXIT_DONE:
+            return
+    pcid = load64(cpu, op, at)
+    if cpu.fault:
+        return
+    address = load64(cpu, op, at + 8)
+    if cpu.fault:
+        return
+    if not valid_invpcid(cpu, type, pcid, address):
+        fault(cpu, op, VEC_GP, 0)
+        return
+    leave(cpu, op)
+    if type == INVPCID_ALL:
+        flush_tlb(cpu, True)
+    elif type == INVPCID_PRIVATE:
+        forget_private(cpu)
+        drop_translations(cpu, False)
+        shadow_flush(cpu)
+    elif type == INVPCID_PCID:
+        forget_pcid(cpu, <uint32_t>pcid)
+        drop_translations(cpu, False)
+        shadow_flush(cpu)
+    else:
+        forget_page(cpu, address, <uint32_t>pcid, False)
+        drop_page(cpu, address)
+        shadow_flush_page(cpu, address)
 
 
 cdef void exit_or_nothing(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) noexcept nogil:
@@ -388,14 +459,14 @@ cdef void rdpmc(Cpu *cpu, Op *op) noexcept nogil:
 cdef void vmcall(Cpu *cpu, Op *op) noexcept nogil:
     cdef uint64_t number
     settle_mxcsr(cpu)
-    cpu.acct += <int64_t>op.acct
+    account(cpu, op)
     if cpu.vmcall != NULL and cpu.vmcall(cpu) == 0:
         if cpu.pending or cpu.acct >= 0:
             cpu.rip = next_ip(op)
         else:
             enter(cpu, next_ip(op))
         return
-    cpu.acct -= <int64_t>op.acct
+    take_back(cpu, op)
     if cpu.pv != NULL:  # #UD: a PV guest is not in VMX non-root operation (SDM vol. 3, 30.3, VMCALL)
         fault(cpu, op, VEC_UD, 0)
         return
@@ -424,6 +495,7 @@ register_handler("smsw", FORM_RM, 0, ADDRESS_NONE, smsw_r)
 register_handler("smsw", FORM_RM, 0, ADDRESS_EA, smsw_m)
 register_handler("hlt", FORM_NONE, 0, ADDRESS_NONE, hlt)
 register_handler("invlpg", FORM_RM, 0, ADDRESS_EA, invlpg)
+register_handler("invpcid", FORM_R_RM, 0, ADDRESS_EA, invpcid)
 register_handler("wbinvd", FORM_NONE, 0, ADDRESS_NONE, wbinvd)
 register_handler("invd", FORM_NONE, 0, ADDRESS_NONE, invd)
 register_handler("pause", FORM_NONE, 0, ADDRESS_NONE, pause)
@@ -433,5 +505,7 @@ register_handler("rdpmc", FORM_NONE, 0, ADDRESS_NONE, rdpmc)
 register_handler("cpuid", FORM_NONE, 0, ADDRESS_NONE, cpuid)
 register_handler("vmcall", FORM_NONE, 0, ADDRESS_NONE, vmcall)
 register_handler("vmmcall", FORM_NONE, 0, ADDRESS_NONE, vmcall)
-for name in ("rsm", "ud2"):
-    register_handler(name, FORM_NONE, 0, ADDRESS_NONE, undefined)
+register_handler("rsm", FORM_NONE, 0, ADDRESS_NONE, undefined)
+register_handler("ud0", FORM_R_RM, 0, ADDRESS_NONE, undefined)
+register_handler("ud1", FORM_R_RM, 0, ADDRESS_NONE, undefined)
+register_handler("ud2", FORM_NONE, 0, ADDRESS_NONE, undefined)

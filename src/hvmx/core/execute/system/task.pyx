@@ -176,7 +176,7 @@ cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32
     count_events(cpu, op)
     if not enter_task(cpu, &image, wide, ext):
         if op != NULL:
-            cpu.acct += <int64_t>op.acct  # the instruction that switched has ended
+            account(cpu, op)  # the instruction that switched has ended
         return False
     return True
 

@@ -91,7 +91,7 @@ cdef inline bint push_return(Cpu *cpu, Op *op, Frame *frame, uint32_t size) noex
 
 # --- JMP and CALL ---------------------------------------------------------------------------------------------------------
 cdef void far_transfer(Cpu *cpu, Op *op, uint32_t selector, uint64_t target, bint is_call) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
+    cdef uint32_t size = operand_bytes(op)
     cdef uint64_t raw = 0
     cdef Frame frame
     if real_or_v86(cpu):
@@ -146,7 +146,7 @@ cdef void through_system_descriptor(Cpu *cpu, Op *op, uint32_t selector, uint64_
     if kind == TYPE_TASK_GATE:
         selector = gate_selector(raw)
     if switch_task(cpu, op, selector, SWITCH_CALL if is_call else SWITCH_JUMP, 0, next_ip(op), read_rflags(cpu)):
-        cpu.acct += <int64_t>op.acct
+        account(cpu, op)
 
 
 cdef void through_call_gate(Cpu *cpu, Op *op, uint32_t gate_at, uint64_t gate, bint is_call) noexcept nogil:
@@ -215,7 +215,7 @@ cdef void far_indirect(Cpu *cpu, Op *op, bint is_call) noexcept nogil:
 
 
 cdef inline uint64_t immediate_target(Op *op) noexcept nogil:
-    return <uint64_t>op.imm & (<uint64_t>0xffff if op.x & 3 == 1 else <uint64_t>0xffffffff)
+    return immediate16(op) if operand_size(op) == SIZE_16 else <uint32_t>op.imm
 
 
 cdef void jmp_far(Cpu *cpu, Op *op) noexcept nogil:
@@ -278,8 +278,8 @@ cdef bint pop_return(Cpu *cpu, Op *op, Frame *frame, uint32_t size, uint64_t *ta
 
 
 cdef void ret_far(Cpu *cpu, Op *op) noexcept nogil:
-    cdef uint32_t size = 1 << (op.x & 3)
-    cdef int64_t released = op.imm & 0xffff
+    cdef uint32_t size = operand_bytes(op)
+    cdef int64_t released = immediate16(op)
     cdef uint64_t target = 0, selector = 0, pointer = 0, stack_selector = 0, raw = 0
     cdef uint32_t level
     cdef bint outward

@@ -55,7 +55,7 @@ cdef uint8_t abridged_tags(uint16_t tags) noexcept nogil:
 cdef void fill_image(Cpu *cpu, Op *op, uint64_t *image) noexcept nogil:
     cdef uint8_t *bytes = <uint8_t *>image
     cdef uint32_t index
-    cdef bint wide = op.x & 3 == 3
+    cdef bint wide = operand_size(op) == SIZE_64
     settle_mxcsr(cpu)
     memset(image, 0, LEGACY_BYTES)
     image[0] = <uint64_t>cpu.fcw | <uint64_t>cpu.fsw << 16 | <uint64_t>abridged_tags(cpu.ftw) << 32 | <uint64_t>cpu.fop << 48
@@ -82,7 +82,7 @@ cdef void take_x87(Cpu *cpu, Op *op, const uint64_t *image) noexcept nogil:
         if not (image[0] >> (32 + index)) & 1:
             cpu.ftw |= <uint16_t>(<uint32_t>3 << (2 * index))
     cpu.fop = (image[0] >> 48) & 0x7ff
-    if op.x & 3 == 3:
+    if operand_size(op) == SIZE_64:
         cpu.fip = linear_bits(image[1])
         cpu.fdp = linear_bits(image[2])
         cpu.fcs = cpu.fds = 0

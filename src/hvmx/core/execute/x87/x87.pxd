@@ -41,6 +41,11 @@ cdef extern from "x87_host.h" nogil:
         pass
 
 
+cdef inline uint32_t st_number(uint32_t offset) noexcept nogil:
+    """The i of ST(i), from Op.d or Op.s: a register's byte offset, as if it were a general register (0-15)."""
+    return register_number(offset) & 7
+
+
 cdef inline bint x87_usable(Cpu *cpu, Op *op) noexcept nogil:
     """False: CR0 has disabled the unit, and #NM has been raised."""
     if UNLIKELY(cpu.cr0 & (CR0_EM | CR0_TS)):

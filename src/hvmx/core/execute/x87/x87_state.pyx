@@ -17,7 +17,7 @@ cdef enum:
 
 cdef inline uint32_t word_bytes(Op *op) noexcept nogil:
     """Layouts of 16 or 32 bits, by the operand size; 64 counts as 32."""
-    return 2 if op.x & 3 == 1 else 4
+    return 2 if operand_size(op) == SIZE_16 else 4
 
 
 cdef inline bint real_layout(Cpu *cpu) noexcept nogil:

@@ -1,0 +1,3 @@
+from typing import Any
+
+def registers_of_py(code: bytes, mode: int) -> dict[str, Any] | None: ...

@@ -1,0 +1,283 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from hvmx.core.pipeline.scoreboard cimport *
+from hvmx.core.state.state cimport *
+
+cdef enum:
+    STATE_BITS = 15
+    STATES = 1 << STATE_BITS
+    NODE_BITS = 16
+    NODE_BYTES = 12 << 20
+    PATH_BITS = 12
+
+# An interned state, and a node at no place in it.
+cdef struct State:
+    Pipeline value
+    Node here
+
+# A path that no way is for.
+cdef struct Path:
+    Node *node
+    Op *op
+    uint64_t kind
+    int64_t cost
+    Node *after
+
+cdef enum:
+    THROUGH                    # all kinds but BEFORE include the Op's instruction
+    BEFORE
+    MISPREDICTED
+    MISPREDICTED_TAKEN
+
+cdef struct Paths:
+    State *empty               # in which nothing is left to complete
+    uint64_t forgotten         # how often all was forgotten: what was kept of nodes before that is void
+    uint32_t states_used
+    uint64_t nodes_used
+    State *state_table[STATES]
+    Node *node_table[1 << NODE_BITS]
+    Path path_table[1 << PATH_BITS]
+    State states[STATES]
+    uint8_t nodes[NODE_BYTES]
+
+
+cdef inline Paths *paths_of(Cpu *cpu) noexcept nogil:
+    return <Paths *>cpu.paths
+
+
+cdef bint make_paths(Cpu *cpu) noexcept nogil:
+    cpu.paths = calloc(1, sizeof(Paths))
+    if cpu.paths == NULL:
+        return False
+    cpu.time_through = time_through
+    cpu.go_through = go_through
+    cpu.begin_at = begin_at
+    cpu.account_before = account_before
+    cpu.take_back = take_back
+    forget_paths(cpu)
+    return True
+
+
+cdef void free_paths(Cpu *cpu) noexcept nogil:
+    free(cpu.paths)
+
+
+cdef inline uint64_t mixed(uint64_t value) noexcept nogil:
+    value *= <uint64_t>0x9e3779b97f4a7c15
+    return value ^ value >> 29
+
+
+# --- states and nodes ---------------------------------------------------------------------------------------------------
+cdef void forget_paths(Cpu *cpu) noexcept nogil:
+    cdef Paths *paths = paths_of(cpu)
+    cdef Pipeline present, empty
+    cdef Op *entry = NULL
+    memset(&present, 0, sizeof(Pipeline))
+    if cpu.node != NULL:
+        present = cpu.node.state[0]
+        entry = cpu.node.entry
+    memset(paths.state_table, 0, sizeof(paths.state_table))
+    memset(paths.node_table, 0, sizeof(paths.node_table))
+    memset(paths.path_table, 0, sizeof(paths.path_table))
+    paths.states_used = 0
+    paths.nodes_used = 0
+    paths.forgotten += 1
+    memset(&empty, 0, sizeof(Pipeline))
+    paths.empty = <State *>interned(cpu, &empty).state
+    cpu.node = interned(cpu, &present)
+    if entry != NULL:
+        begin_at(cpu, entry)
+
+
+cdef void leave_code(Cpu *cpu) noexcept nogil:
+    cpu.node = &(<State *>cpu.node.state).here
+
+
+cdef Node *interned(Cpu *cpu, const Pipeline *value) noexcept nogil:
+    """The node at no place in this state."""
+    cdef Paths *paths = paths_of(cpu)
+    cdef const uint64_t *words = <const uint64_t *>value
+    cdef uint64_t hash = 0
+    cdef uint32_t index
+    cdef State **slot
+    cdef State *state
+    for index in range(sizeof(Pipeline) // 8):
+        hash = mixed(hash ^ words[index])
+    slot = &paths.state_table[hash >> 20 & (STATES - 1)]
+    if slot[0] != NULL and memcmp(&slot[0].value, value, sizeof(Pipeline)) == 0:
+        return &slot[0].here
+    if paths.states_used == STATES:
+        forget_paths(cpu)
+    state = &paths.states[paths.states_used]
+    paths.states_used += 1
+    state.value = value[0]
+    state.here.entry = NULL
+    state.here.state = &state.value
+    slot[0] = state
+    return &state.here
+
+
+cdef inline Block *block_of(Op *op) noexcept nogil:
+    return <Block *>(<uint8_t *>(op - op.place) - offset_of_head())
+
+
+cdef extern from *:
+    """
+    #define offset_of_head() offsetof(Block, head)
+    """
+    uint64_t offset_of_head() nogil
+
+
+cdef const Timing *timing_of(Op *op) noexcept nogil:
+    return &block_of(op).timings[op.number]
+
+
+cdef Node *node_at(Cpu *cpu, Op *op, Pipeline *state) noexcept nogil:
+    cdef Paths *paths = paths_of(cpu)
+    cdef Node **slot = &paths.node_table[mixed(<uint64_t>op ^ mixed(<uint64_t>state)) >> 8 & ((1 << NODE_BITS) - 1)]
+    cdef Node *node = slot[0]
+    cdef uint32_t index, ways, size
+    if node != NULL and node.entry == op and node.state == state:
+        return node
+    ways = block_of(op).ways
+    size = sizeof(Node) + ways * sizeof(Way)
+    if paths.nodes_used + size > NODE_BYTES:
+        cpu.node = &(<State *>state).here
+        forget_paths(cpu)
+        return node_at(cpu, op, cpu.node.state)
+    node = <Node *>&paths.nodes[paths.nodes_used]
+    paths.nodes_used += size
+    node.entry = op
+    node.state = state
+    for index in range(ways):
+        ways_of(node)[index].target = NOWHERE
+        ways_of(node)[index].next = NULL
+        ways_of(node)[index].after = NULL
+    slot[0] = node
+    return node
+
+
+cdef void begin_at(Cpu *cpu, Op *op) noexcept nogil:
+    if cpu.node.entry != op:
+        cpu.node = node_at(cpu, op, cpu.node.state)
+
+
+cdef void drain_pipeline(Cpu *cpu) noexcept nogil:
+    cdef Pipeline s
+    if cpu.node.state != &paths_of(cpu).empty.value:
+        memcpy(&s, cpu.node.state, sizeof(Pipeline))
+        cpu.acct += <int64_t>drain(&s, cpu.model) << ACCT_SHIFT
+    cpu.node = &paths_of(cpu).empty.here
+
+
+# --- paths --------------------------------------------------------------------------------------------------------------
+cdef Node *take_path(Cpu *cpu, Op *op, uint32_t kind, int64_t *cost) noexcept nogil:
+    """Run the model from Cpu.node to an Op of its block; the node behind it, at no place."""
+    cdef Pipeline s
+    cdef Op *entry = cpu.node.entry
+    cdef const Timing *timings = block_of(op).timings
+    cdef uint32_t number, first = entry.number, last = op.number, course
+    cdef uint64_t units = 0
+    memcpy(&s, cpu.node.state, sizeof(Pipeline))
+    if op.len == 0:
+        kind = BEFORE          # the Op at the end of a block belongs to no instruction
+    for number in range(first, last if kind == BEFORE else last + 1):
+        course = COURSE_ON
+        if number == last and timings[number].flags & TIMING_CONDITIONAL:
+            if kind != MISPREDICTED:
+                course = COURSE_TAKEN
+        if number == last and kind >= MISPREDICTED:
+            course |= COURSE_MISPREDICTED
+        units += step(&s, &timings[number], cpu.model, course)
+    cost[0] = <int64_t>((units << ACCT_SHIFT) + last - first + (kind != BEFORE))
+    return interned(cpu, &s)
+
+
+cdef Path *path_to(Cpu *cpu, Op *op, uint32_t kind) noexcept nogil:
+    cdef Node *node = cpu.node
+    cdef Path *path = &paths_of(cpu).path_table[mixed(<uint64_t>op ^ mixed(<uint64_t>node ^ kind)) >> 8 & ((1 << PATH_BITS) - 1)]
+    cdef int64_t cost = 0
+    cdef Node *after
+    if path.node == node and path.op == op and path.kind == kind:
+        return path
+    after = take_path(cpu, op, kind, &cost)
+    path.node = cpu.node  # another object than `node` if all nodes have been forgotten meanwhile
+    path.op = op
+    path.kind = kind
+    path.cost = cost
+    path.after = after
+    return path
+
+
+cdef inline void follow_path(Cpu *cpu, Op *op, uint32_t kind) noexcept nogil:
+    cdef Path *path = path_to(cpu, op, kind)
+    cpu.acct += path.cost
+    cpu.node = path.after
+
+
+cdef void account_before(Cpu *cpu, Op *op) noexcept nogil:
+    if op.number != cpu.node.entry.number:
+        follow_path(cpu, op, BEFORE)
+    else:
+        leave_code(cpu)
+
+
+cdef void account_mispredicted(Cpu *cpu, Op *op, bint taken) noexcept nogil:
+    follow_path(cpu, op, MISPREDICTED_TAKEN if taken else MISPREDICTED)
+
+
+cdef int64_t cost_before(Cpu *cpu, Op *op) noexcept nogil:
+    return path_to(cpu, op, BEFORE).cost if op.number != cpu.node.entry.number else 0
+
+
+cdef int64_t cost_through(Cpu *cpu, Op *op) noexcept nogil:
+    return path_to(cpu, op, THROUGH).cost
+
+
+cdef void take_back(Cpu *cpu, Op *op) noexcept nogil:
+    begin_at(cpu, op)
+    cpu.acct -= cost_through(cpu, op)
+
+
+cdef void time_through(Cpu *cpu, Op *op) noexcept nogil:
+    cdef uint64_t forgotten = paths_of(cpu).forgotten
+    cdef Way *way = &ways_of(cpu.node)[op.way]
+    cdef Node *after
+    cdef int64_t cost = 0
+    if op.way == NO_WAY:
+        follow_path(cpu, op, THROUGH)
+        return
+    after = take_path(cpu, op, THROUGH, &cost)
+    if paths_of(cpu).forgotten == forgotten:
+        way.cost = cost
+        way.after = after
+    cpu.acct += cost
+    cpu.node = after
+
+
+cdef void go_through(Cpu *cpu, Op *op, Op *target) noexcept nogil:
+    cdef uint64_t forgotten = paths_of(cpu).forgotten
+    cdef Way *way = &ways_of(cpu.node)[op.way]
+    account(cpu, op)
+    begin_at(cpu, target)
+    if op.way != NO_WAY and paths_of(cpu).forgotten == forgotten:
+        way.target = target
+        way.next = cpu.node
+
+
+cdef Op *first_due(Cpu *cpu, Op *op, int64_t end) noexcept nogil:
+    cdef Pipeline s
+    cdef const Block *block = block_of(op)
+    cdef int64_t acct = cpu.acct
+    cdef uint32_t number = op.number
+    memcpy(&s, cpu.node.state, sizeof(Pipeline))
+    while True:
+        acct += (<int64_t>step(&s, &block.timings[number], cpu.model, COURSE_ON) << ACCT_SHIFT) + 1
+        while op.number == number and op.len:
+            op += 1
+        if not op.len or acct >= end:
+            return op
+        number = op.number

@@ -1,0 +1,27 @@
+# cython: language_level=3
+"""The branch predictor: directions, targets of indirect branches, and return addresses.
+
+A direction comes from the longest history for which there is an entry with the branch's tag, as in TAGE (Seznec and Michaud,
+2006), or else from a counter by address. A branch that went one way 63 times in a row is sure: it is predicted by its counter
+alone, and is no part of the history, which tells others nothing; so most branches cost the host one comparison. All of it
+depends on nothing but the branches that the guest has executed.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+
+from hvmx.core.state.state cimport *
+
+# A predictor of these sizes for the processor; without tables there is none. ValueError for what cannot be.
+cdef int make_predictor(Cpu *cpu, object lengths, uint32_t entries, uint32_t targets, uint32_t returns) except -1
+cdef void free_predictor(Cpu *cpu) noexcept nogil
+# As after a reset.
+cdef void forget_branches(Cpu *cpu) noexcept nogil
+
+
+cdef inline uint32_t bias_of(uint64_t ip) noexcept nogil:
+    """The index in Predictor.bias of a branch."""
+    return <uint32_t>((ip ^ ip >> BIAS_BITS) & (BIAS_ENTRIES - 1))
+
+
+cdef inline void remember_return(Predictor *p, uint64_t ip) noexcept nogil:
+    p.return_top = p.return_top + 1 if p.return_top + 1 < p.return_entries else 0
+    p.returns[p.return_top] = ip

@@ -1,0 +1,23 @@
+# cython: language_level=3
+"""The pipeline: what one instruction takes, given the state that those before it have left.
+
+Dispatch is in program order, `width` micro-operations a cycle: the cycle in which the next one is dispatched is the front.
+A micro-operation starts when what it reads is ready and one of its pipes has no more work queued; its results are ready
+`latency` cycles later. Dispatch waits while an instruction would be complete more than `window` cycles behind the front: so
+long a chain of dependent instructions fills the reorder buffer. With a window of 0 nothing overlaps.
+"""
+from libc.stdint cimport uint32_t
+
+from hvmx.core.state.state cimport *
+
+cdef enum Course:
+    COURSE_ON                  # to the next instruction; an unconditional branch goes where it leads
+    COURSE_TAKEN               # a conditional branch is taken
+    COURSE_MISPREDICTED = 2    # beside these: the front is dispatched anew when the branch is resolved
+
+# Moves the front over one instruction; the time that it takes, in units of 1/CYCLE_FRACTION cycle.
+cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil
+# Waits until all is complete, which leaves the state empty; the time that it takes, in the same units.
+cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil
+# The most time that step() can take, whatever the state, as far as it is this instruction's own.
+cdef uint32_t longest_step(const Timing *t, const PipelineModel *m) noexcept nogil

@@ -1,0 +1,130 @@
+/* Guest time of plain code: the state of the processor's pipeline, and what is known of the paths through decoded code.
+ *
+ * The pipeline is a scoreboard (core/pipeline/scoreboard.pyx). Its state is a small value, relative to the front, the place in
+ * program order up to which instructions have been dispatched: so what a path through a block costs from a state, and the
+ * state behind it, is computed once and looked up from then on. A Node is a place in decoded code together with a state.
+ * All of this is a cache: throwing it away changes no guest cycle. */
+#ifndef HVMX_PIPELINE_H
+#define HVMX_PIPELINE_H
+
+#include <stdint.h>
+
+enum { PIPES = 16, SEEN_STORES = 6, CLASS_USES = 4, TIMING_READS = 8, TIMING_WRITES = 4 };
+
+/* What can be ready or not. x87 registers count from the top of their stack, MMX registers from 0 in the same places. */
+enum { READY_GENERAL = 0, READY_XMM = 16, READY_X87 = 32, READY_CARRY = 40, READY_FLAGS = 41, READY_COUNT = 48,
+       READY_NONE = 0xff };
+
+/* A store that a load from the same address expression may be forwarded from. */
+typedef struct {
+    int32_t disp;
+    uint8_t base, index;           /* registers, or READY_NONE */
+    uint8_t scale, segment;
+    uint8_t width;                 /* bytes; 0: there is none */
+    uint8_t ready;                 /* cycles behind the front at which its data is there */
+    uint8_t unused[2];
+} SeenStore;
+
+/* The value of the state. Times are whole cycles behind the front, 0 for all that has passed. */
+typedef struct {
+    uint8_t ready[READY_COUNT];
+    uint8_t busy[PIPES];           /* work that is queued for each pipe */
+    SeenStore stores[SEEN_STORES]; /* the latest first */
+    uint8_t slot;                  /* micro-operations dispatched in this cycle */
+    uint8_t taken;                 /* taken branches in this cycle */
+    uint8_t fuses;                 /* the last instruction fuses with a conditional branch */
+    uint8_t unused[5];
+} Pipeline;
+
+/* What the pipeline sees of one instruction. */
+enum { TIMING_LOAD = 1, TIMING_STORE = 2, TIMING_CONDITIONAL = 4, TIMING_TAKEN = 8, TIMING_FUSES = 0x10,
+       TIMING_ELIMINATED = 0x20,   /* a move between registers that renaming does */
+       TIMING_ZEROES = 0x40,       /* an idiom whose result does not depend on its operands */
+       TIMING_ONLY_MOVES = 0x80,   /* with a memory operand there is no more to it than the load or store */
+       TIMING_SHIFTS = 0x100,      /* adds `shift` to the register writes[0] */
+       TIMING_VECTOR = 0x200,      /* the load is to a vector or x87 register */
+       TIMING_LOCKED = 0x400,
+       TIMING_EXCHANGES = 0x800,   /* FXCH: renaming swaps the two registers */
+       TIMING_STACK = 0x1000,      /* the class has the access to memory, too; see below */
+       TIMING_REPEATED = 0x2000 }; /* REP: what its elements take comes on top */
+typedef struct {
+    uint8_t reads[TIMING_READS], writes[TIMING_WRITES];
+    uint8_t read_count, write_count;
+    uint8_t flags_read, flags_written;  /* 1: CF, 2: the others */
+    uint8_t base, index, scale, segment;
+    uint8_t width;                 /* of the memory operand, in bytes */
+    int8_t x87_push;               /* registers that the x87 stack grows by */
+    uint8_t string;                /* STRING_*, of a repeated instruction */
+    uint16_t cost;                 /* COST_* */
+    uint32_t flags;                /* TIMING_* */
+    int32_t disp, shift;
+} Timing;
+
+typedef struct { uint16_t pipes, cycles; } PipeUse; /* one of these pipes, for so long */
+
+/* What a profile says of a cost class. */
+typedef struct {
+    uint32_t latency;              /* cycles */
+    uint32_t alone;                /* not 0: what comes before has to be complete, and it takes so long, in units of
+                                    * 1/CYCLE_FRACTION cycle; nothing overlaps with it */
+    uint8_t slots;                 /* micro-operations at dispatch */
+    uint8_t only_moves;            /* with a memory operand, see TIMING_ONLY_MOVES */
+    uint8_t use_count;
+    PipeUse uses[CLASS_USES];
+} ClassTiming;
+
+enum { STRING_MOVS, STRING_STOS, STRING_LODS, STRING_CMPS, STRING_SCAS, STRING_KINDS };
+enum { ELIMINATES_GENERAL = 1, ELIMINATES_VECTOR = 2 };
+enum { TRAIT_FUSES = 1, TRAIT_ZEROES = 2 };
+
+/* What a profile says of a pipeline. Times in cycles, where no other unit stands. */
+typedef struct {
+    uint32_t width;                /* micro-operations dispatched in a cycle */
+    uint32_t slot_units;           /* the time of one, in units of 1/CYCLE_FRACTION cycle */
+    uint32_t window;               /* how far dispatch may be ahead of the completion of an instruction */
+    uint32_t taken_branches;       /* in a cycle */
+    uint32_t misprediction;
+    uint32_t load, load_vector, forward, forward_stack, forward_vector;
+    uint32_t alone_load, alone_store, alone_locked; /* what these add where nothing overlaps, in units of 1/CYCLE_FRACTION cycle */
+    uint32_t repeat_start[STRING_KINDS]; /* of a repeated string instruction, in units of 1/CYCLE_FRACTION cycle */
+    uint32_t repeat_element[STRING_KINDS][2][4]; /* of an element going up and down, of 1, 2, 4 and 8 bytes, in the same */
+    uint8_t eliminated;            /* moves that renaming does: ELIMINATES_* */
+    uint8_t traits[1024];          /* TRAIT_*, by family */
+    ClassTiming classes[256];      /* by COST_*; memory operands add some of their own */
+} PipelineModel;
+
+/* The branch predictor: see core/pipeline/predictor.pxd. */
+enum { BIAS_BITS = 13, BIAS_ENTRIES = 1 << BIAS_BITS, HISTORY_TABLES = 8, HISTORY_BITS = 256, MOST_RETURNS = 64 };
+/* A conditional branch has gone one way so often that it is predicted without history: bias is this, plus 3 if it is taken. */
+enum { BIAS_SURE = 0xfc };
+typedef struct { uint16_t tag; int8_t direction; uint8_t useful; } HistoryEntry;
+typedef struct { uint64_t target; uint16_t tag; } TargetEntry;
+typedef struct {
+    uint8_t bias[BIAS_ENTRIES];    /* by address: bits 0-1 a saturating counter, bits 2-7 how often it went that way in a row */
+    uint32_t tables, lengths[HISTORY_TABLES], entry_bits, target_bits, return_entries;
+    uint32_t folded[HISTORY_TABLES]; /* the latest outcomes, as many as the table's length, folded to 32 bits */
+    uint8_t outcomes[HISTORY_BITS];  /* a ring */
+    uint32_t latest, return_top;
+    uint64_t returns[MOST_RETURNS];  /* a ring */
+    HistoryEntry *entries;         /* of all tables, one after the other */
+    TargetEntry *by_history, *by_address; /* of indirect branches */
+} Predictor;
+
+/* A place in decoded code and the state there. Behind it are its ways, one for each Op of its block that may leave it. */
+typedef struct Node {
+    struct Op *entry;              /* the first Op of an instruction; NULL where the place is not known */
+    Pipeline *state;
+} Node;
+
+typedef struct {
+    struct Op *target;             /* where `next` is; NOWHERE: nobody has gone this way */
+    Node *next;
+    int64_t cost;                  /* cycles and instructions up to here, as in Cpu.acct */
+    Node *after;                   /* the state here, at no place; NULL: not computed yet */
+} Way;
+#define NOWHERE ((struct Op *)1)
+enum { NO_WAY = 0xff };
+
+static inline Way *ways_of(Node *node) { return (Way *)(node + 1); }
+
+#endif
