@@ -320,9 +320,10 @@ cdef extern from "state.h" nogil:
         ClassTiming classes[256]
 
     enum:
-        BIAS_BITS
-        BIAS_ENTRIES
-        BIAS_SURE
+        RUN_BITS
+        RUN_ENTRIES
+        RUN_FOREVER
+        RUN_SURE
         HISTORY_TABLES
         HISTORY_BITS
         MOST_RETURNS
@@ -333,8 +334,12 @@ cdef extern from "state.h" nogil:
     ctypedef struct TargetEntry:
         uint64_t target
         uint16_t tag
+    ctypedef struct RunEntry:
+        uint16_t run
+        uint16_t lengths[2]
+        uint8_t sure, counter
     ctypedef struct Predictor:
-        uint8_t bias[BIAS_ENTRIES]
+        RunEntry runs[RUN_ENTRIES]
         uint32_t tables
         uint32_t lengths[HISTORY_TABLES]
         uint32_t entry_bits, target_bits, return_entries
