@@ -28,13 +28,16 @@ cdef extern from "tlb.h" nogil:
         PCIDS
     uint32_t PAGE_SHIFT_OF(uint32_t size)
 
-    ctypedef struct ModelEntry:
-        uint64_t key, page, stamp
-
+    const uint64_t NO_MASK
     ctypedef struct TlbArray:
         uint32_t entries, ways, sets, first
-        ModelEntry *entry
+        uint64_t mask
+        uint32_t used
         uint32_t *next
+        uint64_t *full
+        uint64_t *key
+        uint64_t *page
+        uint64_t *stamp
 
     ctypedef struct WalkEntry:
         uint64_t key, stamp
