@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from hvmx.isa import MEMORY_CLASSES, MOVE_CLASSES
 
-from .figures import FRACTION, Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing
+from .figures import (
+    FRACTION, Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing, Validation,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
@@ -223,6 +225,8 @@ class Profile:
     user_device: Figure
     """Extra cycles when the hypervisor's user space (QEMU) handles the exit."""
     paravirtual: Paravirtual
+    validation: Validation | None
+    """How near the processor it was found to be; None where nobody has looked."""
     written: Mapping[str, Provenance]
     """The figures of the file, by key: what one line says of several classes or exit reasons, only once."""
 
@@ -230,6 +234,14 @@ class Profile:
         """How many of the file's figures whose keys begin with ``place`` have each mark."""
         found = [figure.mark for key, figure in self.written.items() if key.startswith(place)]
         return {mark: found.count(mark) for mark in Mark}
+
+    @property
+    def accuracy(self) -> str:
+        """How near its guest cycles are to a processor's, in words."""
+        found = self.validation
+        if found is None:
+            return f"guest cycles of {self.name}: not validated beside its processor"
+        return f"guest cycles of plain code: +-{found.percent} % on {found.programs} programs beside {found.source}"
 
     @property
     def hz(self) -> int:
