@@ -13,8 +13,19 @@ from hvmx.isa import families
 from hvmx.isa.levels import LEVELS
 
 from .figures import (
-    FRACTION, Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing, Validation,
-)  # fmt: skip
+    FRACTION,
+    Buffer,
+    Cache,
+    Count,
+    Counts,
+    Families,
+    Figure,
+    Kinds,
+    Mark,
+    Provenance,
+    Timing,
+    Validation,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
