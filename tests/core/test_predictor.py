@@ -1,4 +1,4 @@
-"""The branch predictor: what follows a rule is learned, what follows none is not; and it says the same however it is run."""
+"""The branch predictor learns what follows a rule and nothing else, and says the same however it is run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def late(body: str, turns: int = 2000, **predictor: Any) -> int:
     return mispredictions(loop(2 * turns, body), **predictor) - mispredictions(loop(turns, body), **predictor)
 
 
-# --- directions -----------------------------------------------------------------------------------------------------------
+# --- directions ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("trips", [1, 2, 3, 5, 12])
 def test_a_loop_of_a_fixed_number_of_turns_is_learned(trips: int) -> None:
     assert late(f"mov ecx, {trips}\n1: dec ecx\njnz 1b") <= 2
@@ -59,7 +59,7 @@ def test_a_branch_that_changes_its_way_after_long_is_learned_anew() -> None:
     assert mispredictions(loop(4000, body)) <= mispredictions(loop(4000, "")) + 6
 
 
-# --- targets --------------------------------------------------------------------------------------------------------------
+# --- targets ------------------------------------------------------------------------------------------------------------
 CALLS = "lea rsi, [rip + 5f]\nlea rdi, [rip + 6f]\njmp 7f\n.balign 16\n5: ret\n.balign 16\n6: ret\n7:\n"
 
 
@@ -78,10 +78,11 @@ def test_indirect_targets_at_random_go_wrong_half_of_the_time() -> None:
     assert mispredictions(CALLS + loop(2000, body)) == pytest.approx(1000, rel=0.2)
 
 
-# --- returns --------------------------------------------------------------------------------------------------------------
+# --- returns ------------------------------------------------------------------------------------------------------------
 def nested(depth: int) -> str:
-    """Calls within calls."""
-    return f"jmp 7f\n.balign 16\n5: dec ecx\njz 1f\ncall 5b\n1: ret\n7: " + loop(100, f"mov ecx, {depth}\ncall 5b")
+    """Calls within calls, each returning to somewhere else."""
+    functions = "".join(f"function{n}: call function{n + 1}\nret\n" for n in range(1, depth))
+    return f"jmp 7f\n{functions}function{depth}: ret\n7: " + loop(100, "call function1")
 
 
 @pytest.mark.parametrize("entries", [1, 4, 16])
@@ -103,7 +104,7 @@ def test_functions_with_several_callers_return_to_each() -> None:
     assert mispredictions(CALLS + loop(500, body)) <= 20
 
 
-# --- prices and counts ----------------------------------------------------------------------------------------------------
+# --- prices and counts --------------------------------------------------------------------------------------------------
 def test_without_a_predictor_every_branch_is_predicted() -> None:
     source = "mov eax, 7\n" + loop(500, RANDOM + "test dl, 1\njz 1f\nnop\n1:")
     vcpu = run(guest(source))
@@ -112,7 +113,7 @@ def test_without_a_predictor_every_branch_is_predicted() -> None:
 
 
 def test_what_is_predicted_costs_the_same_as_without_a_predictor() -> None:
-    straight = "test esp, esp\n" + times(50, "jz 1f\n1: nop\nimul rax, rax")
+    straight = times(50, "test rsp, rsp\njz 1f\n1: nop\nimul rax, rax")
     assert cycles(straight, predictor=PREDICTOR) == cycles(straight)
 
 
@@ -123,9 +124,10 @@ def test_sizes_that_cannot_be_are_refused() -> None:
             guest("nop", predictor=PREDICTOR | wrong)
 
 
-# --- however it is run ----------------------------------------------------------------------------------------------------
+# --- however it is run --------------------------------------------------------------------------------------------------
 MIXED = CALLS + "mov eax, 99\n" + loop(
-    300, RANDOM + "test dl, 3\njz 1f\ncall rsi\n1: bt edx, 4\njc 2f\nxchg rsi, rdi\n2: mov ecx, 3\n3: dec ecx\njnz 3b\ncall rdi"
+    300,
+    RANDOM + "test dl, 3\njz 1f\ncall rsi\n1: bt edx, 4\njc 2f\nxchg rsi, rdi\n2: mov ecx, 3\n3: dec ecx\njnz 3b\ncall rdi",
 )  # fmt: skip
 
 
