@@ -255,7 +255,7 @@ def _caches(bench: Bench) -> None:
                 continue
             outside = _lines(bench, 2 * told.size)
         except (Unsettled, NativeError) as problem:
-            bench.miss(key, f"others use it as well: {problem}")
+            bench.miss(key, str(problem))
             continue
         text += f", from {2 * told.size} KB {said(outside)}"
         if outside.value < _STEP * inside.value:
