@@ -67,6 +67,7 @@ def linux_signs_command(
        22  a sign came out otherwise
     """
     from hvmx.cli.outputs import Outputs
+    from hvmx.report.comparison import GuestFailed
     from hvmx.reproduce import signs
     from hvmx.reproduce.signs_table import signs_table
 
@@ -89,7 +90,7 @@ def linux_signs_command(
             raise ImageError(str(problem)) from problem
         except MemoryError as problem:
             raise click.UsageError(str(problem)) from problem
-        except signs.GuestFailed as problem:
+        except GuestFailed as problem:
             click.echo(f"hvmx: {problem}", err=True)
             return Status.CRASH
         text = json.dumps(signs.signs_json(found), indent=2)

@@ -26,8 +26,8 @@ from .initramfs import archive, character_device, directory, executable
 
 BUILT = Path(__file__).parent / "built" / "signs"
 
-SOURCE = "PVM (SOSP 2023), lmbench on KVM with EPT, KVM with shadow paging and PVM: microseconds"
-"""Where the published figures are from. It says of every operation that with isolation shadow paging is the dearer."""
+SOURCE = "PVM (SOSP 2023): lmbench on KVM with EPT, on KVM with shadow paging, and on PVM"
+"""Where the published figures are from. In it shadow paging is the dearer for every operation, with isolation."""
 
 #: No test of what the board has not: ACPI, PCI, APICs; and none of the kernel's own of its ciphers.
 COMMAND_LINE = "quiet panic=-1 nokaslr cryptomgr.notests"
@@ -50,7 +50,7 @@ class Sign(Enum):
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of an operation: microseconds by way."""
+    """What ``SOURCE`` has of an operation: microseconds by way."""
 
     ept: float
     shadow: float
@@ -89,7 +89,7 @@ OPERATIONS = (
     Operation("sh"),
     Operation("mmap"),
 )
-"""In the order in which they are timed."""
+"""In the order in which they are timed. Of fork and page fault one figure each is known, which is taken to be with isolation."""
 
 NAMES = tuple(operation.name for operation in OPERATIONS)
 
@@ -250,7 +250,7 @@ class Row:
         ratio = None if published is None else published.ratio(way)
         expected = None if ratio is None else Sign.of(ratio)
         if way == "shadow" and self.isolation and ratio is None:
-            expected = Sign.DEARER  # as the source says of every operation
+            expected = Sign.DEARER  # of these the source is known by its signs only
         return Comparison(self.cycles[way] / self.cycles["ept"], ratio, expected)
 
     @property

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from .signs import SOURCE, Comparison, Row, Signs
 
-_HEADINGS = {True: "with page-table isolation (pti=on)", False: "without (pti=off)"}
+_HEADINGS = {True: "with pti=on:", False: "with pti=off:"}
 
 
 def signs_table(found: Signs) -> Table:
@@ -28,10 +28,10 @@ def signs_table(found: Signs) -> Table:
     for row in found.rows:
         if row.isolation is not heading:
             heading = row.isolation
-            table.add_row(f"{_HEADINGS[heading]}:", style="dim")
+            table.add_row(_HEADINGS[heading], style="dim")
         shadow, pv = row.comparison("shadow"), row.comparison("pv")
         table.add_row(
-            f"  {row.operation.name}",
+            row.operation.name,
             *(_cycles(row, way) for way in ("ept", "shadow", "pv")),
             *(cell for each in (shadow, pv) for cell in _ratios(each)),
             {None: "", True: "right", False: "WRONG"}[row.agrees],
@@ -56,9 +56,12 @@ def _ratios(each: Comparison | None) -> tuple[str, str]:
 def summary(found: Signs) -> str:
     """How many signs are right, what they are compared with, and what the kernel did."""
     known = [row for row in found.rows if row.agrees is not None]
-    lines = [
-        f"Signs as published: {sum(row.agrees is True for row in known)} of {len(known)}. {SOURCE}.",
-        "PV is Xen's here; that of the source shadows its guests' page tables: by the sign alone.",
-        f"The kernel uses {'PCIDs' if found.uses_pcid() else 'no PCIDs'}. A PV kernel never isolates: its user mode has other tables.",
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"Signs as published: {sum(row.agrees is True for row in known)} of {len(known)}, by",
+            f"{SOURCE}.",
+            "Its PV guests' page tables are shadowed, which Xen's are not: there the sign alone compares.",
+            f"The HVM kernels use {'PCIDs' if found.uses_pcid() else 'no PCIDs'}. "
+            "pti: page-table isolation, which a PV kernel leaves off.",
+        ]
+    )
