@@ -237,9 +237,12 @@ class Session:
         if statistics := machine.exits.statistics():
             print_table(exit_table(statistics), err=True)
             print_table(host_time_table(statistics), err=True)
-        names = ("guest_cycles", "instructions", "hypercalls", "tlb_misses", "walk_references")
+        names = ("guest_cycles", "instructions", "mispredictions", "hypercalls", "tlb_misses", "walk_references")
         figures = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
-        caches = caches_in_words(machine.cpu.cache_hits())
-        click.echo(f"{figures}\n{caches}\n{self.host_seconds:.2f} s of host time", err=True)
+        figures += f"
+{machine.profile.accuracy}
+{caches_in_words(machine.cpu.cache_hits())}"
+        click.echo(f"{figures}
+{self.host_seconds:.2f} s of host time", err=True)
         if "hash" in counts:
             click.echo(f"state {counts['hash']}", err=True)

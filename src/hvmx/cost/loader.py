@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from hvmx.exits import ExitReason
 from hvmx.isa import MEMORY_CLASSES, SIZED_CLASSES, SIZES, cost_classes
 
-from .figures import Timing
+from .figures import Timing, Validation
 from .profile import Branches, Caches, Paravirtual, Pipeline, Profile, Strings, Tlb
 from .reader import ProfileError, Reader, contents
 
@@ -58,7 +58,7 @@ def _read(name: str, path: Path) -> Profile:
     content = contents(name, path, BUNDLED)
     _require_format(name, content)
     reader = Reader(name, content)
-    reader.keys("", content, (*_HEAD, *_TABLES))
+    reader.keys("", content, (*_HEAD, *_TABLES), ("validation",))
     reader.read_sources()
     pipes, groups = reader.pipes()
     classes = _classes(reader)
@@ -88,11 +88,22 @@ def _read(name: str, path: Path) -> Profile:
         exits=MappingProxyType({reason: exits.get(reason.name, exits["default"]) for reason in ExitReason}),
         user_device=exits["user_device"],
         paravirtual=Paravirtual(**_entries(reader, "paravirtual", Paravirtual)),
+        validation=_validation(reader, content),
         written=MappingProxyType(reader.written),
     )
     _require_progress(reader, profile)
     _require_caches(reader, profile.caches)
     return profile
+
+
+def _validation(reader: Reader, content: Mapping[str, Any]) -> Validation | None:
+    if "validation" not in content:
+        return None
+    reader.keys("validation", reader.table("validation"), ("plain_code",))
+    found: Validation = reader.entry(
+        "validation.plain_code", reader.table("validation")["plain_code"], Validation, whole=True
+    )
+    return found
 
 
 def _require_format(name: str, content: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ WAYS = (
     Way("pv", "PV", "pv64", "ept", True),
 )
 
-TOTALS = ("guest_cycles", "exits", "hypercalls", "tlb_misses", "walk_references")
+TOTALS = ("guest_cycles", "exits", "hypercalls", "mispredictions", "tlb_misses", "walk_references")
 """Counts of the whole run, from the first instruction on, that are compared besides the operations."""
 
 GOOD_ENDS = (StopKind.POWEROFF, StopKind.HALTED)
@@ -142,6 +142,7 @@ def provenance(profile: Profile) -> str:
     """How many of the profile's figures, and of those for PV only, were published, fitted or assumed."""
     everything, pv = profile.marks(), profile.marks("paravirtual.")
     return (
+        f"{profile.accuracy[0].upper()}{profile.accuracy[1:]}.\n"
         f"The profile's {sum(everything.values())} figures: {marks_in_words(everything)}.\n"
         f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}."
     )
@@ -163,6 +164,7 @@ def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[
     }
     return {
         "profile": profile.name,
+        "accuracy": profile.accuracy,
         "figures": {mark.value: count for mark, count in profile.marks().items()},
         "pv_figures": {mark.value: count for mark, count in profile.marks("paravirtual.").items()},
         "operations": operations,

@@ -39,7 +39,7 @@ def near_steps() -> list[Step]:
     """What the first-level cache has all of."""
     return [
         Step("memory.locked", _locked), Step("strings.movs_start", _moved), Step("strings.stos_start", _stored),
-        Step("strings.movs_element", _down), Step("strings.lods_element", _elements),
+        Step("strings.lods_element", _elements),
     ]  # fmt: skip
 
 
@@ -102,11 +102,6 @@ def _element(bench: Bench, key: str, text: str) -> None:
         {"cycles": round(max(cycles, _LEAST), 2)},
         f"{_FEW} and {_MANY} elements: {said(few)} and {said(many)}",
     )
-
-
-def _down(bench: Bench) -> None:
-    for name in ("movs", "stos"):
-        _element(bench, f"{name}_element", f"std; rep {name}b; cld")
 
 
 def _elements(bench: Bench) -> None:
@@ -260,7 +255,7 @@ def _caches(bench: Bench) -> None:
                 continue
             outside = _lines(bench, 2 * told.size)
         except (Unsettled, NativeError) as problem:
-            bench.miss(key, f"others use it as well: {problem}")
+            bench.miss(key, str(problem))
             continue
         text += f", from {2 * told.size} KB {said(outside)}"
         if outside.value < _STEP * inside.value:
