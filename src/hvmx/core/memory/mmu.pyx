@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from hvmx.core.memory.caches cimport access_line, forget_line
 from hvmx.core.memory.codecache cimport code_written, drop_jumps, flush_jumps, frame_index
 from hvmx.core.memory.cut cimport cut_after, end_budget
 from hvmx.core.exit.door cimport before_exit, describe_exit, exit_to_handler
@@ -128,7 +129,7 @@ cdef TlbEntry *lookup(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_
                 return entry
         elif access == WRITE:
             if entry.rights & (TLB_WRITE | TLB_DIRTY | TLB_DATA) == (TLB_WRITE | TLB_DIRTY | TLB_DATA):
-                if entry.w == NO_PAGE:
+                if entry.w == NO_PAGE and not entry.open & OPEN_WRITE:
                     open_fast_paths(cpu, kind, entry)
                 return entry
         elif entry.rights & (TLB_EXEC | TLB_CODE) == (TLB_EXEC | TLB_CODE):
@@ -287,18 +288,26 @@ cdef TlbEntry *fill(Cpu *cpu, uint32_t kind, TlbEntry *entry, uint64_t address, 
 
 
 cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nogil:
-    """Set the fast paths of an entry: reads and writes that need no further check, nor any action."""
+    """Set the fast paths of an entry: reads and writes that need no further check, nor any action.
+
+    Where caches are modelled each has to be seen: then it only says, in `open`, that nothing else has to be done.
+    """
     cdef uint32_t flags = flags_of(cpu, entry.phys)
     cdef uint8_t *memory = physical(cpu, entry.phys)
-    entry.r = NO_PAGE
-    entry.w = NO_PAGE
+    close_fast_paths(entry)
     if memory == NULL or kind == TLB_USER_AC or not entry.rights & TLB_DATA or breakpoint_on(cpu, entry.tag):
         return
     entry.addend = <int64_t>memory - <int64_t>entry.tag
-    entry.r = entry.tag
+    if cpu.caches != NULL:
+        entry.open = OPEN_READ
+    else:
+        entry.r = entry.tag
     if (entry.rights & (TLB_WRITE | TLB_DIRTY) == (TLB_WRITE | TLB_DIRTY)
             and not flags & (PAGE_ROM | PAGE_CODE | PAGE_TABLE)):
-        entry.w = entry.tag
+        if cpu.caches != NULL:
+            entry.open |= OPEN_WRITE
+        else:
+            entry.w = entry.tag
         cpu.page_flags[frame_index(cpu, entry.phys)] |= PAGE_OPEN
 
 
@@ -367,16 +376,20 @@ cdef void drop_part(Cpu *cpu, uint64_t address, uint32_t shift, uint64_t part) n
 cdef inline void forbid(TlbEntry *entry, uint64_t part) noexcept nogil:
     entry.rights &= ~part
     if part & TLB_DATA:
-        entry.r = NO_PAGE
-        entry.w = NO_PAGE
+        close_fast_paths(entry)
     if not entry.rights & (TLB_DATA | TLB_CODE):
         drop(entry)
 
 
 cdef inline void drop(TlbEntry *entry) noexcept nogil:
     entry.tag = NO_PAGE
+    close_fast_paths(entry)
+
+
+cdef inline void close_fast_paths(TlbEntry *entry) noexcept nogil:
     entry.r = NO_PAGE
     entry.w = NO_PAGE
+    entry.open = 0
 
 
 # --- breakpoints on data and ports (SDM vol. 3, 17.2) -------------------------------------------------------------------
@@ -427,6 +440,8 @@ cdef uint64_t load_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uin
         return 0 if cpu.fault else value | load_part(cpu, op, entry, address + here, size - here) << (8 * here)
     if memory == NULL:
         return mmio_load(cpu, op, address, entry.phys | (address & 0xfff), size)
+    if cpu.caches != NULL:
+        access_line(cpu, op, entry.phys | (address & 0xfff), size, False)
     memcpy(&value, memory, size)
     return value
 
@@ -448,6 +463,8 @@ cdef void store_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uint32
     flags = flags_of(cpu, target)
     if flags & PAGE_ROM or flags & PAGE_TABLE and not shadow_write(cpu, op, address, target, size):
         return
+    if cpu.caches != NULL:
+        access_line(cpu, op, target, size, True)
     memcpy(memory, &value, size)
     if flags & PAGE_CODE:
         code_written(cpu, target, size)
@@ -525,24 +542,65 @@ cdef bint wraps(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogi
     return True
 
 
+cdef inline TlbEntry *opened(Cpu *cpu, uint64_t address, uint32_t size, uint64_t open) noexcept nogil:
+    """The entry by which the access, all of it on one page, has but its cache line to look up; else NULL."""
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    return entry if entry.open & open and (address + size - 1) & PAGE_MASK == entry.tag else NULL
+
+
 cdef uint64_t load_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    cdef TlbEntry *entry
+    cdef uint64_t value = 0
+    if cpu.caches != NULL:
+        entry = opened(cpu, address, size, OPEN_READ)
+        if entry != NULL:
+            access_line(cpu, op, entry.phys | (address & 0xfff), size, False)
+            memcpy(&value, host(entry, address), size)
+            return value
     if wraps(cpu, op, address, size):
         return 0
     return load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
 
 
 cdef void store_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
+    cdef TlbEntry *entry
+    if cpu.caches != NULL:
+        entry = opened(cpu, address, size, OPEN_WRITE)
+        if entry != NULL:
+            access_line(cpu, op, entry.phys | (address & 0xfff), size, True)
+            memcpy(host(entry, address), &value, size)
+            return
     if wraps(cpu, op, address, size):
         return
     store_kind(cpu, op, cpu.tlb_kind, address, size, value, linear_mask(cpu))
 
 
 cdef uint8_t *rmw_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    cdef TlbEntry *entry
+    if cpu.caches != NULL:
+        entry = opened(cpu, address, size, OPEN_WRITE)
+        if entry != NULL:
+            access_line(cpu, op, entry.phys | (address & 0xfff), size, False)
+            access_line(cpu, op, entry.phys | (address & 0xfff), size, True)
+            return host(entry, address)
     if (wraps(cpu, op, address, size) or misaligned(cpu, op, cpu.tlb_kind, address, size)
             or not probe_write(cpu, op, address, size)):
         return NULL
     cpu.rmw_value = load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
     return NULL if cpu.fault else <uint8_t *>&cpu.rmw_value
+
+
+cdef void flush_line(Cpu *cpu, Op *op, uint64_t address) noexcept nogil:
+    cdef TlbEntry *entry
+    address &= linear_mask(cpu)
+    if not canonical(cpu, op, address, READ):
+        return
+    entry = lookup(cpu, op, cpu.tlb_kind, address, READ)
+    if entry == NULL:
+        return
+    if cpu.dr[7] & 0xff:
+        check_breakpoints(cpu, address, 1, BREAK_ON_READ)
+    forget_line(cpu, entry.phys | (address & 0xfff))
 
 
 cdef bint probe(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint32_t access) noexcept nogil:

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+from hvmx.core.memory.caches cimport walk_reads
 from hvmx.core.memory.codecache cimport drop_jumps
 from hvmx.core.state.state cimport *
 
@@ -207,6 +208,8 @@ cdef uint32_t references_of_walk(Cpu *cpu, uint64_t address, uint64_t *places, u
         if nested and (level != start or start == top):
             references += nested_references(model, places[level])
         references += 1
+        if cpu.caches != NULL:
+            walk_reads(cpu, places[level])
         level -= 1
     if found:
         if nested:

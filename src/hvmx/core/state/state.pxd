@@ -190,6 +190,9 @@ cdef extern from "state.h" nogil:
         TLB_DATA
         TLB_CODE
     enum:
+        OPEN_READ
+        OPEN_WRITE
+    enum:
         TLB_SUPER
         TLB_SUPER_AC
         TLB_USER
@@ -421,6 +424,7 @@ cdef extern from "state.h" nogil:
         uint64_t phys
         uint64_t rights
         uint64_t slot
+        uint64_t open
 
     ctypedef struct JumpEntry:
         uint64_t key
@@ -518,6 +522,7 @@ cdef extern from "state.h" nogil:
         uint64_t vector_result[2]
         uint64_t random_state, random_draws
         TlbModel *tlb_model
+        void *caches
         uint64_t code_slot
         uint8_t *ram
         uint64_t ram_low
