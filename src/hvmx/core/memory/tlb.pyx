@@ -12,7 +12,7 @@ cdef enum:
     SIZE_SHIFT = 48
     NESTED_LEVELS = 4
     MOST_ENTRIES = 1 << 16   # of one TLB or cache: more than any processor has
-    NOWHERE = 1 << 30
+    NOT_HELD = 1 << 30
 cdef uint64_t NUMBER = (<uint64_t>1 << PCID_SHIFT) - 1
 cdef uint64_t GLOBAL = <uint64_t>1 << 50
 cdef uint64_t VALID = <uint64_t>1 << 51
@@ -55,14 +55,14 @@ cdef uint64_t page_of_key(uint64_t key, uint32_t *shift) noexcept nogil:
 
 cdef inline uint32_t entry_for(TlbModel *model, TlbArray *array, uint32_t size, uint64_t address,
                                uint32_t pcid) noexcept nogil:
-    """The number of the valid entry for an address, or NOWHERE."""
+    """The number of the valid entry for an address, or NOT_HELD."""
     cdef uint64_t number = number_of(address, size)
     cdef uint64_t own = key_of(number, size, pcid), shared = global_key_of(number, size)
     cdef uint32_t first = first_way(array, number), entry
     for entry in range(first, first + array.ways):
         if (array.key[entry] == own or array.key[entry] == shared) and valid(model, array.key[entry], array.stamp[entry]):
             return entry
-    return NOWHERE
+    return NOT_HELD
 
 
 cdef inline void describe(TlbArray *array, uint32_t entry, uint32_t size, uint64_t address, Held *held) noexcept nogil:
@@ -80,7 +80,7 @@ cdef bint find(Cpu *cpu, uint32_t part, uint64_t address, Held *held) noexcept n
         if not array.used:
             continue
         entry = entry_for(model, array, size, address, pcid)
-        if entry != NOWHERE:
+        if entry != NOT_HELD:
             describe(array, entry, size, address, held)
             return True
     return False
@@ -103,7 +103,7 @@ cdef void hold(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_
                Held *held) noexcept nogil:
     cdef TlbModel *model = cpu.tlb_model
     cdef TlbArray *array
-    cdef uint32_t entry = NOWHERE, pcid = pcid_of(cpu)
+    cdef uint32_t entry = NOT_HELD, pcid = pcid_of(cpu)
     cdef uint64_t number
     held.evicted = 0
     while part != TLB_SECOND and size and model.arrays[part][size].entries == 0:
@@ -114,7 +114,7 @@ cdef void hold(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_
     number = number_of(address, size)
     if not absent:
         entry = entry_for(model, array, size, address, pcid)
-    if entry == NOWHERE:
+    if entry == NOT_HELD:
         entry = replaceable(model, array, number)
         if valid(model, array.key[entry], array.stamp[entry]):
             held.evicted = array.key[entry]
