@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import hvmx
 from hvmx import ExitReason, Machine
 from hvmx.boot.cpu import CODE64, CR4_PAE, EFER_LMA, EFER_LME
 from hvmx.cost import Profile, ProfileError, load_profile
@@ -83,10 +85,8 @@ def test_each_profile_has_steps_where_its_levels_end(name: str) -> None:
         ("overlapping_stores = { value = 0,", "caches.overlapping_stores.value"),
     ],
 )
-def test_caches_that_cannot_be_are_refused_with_their_key(line: str, problem: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from hvmx.cost import loader
-
-    content = loader._path("zen4").read_text().splitlines()
+def test_caches_that_cannot_be_are_refused_with_their_key(line: str, problem: str, tmp_path: Path) -> None:
+    content = Path(hvmx.__file__).with_name("cost").joinpath("zen4.toml").read_text().splitlines()
     key = line.split("=", maxsplit=1)[0]
     start = content.index("[caches]")
     (place,) = [n for n, text in enumerate(content) if n > start and text.startswith(key)]
