@@ -166,7 +166,7 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         if known and suffices(cpu, held.page, kind, access):
             cpu.tlb_second_hits += 1
             spend(cpu, op, cpu.tlb_model.second_hit_cost)
-            hold_first(cpu, part, address, held.size, held.page, &held)
+            hold_first(cpu, part, address, held.size, held.page, True, &held)
             return fill(cpu, kind, entry, address, access, &held)
     # An entry that does not allow the access, or would have to be marked dirty, takes a walk, too, but is no miss.
     if not walk(cpu, op, kind, address, access, not known, &held):
@@ -219,9 +219,9 @@ cdef bint walk(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t acces
             cpu.page_flags[found.physical >> 12] |= PAGE_BACKED
         else:
             cpu.page_flags[(found.physical - FOUR_GIB + cpu.ram_low) >> 12] |= PAGE_BACKED
-    hold(cpu, TLB_SECOND, address, found.size, found.physical | found.rights, held)
+    hold(cpu, TLB_SECOND, address, found.size, found.physical | found.rights, miss, held)
     hold_first(cpu, TLB_OF_CODE if access == FETCH else TLB_OF_DATA, address, found.size,
-               found.physical | found.rights, held)
+               found.physical | found.rights, miss, held)
     return True
 
 
@@ -234,11 +234,12 @@ cdef void take_back(Cpu *cpu, Translation *found, bint miss) noexcept nogil:
         undo_walk(cpu)
 
 
-cdef void hold_first(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_t page, Held *held) noexcept nogil:
+cdef void hold_first(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_t page, bint absent,
+                     Held *held) noexcept nogil:
     """Into the model's first level. What has to go from there goes from the software TLB and the jump cache, too."""
     cdef uint32_t shift
     cdef uint64_t gone
-    hold(cpu, part, address, size, page, held)
+    hold(cpu, part, address, size, page, absent, held)
     if part == TLB_OF_CODE:
         drop_jumps(cpu, held.slot)
     if held.evicted:
@@ -259,8 +260,8 @@ cdef TlbEntry *fill(Cpu *cpu, uint32_t kind, TlbEntry *entry, uint64_t address, 
         rights |= TLB_DIRTY
     if held.page & MAP_GLOBAL:
         rights |= TLB_GLOBAL
-    if held.size != PAGE_4K:
-        rights |= TLB_LARGE | (TLB_HUGE if held.size == PAGE_1G else 0)
+    if held.page & (MAP_PIECE_2M | MAP_PIECE_1G):
+        rights |= TLB_LARGE | (TLB_HUGE if held.page & MAP_PIECE_1G else 0)
     # What is known of the page for the other kind of access stays so, if it is the same page.
     if entry.tag != page or entry.phys != physical_page:
         entry.rights = 0
@@ -355,11 +356,12 @@ cdef void drop_part(Cpu *cpu, uint64_t address, uint32_t shift, uint64_t part) n
     """Drop the entries of a page of 1 << `shift` bytes, as far as they are for data (TLB_DATA) or for code."""
     cdef uint32_t kind, word
     cdef uint64_t used
+    cdef uint32_t number = <uint32_t>(address >> 12) & (TLB_ENTRIES - 1)
     cdef TlbEntry *entry
     for kind in range(<uint32_t>TLB_KINDS):
         if shift == 12:
-            entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
-            if entry.tag == address & PAGE_MASK:
+            entry = &cpu.tlbs[kind][number]
+            if cpu.tlb_used[kind][number >> 6] >> (number & 63) & 1 and entry.tag == address & PAGE_MASK:
                 forbid(entry, part)
             continue
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
