@@ -260,8 +260,8 @@ cdef TlbEntry *fill(Cpu *cpu, uint32_t kind, TlbEntry *entry, uint64_t address, 
         rights |= TLB_DIRTY
     if held.page & MAP_GLOBAL:
         rights |= TLB_GLOBAL
-    if held.size != PAGE_4K:
-        rights |= TLB_LARGE | (TLB_HUGE if held.size == PAGE_1G else 0)
+    if held.page & (MAP_PIECE_2M | MAP_PIECE_1G):
+        rights |= TLB_LARGE | (TLB_HUGE if held.page & MAP_PIECE_1G else 0)
     # What is known of the page for the other kind of access stays so, if it is the same page.
     if entry.tag != page or entry.phys != physical_page:
         entry.rights = 0

@@ -6,7 +6,8 @@ from hvmx.core.state.state cimport *
 
 ctypedef struct Translation:
     uint64_t physical      # guest-physical address of the 4 KiB page
-    uint32_t size          # PAGE_4K, ...: what one TLB entry holds of it
+    uint32_t guest_size    # PAGE_4K, ...: of the page in the guest's tables
+    uint32_t size          # and what one TLB entry holds of it
     uint32_t rights        # MAP_*: what its tables allow
     uint32_t error         # page-fault error code, when it failed
     uint32_t levels        # entries read from memory, ...

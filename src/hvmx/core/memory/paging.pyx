@@ -180,7 +180,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
     cdef bint ok
     out.error = 0
     out.levels = 0
-    out.size = PAGE_4K
+    out.size = out.guest_size = PAGE_4K
     walk.depth = levels(cpu)
     if walk.depth == 0:
         out.physical = address & ~<uint64_t>0xfff
@@ -204,9 +204,12 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
         out.places[index] = walk.places[walk.level + index]
     out.rights = rights_of(cpu, &walk)
     out.physical = page_at(walk.entries[walk.level], address, walk.level, walk.depth) & ~<uint64_t>0xfff
-    # hvmx's nested tables have pages of 4 KiB, as its EPT violations are: an entry is for the smaller of the two.
-    if not cpu.controls & CTL_EPT:
-        out.size = walk.level - 1
+    out.guest_size = walk.level - 1
+    if out.guest_size != PAGE_4K:
+        out.rights |= MAP_PIECE_1G if out.guest_size == PAGE_1G else MAP_PIECE_2M
+    # The host's pages are of 4 KiB, as EPT violations and shadow leaves are: an entry is for the smaller of the two.
+    if not cpu.controls & (CTL_EPT | CTL_SHADOW_PAGING):
+        out.size = out.guest_size
     price(cpu, address, &walk, True, out)
     return True
 

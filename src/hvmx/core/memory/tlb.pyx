@@ -1,6 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from hvmx.core.memory.caches cimport walk_reads
 from hvmx.core.memory.codecache cimport drop_jumps
@@ -122,7 +123,40 @@ cdef void hold(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_
     array.key[entry] = global_key_of(number, size) if page & MAP_GLOBAL else key_of(number, size, pcid)
     array.page[entry] = page & (~((<uint64_t>1 << PAGE_SHIFT_OF(size)) - 1) | MAP_RIGHTS)
     array.stamp[entry] = model.flushes
+    if page & (MAP_PIECE_2M | MAP_PIECE_1G):
+        mark_region(model, address, 30 if page & MAP_PIECE_1G else 22)
     describe(array, entry, size, address, held)
+
+
+# --- pieces of large pages: INVLPG of any part of a page invalidates all of it (SDM vol. 3, 4.10.4.1) -------------------------
+cdef inline uint32_t region_of(uint64_t address, uint32_t shift) noexcept nogil:
+    return <uint32_t>(((address >> shift) + shift) * <uint64_t>0x9e3779b97f4a7c15 >> 52)
+
+
+cdef inline void mark_region(TlbModel *model, uint64_t address, uint32_t shift) noexcept nogil:
+    cdef uint32_t region = region_of(address, shift)
+    model.pieces[region >> 6] |= <uint64_t>1 << (region & 63)
+
+
+cdef inline bint has_pieces(TlbModel *model, uint64_t address, uint32_t shift) noexcept nogil:
+    cdef uint32_t region = region_of(address, shift)
+    return model.pieces[region >> 6] >> (region & 63) & 1
+
+
+cdef void forget_pieces(Cpu *cpu, uint64_t address, uint32_t shift, uint64_t kind) noexcept nogil:
+    """Of pages of 4 MiB, also where they are of 2 MiB: a translation may go at any time."""
+    cdef TlbModel *model = cpu.tlb_model
+    cdef TlbArray *array
+    cdef uint32_t part, size, entry, bits
+    for part in range(<uint32_t>TLB_PARTS):
+        for size in range(<uint32_t>PAGE_1G):
+            array = &model.arrays[part][size]
+            for entry in range(array.entries if array.used else 0):
+                if (array.key[entry] and array.page[entry] & kind
+                        and (page_of_key(array.key[entry], &bits) ^ address) >> shift == 0):
+                    array.key[entry] = 0
+                    if part == TLB_OF_CODE:
+                        drop_jumps(cpu, array.first + entry)
 
 
 # --- paging-structure caches (SDM vol. 3, 4.10.3 and 28.3.1) ----------------------------------------------------------------
@@ -232,6 +266,7 @@ cdef void forget_all(Cpu *cpu) noexcept nogil:
     for part in range(<uint32_t>TLB_PARTS):
         for size in range(<uint32_t>PAGE_SIZES):
             cpu.tlb_model.arrays[part][size].used = 0
+    memset(cpu.tlb_model.pieces, 0, sizeof(cpu.tlb_model.pieces))
 
 
 cdef void forget_private(Cpu *cpu) noexcept nogil:
@@ -261,6 +296,10 @@ cdef void forget_page(Cpu *cpu, uint64_t address, uint32_t pcid, bint with_globa
                 slot = forget_entry(array, size, address ^ half * <uint64_t>0x200000, pcid, with_global)
                 if part == TLB_OF_CODE and slot != NO_SLOT:
                     drop_jumps(cpu, <uint32_t>slot)
+    if has_pieces(model, address, 22):
+        forget_pieces(cpu, address, 22, MAP_PIECE_2M)
+    if has_pieces(model, address, 30):
+        forget_pieces(cpu, address, 30, MAP_PIECE_1G)
 
 
 cdef inline uint64_t forget_entry(TlbArray *array, uint32_t size, uint64_t address, uint32_t pcid,

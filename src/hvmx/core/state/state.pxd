@@ -21,6 +21,9 @@ cdef extern from "tlb.h" nogil:
         MAP_NO_EXECUTE
         MAP_DIRTY
         MAP_GLOBAL
+        MAP_PIECE_2M
+        MAP_PIECE_1G
+        PIECE_REGIONS
         MAP_RIGHTS
     enum:
         WALK_LEVELS
@@ -60,6 +63,7 @@ cdef extern from "tlb.h" nogil:
         uint64_t tables_flushed[PCIDS]
         WalkFill undo[MOST_UNDONE]
         uint32_t undo_count, second_hit_cost
+        uint64_t pieces[PIECE_REGIONS // 64]
         uint64_t *jump_words
 
 cdef extern from "state.h" nogil:

@@ -12,7 +12,9 @@ enum { PAGE_4K, PAGE_2M, PAGE_1G, PAGE_SIZES };
 enum { TLB_OF_DATA, TLB_OF_CODE, TLB_SECOND, TLB_PARTS };
 
 /* What an entry knows of its page, besides where it is: bits of TlbArray.page. */
-enum { MAP_WRITABLE = 1, MAP_USER = 2, MAP_NO_EXECUTE = 4, MAP_DIRTY = 8, MAP_GLOBAL = 16, MAP_RIGHTS = 31 };
+enum { MAP_WRITABLE = 1, MAP_USER = 2, MAP_NO_EXECUTE = 4, MAP_DIRTY = 8, MAP_GLOBAL = 16,
+       MAP_PIECE_2M = 32, MAP_PIECE_1G = 64, /* of a larger page of the guest's: of 2 or 4 MiB, or of 1 GiB */
+       MAP_RIGHTS = 127 };
 
 /* The entries of one page size: `sets` of `ways` each. Where two sizes share them both have the same pointers. What an
  * entry has is in three arrays: a look-up reads the keys of a set, and little else. */
@@ -43,6 +45,7 @@ typedef struct { WalkCache *cache; WalkEntry before; uint32_t next; } WalkFill; 
 enum { WALK_LEVELS = 5 };      /* caches are indexed by the level of the entries that they hold: 2 for page directories */
 enum { MOST_UNDONE = 32 };     /* fills of one walk: 3 of its own, 4 for each of 5 nested ones */
 enum { PCIDS = 4096 };
+enum { PIECE_REGIONS = 4096 };
 
 typedef struct {
     TlbArray arrays[TLB_PARTS][PAGE_SIZES];
@@ -56,6 +59,7 @@ typedef struct {
     WalkFill undo[MOST_UNDONE];
     uint32_t undo_count;
     uint32_t second_hit_cost;        /* in units of 1/CYCLE_FRACTION cycle */
+    uint64_t pieces[PIECE_REGIONS / 64]; /* a bit for each region of linear memory, hashed, of which pieces may be held */
     uint64_t *jump_words;            /* for each instruction-TLB entry, a bit for each entry of the jump cache that may rely on it */
 } TlbModel;
 
