@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hvmx.isa import MEMORY_CLASSES, MOVE_CLASSES
@@ -143,6 +143,17 @@ class Caches:
     l3: Cache
     memory: Figure
     """From a load to its data when all miss."""
+    prefetched: Figure
+    """What the first use of a line takes longer that was fetched ahead from memory."""
+    overlapping_stores: Count
+    """Misses of independent stores that overlap: each takes as small a part of its time."""
+
+    def levels(self) -> tuple[tuple[int, int, int], ...]:
+        """What ``Vcpu.set_caches`` takes: bytes, ways, and units of time beyond the first level."""
+        return tuple(
+            (level.size << 10, level.ways, (level.cycles - self.l1.cycles) * FRACTION)
+            for level in (self.l1, self.l2, self.l3)
+        )
 
 
 @dataclass(frozen=True)
@@ -246,6 +257,10 @@ class Profile:
         found = [figure.mark for key, figure in self.written.items() if key.startswith(place)]
         return {mark: found.count(mark) for mark in Mark}
 
+    def with_caches(self, modelled: bool = True) -> Profile:
+        """The same profile with the data caches modelled, or not: every access hits the first level then."""
+        return replace(self, caches=replace(self.caches, modelled=modelled))
+
     @property
     def accuracy(self) -> str:
         """How near its guest cycles are to a processor's, in words."""
@@ -344,6 +359,14 @@ class Profile:
         )
         if self.pipeline.window.value:
             vcpu.set_pipeline(self.pipeline_tables())
+        caches = self.caches
+        vcpu.set_caches(
+            caches.levels() if caches.modelled else (),
+            line=caches.line.value,
+            memory=round((caches.memory.cycles - caches.l1.cycles) * FRACTION),
+            prefetched=caches.prefetched.units,
+            overlapping_stores=caches.overlapping_stores.value,
+        )
         branches = self.branches
         vcpu.set_predictor(
             history_lengths=branches.history_lengths.values if branches.predictor else (),

@@ -11,6 +11,7 @@ from rich.table import Table
 from hvmx import guests
 from hvmx.cost import Profile, marks_in_words
 from hvmx.machine import Machine, StopKind
+from hvmx.report.caches import NOT_MODELLED, PLACES
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class WayResult:
     """Guest cycles per operation by workload; those that the way does not allow are absent."""
     totals: Mapping[str, int]
     """By the names of ``TOTALS``."""
+    caches: Mapping[str, int] | None
+    """Where accesses to data found their lines, as ``Vcpu.cache_hits`` has it."""
 
 
 def run_way(
@@ -75,6 +78,7 @@ def run_way(
     return WayResult(
         cycles={name: bench.cycles_per_operation for name, bench in guests.parse_benches(text).items()},
         totals={name: machine.exits.total if name == "exits" else int(counters[name]) for name in TOTALS},
+        caches=machine.cpu.cache_hits(),
     )
 
 
@@ -97,7 +101,7 @@ def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Tabl
     table = Table(
         title=f"Guest cycles per operation, {profile.name} ({profile.processor})",
         title_justify="left",
-        caption=provenance(profile),
+        caption=provenance(profile) if profile.caches.modelled else f"{provenance(profile)}\n{NOT_MODELLED.capitalize()}.",
         caption_justify="left",
         box=None,
         pad_edge=False,
@@ -125,6 +129,12 @@ def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Tabl
         for result in results.values():
             cells += [f"{result.totals[total]:,}", ""]
         table.add_row(f"  {total.replace('_', ' ')}", *cells, style="dim")
+    for place, title in PLACES.items():
+        if any(result.caches for result in results.values()):
+            cells = []
+            for result in results.values():
+                cells += [f"{result.caches[place]:,}" if result.caches else "-", ""]
+            table.add_row(f"  data found in {title}", *cells, style="dim")
     return table
 
 
@@ -159,4 +169,5 @@ def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[
         "pv_figures": {mark.value: count for mark, count in profile.marks("paravirtual.").items()},
         "operations": operations,
         "totals": {name: dict(result.totals) for name, result in results.items()},
+        "caches": {name: result.caches and dict(result.caches) for name, result in results.items()},
     }

@@ -26,10 +26,6 @@ cdef enum:
 cdef uint64_t PTE_NX = <uint64_t>1 << 63
 
 
-cdef inline bint user_kind(uint32_t kind) noexcept nogil:
-    return kind == TLB_USER or kind == TLB_USER_AC
-
-
 cdef inline uint32_t levels(Cpu *cpu) noexcept nogil:
     if not cpu.cr0 & CR0_PG:
         return 0
@@ -156,25 +152,6 @@ cdef inline uint32_t rights_of(Cpu *cpu, Walk *walk) noexcept nogil:
             | (MAP_GLOBAL if entry & PTE_G and cpu.cr4 & CR4_PGE else 0))
 
 
-cdef bint allows(Cpu *cpu, uint64_t rights, uint32_t kind, uint32_t access) noexcept nogil:
-    """SDM vol. 3, 4.6."""
-    if not cpu.cr0 & CR0_PG:
-        return True
-    if access == 2 and rights & MAP_NO_EXECUTE:
-        return False
-    if user_kind(kind):
-        return rights & MAP_USER and (access != 1 or rights & MAP_WRITABLE)
-    if access == 2:
-        return not (rights & MAP_USER and cpu.cr4 & CR4_SMEP)
-    if rights & MAP_USER and cpu.cr4 & CR4_SMAP and kind == TLB_SUPER:
-        return False
-    return access != 1 or rights & MAP_WRITABLE or not cpu.cr0 & CR0_WP
-
-
-cdef uint32_t allowed(Cpu *cpu, uint64_t rights, uint32_t kind) noexcept nogil:
-    return (TLB_WRITE if allows(cpu, rights, kind, 1) else 0) | (TLB_EXEC if allows(cpu, rights, kind, 2) else 0)
-
-
 cdef inline void mark_accessed(Cpu *cpu, Walk *walk, bint dirty) noexcept nogil:
     """Sets accessed bits, and the dirty bit, where they are clear (SDM vol. 3, 4.8)."""
     cdef uint32_t size = 4 if walk.depth == 2 else 8
@@ -203,7 +180,7 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
     cdef bint ok
     out.error = 0
     out.levels = 0
-    out.size = PAGE_4K
+    out.size = out.guest_size = PAGE_4K
     walk.depth = levels(cpu)
     if walk.depth == 0:
         out.physical = address & ~<uint64_t>0xfff
@@ -227,9 +204,12 @@ cdef bint translate(Cpu *cpu, uint64_t address, uint32_t kind, uint32_t access, 
         out.places[index] = walk.places[walk.level + index]
     out.rights = rights_of(cpu, &walk)
     out.physical = page_at(walk.entries[walk.level], address, walk.level, walk.depth) & ~<uint64_t>0xfff
-    # hvmx's nested tables have pages of 4 KiB, as its EPT violations are: an entry is for the smaller of the two.
-    if not cpu.controls & CTL_EPT:
-        out.size = walk.level - 1
+    out.guest_size = walk.level - 1
+    if out.guest_size != PAGE_4K:
+        out.rights |= MAP_PIECE_1G if out.guest_size == PAGE_1G else MAP_PIECE_2M
+    # The host's pages are of 4 KiB, as EPT violations and shadow leaves are: an entry is for the smaller of the two.
+    if not cpu.controls & (CTL_EPT | CTL_SHADOW_PAGING):
+        out.size = out.guest_size
     price(cpu, address, &walk, True, out)
     return True
 

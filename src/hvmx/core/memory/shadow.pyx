@@ -100,7 +100,7 @@ cdef bint shadow_fill(Cpu *cpu, Op *op, uint64_t address, uint32_t access, Trans
             page.entry_size = entry_size
         page.writes = 0
         page.parent = found.places[level + 1] if level + 1 < found.levels else NO_PARENT
-        if level or found.size != PAGE_4K:
+        if level or found.guest_size != PAGE_4K:
             page.upper = True
             if page.out_of_sync:
                 shadow_flush(cpu)
