@@ -139,7 +139,7 @@ def extensions() -> list[Extension]:
 
 
 class BuildExt(build_ext):
-    """Compiles on all cores; builds the bundled guests, and the programs of the suite, next to the modules."""
+    """Compiles on all cores; builds the bundled guests, and the programs that run in or beside them, next to the modules."""
 
     def initialize_options(self) -> None:
         super().initialize_options()
@@ -147,12 +147,14 @@ class BuildExt(build_ext):
 
     def run(self) -> None:
         from hvmx.guests.build import build as build_guests
+        from hvmx.reproduce.build import build as build_linux_programs
         from hvmx.validation.build import build as build_programs
 
         super().run()
         package = (SOURCE if self.inplace else Path(self.build_lib)) / "hvmx"
         build_guests(package / "guests" / "built")
         build_programs(package / "validation" / "built")
+        build_linux_programs(package / "reproduce" / "built")
 
 
 class BuildPy(build_py):

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from hvmx import guests
+from hvmx.cost import BUNDLED
 from hvmx.machine import Machine, StopKind
 
 GOLDEN = Path(__file__).parent / "golden"
 MEMORY = "64M"
-PROFILES = ("skylake", "p4-672")
+PROFILES = BUNDLED
 COUNTS = (
     "guest_cycles",
     "instructions",

@@ -11,6 +11,7 @@ from pv.kernel import assemble
 
 from hvmx import ExitReason, Machine, StopKind
 from hvmx.boot import XenImage, prepare
+from hvmx.cost import FRACTION
 from hvmx.debug.trace import trace_exits
 from hvmx.hvm import controls
 from hvmx.hvm.device import Device
@@ -145,7 +146,7 @@ def test_every_reason_that_on_takes_is_called(reason: ExitReason) -> None:
 def test_an_exit_is_paid_for_when_its_handler_returns_however_often_it_raised_before(reason: ExitReason) -> None:
     machines = before(reason), before(reason)
     for machine, raises in zip(machines, (0, 3)):
-        price, answer = 64 * 1000, machine.cpu.handler(reason)
+        price, answer = 1000 * FRACTION, machine.cpu.handler(reason)
         machine.cpu.set_costs({}, dict.fromkeys(ExitReason, price), exception=price)
         end = machine.cpu.cycles + 100_000
         for _ in range(raises):
@@ -238,7 +239,7 @@ def calling(*numbers: int, instruction: str = VMCALL) -> Machine:
     """A guest that makes these calls with RBX = 0x2000 and halts."""
     calls = "".join(f"b8{number.to_bytes(4, 'little').hex()}{instruction}" for number in numbers)
     machine = bare(f"bb00200000 31c9 {calls} f4")
-    machine.hypercalls.set_costs({NOTHING: 64 * 70, 80: 64 * 30})
+    machine.hypercalls.set_costs({NOTHING: 70 * FRACTION, 80: 30 * FRACTION})
     return machine
 
 
@@ -322,7 +323,7 @@ def test_counts_are_right_whenever_they_are_read() -> None:
     def look(call: Call) -> int:
         row = machine.exits.statistics()[ExitReason.VMCALL]
         counts.append(row.count)
-        machine.hypercalls.set_costs({NOTHING: 64 * 5 * len(counts)})
+        machine.hypercalls.set_costs({NOTHING: 5 * len(counts) * FRACTION})
         return 0
 
     machine.hypercalls.register(80, look)
@@ -598,7 +599,8 @@ def state_of(machine: Machine) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("kind", ["vmcall", "pv", "pv in a multicall"])
 def test_a_hypercall_that_raises_has_not_happened(kind: str) -> None:
-    """Whole, and stepped: before the instruction each time; and the run goes on as if it had not been."""
+    """Whole, and stepped: before the instruction each time; and the run goes on as if it had not been. What came before
+    the call is complete: that takes its time, whether the call is answered or not."""
 
     def prepared(function: Callable[[Call], int]) -> Machine:
         if kind == "vmcall":
@@ -637,7 +639,12 @@ def test_a_hypercall_that_raises_has_not_happened(kind: str) -> None:
         except Seen:
             break
     assert state_of(steps)[0] == was[0] == before[0]
-    assert state_of(steps)[1:3] == was[1:3] == before[1:3]
+    assert state_of(steps)[1:3] == before[1:3] and steps.cpu.instructions == was[2]
+    assert 0 <= steps.cycles - was[1] <= steps.profile.pipeline_tables().window
+    stood = state_of(steps)
+    with pytest.raises(Seen):
+        steps.step()
+    assert state_of(steps) == stood
 
     answers = iter((None, "x", 1 << 80, 7))
 

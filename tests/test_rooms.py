@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CORE = Path(__file__).parents[1] / "src" / "hvmx" / "core"
-FLOORS = ("state", "exit", "memory", "execute", "translate", "decode", "")
+FLOORS = ("state", "pipeline", "exit", "memory", "execute", "translate", "decode", "")
 """From the bottom up; the last is the folder itself."""
 
 TAKES_IN = re.compile(

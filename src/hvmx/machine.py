@@ -393,6 +393,7 @@ class Machine(NoCopies):
             "guest_cycles": self.cpu.cycles,
             "halted_guest_cycles": self.cpu.halted_cycles,
             **self.cpu.counters(),
+            "caches": self.cpu.cache_hits(),
             "uncounted_events": [f"{number:#x}" for number in self.cpu.uncounted_events],
             "hypercalls_by_name": self.hypercalls.counts(),
             "hypercalls_in_python": self.hypercalls.slow,

@@ -17,6 +17,7 @@ from figures import without_host_time
 import hvmx
 from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
+from hvmx.cost import Profile
 from hvmx.exits import ExitReason
 from hvmx.machine import StopKind
 
@@ -191,8 +192,9 @@ class CutGuest:
         *,
         board: bool = True,
         noting: bool = True,
+        profile: str | Profile = "skylake",
     ) -> None:
-        self.machine = machine = hvmx.Machine("2M", paging=paging, board=board)
+        self.machine = machine = hvmx.Machine("2M", profile, paging=paging, board=board)
         self.events: list[tuple[Any, ...]] = []
         cpu = machine.cpu
         cpu.translate_after = translate_after

@@ -8,6 +8,7 @@ import pytest
 
 from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
+from hvmx.cost import FRACTION
 from hvmx.vocabulary import Control, ExitReason
 
 from .machine import (
@@ -206,7 +207,7 @@ def test_a_reflected_int3_returns_after_itself() -> None:
 def test_exits_are_charged_their_cost() -> None:
     cpu = _guest("cpuid")
     _seen(cpu, ExitReason.CPUID)
-    cpu.set_costs({}, {ExitReason.CPUID: 1000 * 120})
+    cpu.set_costs({}, {ExitReason.CPUID: 1000 * FRACTION})
     cpu.run(cycles=10_000)
     assert 1000 <= cpu.cycles <= 1010
 

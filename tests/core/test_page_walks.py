@@ -8,6 +8,7 @@ import pytest
 
 from hvmx.core.exit_info import Exit
 from hvmx.core.vcpu import Vcpu
+from hvmx.cost import FRACTION
 from hvmx.vocabulary import Control, ExitReason
 
 PAGE_FAULT = 14
@@ -82,7 +83,7 @@ def test_without_paging_only_nested_paging_makes_references(nested: bool, refere
 
 def test_the_references_are_what_a_miss_costs() -> None:
     vcpu = processor(True)
-    vcpu.set_costs({}, {}, walk_reference=10 * 120)
+    vcpu.set_costs({}, {}, walk_reference=10 * FRACTION)
     vcpu.write(CODE, b"\xf4")
     vcpu.run(cycles=1000)
     assert 24 * 10 <= vcpu.cycles < 24 * 10 + 2

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from hvmx.cost import FRACTION
+
 core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
 
 MEMORY = 1 << 16
@@ -89,7 +91,7 @@ def test_chunks_do_what_single_iterations_do(name: str, width: int, repeat: str,
 @pytest.mark.parametrize("slice_cycles", [1, 10, 3000])
 def test_each_iteration_costs_the_same_however_it_is_cut(slice_cycles: int) -> None:
     cpu = machine(32, b"\xf3\xa4")
-    cpu.set_costs({"movs": 3 * 120}, {})
+    cpu.set_costs({"movs": 3 * FRACTION}, {})
     cpu.rcx, cpu.rsi, cpu.rdi = 1000, DATA, DATA + 0x3000
     while cpu.rcx:
         cpu.run(cycles=slice_cycles)
@@ -100,7 +102,7 @@ def test_each_iteration_costs_the_same_however_it_is_cut(slice_cycles: int) -> N
 
 def test_a_repetition_ends_at_its_slice_with_what_is_left_in_rcx() -> None:
     cpu = machine(32, b"\xf3\xaa")
-    cpu.set_costs({"stos": 64}, {})
+    cpu.set_costs({"stos": FRACTION}, {})
     cpu.rax, cpu.rcx, cpu.rdi = 0x55, 1 << 31, DATA
     cpu.run(cycles=100)
     assert (cpu.rip, cpu.rcx, cpu.rdi) == (CODE, (1 << 31) - 100, DATA + 100)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from hvmx.cost import FRACTION
 from hvmx.isa import Row, rows
 
 core = pytest.importorskip("hvmx.core.vcpu", reason="the core is not built")
@@ -92,9 +93,8 @@ def runs(bits: int, loop: bytes) -> bool:
     cpu = machine(bits)
     cpu.write(CODE, loop)
     try:
-        cpu.run(
-            cycles=3 * INSTRUCTIONS // 64
-        )  # without a profile, an instruction costs 1/64 to 3/64 of a cycle
+        # Without a profile an instruction costs one to three units.
+        cpu.run(cycles=3 * INSTRUCTIONS // FRACTION)
     except RuntimeError:
         return False
     return bool(cpu.instructions >= INSTRUCTIONS)

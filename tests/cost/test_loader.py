@@ -125,7 +125,7 @@ def test_an_absurd_latency_is_refused_by_its_key(tmp_path: Path, value: str, say
     [
         ("-1", "-0x1: not within"),
         ("0", "0x0: not within"),
-        ("0.015", "0.015: not within"),
+        ("0.008", "0.008: not within"),
         ("nan", "nan: not within"),
         ("inf", "inf: not within"),
         ("1000001", "0xf4241: not within"),

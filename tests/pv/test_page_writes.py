@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hvmx import Machine, StopKind
+from hvmx.cost import FRACTION
 
 from .kernel import assemble
 
@@ -33,4 +34,4 @@ def test_a_write_to_a_page_table_is_one_exception_and_an_emulation() -> None:
     costs = one.profile
     least = costs.exception.units + costs.paravirtual.emulation.units
     twice = least + costs.exception.units
-    assert least // 64 <= two.cpu.cycles - one.cpu.cycles < twice // 64
+    assert least // FRACTION <= two.cpu.cycles - one.cpu.cycles < twice // FRACTION

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import hvmx
+from hvmx.cost import FRACTION
 from hvmx.machine import StopKind
 
 from .harness import DOMID_SELF, LEAF, WRITABLE, Guest
@@ -88,7 +89,7 @@ def test_a_tree_costs_the_same_in_how_many_parts_so_ever(guest: Guest) -> None:
     for limit in (0, 1, 17, 300, 1 << 16):
         guest.library.harness_set_work_limit(guest.cpu, limit)
         start = guest.cycles
-        for _ in range(64):  # the harness has prices of a 64th of a cycle
+        for _ in range(FRACTION):  # the harness has prices of 1/FRACTION cycle
             assert guest.call(*operations(guest, (PIN_L4, guest.frame(ROOT)), (UNPIN, guest.frame(ROOT)))) == 0
         taken.add(guest.cycles - start)
     assert len(taken) == 1, f"guest cycles: {taken}"

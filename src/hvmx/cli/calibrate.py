@@ -17,7 +17,7 @@ from hvmx.cost import BUNDLED, ProfileError, load_profile, read_profile
 
 if TYPE_CHECKING:
     from hvmx.cost.calibrate import Calibration
-    from hvmx.cost.calibrate.run import Progress
+    from hvmx.cost.calibrate.bench import Progress
 
 DEFAULT_FILE = "calibrated.toml"
 
@@ -47,7 +47,7 @@ def calibrate_command(output: str, base: str | None, quick: bool, force: bool) -
     and loops for widths, branches, TLBs and caches, under three minutes in all. What was measured is marked so, with
     the processor's name and how far the measurements are apart. Exits, hypercalls and what else a program cannot
     measure is the base's, with its mark and source. Where too much else runs on this computer nothing is written (exit
-    status 14), and the message says why. On a processor with two kinds of cores, choose one: taskset -c 0 hvmx
+    status 18), and the message says why. On a processor with two kinds of cores, choose one: taskset -c 0 hvmx
     calibrate.
 
     \b
@@ -55,7 +55,7 @@ def calibrate_command(output: str, base: str | None, quick: bool, force: bool) -
     hvmx run --profile mine.toml
     """
     from hvmx.cost.calibrate import CannotCalibrate, calibrate
-    from hvmx.cost.calibrate.host import read_host
+    from hvmx.cost.calibrate.host import nearest_profile
 
     if output == STANDARD_ERROR:
         raise click.UsageError("--output: a profile goes to a file")
@@ -63,7 +63,7 @@ def calibrate_command(output: str, base: str | None, quick: bool, force: bool) -
         raise click.UsageError(f"--output: {output}: is there already; --force writes over it")
     with ExitStack() as stack:
         try:
-            name = base or read_host().base
+            name = base or nearest_profile()
             load_profile(name)
             content = read_profile(name)
             inputs = {} if name in BUNDLED else {"--base": Path(name)}
@@ -75,7 +75,7 @@ def calibrate_command(output: str, base: str | None, quick: bool, force: bool) -
             raise click.UsageError(f"--base: {problem}") from problem
         except (CannotCalibrate, OSError) as problem:
             click.echo(f"hvmx: {problem}", err=True)
-            return Status.STOPPED
+            return Status.UNABLE
         text = found.text()
         _require_loadable(text)
         with reports["output"].written() as file:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from hvmx.boot import ImageError
-from hvmx.cli.options import MEMORY_OPTION, PROFILE_OPTION
+from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, PROFILE_OPTION, profile_as_asked
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
 from hvmx.cost import Profile
@@ -17,9 +17,12 @@ from hvmx.cost import Profile
 @click.command("compare")
 @MEMORY_OPTION
 @PROFILE_OPTION
+@CACHES_OPTION
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.argument("workloads", nargs=-1, metavar="[OPERATION]...")
-def compare_command(memory: int, profile: Profile, as_json: bool, workloads: Sequence[str]) -> int:
+def compare_command(
+    memory: int, profile: Profile, caches: bool | None, as_json: bool, workloads: Sequence[str]
+) -> int:
     """Compare HVM with nested paging, HVM with shadow paging, and PV.
 
     The bundled guest runs once each way, with the OPERATIONs given or with all. The table holds guest cycles per
@@ -32,6 +35,7 @@ def compare_command(memory: int, profile: Profile, as_json: bool, workloads: Seq
     for name in workloads:
         if name not in guests.WORKLOADS:
             raise click.UsageError(f"no operation {name!r}: there are {', '.join(guests.WORKLOADS)}")
+    profile = profile_as_asked(profile, caches)
     try:
         results = compare(profile, memory, workloads)
     except FileNotFoundError as problem:

@@ -140,3 +140,15 @@ class ProfileOption(click.Option):
 PROFILE_OPTION = click.option(
     "--profile", cls=ProfileOption, type=CostProfile(), default="skylake", show_default=True
 )
+
+CACHES_OPTION = click.option(
+    "--caches/--no-caches",
+    default=None,
+    help="Model the data caches, or let every access hit the first level. Unless given, as the profile says: those that "
+    "come with hvmx do not. Guests then run several times slower.",
+)
+
+
+def profile_as_asked(profile: Profile, caches: bool | None) -> Profile:
+    """The chosen profile, with what ``CACHES_OPTION`` says of its caches."""
+    return profile if caches is None else profile.with_caches(caches)

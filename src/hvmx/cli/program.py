@@ -16,6 +16,7 @@ from hvmx.cli.calibrate import calibrate_command
 from hvmx.cli.compare import compare_command
 from hvmx.cli.interruptions import Terminated, TimedOut, termination
 from hvmx.cli.isa import isa_command
+from hvmx.cli.reproduce import reproduce_command
 from hvmx.cli.run import run_command
 from hvmx.cli.status import Status
 from hvmx.cli.validate import validate_command
@@ -79,10 +80,11 @@ def commands() -> None:
     hvmx run                            the bundled guest as HVM; with --pv as PV
     hvmx run --append "console=ttyS0 acpi=off" --initrd tiny.cpio vmlinuz
     hvmx validate                       a profile's guest cycles beside this host's processor
+    hvmx reproduce linux-signs          stock Linux in all three ways, beside published ratios
     """
 
 
-for _command in (run_command, compare_command, calibrate_command, validate_command, isa_command):
+for _command in (run_command, compare_command, calibrate_command, validate_command, reproduce_command, isa_command):
     commands.add_command(_command)
 
 

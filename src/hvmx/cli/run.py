@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from hvmx.boot import ImageError
 from hvmx.cli.options import (
     ADDRESS,
+    CACHES_OPTION,
     CYCLES,
     MEMORY_OPTION,
     PORT,
@@ -31,6 +32,7 @@ from hvmx.isa.levels import LEVELS
 @click.option("--pv", is_flag=True, help="Run a Xen PV kernel as a paravirtual guest.")
 @MEMORY_OPTION
 @PROFILE_OPTION
+@CACHES_OPTION
 @click.option(
     "--cpu",
     type=click.Choice(list(LEVELS)),

@@ -15,6 +15,7 @@ import click
 
 from hvmx.boot import ImageError
 from hvmx.cli.interruptions import Terminated, time_limit
+from hvmx.cli.options import profile_as_asked
 from hvmx.cli.status import status_of
 from hvmx.cli.table import print_table
 from hvmx.cost import BUNDLED
@@ -123,7 +124,7 @@ class Session:
         try:
             return Machine(
                 options["memory"],
-                options["profile"],
+                profile_as_asked(options["profile"], options["caches"]),
                 cpu=options["cpu"],
                 paging=options["paging"],
                 serial=serial or null_sink,
@@ -263,14 +264,19 @@ class Session:
                 self._summary(machine, ended, counts)
 
     def _summary(self, machine: Machine, ended: str, counts: dict[str, Any]) -> None:
+        from hvmx.report.caches import caches_in_words
         from hvmx.report.exit_table import exit_table, host_time_table
 
         click.echo(f"\nhvmx: {ended}", err=True)
         if statistics := machine.exits.statistics():
             print_table(exit_table(statistics), err=True)
             print_table(host_time_table(statistics), err=True)
-        names = ("guest_cycles", "instructions", "hypercalls", "tlb_misses", "walk_references")
+        names = ("guest_cycles", "instructions", "mispredictions", "hypercalls", "tlb_misses", "walk_references")
         figures = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
-        click.echo(f"{figures}\n{self.host_seconds:.2f} s of host time", err=True)
+        figures += f"
+{machine.profile.accuracy}
+{caches_in_words(machine.cpu.cache_hits())}"
+        click.echo(f"{figures}
+{self.host_seconds:.2f} s of host time", err=True)
         if "hash" in counts:
             click.echo(f"state {counts['hash']}", err=True)

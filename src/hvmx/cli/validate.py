@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from hvmx.boot import ImageError
-from hvmx.cli.options import CostProfile, Number
+from hvmx.cli.options import CACHES_OPTION, CostProfile, Number, profile_as_asked
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
 from hvmx.cost import BUNDLED, Profile, load_profile
@@ -34,6 +34,7 @@ class _Progress(Protocol):
     help="The profile to judge: a bundled one, or a TOML file of your own, as `hvmx calibrate` writes. Unless given, the one "
     f"that is meant for this host's processor, or else {DEFAULT_PROFILE}.",
 )
+@CACHES_OPTION
 @click.option("--only", "pattern", metavar="GLOB", default="*", help="Only programs whose names match, as files' do in a shell.")
 @click.option("--list", "list_only", is_flag=True, help="Say what each program does, and run none.")
 @click.option(
@@ -62,6 +63,7 @@ class _Progress(Protocol):
 )
 def validate_command(
     profile: Profile | None,
+    caches: bool | None,
     pattern: str,
     list_only: bool,
     sort: str,
@@ -109,7 +111,8 @@ def validate_command(
             branches = "" if program.predictable else " [branches by data]"
             click.echo(f"{program.name:24} {program.bits} bits{branches}: {program.about}")
         return Status.GOOD
-    return _validate(profile or _profile_of_host(), programs, sort, output, against, repetitions, rounds, at_most)
+    profile = profile_as_asked(profile or _profile_of_host(), caches)
+    return _validate(profile, programs, sort, output, against, repetitions, rounds, at_most)
 
 
 def _profile_of_host() -> Profile:

@@ -62,6 +62,16 @@ class Count(Provenance):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Validation(Provenance):
+    """How near the processor the model comes: what ``hvmx validate`` has found."""
+
+    percent: int
+    """Mean absolute error of predicted beside measured core cycles."""
+    programs: int
+    """Of so many programs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Counts(Provenance):
     """Several sizes of like things, such as the history lengths of a predictor's tables."""
 

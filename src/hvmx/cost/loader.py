@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from hvmx.exits import ExitReason
 from hvmx.isa import MEMORY_CLASSES, SIZED_CLASSES, SIZES, cost_classes
 
-from .figures import Timing
+from .figures import Timing, Validation
 from .profile import Branches, Caches, Paravirtual, Pipeline, Profile, Strings, Tlb
 from .reader import ProfileError, Reader, contents
 
@@ -58,7 +58,7 @@ def _read(name: str, path: Path) -> Profile:
     content = contents(name, path, BUNDLED)
     _require_format(name, content)
     reader = Reader(name, content)
-    reader.keys("", content, (*_HEAD, *_TABLES))
+    reader.keys("", content, (*_HEAD, *_TABLES), ("validation",))
     reader.read_sources()
     pipes, groups = reader.pipes()
     classes = _classes(reader)
@@ -88,10 +88,22 @@ def _read(name: str, path: Path) -> Profile:
         exits=MappingProxyType({reason: exits.get(reason.name, exits["default"]) for reason in ExitReason}),
         user_device=exits["user_device"],
         paravirtual=Paravirtual(**_entries(reader, "paravirtual", Paravirtual)),
+        validation=_validation(reader, content),
         written=MappingProxyType(reader.written),
     )
     _require_progress(reader, profile)
+    _require_caches(reader, profile.caches)
     return profile
+
+
+def _validation(reader: Reader, content: Mapping[str, Any]) -> Validation | None:
+    if "validation" not in content:
+        return None
+    reader.keys("validation", reader.table("validation"), ("plain_code",))
+    found: Validation = reader.entry(
+        "validation.plain_code", reader.table("validation")["plain_code"], Validation, whole=True
+    )
+    return found
 
 
 def _require_format(name: str, content: Mapping[str, Any]) -> None:
@@ -139,6 +151,24 @@ def _entries(reader: Reader, table: str, shape: type) -> dict[str, Any]:
     reader.keys(table, content, [field.name for field in fields(shape)])
     whole = shape in (Pipeline, Tlb, Caches)
     return {name: reader.entry(f"{table}.{name}", content[name], kinds[name], whole=whole) for name in kinds}
+
+
+def _require_caches(reader: Reader, caches: Caches) -> None:
+    """What Vcpu.set_caches would refuse."""
+    line = caches.line.value
+    if not 8 <= line <= 4096 or line & (line - 1):
+        raise reader.error("caches.line.value", line, "not a power of 2 from 8 to 4096")
+    if not caches.overlapping_stores.value:
+        raise reader.error("caches.overlapping_stores.value", 0, "a store alone is 1")
+    cycles: float = caches.l1.cycles
+    for name, level in (("l1", caches.l1), ("l2", caches.l2), ("l3", caches.l3)):
+        if not level.ways or not level.size or (level.size << 10) % (level.ways * line):
+            raise reader.error(f"caches.{name}.ways", level.ways, f"{level.size} KB are no whole number of such sets")
+        if level.cycles < cycles:
+            raise reader.error(f"caches.{name}.cycles", level.cycles, "faster than the level before it")
+        cycles = level.cycles
+    if caches.memory.cycles < cycles:
+        raise reader.error("caches.memory.cycles", caches.memory.cycles, "faster than l3")
 
 
 def _require_progress(reader: Reader, profile: Profile) -> None:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from hvmx.isa import MEMORY_CLASSES, MOVE_CLASSES
 
-from .figures import FRACTION, Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing
+from .figures import (
+    FRACTION,
+    Buffer,
+    Cache,
+    Count,
+    Counts,
+    Families,
+    Figure,
+    Kinds,
+    Mark,
+    Provenance,
+    Timing,
+    Validation,
+)
 
 if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
@@ -106,9 +119,9 @@ class Tlb:
     nested_entries: Count
     """Translations of guest-physical page-table addresses that are remembered."""
 
-    def sizes(self) -> dict[str, int | str | tuple[int, int]]:
+    def sizes(self) -> dict[str, Any]:
         """What ``Vcpu.set_tlb`` takes besides the price."""
-        sizes: dict[str, int | str | tuple[int, int]] = {}
+        sizes: dict[str, Any] = {}
         for name, figure in vars(self).items():
             if isinstance(figure, Buffer):
                 sizes[name] = "shared" if figure.shared else (figure.entries, figure.ways)
@@ -130,6 +143,17 @@ class Caches:
     l3: Cache
     memory: Figure
     """From a load to its data when all miss."""
+    prefetched: Figure
+    """What the first use of a line takes longer that was fetched ahead from memory."""
+    overlapping_stores: Count
+    """Misses of independent stores that overlap: each takes as small a part of its time."""
+
+    def levels(self) -> tuple[tuple[int, int, int], ...]:
+        """What ``Vcpu.set_caches`` takes: bytes, ways, and units of time beyond the first level."""
+        return tuple(
+            (level.size << 10, level.ways, (level.cycles - self.l1.cycles) * FRACTION)
+            for level in (self.l1, self.l2, self.l3)
+        )
 
 
 @dataclass(frozen=True)
@@ -223,6 +247,8 @@ class Profile:
     user_device: Figure
     """Extra cycles when the hypervisor's user space (QEMU) handles the exit."""
     paravirtual: Paravirtual
+    validation: Validation | None
+    """How near the processor it was found to be; None where nobody has looked."""
     written: Mapping[str, Provenance]
     """The figures of the file, by key: what one line says of several classes or exit reasons, only once."""
 
@@ -230,6 +256,18 @@ class Profile:
         """How many of the file's figures whose keys begin with ``place`` have each mark."""
         found = [figure.mark for key, figure in self.written.items() if key.startswith(place)]
         return {mark: found.count(mark) for mark in Mark}
+
+    def with_caches(self, modelled: bool = True) -> Profile:
+        """The same profile with the data caches modelled, or not: every access hits the first level then."""
+        return replace(self, caches=replace(self.caches, modelled=modelled))
+
+    @property
+    def accuracy(self) -> str:
+        """How near its guest cycles are to a processor's, in words."""
+        found = self.validation
+        if found is None:
+            return f"guest cycles of {self.name}: not validated beside its processor"
+        return f"guest cycles of plain code: +-{found.percent} % on {found.programs} programs beside {found.source}"
 
     @property
     def hz(self) -> int:
@@ -280,12 +318,12 @@ class Profile:
         def streamed(bytes_per_cycle: Count) -> tuple[int, ...]:
             return tuple(round(width * FRACTION / bytes_per_cycle.value) for width in (1, 2, 4, 8))
 
-        def each(element: Figure) -> tuple[int, ...]:
+        def each(element: Figure | Timing) -> tuple[int, ...]:
             return (element.units,) * 4
 
         return (
-            (strings.movs_start.units, streamed(strings.movs_bytes), each(strings.movs_element)),
-            (strings.stos_start.units, streamed(strings.stos_bytes), each(strings.stos_element)),
+            (strings.movs_start.units, streamed(strings.movs_bytes), each(self.instructions["movs"])),
+            (strings.stos_start.units, streamed(strings.stos_bytes), each(self.instructions["stos"])),
             *((0, each(it), each(it)) for it in (strings.lods_element, strings.cmps_element, strings.scas_element)),
         )
 
@@ -321,6 +359,14 @@ class Profile:
         )
         if self.pipeline.window.value:
             vcpu.set_pipeline(self.pipeline_tables())
+        caches = self.caches
+        vcpu.set_caches(
+            caches.levels() if caches.modelled else (),
+            line=caches.line.value,
+            memory=round((caches.memory.cycles - caches.l1.cycles) * FRACTION),
+            prefetched=caches.prefetched.units,
+            overlapping_stores=caches.overlapping_stores.value,
+        )
         branches = self.branches
         vcpu.set_predictor(
             history_lengths=branches.history_lengths.values if branches.predictor else (),

@@ -12,7 +12,20 @@ from typing import Any, TypeVar
 from hvmx.isa import families
 from hvmx.isa.levels import LEVELS
 
-from .figures import FRACTION, Buffer, Cache, Count, Counts, Families, Figure, Kinds, Mark, Provenance, Timing
+from .figures import (
+    FRACTION,
+    Buffer,
+    Cache,
+    Count,
+    Counts,
+    Families,
+    Figure,
+    Kinds,
+    Mark,
+    Provenance,
+    Timing,
+    Validation,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -136,7 +149,7 @@ class Reader:
             return self._figure(key, value, 0 if whole else 1 / FRACTION, LARGEST, whole)
         given = {
             Count: ("value",), Counts: ("values",), Families: ("families",), Kinds: ("kinds",),
-            Buffer: ("entries", "ways"), Cache: ("size", "ways", "cycles"),
+            Buffer: ("entries", "ways"), Cache: ("size", "ways", "cycles"), Validation: ("percent", "programs"),
         }[kind]  # fmt: skip
         self._entry(key, value, given, ("shared",) if kind is Buffer else ())
         read: dict[str, Any] = {}

@@ -11,6 +11,7 @@ from rich.table import Table
 from hvmx import guests
 from hvmx.cost import Profile, marks_in_words
 from hvmx.machine import Machine, StopKind
+from hvmx.report.caches import NOT_MODELLED, PLACES
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ WAYS = (
     Way("pv", "PV", "pv64", "ept", True),
 )
 
-TOTALS = ("guest_cycles", "exits", "hypercalls", "tlb_misses", "walk_references")
+TOTALS = ("guest_cycles", "exits", "hypercalls", "mispredictions", "tlb_misses", "walk_references")
 """Counts of the whole run, from the first instruction on, that are compared besides the operations."""
 
 GOOD_ENDS = (StopKind.POWEROFF, StopKind.HALTED)
@@ -48,6 +49,8 @@ class WayResult:
     """Guest cycles per operation by workload; those that the way does not allow are absent."""
     totals: Mapping[str, int]
     """By the names of ``TOTALS``."""
+    caches: Mapping[str, int] | None
+    """Where accesses to data found their lines, as ``Vcpu.cache_hits`` has it."""
 
 
 def run_way(
@@ -75,6 +78,7 @@ def run_way(
     return WayResult(
         cycles={name: bench.cycles_per_operation for name, bench in guests.parse_benches(text).items()},
         totals={name: machine.exits.total if name == "exits" else int(counters[name]) for name in TOTALS},
+        caches=machine.cpu.cache_hits(),
     )
 
 
@@ -97,7 +101,7 @@ def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Tabl
     table = Table(
         title=f"Guest cycles per operation, {profile.name} ({profile.processor})",
         title_justify="left",
-        caption=provenance(profile),
+        caption=provenance(profile) if profile.caches.modelled else f"{provenance(profile)}\n{NOT_MODELLED.capitalize()}.",
         caption_justify="left",
         box=None,
         pad_edge=False,
@@ -125,6 +129,12 @@ def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Tabl
         for result in results.values():
             cells += [f"{result.totals[total]:,}", ""]
         table.add_row(f"  {total.replace('_', ' ')}", *cells, style="dim")
+    for place, title in PLACES.items():
+        if any(result.caches for result in results.values()):
+            cells = []
+            for result in results.values():
+                cells += [f"{result.caches[place]:,}" if result.caches else "-", ""]
+            table.add_row(f"  data found in {title}", *cells, style="dim")
     return table
 
 
@@ -132,6 +142,7 @@ def provenance(profile: Profile) -> str:
     """How many of the profile's figures, and of those for PV only, were published, fitted or assumed."""
     everything, pv = profile.marks(), profile.marks("paravirtual.")
     return (
+        f"{profile.accuracy[0].upper()}{profile.accuracy[1:]}.\n"
         f"The profile's {sum(everything.values())} figures: {marks_in_words(everything)}.\n"
         f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}."
     )
@@ -153,8 +164,10 @@ def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[
     }
     return {
         "profile": profile.name,
+        "accuracy": profile.accuracy,
         "figures": {mark.value: count for mark, count in profile.marks().items()},
         "pv_figures": {mark.value: count for mark, count in profile.marks("paravirtual.").items()},
         "operations": operations,
         "totals": {name: dict(result.totals) for name, result in results.items()},
+        "caches": {name: result.caches and dict(result.caches) for name, result in results.items()},
     }

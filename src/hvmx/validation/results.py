@@ -195,6 +195,7 @@ def validation_json(found: Validation) -> dict[str, Any]:
     groups = {"all": None, "predictable": True, "by_data": False}
     return {
         "profile": found.profile.name,
+        "caches_modelled": found.profile.caches.modelled,
         "processor": found.processor,
         "profile_of_processor": found.meant,
         "profile_is_of_processor": found.own,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from hvmx.report.caches import NOT_MODELLED
+
 from .results import Row, Validation
 
 MARKS = {"d": "branches follow from data", "~": "noisy", "f": "fitted, left out of means", "!": "checksums differ"}
@@ -56,6 +58,8 @@ def summary(found: Validation) -> str:
             lines.append(
                 f"Mean absolute error, {title} ({count}): {mean:.1%}; worst {worst.program.name}, {worst.error:+,.0%}"
             )
+    if not found.profile.caches.modelled:
+        lines.append(f"{NOT_MODELLED.capitalize()}.")
     lines.append("CPI: cycles an instruction, where a repeated string instruction is one.")
     used = sorted({mark for row in found.rows for mark in marks_of(row)}, key=list(MARKS).index)
     if used:

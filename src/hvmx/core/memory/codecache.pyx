@@ -111,6 +111,7 @@ cdef void forbid_fast_writes(Cpu *cpu, uint64_t page) noexcept nogil:
                 used &= used - 1
                 if entry.phys == page:
                     entry.w = NO_PAGE
+                    entry.open &= ~<uint64_t>OPEN_WRITE
 
 
 cdef inline Block *next_on_page(Block *block, uint64_t physical) noexcept nogil:

@@ -114,6 +114,8 @@ cdef void system_store(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64
 # Accesses with the rights of another privilege level than CPL: to the stack of an inner or outer level.
 cdef uint64_t load_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size) noexcept nogil
 cdef void store_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
+# CLFLUSH: faults as a load of one byte would.
+cdef void flush_line(Cpu *cpu, Op *op, uint64_t address) noexcept nogil
 # Would a write (read) of `size` bytes succeed? If not, cpu.fault is set. Changes nothing but accessed and dirty bits.
 cdef bint probe_write(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
 cdef bint probe_read(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil

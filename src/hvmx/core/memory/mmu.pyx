@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from hvmx.core.memory.caches cimport access_line, forget_line
 from hvmx.core.memory.codecache cimport code_written, drop_jumps, flush_jumps, frame_index
 from hvmx.core.memory.cut cimport cut_after, end_budget
 from hvmx.core.exit.door cimport before_exit, describe_exit, exit_to_handler
@@ -129,7 +130,7 @@ cdef TlbEntry *lookup(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_
                 return entry
         elif access == WRITE:
             if entry.rights & (TLB_WRITE | TLB_DIRTY | TLB_DATA) == (TLB_WRITE | TLB_DIRTY | TLB_DATA):
-                if entry.w == NO_PAGE:
+                if entry.w == NO_PAGE and not entry.open & OPEN_WRITE:
                     open_fast_paths(cpu, kind, entry)
                 return entry
         elif entry.rights & (TLB_EXEC | TLB_CODE) == (TLB_EXEC | TLB_CODE):
@@ -166,7 +167,7 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         if known and suffices(cpu, held.page, kind, access):
             cpu.tlb_second_hits += 1
             spend(cpu, op, access, cpu.tlb_model.second_hit_cost)
-            hold_first(cpu, part, address, held.size, held.page, &held)
+            hold_first(cpu, part, address, held.size, held.page, True, &held)
             return fill(cpu, kind, entry, address, access, &held)
     # An entry that does not allow the access, or would have to be marked dirty, takes a walk, too, but is no miss.
     if not walk(cpu, op, kind, address, access, not known, &held):
@@ -223,9 +224,9 @@ cdef bint walk(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t acces
             cpu.page_flags[found.physical >> 12] |= PAGE_BACKED
         else:
             cpu.page_flags[(found.physical - FOUR_GIB + cpu.ram_low) >> 12] |= PAGE_BACKED
-    hold(cpu, TLB_SECOND, address, found.size, found.physical | found.rights, held)
+    hold(cpu, TLB_SECOND, address, found.size, found.physical | found.rights, miss, held)
     hold_first(cpu, TLB_OF_CODE if access == FETCH else TLB_OF_DATA, address, found.size,
-               found.physical | found.rights, held)
+               found.physical | found.rights, miss, held)
     return True
 
 
@@ -238,11 +239,12 @@ cdef void take_back(Cpu *cpu, Translation *found, uint32_t access, bint miss) no
         undo_walk(cpu)
 
 
-cdef void hold_first(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_t page, Held *held) noexcept nogil:
+cdef void hold_first(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_t page, bint absent,
+                     Held *held) noexcept nogil:
     """Into the model's first level. What has to go from there goes from the software TLB and the jump cache, too."""
     cdef uint32_t shift
     cdef uint64_t gone
-    hold(cpu, part, address, size, page, held)
+    hold(cpu, part, address, size, page, absent, held)
     if part == TLB_OF_CODE:
         drop_jumps(cpu, held.slot)
     if held.evicted:
@@ -291,18 +293,26 @@ cdef TlbEntry *fill(Cpu *cpu, uint32_t kind, TlbEntry *entry, uint64_t address, 
 
 
 cdef void open_fast_paths(Cpu *cpu, uint32_t kind, TlbEntry *entry) noexcept nogil:
-    """Set the fast paths of an entry: reads and writes that need no further check, nor any action."""
+    """Set the fast paths of an entry: reads and writes that need no further check, nor any action.
+
+    Where caches are modelled each has to be seen: then it only says, in `open`, that nothing else has to be done.
+    """
     cdef uint32_t flags = flags_of(cpu, entry.phys)
     cdef uint8_t *memory = physical(cpu, entry.phys)
-    entry.r = NO_PAGE
-    entry.w = NO_PAGE
+    close_fast_paths(entry)
     if memory == NULL or kind == TLB_USER_AC or not entry.rights & TLB_DATA or breakpoint_on(cpu, entry.tag):
         return
     entry.addend = <int64_t>memory - <int64_t>entry.tag
-    entry.r = entry.tag
+    if cpu.caches != NULL:
+        entry.open = OPEN_READ
+    else:
+        entry.r = entry.tag
     if (entry.rights & (TLB_WRITE | TLB_DIRTY) == (TLB_WRITE | TLB_DIRTY)
             and not flags & (PAGE_ROM | PAGE_CODE | PAGE_TABLE)):
-        entry.w = entry.tag
+        if cpu.caches != NULL:
+            entry.open |= OPEN_WRITE
+        else:
+            entry.w = entry.tag
         cpu.page_flags[frame_index(cpu, entry.phys)] |= PAGE_OPEN
 
 
@@ -351,11 +361,12 @@ cdef void drop_part(Cpu *cpu, uint64_t address, uint32_t shift, uint64_t part) n
     """Drop the entries of a page of 1 << `shift` bytes, as far as they are for data (TLB_DATA) or for code."""
     cdef uint32_t kind, word
     cdef uint64_t used
+    cdef uint32_t number = <uint32_t>(address >> 12) & (TLB_ENTRIES - 1)
     cdef TlbEntry *entry
     for kind in range(<uint32_t>TLB_KINDS):
         if shift == 12:
-            entry = &cpu.tlbs[kind][(address >> 12) & (TLB_ENTRIES - 1)]
-            if entry.tag == address & PAGE_MASK:
+            entry = &cpu.tlbs[kind][number]
+            if cpu.tlb_used[kind][number >> 6] >> (number & 63) & 1 and entry.tag == address & PAGE_MASK:
                 forbid(entry, part)
             continue
         for word in range(<uint32_t>(TLB_ENTRIES // 64)):
@@ -370,16 +381,20 @@ cdef void drop_part(Cpu *cpu, uint64_t address, uint32_t shift, uint64_t part) n
 cdef inline void forbid(TlbEntry *entry, uint64_t part) noexcept nogil:
     entry.rights &= ~part
     if part & TLB_DATA:
-        entry.r = NO_PAGE
-        entry.w = NO_PAGE
+        close_fast_paths(entry)
     if not entry.rights & (TLB_DATA | TLB_CODE):
         drop(entry)
 
 
 cdef inline void drop(TlbEntry *entry) noexcept nogil:
     entry.tag = NO_PAGE
+    close_fast_paths(entry)
+
+
+cdef inline void close_fast_paths(TlbEntry *entry) noexcept nogil:
     entry.r = NO_PAGE
     entry.w = NO_PAGE
+    entry.open = 0
 
 
 # --- breakpoints on data and ports (SDM vol. 3, 17.2) -------------------------------------------------------------------
@@ -430,6 +445,8 @@ cdef uint64_t load_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uin
         return 0 if cpu.fault else value | load_part(cpu, op, entry, address + here, size - here) << (8 * here)
     if memory == NULL:
         return mmio_load(cpu, op, address, entry.phys | (address & 0xfff), size)
+    if cpu.caches != NULL:
+        access_line(cpu, op, entry.phys | (address & 0xfff), size, False)
     memcpy(&value, memory, size)
     return value
 
@@ -451,6 +468,8 @@ cdef void store_part(Cpu *cpu, Op *op, TlbEntry *entry, uint64_t address, uint32
     flags = flags_of(cpu, target)
     if flags & PAGE_ROM or flags & PAGE_TABLE and not shadow_write(cpu, op, address, target, size):
         return
+    if cpu.caches != NULL:
+        access_line(cpu, op, target, size, True)
     memcpy(memory, &value, size)
     if flags & PAGE_CODE:
         code_written(cpu, target, size)
@@ -528,24 +547,65 @@ cdef bint wraps(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogi
     return True
 
 
+cdef inline TlbEntry *opened(Cpu *cpu, uint64_t address, uint32_t size, uint64_t open) noexcept nogil:
+    """The entry by which the access, all of it on one page, has but its cache line to look up; else NULL."""
+    cdef TlbEntry *entry = tlb_entry(cpu, address)
+    return entry if entry.open & open and (address + size - 1) & PAGE_MASK == entry.tag else NULL
+
+
 cdef uint64_t load_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    cdef TlbEntry *entry
+    cdef uint64_t value = 0
+    if cpu.caches != NULL:
+        entry = opened(cpu, address, size, OPEN_READ)
+        if entry != NULL:
+            access_line(cpu, op, entry.phys | (address & 0xfff), size, False)
+            memcpy(&value, host(entry, address), size)
+            return value
     if wraps(cpu, op, address, size):
         return 0
     return load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
 
 
 cdef void store_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil:
+    cdef TlbEntry *entry
+    if cpu.caches != NULL:
+        entry = opened(cpu, address, size, OPEN_WRITE)
+        if entry != NULL:
+            access_line(cpu, op, entry.phys | (address & 0xfff), size, True)
+            memcpy(host(entry, address), &value, size)
+            return
     if wraps(cpu, op, address, size):
         return
     store_kind(cpu, op, cpu.tlb_kind, address, size, value, linear_mask(cpu))
 
 
 cdef uint8_t *rmw_slow(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil:
+    cdef TlbEntry *entry
+    if cpu.caches != NULL:
+        entry = opened(cpu, address, size, OPEN_WRITE)
+        if entry != NULL:
+            access_line(cpu, op, entry.phys | (address & 0xfff), size, False)
+            access_line(cpu, op, entry.phys | (address & 0xfff), size, True)
+            return host(entry, address)
     if (wraps(cpu, op, address, size) or misaligned(cpu, op, cpu.tlb_kind, address, size)
             or not probe_write(cpu, op, address, size)):
         return NULL
     cpu.rmw_value = load_kind(cpu, op, cpu.tlb_kind, address, size, linear_mask(cpu))
     return NULL if cpu.fault else <uint8_t *>&cpu.rmw_value
+
+
+cdef void flush_line(Cpu *cpu, Op *op, uint64_t address) noexcept nogil:
+    cdef TlbEntry *entry
+    address &= linear_mask(cpu)
+    if not canonical(cpu, op, address, READ):
+        return
+    entry = lookup(cpu, op, cpu.tlb_kind, address, READ)
+    if entry == NULL:
+        return
+    if cpu.dr[7] & 0xff:
+        check_breakpoints(cpu, address, 1, BREAK_ON_READ)
+    forget_line(cpu, entry.phys | (address & 0xfff))
 
 
 cdef bint probe(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint32_t access) noexcept nogil:

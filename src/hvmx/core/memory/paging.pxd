@@ -14,10 +14,30 @@ ctypedef struct Translation:
     uint32_t references    # memory references of the walk, including those of nested paging
     uint32_t cost          # of these, in units of 1/CYCLE_FRACTION guest cycle
 
-# Do rights (MAP_*) allow this access? access: 0 read, 1 write, 2 fetch; kind: TLB_*
-cdef bint allows(Cpu *cpu, uint64_t rights, uint32_t kind, uint32_t access) noexcept nogil
-# TLB_WRITE and TLB_EXEC, as far as they allow that.
-cdef uint32_t allowed(Cpu *cpu, uint64_t rights, uint32_t kind) noexcept nogil
+cdef inline bint user_kind(uint32_t kind) noexcept nogil:
+    return kind == TLB_USER or kind == TLB_USER_AC
+
+
+# Do rights (MAP_*) allow this access? access: 0 read, 1 write, 2 fetch; kind: TLB_* (SDM vol. 3, 4.6).
+cdef inline bint allows(Cpu *cpu, uint64_t rights, uint32_t kind, uint32_t access) noexcept nogil:
+    if not cpu.cr0 & CR0_PG:
+        return True
+    if access == 2 and rights & MAP_NO_EXECUTE:
+        return False
+    if user_kind(kind):
+        return rights & MAP_USER and (access != 1 or rights & MAP_WRITABLE)
+    if access == 2:
+        return not (rights & MAP_USER and cpu.cr4 & CR4_SMEP)
+    if rights & MAP_USER and cpu.cr4 & CR4_SMAP and kind == TLB_SUPER:
+        return False
+    return access != 1 or rights & MAP_WRITABLE or not cpu.cr0 & CR0_WP
+
+
+# TLB_WRITE and TLB_EXEC, as far as rights allow that.
+cdef inline uint32_t allowed(Cpu *cpu, uint64_t rights, uint32_t kind) noexcept nogil:
+    return (TLB_WRITE if allows(cpu, rights, kind, 1) else 0) | (TLB_EXEC if allows(cpu, rights, kind, 2) else 0)
+
+
 # Is there anything to translate: by the guest's tables or by nested ones?
 cdef inline bint translates(Cpu *cpu) noexcept nogil:
     return cpu.cr0 & CR0_PG or cpu.controls & CTL_EPT

@@ -26,10 +26,6 @@ cdef enum:
 cdef uint64_t PTE_NX = <uint64_t>1 << 63
 
 
-cdef inline bint user_kind(uint32_t kind) noexcept nogil:
-    return kind == TLB_USER or kind == TLB_USER_AC
-
-
 cdef inline uint32_t levels(Cpu *cpu) noexcept nogil:
     if not cpu.cr0 & CR0_PG:
         return 0
@@ -154,25 +150,6 @@ cdef inline uint32_t rights_of(Cpu *cpu, Walk *walk) noexcept nogil:
     return ((MAP_WRITABLE if walk.combined & PTE_W else 0) | (MAP_USER if walk.combined & PTE_U else 0)
             | (MAP_NO_EXECUTE if walk.no_execute else 0) | (MAP_DIRTY if entry & PTE_D else 0)
             | (MAP_GLOBAL if entry & PTE_G and cpu.cr4 & CR4_PGE else 0))
-
-
-cdef bint allows(Cpu *cpu, uint64_t rights, uint32_t kind, uint32_t access) noexcept nogil:
-    """SDM vol. 3, 4.6."""
-    if not cpu.cr0 & CR0_PG:
-        return True
-    if access == 2 and rights & MAP_NO_EXECUTE:
-        return False
-    if user_kind(kind):
-        return rights & MAP_USER and (access != 1 or rights & MAP_WRITABLE)
-    if access == 2:
-        return not (rights & MAP_USER and cpu.cr4 & CR4_SMEP)
-    if rights & MAP_USER and cpu.cr4 & CR4_SMAP and kind == TLB_SUPER:
-        return False
-    return access != 1 or rights & MAP_WRITABLE or not cpu.cr0 & CR0_WP
-
-
-cdef uint32_t allowed(Cpu *cpu, uint64_t rights, uint32_t kind) noexcept nogil:
-    return (TLB_WRITE if allows(cpu, rights, kind, 1) else 0) | (TLB_EXEC if allows(cpu, rights, kind, 2) else 0)
 
 
 cdef inline void mark_accessed(Cpu *cpu, Walk *walk, bint dirty) noexcept nogil:

@@ -28,8 +28,9 @@ cdef inline uint32_t pcid_of(Cpu *cpu) noexcept nogil:
 
 cdef bint find(Cpu *cpu, uint32_t part, uint64_t address, Held *held) noexcept nogil
 # Enter a translation of a page of this size; `page` as in Held. In the first level, where no TLB is for the size, a
-# smaller piece of the page is held; in the second, then, nothing is.
-cdef void hold(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_t page, Held *held) noexcept nogil
+# smaller piece of the page is held; in the second, then, nothing is. `absent`: find() has not found it there.
+cdef void hold(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_t page, bint absent,
+               Held *held) noexcept nogil
 # The linear page that an evicted entry was for, and how many bits of an address are within that page.
 cdef uint64_t page_of_key(uint64_t key, uint32_t *shift) noexcept nogil
 

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+from hvmx.core.memory.caches cimport walk_reads
 from hvmx.core.memory.codecache cimport drop_jumps
 from hvmx.core.state.state cimport *
 
@@ -11,6 +12,7 @@ cdef enum:
     SIZE_SHIFT = 48
     NESTED_LEVELS = 4
     MOST_ENTRIES = 1 << 16   # of one TLB or cache: more than any processor has
+    NOT_HELD = 1 << 30
 cdef uint64_t NUMBER = (<uint64_t>1 << PCID_SHIFT) - 1
 cdef uint64_t GLOBAL = <uint64_t>1 << 50
 cdef uint64_t VALID = <uint64_t>1 << 51
@@ -33,11 +35,15 @@ cdef inline uint32_t pcid_of_key(uint64_t key) noexcept nogil:
     return <uint32_t>(key >> PCID_SHIFT) & (PCIDS - 1)
 
 
-cdef inline bint valid(TlbModel *model, ModelEntry *entry) noexcept nogil:
-    if entry.key == 0 or entry.stamp < model.all_flushed:
+cdef inline bint valid(TlbModel *model, uint64_t key, uint64_t stamp) noexcept nogil:
+    if key == 0 or stamp < model.all_flushed:
         return False
-    return (entry.key & GLOBAL != 0
-            or entry.stamp >= model.private_flushed and entry.stamp >= model.flushed[pcid_of_key(entry.key)])
+    return key & GLOBAL != 0 or stamp >= model.private_flushed and stamp >= model.flushed[pcid_of_key(key)]
+
+
+cdef inline uint32_t first_way(TlbArray *array, uint64_t number) noexcept nogil:
+    """The number of the first entry of the set in which a page can be."""
+    return <uint32_t>(number & array.mask if array.mask != NO_MASK else number % array.sets) * array.ways
 
 
 cdef uint64_t page_of_key(uint64_t key, uint32_t *shift) noexcept nogil:
@@ -47,57 +53,57 @@ cdef uint64_t page_of_key(uint64_t key, uint32_t *shift) noexcept nogil:
     return <uint64_t>(<int64_t>(number << (shift[0] + 16)) >> 16)
 
 
-cdef inline ModelEntry *entry_for(TlbModel *model, TlbArray *array, uint32_t size, uint64_t address,
-                                  uint32_t pcid) noexcept nogil:
+cdef inline uint32_t entry_for(TlbModel *model, TlbArray *array, uint32_t size, uint64_t address,
+                               uint32_t pcid) noexcept nogil:
+    """The number of the valid entry for an address, or NOT_HELD."""
     cdef uint64_t number = number_of(address, size)
     cdef uint64_t own = key_of(number, size, pcid), shared = global_key_of(number, size)
-    cdef ModelEntry *entry = array.entry + (number % array.sets) * array.ways
-    cdef uint32_t way
-    for way in range(array.ways):
-        if (entry[way].key == own or entry[way].key == shared) and valid(model, &entry[way]):
-            return &entry[way]
-    return NULL
+    cdef uint32_t first = first_way(array, number), entry
+    for entry in range(first, first + array.ways):
+        if (array.key[entry] == own or array.key[entry] == shared) and valid(model, array.key[entry], array.stamp[entry]):
+            return entry
+    return NOT_HELD
 
 
-cdef inline void describe(TlbArray *array, ModelEntry *entry, uint32_t size, uint64_t address, Held *held) noexcept nogil:
+cdef inline void describe(TlbArray *array, uint32_t entry, uint32_t size, uint64_t address, Held *held) noexcept nogil:
     held.size = size
-    held.slot = array.first + <uint32_t>(entry - array.entry)
-    held.page = entry.page | address & ((<uint64_t>1 << PAGE_SHIFT_OF(size)) - 1) & ~<uint64_t>0xfff
+    held.slot = array.first + entry
+    held.page = array.page[entry] | address & ((<uint64_t>1 << PAGE_SHIFT_OF(size)) - 1) & ~<uint64_t>0xfff
 
 
 cdef bint find(Cpu *cpu, uint32_t part, uint64_t address, Held *held) noexcept nogil:
     cdef TlbModel *model = cpu.tlb_model
-    cdef uint32_t size, pcid = pcid_of(cpu)
+    cdef uint32_t size, entry, pcid = pcid_of(cpu)
     cdef TlbArray *array
-    cdef ModelEntry *entry
     for size in range(<uint32_t>PAGE_SIZES):
         array = &model.arrays[part][size]
-        if array.entries == 0:
+        if not array.used:
             continue
         entry = entry_for(model, array, size, address, pcid)
-        if entry != NULL:
+        if entry != NOT_HELD:
             describe(array, entry, size, address, held)
             return True
     return False
 
 
-cdef inline ModelEntry *replaceable(TlbModel *model, TlbArray *array, uint64_t number) noexcept nogil:
+cdef inline uint32_t replaceable(TlbModel *model, TlbArray *array, uint64_t number) noexcept nogil:
     """The entry of a set that a new one takes the place of."""
-    cdef uint32_t in_set = <uint32_t>(number % array.sets), way
-    cdef ModelEntry *entry = array.entry + in_set * array.ways
-    for way in range(array.ways):
-        if not valid(model, &entry[way]):
-            return &entry[way]
+    cdef uint32_t first = first_way(array, number), in_set = first // array.ways, entry, way
+    if array.full[in_set] != model.flushes:
+        for entry in range(first, first + array.ways):
+            if not valid(model, array.key[entry], array.stamp[entry]):
+                return entry
+        array.full[in_set] = model.flushes
     way = array.next[in_set]
     array.next[in_set] = way + 1 if way + 1 < array.ways else 0
-    return &entry[way]
+    return first + way
 
 
-cdef void hold(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_t page, Held *held) noexcept nogil:
+cdef void hold(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_t page, bint absent,
+               Held *held) noexcept nogil:
     cdef TlbModel *model = cpu.tlb_model
     cdef TlbArray *array
-    cdef ModelEntry *entry
-    cdef uint32_t pcid = pcid_of(cpu)
+    cdef uint32_t entry = NOT_HELD, pcid = pcid_of(cpu)
     cdef uint64_t number
     held.evicted = 0
     while part != TLB_SECOND and size and model.arrays[part][size].entries == 0:
@@ -106,14 +112,16 @@ cdef void hold(Cpu *cpu, uint32_t part, uint64_t address, uint32_t size, uint64_
     if array.entries == 0:
         return
     number = number_of(address, size)
-    entry = entry_for(model, array, size, address, pcid)
-    if entry == NULL:
+    if not absent:
+        entry = entry_for(model, array, size, address, pcid)
+    if entry == NOT_HELD:
         entry = replaceable(model, array, number)
-        if valid(model, entry):
-            held.evicted = entry.key
-    entry.key = global_key_of(number, size) if page & MAP_GLOBAL else key_of(number, size, pcid)
-    entry.page = page & (~((<uint64_t>1 << PAGE_SHIFT_OF(size)) - 1) | MAP_RIGHTS)
-    entry.stamp = model.flushes
+        if valid(model, array.key[entry], array.stamp[entry]):
+            held.evicted = array.key[entry]
+    array.used = 1
+    array.key[entry] = global_key_of(number, size) if page & MAP_GLOBAL else key_of(number, size, pcid)
+    array.page[entry] = page & (~((<uint64_t>1 << PAGE_SHIFT_OF(size)) - 1) | MAP_RIGHTS)
+    array.stamp[entry] = model.flushes
     describe(array, entry, size, address, held)
 
 
@@ -200,6 +208,8 @@ cdef uint32_t references_of_walk(Cpu *cpu, uint64_t address, uint64_t *places, u
         if nested and (level != start or start == top):
             references += nested_references(model, places[level])
         references += 1
+        if cpu.caches != NULL:
+            walk_reads(cpu, places[level])
         level -= 1
     if found:
         if nested:
@@ -217,7 +227,11 @@ cdef inline uint64_t another_flush(TlbModel *model) noexcept nogil:
 
 
 cdef void forget_all(Cpu *cpu) noexcept nogil:
+    cdef uint32_t part, size
     cpu.tlb_model.all_flushed = another_flush(cpu.tlb_model)
+    for part in range(<uint32_t>TLB_PARTS):
+        for size in range(<uint32_t>PAGE_SIZES):
+            cpu.tlb_model.arrays[part][size].used = 0
 
 
 cdef void forget_private(Cpu *cpu) noexcept nogil:
@@ -241,7 +255,7 @@ cdef void forget_page(Cpu *cpu, uint64_t address, uint32_t pcid, bint with_globa
     for part in range(<uint32_t>TLB_PARTS):
         for size in range(<uint32_t>PAGE_SIZES):
             array = &model.arrays[part][size]
-            if array.entries == 0:
+            if not array.used:
                 continue
             for half in range(<uint32_t>(2 if size == PAGE_2M and not cpu.cr4 & CR4_PAE else 1)):  # of 4 MiB
                 slot = forget_entry(array, size, address ^ half * <uint64_t>0x200000, pcid, with_global)
@@ -253,13 +267,12 @@ cdef inline uint64_t forget_entry(TlbArray *array, uint32_t size, uint64_t addre
                                   bint with_global) noexcept nogil:
     """The number of the entry that is no more, or NO_SLOT."""
     cdef uint64_t number = number_of(address, size)
-    cdef ModelEntry *entry = array.entry + (number % array.sets) * array.ways
-    cdef uint32_t way
-    for way in range(array.ways):
-        if (entry[way].key == key_of(number, size, pcid)
-                or with_global and entry[way].key == global_key_of(number, size)):
-            entry[way].key = 0
-            return array.first + <uint32_t>(&entry[way] - array.entry)
+    cdef uint32_t first = first_way(array, number), entry
+    for entry in range(first, first + array.ways):
+        if (array.key[entry] == key_of(number, size, pcid)
+                or with_global and array.key[entry] == global_key_of(number, size)):
+            array.key[entry] = 0
+            return array.first + entry
     return NO_SLOT
 
 
@@ -297,6 +310,7 @@ cdef TlbModel *new_model(dict sizes, uint64_t second_hit_cost) except NULL:
     except BaseException:
         free_model(model)
         raise
+    model.flushes = 1  # no set is full as of then
     model.second_hit_cost = <uint32_t>second_hit_cost
     return model
 
@@ -319,7 +333,7 @@ cdef int shape_all(TlbModel *model, dict sizes) except -1:
         place_cache(&model.nested[level], name, sizes[name])
     place_cache(&model.nested[1], "nested_entries", sizes["nested_entries"])
     size = model.arrays[TLB_OF_CODE][0].entries
-    if model.arrays[TLB_OF_CODE][1].entry != model.arrays[TLB_OF_CODE][0].entry:
+    if model.arrays[TLB_OF_CODE][1].key != model.arrays[TLB_OF_CODE][0].key:
         model.arrays[TLB_OF_CODE][1].first = size
         size += model.arrays[TLB_OF_CODE][1].entries
     model.jump_words = <uint64_t *>room(size * (JCACHE_ENTRIES // 64), sizeof(uint64_t))
@@ -334,8 +348,12 @@ cdef void *room(size_t items, size_t bytes_each) except NULL:
 
 
 cdef int place(TlbArray *array) except -1:
-    array.entry = <ModelEntry *>room(array.entries, sizeof(ModelEntry))
+    array.mask = array.sets - 1 if array.sets & (array.sets - 1) == 0 else NO_MASK
     array.next = <uint32_t *>room(array.sets, sizeof(uint32_t))
+    array.full = <uint64_t *>room(array.sets, sizeof(uint64_t))
+    array.key = <uint64_t *>room(array.entries, sizeof(uint64_t))
+    array.page = <uint64_t *>room(array.entries, sizeof(uint64_t))
+    array.stamp = <uint64_t *>room(array.entries, sizeof(uint64_t))
     return 0
 
 
@@ -351,9 +369,12 @@ cdef void free_model(TlbModel *model) noexcept:
         return
     for part in range(<uint32_t>TLB_PARTS):
         for size in range(<uint32_t>PAGE_SIZES):
-            if size == 0 or model.arrays[part][size].entry != model.arrays[part][0].entry:
-                free(model.arrays[part][size].entry)
+            if size == 0 or model.arrays[part][size].key != model.arrays[part][0].key:
                 free(model.arrays[part][size].next)
+                free(model.arrays[part][size].full)
+                free(model.arrays[part][size].key)
+                free(model.arrays[part][size].page)
+                free(model.arrays[part][size].stamp)
     for level in range(<uint32_t>WALK_LEVELS):
         free(model.tables[level].entry)
         free(model.nested[level].entry)

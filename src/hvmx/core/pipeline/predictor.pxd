@@ -1,10 +1,10 @@
 # cython: language_level=3
 """The branch predictor: directions, targets of indirect branches, and return addresses.
 
-A direction comes from the longest history for which there is an entry with the branch's tag, as in TAGE (Seznec and Michaud,
-2006), or else from a counter by address. A branch that went one way 63 times in a row is sure: it is predicted by its counter
-alone, and is no part of the history, which tells others nothing; so most branches cost the host one comparison. All of it
-depends on nothing but the branches that the guest has executed.
+A branch whose runs are always of the same lengths, such as that of a loop, is sure: it is predicted by these alone, and is no
+part of the history, as it tells nothing about others; so most branches cost the host little. The direction of any other comes
+from the longest history for which there is an entry with the branch's tag, as in TAGE (Seznec and Michaud, 2006), or else from
+a counter by address. All of it depends on nothing but the branches that the guest has executed.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -17,9 +17,8 @@ cdef void free_predictor(Cpu *cpu) noexcept nogil
 cdef void forget_branches(Cpu *cpu) noexcept nogil
 
 
-cdef inline uint32_t bias_of(uint64_t ip) noexcept nogil:
-    """The index in Predictor.bias of a branch."""
-    return <uint32_t>((ip ^ ip >> BIAS_BITS) & (BIAS_ENTRIES - 1))
+cdef inline RunEntry *runs_of(Predictor *p, uint64_t ip) noexcept nogil:
+    return &p.runs[(ip ^ ip >> RUN_BITS) & (RUN_ENTRIES - 1)]
 
 
 cdef inline void remember_return(Predictor *p, uint64_t ip) noexcept nogil:

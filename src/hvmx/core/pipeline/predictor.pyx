@@ -6,7 +6,7 @@ from libc.string cimport memset
 from hvmx.core.state.state cimport *
 
 cdef enum:
-    SURE_RUN = 63              # in a row
+    LONG_RUN = 63              # after so many it is taken to go on for ever
     LONGEST_HISTORY = 200      # less than HISTORY_BITS
     MOST_USEFUL = 3
 
@@ -61,7 +61,7 @@ cdef void forget_branches(Cpu *cpu) noexcept nogil:
     cdef Predictor *p = cpu.predictor
     if p == NULL:
         return
-    memset(p.bias, 0, sizeof(p.bias))
+    memset(p.runs, 0, sizeof(p.runs))
     memset(p.folded, 0, sizeof(p.folded))
     memset(p.outcomes, 0, sizeof(p.outcomes))
     memset(p.returns, 0, sizeof(p.returns))
@@ -93,17 +93,25 @@ cdef inline uint64_t mixed(uint64_t ip, uint32_t folded) noexcept nogil:
 
 
 # --- directions ---------------------------------------------------------------------------------------------------------
-cdef inline void learn_bias(uint8_t *bias, bint taken) noexcept nogil:
-    cdef uint32_t counter = bias[0] & 3, run = bias[0] >> 2
-    if (counter >= 2) == taken:
-        run = run + 1 if run < SURE_RUN else run
-    else:
-        run = 0
+cdef inline void learn_run(RunEntry *e, bint taken) noexcept nogil:
+    cdef uint32_t direction = e.sure & 1, runs = e.sure >> 1
     if taken:
-        counter = counter + 1 if counter < 3 else 3
+        e.counter += e.counter < 3
     else:
-        counter = counter - 1 if counter else 0
-    bias[0] = <uint8_t>(counter | run << 2)
+        e.counter -= e.counter > 0
+    if taken == direction:
+        e.run = e.run + 1 if e.run != RUN_FOREVER else LONG_RUN
+        if e.run >= LONG_RUN and e.run > e.lengths[direction]:
+            e.lengths[direction] = RUN_FOREVER
+            e.sure = <uint8_t>(RUN_SURE | direction)
+        return
+    if e.run == e.lengths[direction]:
+        runs += runs < RUN_SURE >> 1
+    else:
+        runs = 0
+        e.lengths[direction] = e.run
+    e.run = 1
+    e.sure = <uint8_t>(runs << 1 | taken)
 
 
 cdef inline int8_t towards(int8_t direction, bint taken) noexcept nogil:
@@ -113,16 +121,25 @@ cdef inline int8_t towards(int8_t direction, bint taken) noexcept nogil:
 
 
 cdef int predicts(Cpu *cpu, uint64_t ip, int taken) noexcept nogil:
-    cdef Predictor *p = cpu.predictor
-    cdef uint8_t *bias = &p.bias[bias_of(ip)]
+    cdef RunEntry *e = runs_of(cpu.predictor, ip)
+    cdef uint32_t direction = e.sure & 1
+    cdef bint right, ends = e.run == e.lengths[direction] and e.run != RUN_FOREVER
+    if e.sure >= RUN_SURE:
+        right = (direction != ends) == taken
+    else:
+        right = history_predicts(cpu.predictor, ip, taken, e.counter >= 2)
+    learn_run(e, taken)
+    cpu.mispredictions += not right
+    return right
+
+
+cdef bint history_predicts(Predictor *p, uint64_t ip, bint taken, bint tends_to) noexcept nogil:
     cdef HistoryEntry *found[HISTORY_TABLES]
     cdef HistoryEntry *entry
     cdef uint16_t tags[HISTORY_TABLES]
     cdef uint64_t hashed
     cdef int provider = -1, other = -1, index
     cdef bint predicted, otherwise, right
-    if bias[0] == (BIAS_SURE | 3 if taken else BIAS_SURE):
-        return True
     for index in range(<int>p.tables):
         hashed = mixed(ip, p.folded[index])
         tags[index] = <uint16_t>(hashed >> 40 | 1)
@@ -130,8 +147,8 @@ cdef int predicts(Cpu *cpu, uint64_t ip, int taken) noexcept nogil:
         if found[index].tag == tags[index]:
             other = provider
             provider = index
-    otherwise = found[other].direction >= 0 if other >= 0 else bias[0] & 2 != 0
-    predicted = found[provider].direction >= 0 if provider >= 0 else bias[0] & 2 != 0
+    otherwise = found[other].direction >= 0 if other >= 0 else tends_to
+    predicted = found[provider].direction >= 0 if provider >= 0 else tends_to
     right = predicted == taken
     if provider >= 0:
         entry = found[provider]
@@ -143,8 +160,6 @@ cdef int predicts(Cpu *cpu, uint64_t ip, int taken) noexcept nogil:
         entry.direction = towards(entry.direction, taken)
     if not right:
         allocate(p, found, tags, provider + 1, taken)
-        cpu.mispredictions += 1
-    learn_bias(bias, taken)
     remember_outcome(p, taken)
     return right
 

@@ -5,31 +5,26 @@ from libc.string cimport memmove, memset
 from hvmx.core.generated.families cimport COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_VECTOR
 from hvmx.core.state.state cimport *
 
+cdef extern from "shorten_times.h" nogil:
+    void shorten_times(Pipeline *, uint8_t by)
+
 cdef enum:
     MOST = 255                 # cycles behind the front that the state can hold; PipelineModel.window is less
 
 
+cdef inline uint8_t held(uint32_t cycles) noexcept nogil:
+    return <uint8_t>(cycles if cycles < MOST else MOST)
+
+
 cdef inline void pass_cycles(Pipeline *s, uint32_t cycles) noexcept nogil:
     """The front moves on: all times behind it become shorter."""
-    cdef uint32_t index
-    cdef uint8_t by = <uint8_t>(cycles if cycles < MOST else MOST)
-    if by == 0:
-        return
-    s.taken = 0
-    for index in range(READY_COUNT):
-        s.ready[index] = s.ready[index] - by if s.ready[index] > by else 0
-    for index in range(PIPES):
-        s.busy[index] = s.busy[index] - by if s.busy[index] > by else 0
-    for index in range(SEEN_STORES):
-        s.stores[index].ready = s.stores[index].ready - by if s.stores[index].ready > by else 0
+    if cycles:
+        s.taken = 0
+        shorten_times(s, held(cycles))
 
 
 cdef inline uint32_t later(uint32_t a, uint32_t b) noexcept nogil:
     return a if a > b else b
-
-
-cdef inline uint8_t held(uint32_t cycles) noexcept nogil:
-    return <uint8_t>(cycles if cycles < MOST else MOST)
 
 
 cdef inline uint32_t queue(Pipeline *s, uint32_t pipes, uint32_t cycles) noexcept nogil:
@@ -45,13 +40,15 @@ cdef inline uint32_t queue(Pipeline *s, uint32_t pipes, uint32_t cycles) noexcep
     return least
 
 
-cdef inline uint32_t queue_uses(Pipeline *s, const ClassTiming *k) noexcept nogil:
-    """Queue work for all that a class uses; when the pipe of the first is free."""
+cdef inline uint32_t queue_uses(Pipeline *s, const ClassTiming *k, uint32_t *all_begun) noexcept nogil:
+    """Queue work for all that a class uses; when the pipe of the first is free. `all_begun` becomes when all of them are, if
+    that is later."""
     cdef uint32_t index, start = 0, free
     for index in range(k.use_count):
         free = queue(s, k.uses[index].pipes, k.uses[index].cycles)
         if index == 0:
             start = free
+        all_begun[0] = later(all_begun[0], free)
     return start
 
 
@@ -171,14 +168,14 @@ cdef inline uint32_t operands_ready(Pipeline *s, const Timing *t) noexcept nogil
     return ready
 
 
-cdef inline uint32_t execute(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t ready) noexcept nogil:
+cdef inline uint32_t execute(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t ready, uint32_t *all_begun) noexcept nogil:
     """When the results are ready of an operation whose operands are."""
     cdef const ClassTiming *k = &m.classes[t.cost]
     if t.flags & TIMING_ZEROES:
         return 0
     if t.flags & TIMING_ELIMINATED or t.flags & TIMING_ONLY_MOVES and t.flags & (TIMING_LOAD | TIMING_STORE):
         return ready
-    return later(ready, queue_uses(s, k)) + k.latency
+    return later(ready, queue_uses(s, k, all_begun)) + k.latency
 
 
 cdef inline void write_results(Pipeline *s, const Timing *t, uint32_t ready) noexcept nogil:
@@ -235,6 +232,7 @@ cdef inline uint32_t alone(const Timing *t, const PipelineModel *m) noexcept nog
 cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil:
     cdef const ClassTiming *k = &m.classes[t.cost]
     cdef uint32_t cycles = 0, ready, slots, more, start
+    cdef uint32_t all_begun = 0
     cdef uint32_t slot = s.slot
     cdef bint fused
     if t.flags & TIMING_REPEATED:
@@ -251,20 +249,20 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
     if t.flags & TIMING_STACK and t.shift < 0:
         shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
     if t.flags & TIMING_LOAD:
-        start = queue_uses(s, k if t.flags & TIMING_STACK else load_class(t, m))
+        start = queue_uses(s, k if t.flags & TIMING_STACK else load_class(t, m), &all_begun)
         ready = later(ready, load(s, t, m, start))
         if not t.flags & (TIMING_ONLY_MOVES | TIMING_STACK):
             slots += m.classes[COST_LOAD].slots
     elif t.flags & TIMING_STACK:
-        queue_uses(s, k)
+        queue_uses(s, k, &all_begun)
     if fused:
-        queue_uses(s, k)  # the branch is taken by its pipe, with what it is fused with
+        queue_uses(s, k, &all_begun)  # the branch is taken by its pipe, with what it is fused with
     elif not t.flags & TIMING_STACK:
-        ready = execute(s, t, m, ready)
+        ready = execute(s, t, m, ready, &all_begun)
     write_results(s, t, ready)
     if t.flags & TIMING_STORE:
         if not t.flags & TIMING_STACK:
-            queue_uses(s, &m.classes[COST_STORE_VECTOR if t.flags & TIMING_VECTOR else COST_STORE])
+            queue_uses(s, &m.classes[COST_STORE_VECTOR if t.flags & TIMING_VECTOR else COST_STORE], &all_begun)
             if not t.flags & TIMING_ONLY_MOVES:
                 slots += m.classes[COST_STORE].slots
         ready = later(ready, later(register_ready(s, t.base), register_ready(s, t.index)))
@@ -274,6 +272,7 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
     s.fuses = t.flags & TIMING_FUSES != 0
     if t.flags & TIMING_TAKEN or course & COURSE_TAKEN:
         s.taken += 1
+    ready = later(ready, all_begun)
     s.slot += <uint8_t>slots
     more = s.slot // m.width
     s.slot %= m.width

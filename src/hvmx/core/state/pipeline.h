@@ -94,13 +94,19 @@ typedef struct {
 } PipelineModel;
 
 /* The branch predictor: see core/pipeline/predictor.pxd. */
-enum { BIAS_BITS = 13, BIAS_ENTRIES = 1 << BIAS_BITS, HISTORY_TABLES = 8, HISTORY_BITS = 256, MOST_RETURNS = 64 };
-/* A conditional branch has gone one way so often that it is predicted without history: bias is this, plus 3 if it is taken. */
-enum { BIAS_SURE = 0xfc };
+enum { RUN_BITS = 13, RUN_ENTRIES = 1 << RUN_BITS, HISTORY_TABLES = 8, HISTORY_BITS = 256, MOST_RETURNS = 64 };
+/* How a conditional branch goes one way for a while, and then the other. */
+typedef struct {
+    uint16_t run;                  /* how often it went this way in a row */
+    uint16_t lengths[2];           /* of the latest complete runs, by direction; RUN_FOREVER: of no other is known */
+    uint8_t sure;                  /* bit 0: the direction of this run; above it, how many runs were as long as that before, up to 8 */
+    uint8_t counter;               /* saturating, of two bits: where it tends to */
+} RunEntry;
+enum { RUN_FOREVER = 0xffff, RUN_SURE = 8 << 1 };
 typedef struct { uint16_t tag; int8_t direction; uint8_t useful; } HistoryEntry;
 typedef struct { uint64_t target; uint16_t tag; } TargetEntry;
 typedef struct {
-    uint8_t bias[BIAS_ENTRIES];    /* by address: bits 0-1 a saturating counter, bits 2-7 how often it went that way in a row */
+    RunEntry runs[RUN_ENTRIES];    /* by address */
     uint32_t tables, lengths[HISTORY_TABLES], entry_bits, target_bits, return_entries;
     uint32_t folded[HISTORY_TABLES]; /* the latest outcomes, as many as the table's length, folded to 32 bits */
     uint8_t outcomes[HISTORY_BITS];  /* a ring */

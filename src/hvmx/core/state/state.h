@@ -58,7 +58,7 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
 #define CYCLE_FRACTION 120 /* a multiple of the widths that pipelines have */
 /* Every instruction of a block begins within this time from the start of the block, in units of 1/CYCLE_FRACTION cycle. */
-#define BLOCK_UNITS (1024 * CYCLE_FRACTION)
+#define BLOCK_UNITS (512 * CYCLE_FRACTION)
 
 #define TRANSLATE_NEVER 0xffffffffu
 #define BUCKET_BITS 15
@@ -96,11 +96,11 @@ struct Op {
 typedef struct {
     uint64_t r, w;        /* the page's address where the fast path may read, write; else NO_PAGE */
     uint64_t tag;         /* linear page that this entry translates; NO_PAGE when invalid */
-    int64_t addend;       /* host address minus linear address, when any of r, w is set */
+    int64_t addend;       /* host address minus linear address, when any of r, w, open is set */
     uint64_t phys;        /* guest-physical page */
     uint64_t rights;      /* TLB_* */
     uint64_t slot;        /* number of the instruction TLB's entry, with TLB_CODE */
-    uint64_t unused;      /* pads it to 64 bytes: one cache line, and found by a shift */
+    uint64_t open;        /* OPEN_*. The entry has 64 bytes: one cache line, and found by a shift */
 } TlbEntry;
 #define NO_PAGE 0xfffULL  /* never equal to a page address */
 #define NO_SLOT 0xffffffffULL
@@ -108,6 +108,8 @@ enum { TLB_WRITE = 1, TLB_EXEC = 2, TLB_GLOBAL = 4, TLB_DIRTY = 8, TLB_LARGE = 1
        TLB_HUGE = 32,     /* besides TLB_LARGE: of 1 GiB */
        TLB_DATA = 64,     /* the first level of the model (tlb.pxd) has it for data, ... */
        TLB_CODE = 128 };  /* ... for instructions */
+/* Where caches are modelled r and w stay NO_PAGE, so that every access is seen. These say what they would be. */
+enum { OPEN_READ = 1, OPEN_WRITE = 2 };
 
 /* One TLB for each way of checking access rights, so that a hit needs no check. */
 enum { TLB_SUPER,         /* CPL 0-2 */
@@ -318,6 +320,7 @@ struct Cpu {
 
     /* memory */
     TlbModel *tlb_model;
+    void *caches;                  /* CacheModel (core/memory/caches.pxd), or NULL where none are modelled */
     uint64_t code_slot;            /* fetch_page(): the instruction TLB's entry, or NO_SLOT */
     uint8_t *ram;
     uint64_t ram_low;              /* bytes of RAM from guest-physical 0 */

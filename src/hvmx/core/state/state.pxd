@@ -28,13 +28,16 @@ cdef extern from "tlb.h" nogil:
         PCIDS
     uint32_t PAGE_SHIFT_OF(uint32_t size)
 
-    ctypedef struct ModelEntry:
-        uint64_t key, page, stamp
-
+    const uint64_t NO_MASK
     ctypedef struct TlbArray:
         uint32_t entries, ways, sets, first
-        ModelEntry *entry
+        uint64_t mask
+        uint32_t used
         uint32_t *next
+        uint64_t *full
+        uint64_t *key
+        uint64_t *page
+        uint64_t *stamp
 
     ctypedef struct WalkEntry:
         uint64_t key, stamp
@@ -187,6 +190,9 @@ cdef extern from "state.h" nogil:
         TLB_DATA
         TLB_CODE
     enum:
+        OPEN_READ
+        OPEN_WRITE
+    enum:
         TLB_SUPER
         TLB_SUPER_AC
         TLB_USER
@@ -320,9 +326,10 @@ cdef extern from "state.h" nogil:
         ClassTiming classes[256]
 
     enum:
-        BIAS_BITS
-        BIAS_ENTRIES
-        BIAS_SURE
+        RUN_BITS
+        RUN_ENTRIES
+        RUN_FOREVER
+        RUN_SURE
         HISTORY_TABLES
         HISTORY_BITS
         MOST_RETURNS
@@ -333,8 +340,12 @@ cdef extern from "state.h" nogil:
     ctypedef struct TargetEntry:
         uint64_t target
         uint16_t tag
+    ctypedef struct RunEntry:
+        uint16_t run
+        uint16_t lengths[2]
+        uint8_t sure, counter
     ctypedef struct Predictor:
-        uint8_t bias[BIAS_ENTRIES]
+        RunEntry runs[RUN_ENTRIES]
         uint32_t tables
         uint32_t lengths[HISTORY_TABLES]
         uint32_t entry_bits, target_bits, return_entries
@@ -413,6 +424,7 @@ cdef extern from "state.h" nogil:
         uint64_t phys
         uint64_t rights
         uint64_t slot
+        uint64_t open
 
     ctypedef struct JumpEntry:
         uint64_t key
@@ -510,6 +522,7 @@ cdef extern from "state.h" nogil:
         uint64_t vector_result[2]
         uint64_t random_state, random_draws
         TlbModel *tlb_model
+        void *caches
         uint64_t code_slot
         uint8_t *ram
         uint64_t ram_low

@@ -11,22 +11,23 @@ enum { PAGE_4K, PAGE_2M, PAGE_1G, PAGE_SIZES };
 /* The first level has TLBs for data and for instructions, the second one for both. */
 enum { TLB_OF_DATA, TLB_OF_CODE, TLB_SECOND, TLB_PARTS };
 
-/* What an entry knows of its page, besides where it is: bits of ModelEntry.page. */
+/* What an entry knows of its page, besides where it is: bits of TlbArray.page. */
 enum { MAP_WRITABLE = 1, MAP_USER = 2, MAP_NO_EXECUTE = 4, MAP_DIRTY = 8, MAP_GLOBAL = 16, MAP_RIGHTS = 31 };
 
-typedef struct {
-    uint64_t key;              /* size, PCID or "global", and number of the linear page; 0: empty */
-    uint64_t page;             /* guest-physical page | MAP_* */
-    uint64_t stamp;            /* TlbModel.flushes when it was filled: what has been flushed since is not valid */
-} ModelEntry;
-
-/* The entries of one page size: `sets` of `ways` each. Where two sizes share them both have the same pointers. */
+/* The entries of one page size: `sets` of `ways` each. Where two sizes share them both have the same pointers. What an
+ * entry has is in three arrays: a look-up reads the keys of a set, and little else. */
 typedef struct {
     uint32_t entries, ways, sets;
     uint32_t first;            /* number of its first entry, among those of the instruction TLBs */
-    ModelEntry *entry;
+    uint64_t mask;             /* sets - 1 where they are a power of two, else NO_MASK */
+    uint32_t used;             /* it may have a valid entry of this size */
     uint32_t *next;            /* of each set, the way that is replaced next */
+    uint64_t *full;            /* of each set, TlbModel.flushes when all its entries were last found valid */
+    uint64_t *key;             /* size, PCID or "global", and number of the linear page; 0: empty */
+    uint64_t *page;            /* guest-physical page | MAP_* */
+    uint64_t *stamp;           /* TlbModel.flushes when it was filled: what has been flushed since is not valid */
 } TlbArray;
+#define NO_MASK (~0ULL)
 
 typedef struct { uint64_t key, stamp; } WalkEntry;
 

@@ -1,8 +1,8 @@
 # cython: language_level=3
-from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from hvmx.core.execute.integer.branch cimport fall_through_mispredicted
-from hvmx.core.pipeline.predictor cimport bias_of
+from hvmx.core.pipeline.predictor cimport runs_of
 from hvmx.core.translate.flags cimport materialise_flags
 from hvmx.core.translate.registers cimport spill_all
 from hvmx.core.state.ops cimport branch, follow, jump_entry, next_ip
@@ -14,16 +14,26 @@ cdef extern from "ask_predictor.h" nogil:
 
 
 # --- the branch predictor -----------------------------------------------------------------------------------------------
-cdef inline uint8_t *unless_sure(Trace *t, Op *op, bint taken) noexcept nogil:
-    """A jump that is taken unless the predictor is sure that the branch goes this way. Uses RAX."""
-    emit_mov_i(&t.e, HOST_RAX, <uint64_t>&t.cpu.predictor.bias[bias_of(op.ip)])
-    emit_alu_mi(&t.e, 8, ALU_CMP, HOST_RAX, 0, <int32_t><int8_t>(BIAS_SURE | (3 if taken else 0)))
-    return emit_jump_if(&t.e, CC_NE)
+cdef inline void unless_sure(Trace *t, Op *op, bint taken, uint8_t **jumps) noexcept nogil:
+    """Two jumps of which one is taken unless the predictor is sure that the branch goes on this way, which it learns then, as
+    learn_run() does. Uses RAX and RCX."""
+    cdef Emitter *e = &t.e
+    emit_mov_i(e, HOST_RAX, <uint64_t>runs_of(t.cpu.predictor, op.ip))
+    emit_alu_mi(e, 16, ALU_CMP, HOST_RAX, AT_RUN_SURE, RUN_SURE | 0x301 if taken else RUN_SURE)  # both bytes, sure and counter
+    jumps[0] = emit_jump_if(e, CC_NE)
+    emit_load(e, 16, HOST_RCX, HOST_RAX, AT_RUN)
+    emit_alu_m(e, 16, ALU_CMP, HOST_RCX, HOST_RAX, AT_RUN_LENGTHS + 2 * taken)
+    jumps[1] = emit_jump_if(e, CC_B ^ 1)
+    emit_alu_mi(e, 16, ALU_ADD, HOST_RAX, AT_RUN, 1)
 
 
 cdef void expect_not_taken(Trace *t, Op *op) noexcept nogil:
-    add_side_exit(t, unless_sure(t, op, False), SIDE_EXIT_NOT_SURE, op)
-    t.side_exits[t.side_exit_count - 1].back = t.e.at
+    cdef SideExit *side_exit = &t.side_exits[t.side_exit_count]
+    cdef uint8_t *jumps[2]
+    unless_sure(t, op, False, jumps)
+    add_side_exit(t, jumps[0], SIDE_EXIT_NOT_SURE, op)
+    side_exit.other_jump = jumps[1]
+    side_exit.back = t.e.at
 
 
 cdef void ask_direction(Trace *t, Op *op, bint taken, uint8_t *back) noexcept nogil:
@@ -52,11 +62,13 @@ cdef void ask_direction(Trace *t, Op *op, bint taken, uint8_t *back) noexcept no
 
 
 cdef void expect_taken(Trace *t, Op *op) noexcept nogil:
-    cdef uint8_t *unsure = unless_sure(t, op, True)
+    cdef uint8_t *unsure[2]
     cdef uint8_t *sure
+    unless_sure(t, op, True, unsure)
     emit_test(&t.e, 64, HOST_RDI, HOST_RDI)
     sure = emit_jump_if(&t.e, CC_NE)
-    emit_here(&t.e, unsure)
+    emit_here(&t.e, unsure[0])
+    emit_here(&t.e, unsure[1])
     ask_direction(t, op, True, NULL)
     emit_here(&t.e, sure)
 
@@ -284,6 +296,7 @@ cdef void emit_side_exits(Trace *t) noexcept nogil:
         emit_here(&t.e, side_exit.jump)
         t.state = side_exit.state
         if side_exit.kind == SIDE_EXIT_NOT_SURE:
+            emit_here(&t.e, side_exit.other_jump)
             ask_direction(t, side_exit.op, False, side_exit.back)
             continue
         materialise_flags(t)

@@ -17,8 +17,8 @@ cdef extern from "trace.h" nogil:
     enum:
         AT_FL_RES, AT_FL_AUX, AT_FL_CF, AT_ACCT, AT_RIP, AT_TLB, AT_EA, AT_EA_OFFSET, AT_MODE_KEY, AT_SEGMENTS, AT_JCACHE
         AT_BASE, AT_LIMIT, AT_ACCESS, AT_READ, AT_WRITE, AT_ADDEND, AT_KEY, AT_KNOWN, AT_TARGET
-        AT_FN, AT_HEAD
-        AT_RETURN_TOP, AT_RETURNS
+        AT_FN
+        AT_RETURN_TOP, AT_RETURNS, AT_RUN, AT_RUN_LENGTHS, AT_RUN_SURE
         AT_NODE, AT_RESUME, AT_WAYS, WAY_BYTES, AT_WAY_TARGET, AT_WAY_NEXT, AT_WAY_COST
     void emit_go_on(Emitter *)
 
@@ -58,6 +58,7 @@ ctypedef struct TraceState:
 # that of the trace.
 ctypedef struct SideExit:
     uint8_t *jump
+    uint8_t *other_jump         # of SIDE_EXIT_NOT_SURE
     uint8_t *back               # where the trace goes on, of SIDE_EXIT_NOT_SURE
     Op *op
     uint8_t kind                # SIDE_EXIT_*

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import floor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from math import floor, inf
 from typing import Any
+
+from hvmx.cost.native import NativeError
 
 from .host import Host
 from .instructions import DATA, INTEGERS
 from .loops import Loop, Stopwatch
-from .statistics import Series
+from .statistics import Series, Unsettled
 
 _INSTRUCTIONS_IN_A_ROUND = 96
+
+
+Progress = Callable[[int, int, str], None]
+"""Parts that are done, all parts, and what comes next."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +62,32 @@ class Bench:
     """Slots of dispatch a cycle, once measured."""
     filler: Sequence[str] = ()
     """Instructions that take a slot of dispatch each and no pipe, at ``width`` a cycle, if there are such."""
-    _times: dict[tuple[Any, ...], Series] = field(default_factory=dict)
+    _times: dict[Loop, Series] = field(default_factory=dict)
 
     def time(self, text: str, setup: str = INTEGERS, copies: int | None = None) -> Series:
         """Core cycles of the instructions, once."""
         count = text.count(";") + 1
         copies = copies or max(1, _INSTRUCTIONS_IN_A_ROUND // count)
-        key = (text, setup, copies)
-        if key not in self._times:
-            self._times[key] = self.watch.time(Loop(text, setup, copies=copies, data=DATA))
-        return self._times[key]
+        loop = Loop(text, setup, copies=copies, data=DATA)
+        if loop not in self._times:
+            self._times[loop] = self.watch.time(loop)
+        return self._times[loop]
+
+    def again(self, progress: Progress, until: float = inf) -> None:
+        """Time all loops a second time, and keep the lower figure of each: who shared the core then may be gone now.
+
+        After ``until``, in seconds of time.monotonic(), the rest keep theirs.
+        """
+        for number, (loop, before) in enumerate(list(self._times.items())):
+            if time.monotonic() >= until:
+                break
+            progress(number, len(self._times), loop.body.partition(";")[0])
+            with suppress(Unsettled, NativeError):
+                after = self.watch.time(loop)
+                lower = min(before, after, key=lambda series: series.value)
+                self._times[loop] = replace(lower, count=before.count + after.count)
+        self.findings.clear()
+        self.missing.clear()
 
     def entry(self, key: str) -> Mapping[str, Any]:
         """The base's entry."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from .bench import Bench, Finding, Step, said, whole
 from .instructions import PROBES, REPEATED, Probe
+from .statistics import Unsettled
 
 _LONGEST_FOR_SLOTS = 12
 """Of what takes more cycles than this, slots of dispatch hardly matter beside them."""
@@ -80,9 +81,8 @@ def _latency(bench: Bench, probe: Probe) -> tuple[float, str]:
         ours, theirs = (
             bench.entry(f"instructions.{name}").get("latency", 1) for name in (probe.cost_class, probe.pair)
         )
-        return chain.value * ours / (
-            ours + theirs
-        ), f"{text}, divided as the base's latencies, {ours} and {theirs}"
+        share = ours / (ours + theirs) if ours + theirs else 0.5
+        return chain.value * share, f"{text}, divided as the base's latencies, {ours} and {theirs}"
     less = sum(latency_of(bench, name) for name in probe.less)
     if probe.less:
         text += f", less {less:.2f} for {' and '.join(probe.less)}"
@@ -91,17 +91,22 @@ def _latency(bench: Bench, probe: Probe) -> tuple[float, str]:
 
 def _measure_class(bench: Bench, probe: Probe, key: str, entry: Mapping[str, Any]) -> None:
     latency, text = _latency(bench, probe)
-    values: dict[str, Any] = {"latency": max(whole(latency), 0)}
+    overlaps = bench.entry("pipeline.window").get("value", 0)
+    values: dict[str, Any] = {"latency": max(whole(latency), 0 if overlaps else 1)}
     if probe.throughput:
         group = bench.time(probe.independent, probe.setup)
         copies = len(probe.independents)
         interval = group.value / copies
         text += f"; independent ones every {interval:.2f} ({group.spread:.1%})"
         if interval <= _LONGEST_FOR_SLOTS and bench.filler:
-            slots = slots_of(bench, probe, interval)
-            text += f"; {slots:.2f} slots"
-            if abs(slots - whole(slots)) <= _WHOLE and whole(slots) >= 1:
-                values["slots"] = whole(slots)
+            try:
+                slots = slots_of(bench, probe, interval)
+            except Unsettled as problem:
+                text += f"; slots are the base's: {problem}"
+            else:
+                text += f"; {slots:.2f} slots"
+                if abs(slots - whole(slots)) <= _WHOLE and whole(slots) >= 1:
+                    values["slots"] = whole(slots)
         if interval > _CHAINED * latency / copies:
             uses = occupied(
                 bench, str(entry.get("uses", "")), interval, values.get("slots", entry.get("slots", 1))

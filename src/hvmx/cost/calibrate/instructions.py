@@ -40,7 +40,9 @@ def _vectors(at: int) -> str:
 
 
 SINGLES, DOUBLES = _vectors(_SINGLE), _vectors(_DOUBLE)
-_KINDS = (("ss", SINGLES), ("ps", SINGLES), ("sd", DOUBLES), ("pd", DOUBLES))
+_KINDS = (
+    ("ss", "single", SINGLES), ("ps", "single", SINGLES), ("sd", "double", DOUBLES), ("pd", "double", DOUBLES),
+)  # fmt: skip
 X87 = f"fninit; {'fldpi; ' * 6}fld1; {INTEGERS}"
 """ST(1) to ST(6) are pi, ST(0) is 1."""
 
@@ -157,7 +159,8 @@ PROBES = (
     Probe("sse-to-general", "movd {d}, xmm0", "movd xmm0, eax; movd eax, xmm0", pair="sse-from-general"),
     Probe("sse-move-scalar", "movss {x}, xmm12", setup=SINGLES),
     Probe("sse-add", "addps {x}, xmm12", setup=SINGLES),
-    Probe("sse-multiply", "mulps {x}, xmm13", setup=SINGLES),
+    Probe("sse-multiply-single", "mulps {x}, xmm13", setup=SINGLES),
+    Probe("sse-multiply-double", "mulpd {x}, xmm12", setup=DOUBLES),
     Probe("sse-minimum", "minps {x}, xmm12", setup=SINGLES),
     Probe("sse-compare", "cmpps {x}, xmm12, 1", setup=SINGLES),
     Probe(
@@ -165,16 +168,19 @@ PROBES = (
         ("carry", "sse-from-general"), setup=SINGLES,
     ),
     Probe("sse-reciprocal", "rcpps {x}, {x}", setup=SINGLES),
-    *(Probe(f"sse-divide-{kind}", f"div{kind} {{x}}, xmm12", f"div{kind} xmm0, xmm12; mul{kind} xmm0, xmm12", ("sse-multiply",), setup=setup)
-      for kind, setup in _KINDS),
-    *(Probe(f"sse-root-{kind}", f"sqrt{kind} {{x}}, {{x}}", f"sqrt{kind} xmm0, xmm0; mul{kind} xmm0, xmm0", ("sse-multiply",), setup=setup)
-      for kind, setup in _KINDS),
+    *(Probe(f"sse-divide-{kind}", f"div{kind} {{x}}, xmm12", f"div{kind} xmm0, xmm12; mul{kind} xmm0, xmm12",
+            (f"sse-multiply-{width}",), setup=setup) for kind, width, setup in _KINDS),
+    *(Probe(f"sse-root-{kind}", f"sqrt{kind} {{x}}, {{x}}", f"sqrt{kind} xmm0, xmm0; mul{kind} xmm0, xmm0",
+            (f"sse-multiply-{width}",), setup=setup) for kind, width, setup in _KINDS),
     Probe("sse-round", "roundps {x}, {x}, 0", setup=SINGLES, feature="sse4_1"),
     Probe("sse-horizontal", "haddps {x}, xmm13", setup=SINGLES, feature="pni"),
     Probe("sse-dot-product-ps", "dpps {x}, xmm13, 113", setup=SINGLES, feature="sse4_1"),
     Probe("sse-dot-product-pd", "dppd {x}, xmm13, 49", setup=SINGLES, feature="sse4_1"),
     Probe("sse-convert", "cvtps2dq {x}, xmm12", "cvtps2dq xmm0, xmm0; cvtdq2ps xmm0, xmm0", per=2, setup=SINGLES),
-    Probe("sse-convert-double", "cvtps2pd {x}, xmm12", "cvtps2pd xmm0, xmm0; cvtpd2ps xmm0, xmm0", per=2, setup=SINGLES),
+    Probe("sse-convert-widen", "cvtps2pd {x}, xmm12", "cvtps2pd xmm0, xmm0; cvtpd2ps xmm0, xmm0",
+          pair="sse-convert-narrow", setup=SINGLES),
+    Probe("sse-convert-narrow", "cvtpd2ps {x}, xmm12", "cvtps2pd xmm0, xmm0; cvtpd2ps xmm0, xmm0",
+          pair="sse-convert-widen", setup=SINGLES),
     Probe(
         "sse-convert-from-general", "cvtsi2sd {x}, ebx", "cvtsi2sd xmm0, eax; movd eax, xmm0", ("sse-to-general",),
     ),
@@ -185,6 +191,8 @@ PROBES = (
     Probe("sse-shift-count", "pslld {x}, xmm14", setup=SINGLES),
     Probe("sse-shuffle", "pshufd {x}, {x}, 27", setup=SINGLES),
     Probe("sse-shuffle-bytes", "pshufb {x}, xmm12", setup=SINGLES, feature="ssse3"),
+    Probe("sse-pack", "packsswb {x}, xmm12", setup=SINGLES),
+    Probe("sse-extend", "pmovzxbw {x}, {x}", setup=SINGLES, feature="sse4_1"),
     Probe("sse-blend", "blendps {x}, xmm12, 5", setup=SINGLES, feature="sse4_1"),
     Probe("sse-blend-variable", "pblendvb {x}, xmm12, xmm0", setup=SINGLES, feature="sse4_1"),
     Probe("sse-integer-multiply", "pmullw {x}, xmm12", setup=SINGLES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from math import inf
 from hvmx.cost.native import HostTooNoisy, Measured, measure
 
 from .assembler import assemble
-from .statistics import MOST_SERIES, TOLERANCE, Series, Unsettled, settle
+from .statistics import MOST_SERIES, NO_TIME, TOLERANCE, Series, Unsettled, settle
 
 SCRATCH = 64 << 10
 """Bytes of memory that a loop may use, from RSI on, unless it asks for more; RDI is in their middle, as is R12."""
@@ -110,6 +111,8 @@ class Stopwatch:
         """The lowest of a few short series."""
         values: list[float] = []
         for _ in range(MOST_SERIES):
+            if time.monotonic() >= self._until:
+                raise Unsettled(NO_TIME)
             with suppress(HostTooNoisy):
                 values.append(self._cycles(loop, rounds, _FEWEST))
             if len(values) == _TRIALS:

@@ -39,7 +39,7 @@ def near_steps() -> list[Step]:
     """What the first-level cache has all of."""
     return [
         Step("memory.locked", _locked), Step("strings.movs_start", _moved), Step("strings.stos_start", _stored),
-        Step("strings.movs_element", _down), Step("strings.lods_element", _elements),
+        Step("strings.lods_element", _elements),
     ]  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def _locked(bench: Bench) -> None:
     )  # fmt: skip
 
 
-_SHORT, _MIDDLE, _LONG = 256, 2048, 8192
+_SHORT, _MIDDLE, _LONG = (64, 256, 1024), 2048, 8192
 """Bytes of REP MOVS and STOS. Source and destination of the longest are in the first-level cache."""
 
 
@@ -80,13 +80,21 @@ def _stored(bench: Bench) -> None:
 
 
 def _fast_string(bench: Bench, name: str) -> None:
-    short, middle, long = (_string(bench, f"rep {name}b", count) for count in (_SHORT, _MIDDLE, _LONG))
+    """The rate is that of long ones. By it short ones start in different times, of which the figure is the mean."""
+    middle, long = (_string(bench, f"rep {name}b", count) for count in (_MIDDLE, _LONG))
     if long.value <= middle.value:
         raise Unsettled(f"{_LONG} bytes take {said(long)}, and {_MIDDLE} bytes {said(middle)}")
     rate = max(1, whole((_LONG - _MIDDLE) / (long.value - middle.value)))
-    text = f"REP {name.upper()}B of {_SHORT}, {_MIDDLE} and {_LONG} bytes: {said(short)}, {said(middle)}, {said(long)}"
+    text = f"{_MIDDLE} bytes {said(middle)}, {_LONG} bytes {said(long)}"
     bench.find(f"strings.{name}_bytes", {"value": rate}, text)
-    bench.find(f"strings.{name}_start", {"cycles": max(1, whole(short.value - _SHORT / rate))}, text)
+    short = [_string(bench, f"rep {name}b", count) for count in _SHORT]
+    start = sum(series.value - count / rate for count, series in zip(_SHORT, short)) / len(_SHORT)
+    shown = ", ".join(f"{count} bytes {said(series)}" for count, series in zip(_SHORT, short))
+    bench.find(
+        f"strings.{name}_start",
+        {"cycles": max(1, whole(start))},
+        f"{shown}, less {rate} bytes a cycle: the mean",
+    )
 
 
 _FEW, _MANY = 16, 256
@@ -102,11 +110,6 @@ def _element(bench: Bench, key: str, text: str) -> None:
         {"cycles": round(max(cycles, _LEAST), 2)},
         f"{_FEW} and {_MANY} elements: {said(few)} and {said(many)}",
     )
-
-
-def _down(bench: Bench) -> None:
-    for name in ("movs", "stos"):
-        _element(bench, f"{name}_element", f"std; rep {name}b; cld")
 
 
 def _elements(bench: Bench) -> None:
@@ -260,7 +263,7 @@ def _caches(bench: Bench) -> None:
                 continue
             outside = _lines(bench, 2 * told.size)
         except (Unsettled, NativeError) as problem:
-            bench.miss(key, f"others use it as well: {problem}")
+            bench.miss(key, str(problem))
             continue
         text += f", from {2 * told.size} KB {said(outside)}"
         if outside.value < _STEP * inside.value:

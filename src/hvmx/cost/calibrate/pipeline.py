@@ -84,9 +84,8 @@ def _window(bench: Bench) -> None:
 def _width(bench: Bench) -> None:
     rates = [len(texts) / bench.time("; ".join(texts)).value for texts in (*_WITHOUT_PIPES, *_MIXED)]
     bench.width = whole(max(rates))
-    for texts, rate in zip(_WITHOUT_PIPES, rates):
-        if not bench.filler and whole(rate) == bench.width:
-            bench.filler = texts
+    widest = (texts for texts, rate in zip(_WITHOUT_PIPES, rates) if whole(rate) == bench.width)
+    bench.filler = next(widest, ())
     shown = ", ".join(f"{rate:.2f} of {texts[0]}" for texts, rate in zip((*_WITHOUT_PIPES, *_MIXED), rates))
     bench.find("pipeline.dispatch", {"value": bench.width}, f"{shown} and the like a cycle")
 

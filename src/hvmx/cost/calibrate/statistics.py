@@ -30,6 +30,9 @@ RESOLUTION = 0.04
 """Or within so many core cycles: of a body that takes a fraction of one, no whole cycle depends on it."""
 
 
+NO_TIME = "no time was left for it"
+
+
 class Unsettled(Exception):
     """The series differ too much to say a figure."""
 
@@ -63,7 +66,7 @@ def settle(once: Callable[[], float], tolerance: float = TOLERANCE, until: float
         if agreed:
             return Series(agreed[len(agreed) // 2], _spread(agreed), made)
     if made < MOST_SERIES:
-        raise Unsettled("no time was left for it")
+        raise Unsettled(NO_TIME)
     low = sorted(values)[:AGREEING]
     shown = ", ".join(f"{value:.2f}" for value in low) or "none"
     raise Unsettled(

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Ordering and cache control: LFENCE SFENCE MFENCE CLFLUSH. One processor, in order and without a cache."""
+"""Ordering and cache control: LFENCE SFENCE MFENCE CLFLUSH. One processor, in order; its caches, if any are modelled, hold no data."""
 
 from hvmx.core.state.insn cimport FORM_NONE, FORM_RM
 from hvmx.core.memory.mmu cimport *
@@ -13,7 +13,7 @@ cdef void fence(Cpu *cpu, Op *op) noexcept nogil:
 
 # Faults as a load of one byte would (SDM vol. 2, CLFLUSH).
 cdef void clflush(Cpu *cpu, Op *op) noexcept nogil:
-    load8(cpu, op, cpu.ea)
+    flush_line(cpu, op, cpu.ea)
     if UNLIKELY(cpu.fault != 0):
         return
     run_next(cpu, op)

@@ -6,6 +6,7 @@ from hvmx.core.execute.system.counters cimport has_p6_counters, read_counter
 from hvmx.core.state.insn cimport FORM_NONE, FORM_R_RM, FORM_RM, FORM_RM_R
 from hvmx.core.exit.door cimport *
 from hvmx.core.execute.system.interrupt cimport debug_fault
+from hvmx.core.memory.caches cimport forget_lines
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.pipeline.paths cimport cycles_now, take_back
 from hvmx.core.state.mxcsr cimport settle_mxcsr
@@ -394,11 +395,13 @@ cdef void exit_or_nothing(Cpu *cpu, Op *op, uint32_t control, uint32_t reason) n
 
 
 cdef void wbinvd(Cpu *cpu, Op *op) noexcept nogil:
+    forget_lines(cpu)
     exit_or_nothing(cpu, op, CTL_WBINVD, EXIT_REASON_WBINVD)
 
 
 # INVD and CPUID exit whatever the controls say (SDM vol. 3, 25.1.2). The handler of CPUID fills in the registers.
 cdef void invd(Cpu *cpu, Op *op) noexcept nogil:
+    forget_lines(cpu)
     describe_exit(cpu, 0, 0, 0, False, 0)
     instruction_exit(cpu, op, EXIT_REASON_INVD)
 
