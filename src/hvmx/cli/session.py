@@ -273,10 +273,7 @@ class Session:
             print_table(host_time_table(statistics), err=True)
         names = ("guest_cycles", "instructions", "mispredictions", "hypercalls", "tlb_misses", "walk_references")
         figures = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
-        figures += f"
-{machine.profile.accuracy}
-{caches_in_words(machine.cpu.cache_hits())}"
-        click.echo(f"{figures}
-{self.host_seconds:.2f} s of host time", err=True)
+        figures += f"\n{machine.profile.accuracy}\n{caches_in_words(machine.cpu.cache_hits())}"
+        click.echo(f"{figures}\n{self.host_seconds:.2f} s of host time", err=True)
         if "hash" in counts:
             click.echo(f"state {counts['hash']}", err=True)
