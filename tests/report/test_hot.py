@@ -185,12 +185,12 @@ def test_an_address_has_the_name_of_the_nearest_code_below(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("content", [b"a line of prose", b"\x00\xff\x80", b"\x7fELF and no more"])
 def test_a_file_without_symbols_is_an_error_that_names_it(
-    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "no symbols"
     path.write_bytes(content)
     assert main([*arguments(tmp_path), "--hot", "--symbols", str(path)]) == Status.BAD_OPTION
-    assert f"--symbols: {path}" in capsys.readouterr().err
+    assert f"--symbols: {path}" in capfd.readouterr().err
 
 
 def test_an_elf_file_names_its_functions(tmp_path: Path) -> None:
@@ -217,11 +217,11 @@ def run_to(tmp_path: Path, name: str, *more: str) -> Any:
     return output
 
 
-def test_without_a_file_the_tables_end_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_file_the_tables_end_the_report(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     map_file = tmp_path / "System.map"
     map_file.write_text(MAP)
     assert main([*arguments(tmp_path)[:-1], "--hot", arguments(tmp_path)[-1], "--symbols", str(map_file)]) == Status.GOOD
-    text = capsys.readouterr().err
+    text = capfd.readouterr().err
     assert "Hottest symbols" in text
     assert "again+0x0" in text
     assert "dependency" in text
@@ -254,6 +254,6 @@ def test_other_files_get_the_tables(tmp_path: Path) -> None:
     assert "Hottest blocks" in run_to(tmp_path, "hot.txt").read_text()
 
 
-def test_symbols_are_for_hot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_symbols_are_for_hot(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments(tmp_path), "--symbols", "System.map"]) == Status.BAD_OPTION
-    assert "--hot" in capsys.readouterr().err
+    assert "--hot" in capfd.readouterr().err

@@ -15,8 +15,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
-from hvmx.cost import Profile
-from hvmx.cost.profile import FRACTION
+from hvmx.cost import FRACTION, Profile
 from hvmx.report.symbols import Symbols
 
 ROWS_SHOWN = 20
