@@ -584,6 +584,7 @@ cdef extern from "state.h" nogil:
         int (*predicts_return)(Cpu *, uint64_t target) noexcept nogil
         void (*on_misprediction)(Cpu *, Op *) noexcept nogil
         uint64_t mispredictions
+        void *hot
         void *paths
         void (*time_through)(Cpu *, Op *) noexcept nogil
         void (*go_through)(Cpu *, Op *, Op *) noexcept nogil
@@ -609,4 +610,5 @@ cdef extern from "state.h" nogil:
 
     const bint HOST_IS_TRANSLATED_FOR
     void go_on(Cpu *cpu, Op *op) noexcept nogil
+    Block *block_of(Op *op) noexcept nogil
     void account(Cpu *cpu, Op *op) noexcept nogil
