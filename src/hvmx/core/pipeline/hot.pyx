@@ -82,22 +82,22 @@ cdef void split_step(Split *split, const Pipeline *s, const Timing *t, const Pip
         split.units[BOUND_SERIAL] += units
         return
     for index in range(PIPES):
-        if s.busy[index] > most:
-            most = s.busy[index]
-    if most * 2 > m.window:
+        if s.booked_until[index] > most:
+            most = s.booked_until[index]
+    if most * 2 > m.window_cycles:
         for index in range(PIPES):
-            full += s.busy[index] + 1 >= most
+            full += s.booked_until[index] + 1 >= most
         each = units // full
         units -= each * full
         for index in range(PIPES):
-            if s.busy[index] + 1 >= most:
+            if s.booked_until[index] + 1 >= most:
                 split.units[BOUND_PIPES + index] += each + units
                 units = 0
         return
     for index in range(READY_COUNT):
         if s.ready[index] > latest:
             latest = s.ready[index]
-    split.units[BOUND_DEPENDENCY if latest * 2 > m.window else BOUND_FRONT_END] += units
+    split.units[BOUND_DEPENDENCY if latest * 2 > m.window_cycles else BOUND_FRONT_END] += units
 
 
 # --- the table ----------------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
 #define CYCLE_FRACTION 120 /* a multiple of the widths that pipelines have */
 /* Every instruction of a block begins within this time from the start of the block, in units of 1/CYCLE_FRACTION cycle. */
-#define BLOCK_UNITS (512 * CYCLE_FRACTION)
+#define BLOCK_UNITS (2048 * CYCLE_FRACTION)
 
 #define TRANSLATE_NEVER 0xffffffffu
 #define BUCKET_BITS 15
