@@ -499,6 +499,24 @@ def test_a_crash_is_explained(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert "TRIPLE_FAULT" in report.split("last exits")[1]
 
 
+def test_a_run_says_what_its_caches_found_or_that_there_are_none(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stats = tmp_path / "stats.json"
+    # mov al, [0x200]; mov [0x200], al
+    code = bytes.fromhex("a00002 a20002") + WRITE_DEBUG_EXIT
+    arguments = [*flat(tmp_path, code), "--debug-exit", hex(DEBUG_EXIT), "--stats", str(stats)]
+    main(arguments)
+    assert "caches: not modelled, every access hits the first level" in capfd.readouterr().err
+    assert json.loads(stats.read_text())["caches"] is None
+    main([*arguments, "--no-caches"])
+    assert "caches: not modelled" in capfd.readouterr().err
+    main([*arguments, "--caches"])
+    assert "caches: 2 accesses to data, found 1 in L1, 0 in L2, 0 in L3, 1 in memory" in capfd.readouterr().err
+    counts = json.loads(stats.read_text())["caches"]
+    assert (counts["l1"], counts["memory"]) == (1, 1)
+
+
 def test_statistics_hold_what_the_run_counted(tmp_path: Path) -> None:
     stats = tmp_path / "stats.json"
     arguments = [*flat(tmp_path, WRITE_DEBUG_EXIT), "--debug-exit", hex(DEBUG_EXIT), "--quiet"]
