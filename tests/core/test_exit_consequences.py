@@ -207,14 +207,26 @@ def test_of_sixty_writes_in_a_row_to_a_device_that_stops_one_is_made(
 
 @pytest.mark.parametrize("translate_after", TRANSLATE_AFTER)
 @pytest.mark.parametrize("paging", PAGINGS)
-def test_a_run_of_one_cycle_executes_one_instruction(paging: str, translate_after: int | None) -> None:
+def test_a_run_of_one_cycle_executes_one_instruction_where_none_overlap(
+    paging: str, translate_after: int | None
+) -> None:
     source = f"mov edi, {MMIO_AT}\n.rept 60\nmov [rdi], eax\ninc ebx\n.endr\ncli\nhlt"
-    guest = CutGuest(source, paging, translate_after)
+    guest = CutGuest(source, paging, translate_after, profile="p4-672")
     guest.machine.run(cycles=1)  # the exit of the first fetch takes the cycle
     assert guest.machine.cpu.instructions == 0
     for count in range(1, 122):
         assert guest.machine.run(cycles=1).kind is StopKind.CYCLES
         assert guest.machine.cpu.instructions == count
+
+
+@pytest.mark.parametrize("translate_after", TRANSLATE_AFTER)
+@pytest.mark.parametrize("paging", PAGINGS)
+def test_a_run_of_one_cycle_executes_at_most_what_is_dispatched_in_one(paging: str, translate_after: int | None) -> None:
+    guest = CutGuest(".rept 60\ninc ebx\ninc edi\n.endr\ncli\nhlt", paging, translate_after)
+    guest.machine.run(cycles=1)  # the exit of the first fetch takes the cycle
+    while (before := guest.machine.cpu.instructions) < 120:
+        assert guest.machine.run(cycles=1).kind is StopKind.CYCLES
+        assert 1 <= guest.machine.cpu.instructions - before <= guest.machine.profile.pipeline.dispatch.value
 
 
 @pytest.mark.parametrize("paging", PAGINGS)

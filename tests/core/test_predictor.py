@@ -149,6 +149,27 @@ def test_predictions_do_not_depend_on_where_a_run_is_cut(seed: int, translate_af
     assert (cut.cycles, cut.mispredictions) == (whole.cycles, whole.mispredictions)
 
 
+KINDS = {
+    "jmp register": "lea rsi, [rip + 1f]\njmp rsi\n1:",
+    "jmp memory": "lea rsi, [rip + 1f]\nmov [rbx], rsi\njmp [rbx]\n1:",
+    "call register": "lea rsi, [rip + 1f]\ncall rsi\n1: pop rsi",
+    "call memory": "lea rsi, [rip + 1f]\nmov [rbx], rsi\ncall [rbx]\n1: pop rsi",
+    "ret": "lea rsi, [rip + 1f]\npush rsi\nret\n1:",
+    "jnz": "test r15d, 1\njnz 1f\n1:",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_branch_is_predicted_and_alike_where_it_is_translated(kind: str) -> None:
+    seen = []
+    for translate_after in (None, 0, 3):
+        vcpu = guest(loop(20, KINDS[kind]), predictor=PREDICTOR)
+        vcpu.translate_after = translate_after
+        seen.append((run(vcpu).mispredictions, vcpu.cycles))
+    assert seen[0][0] > mispredictions(loop(20, "")), "at least the first is not what it expects"
+    assert seen[1] == seen[2] == seen[0]
+
+
 def test_translated_code_is_predicted_as_interpreted_code() -> None:
     interpreted, translated = guest(MIXED, predictor=PREDICTOR), guest(MIXED, predictor=PREDICTOR)
     interpreted.translate_after, translated.translate_after = None, 0

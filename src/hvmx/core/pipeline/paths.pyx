@@ -279,6 +279,8 @@ cdef Op *first_due(Cpu *cpu, Op *op, int64_t end) noexcept nogil:
     cdef int64_t acct = cpu.acct
     cdef uint32_t number = op.number
     memcpy(&s, cpu.node.state, sizeof(Pipeline))
+    if block.timings[number].flags & TIMING_REPEATED:  # it ends with one element; with more left it comes back by itself
+        acct += <int64_t>element_time(&block.timings[number], cpu.model, cpu.rflags & FL_DF != 0) << ACCT_SHIFT
     while True:
         acct += (<int64_t>step(&s, &block.timings[number], cpu.model, COURSE_ON) << ACCT_SHIFT) + 1
         while op.number == number and op.len:

@@ -21,5 +21,8 @@ cdef enum Course:
 cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil
 # Waits until all is complete, which leaves the state empty; the time that it takes, in the same units.
 cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil
-# The most time that step() can take, whatever the state, as far as it is this instruction's own.
+# What an element of a repeated string instruction takes on top of the instruction, in the same units.
+cdef uint32_t element_time(const Timing *t, const PipelineModel *m, bint downwards) noexcept nogil
+# The most time that step() can take, with an element of a repeated instruction, whatever the state, as far as it is this
+# instruction's own.
 cdef uint32_t longest_step(const Timing *t, const PipelineModel *m) noexcept nogil

@@ -328,9 +328,16 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
     return cycles * CYCLE_FRACTION + s.slot * m.slot_units - slot * m.slot_units
 
 
+cdef uint32_t element_time(const Timing *t, const PipelineModel *m, bint downwards) noexcept nogil:
+    cdef uint32_t width = 0 if t.width == 1 else 1 if t.width == 2 else 2 if t.width == 4 else 3
+    return m.repeat_element[t.string][downwards][width]
+
+
 cdef uint32_t longest_step(const Timing *t, const PipelineModel *m) noexcept nogil:
     cdef const ClassTiming *k = &m.classes[t.cost]
     cdef uint32_t index, cycles = 2 + k.latency + k.slots
+    if t.flags & TIMING_REPEATED:
+        return later(1, m.repeat_start[t.string]) + later(element_time(t, m, False), element_time(t, m, True))
     if k.alone:
         return alone(t, m)
     if t.flags & TIMING_LOCKED:
