@@ -187,7 +187,7 @@ def test_an_address_has_the_name_of_the_nearest_code_below(tmp_path: Path) -> No
         assert symbols.find(address) is None
 
 
-@pytest.mark.parametrize("content", [b"a line of prose", b"\x00\xff\x80", b"\x7fELF and no more"])
+@pytest.mark.parametrize("content", [b"a line of prose", b"\x00\xff\x80", b"\x7fELF and no more", b"ffffffffffffffff B nothing"])
 def test_a_file_without_symbols_is_an_error_that_names_it(
     tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,6 +256,13 @@ def test_the_profile_for_speedscope_is_one(tmp_path: Path) -> None:
 
 def test_other_files_get_the_tables(tmp_path: Path) -> None:
     assert "Hottest blocks" in run_to(tmp_path, "hot.txt").read_text()
+
+
+def test_the_word_after_hot_is_no_file(tmp_path: Path) -> None:
+    *options, image = arguments(tmp_path)
+    before = Path(image).read_bytes()
+    assert main([*options, "--hot", image]) == Status.GOOD
+    assert Path(image).read_bytes() == before
 
 
 def test_symbols_are_for_hot(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
