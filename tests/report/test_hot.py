@@ -11,7 +11,7 @@ import pytest
 from core.machine import CODE, assemble
 
 from hvmx.cli import Status, main
-from hvmx.cost import load_profile
+from hvmx.cost import Profile, load_profile
 from hvmx.machine import Machine
 from hvmx.report.hot import HotReport
 from hvmx.report.symbols import NO_SYMBOLS, Symbols, read_symbols
@@ -36,7 +36,7 @@ MIXED = loop("mov ecx, 64\nmov edi, 0x100000\nrep stosd\nlock add dword ptr [rdi
              "pop rbp\nin al, 0x80", "cld")  # fmt: skip
 
 
-def machine_with(source: str, path: Path, profile: str = "zen4", load_address: int = CODE) -> Machine:
+def machine_with(source: str, path: Path, profile: str | Profile = "zen4", load_address: int = CODE) -> Machine:
     path.write_bytes(assemble(64, [source])[0])
     machine = Machine("16M", profile)
     machine.load(path, load_address=load_address, bits=64)
@@ -104,6 +104,15 @@ def test_without_overlap_everything_is_serial(tmp_path: Path) -> None:
     assert report.blocks[0].heat.bound()[0] == "serial"
 
 
+def test_what_misses_the_caches_is_held_by_them(tmp_path: Path) -> None:
+    stride = loop("add ebx, 0x11040\nand ebx, 0x7fffc0\nmov rax, [rbx + 0x200000]", "xor ebx, ebx")
+    machine = machine_with(stride, tmp_path / "guest.bin", ZEN4.with_caches())
+    machine.cpu.find_hot()
+    machine.run()
+    hottest = HotReport(machine.cpu.hot_blocks(), NO_SYMBOLS, ZEN4).blocks[0]
+    assert hottest.heat.bound()[0] == "cache"
+
+
 # --- all of it ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("source", [CHAIN, COIN, STRINGS, MIXED], ids=["chain", "coin", "strings", "mixed"])
 def test_all_guest_cycles_and_instructions_are_in_the_table(tmp_path: Path, source: str) -> None:
@@ -129,6 +138,18 @@ def test_looking_changes_no_guest_cycle(tmp_path: Path, source: str) -> None:
         machine.run()
         ends.append((machine.cycles, machine.state_hash(), machine.cpu.counters()))
     assert ends[0] == ends[1]
+
+
+def test_waiting_for_an_interrupt_is_no_time_of_a_block(tmp_path: Path) -> None:
+    # The timer counts down, and the interrupt controller lets nothing through.
+    wait = "mov al, 0xff\nout 0x21, al\nmov al, 0x34\nout 0x43, al\nxor eax, eax\nout 0x40, al\nout 0x40, al\nsti\nhlt"
+    machine = machine_with(wait, tmp_path / "guest.bin")
+    machine.cpu.find_hot()
+    machine.run(10_000_000)
+    report = HotReport(machine.cpu.hot_blocks(), NO_SYMBOLS, ZEN4)
+    assert report.waiting == pytest.approx(machine.cpu.halted_cycles, abs=1)
+    assert report.waiting > 9_000_000
+    assert report.cycles == machine.cycles
 
 
 def test_looking_may_begin_in_the_middle(tmp_path: Path) -> None:
