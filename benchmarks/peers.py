@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -229,6 +230,10 @@ class Hvmx(_Process):
 
     name = "hvmx"
 
+    def options(self, directory: str) -> tuple[str, ...]:
+        """More options of the command; files that they need go into the directory."""
+        return ()
+
     def missing(self) -> str | None:
         try:
             importlib.import_module("hvmx.cli")
@@ -247,12 +252,24 @@ class Hvmx(_Process):
                 [
                     *HVMX_RUN,
                     *("--memory", f"{MEMORY_MB}M", "--debug-exit", "0xf4", "--debugcon", f"0xe9={console}"),
-                    *("--quiet", "--stats", str(stats), str(images.multiboot(kernel))),
+                    *("--quiet", "--stats", str(stats), *self.options(directory), str(images.multiboot(kernel))),
                 ],
                 EMULATOR_EXIT_STATUS,
             )
             self.stats = json.loads(stats.read_text())
             return elapsed, console.read_text()
+
+
+class HvmxAllPredicted(Hvmx):
+    """The same with a profile in which every branch is predicted."""
+
+    name = "hvmx without predictor"
+
+    def options(self, directory: str) -> tuple[str, ...]:
+        content = files("hvmx.cost").joinpath("skylake.toml").read_text()
+        profile = Path(directory, "all-predicted.toml")
+        profile.write_text(content.replace("predictor = true", "predictor = false"))
+        return ("--profile", str(profile))
 
 
 EMULATORS: Final[tuple[Peer, ...]] = (Qemu(), Unicorn(), Bochs())

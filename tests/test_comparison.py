@@ -12,7 +12,7 @@ from rich.console import Console
 
 from hvmx import guests
 from hvmx.cli import Status, main
-from hvmx.cost import BUNDLED, load_profile
+from hvmx.cost import BUNDLED, Profile, load_profile
 from hvmx.machine import Machine
 from hvmx.report.comparison import WAYS, Way, WayResult, compare, comparison_table, ratios
 
@@ -96,7 +96,7 @@ def test_a_run_and_the_comparison_have_the_same_figures(way: Way, capfd: pytest.
     assert f"{compared.totals['guest_cycles']:,} guest cycles" in said
 
 
-def benches(way: Way, profile: str, command_line: str, memory: str = "64M") -> dict[str, guests.Bench]:
+def benches(way: Way, profile: Profile, command_line: str, memory: str = "64M") -> dict[str, guests.Bench]:
     console = bytearray()
     machine = Machine(memory, profile, paging=way.paging, serial=console.extend)
     machine.load(guests.image(way.guest), pv=way.pv, append=command_line)
@@ -107,15 +107,17 @@ def benches(way: Way, profile: str, command_line: str, memory: str = "64M") -> d
 @pytest.mark.parametrize("profile", BUNDLED)
 @pytest.mark.parametrize("way", [*WAYS, *WAYS_32_BITS], ids=lambda way: f"{way.guest} {way.name}")
 def test_a_workload_costs_the_same_whatever_ran_before_it(way: Way, profile: str) -> None:
-    whole = benches(way, profile, "")
+    learning = load_profile(profile)
+    without = replace(learning, branches=replace(learning.branches, predictor=False))
+    whole = benches(way, without, "")
     others = {
-        "without checks": benches(way, profile, "checks=no"),
-        "in the other order": benches(way, profile, guests.command_line([*whole][::-1], "checks=no")),
-        "a second time": benches(way, profile, guests.command_line([*whole, *whole])),
-        "with more memory": benches(way, profile, "", "128M"),
+        "without checks": benches(way, without, "checks=no"),
+        "in the other order": benches(way, without, guests.command_line([*whole][::-1], "checks=no")),
+        "a second time": benches(way, without, guests.command_line([*whole, *whole])),
+        "with more memory": benches(way, without, "", "128M"),
     }
     for name in whole:
-        others[f"{name} alone"] = benches(way, profile, guests.command_line([name]))
+        others[f"{name} alone"] = benches(way, without, guests.command_line([name]))
     for how, other in others.items():
         for name, bench in other.items():
             # The clock that the guest reads shows whole cycles, and a cycle begins where it does; and what the TLBs hold
@@ -123,6 +125,20 @@ def test_a_workload_costs_the_same_whatever_ran_before_it(way: Way, profile: str
             difference = bench.cycles - whole[name].cycles
             allowed = bench.operations + bench.cycles // 1000
             assert abs(difference) < allowed, f"{name}, {how}: {difference:+} guest cycles"
+
+
+@pytest.mark.parametrize("profile", BUNDLED)
+@pytest.mark.parametrize("way", [*WAYS, *WAYS_32_BITS], ids=lambda way: f"{way.guest} {way.name}")
+def test_what_the_branch_predictor_has_learned_before_a_workload_is_little_of_its_cost(way: Way, profile: str) -> None:
+    learning = load_profile(profile)
+    whole = benches(way, learning, "checks=no")
+    for other in (
+        benches(way, learning, guests.command_line([*whole][::-1], "checks=no")),
+        benches(way, learning, guests.command_line([*whole, *whole], "checks=no")),
+    ):
+        for name, bench in other.items():
+            difference = bench.cycles - whole[name].cycles
+            assert abs(difference) < bench.operations + bench.cycles // 100, f"{name}: {difference:+} guest cycles"
 
 
 # --- batching -----------------------------------------------------------------------------------------------------------

@@ -24,13 +24,14 @@ def late(body: str, turns: int = 2000, **predictor: Any) -> int:
 
 
 # --- directions ---------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("trips", [1, 2, 3, 5, 12])
+@pytest.mark.parametrize("trips", [1, 2, 3, 5, 12, 40, 300])
 def test_a_loop_of_a_fixed_number_of_turns_is_learned(trips: int) -> None:
-    assert late(f"mov ecx, {trips}\n1: dec ecx\njnz 1b") <= 2
+    assert late(f"mov ecx, {trips}\n1: dec ecx\njnz 1b", 500) <= 2
 
 
-def test_a_loop_that_is_longer_than_any_history_goes_wrong_once_at_its_end() -> None:
-    assert late("mov ecx, 300\n1: dec ecx\njnz 1b", 100) == pytest.approx(100, abs=10)
+def test_a_loop_of_a_random_number_of_turns_goes_wrong_about_once_at_its_end() -> None:
+    """And sometimes before, where the loops before it ended."""
+    assert 450 <= late(RANDOM + "and edx, 63\n1: dec edx\njns 1b", 500) <= 800
 
 
 @pytest.mark.parametrize("period", [2, 3, 4, 7])

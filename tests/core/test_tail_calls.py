@@ -94,7 +94,7 @@ def runs(bits: int, loop: bytes) -> bool:
     cpu.write(CODE, loop)
     try:
         # Without a profile an instruction costs one to three units.
-        cpu.run(cycles=3 * INSTRUCTIONS // FRACTION)
+        cpu.run(cycles=-(-3 * INSTRUCTIONS // FRACTION))
     except RuntimeError:
         return False
     return bool(cpu.instructions >= INSTRUCTIONS)

@@ -179,6 +179,21 @@ def test_invlpg_drops_the_page_and_all_of_the_paging_structure_caches() -> None:
     assert counts(guest(source, large=(0x400000,)))[0] == 2
 
 
+@pytest.mark.parametrize("setup", [{}, {"nested": True}, {"shadow": True}, {"data_2m": (0, 0), "second_2m": (0, 0)}], ids=str)
+def test_invlpg_of_any_part_of_a_large_page_invalidates_all_pieces_of_it(setup: Tlb) -> None:
+    """The page moves from 4 to 6 MiB: a byte of it that was read before is the new page's."""
+    entry = PD + 8 * (0x400000 // MIB2)
+    source = (
+        reads(0x400000, 0x455000, 0x400000)
+        + f"mov qword ptr [{entry:#x}], {0x600000 | PRESENT | WRITABLE | DIRTY_PAGE | LARGE:#x}; "
+        + "invlpg [0x400000]; mov bl, [0x455000]; "
+    )
+    vcpu = guest(source, large=(0x400000,), **setup)
+    vcpu.write(0x655000, b"\x77")
+    vcpu.run(cycles=10_000_000)
+    assert vcpu.rbx & 0xFF == 0x77
+
+
 def test_a_page_fault_drops_what_was_known_of_the_page() -> None:
     vcpu = guest("mov al, [0x9000]; mov [0x9000], al; mov al, [0x9000];")
     vcpu.write(PTS + 8 * 9, struct.pack("<Q", 0x9000 | PRESENT))

@@ -42,10 +42,6 @@ def test_a_mask_has_the_bits_of_its_groups_pipes() -> None:
     )  # fmt: skip
 
 
-def test_the_window_is_in_cycles_of_dispatch(profile: Profile, tables: PipelineTables) -> None:
-    assert tables.window * tables.width <= profile.pipeline.window.value < (tables.window + 1) * tables.width
-
-
 def test_what_nothing_overlaps_takes_no_pipes(profile: Profile) -> None:
     for name, timing in profile.instructions.items():
         assert not (timing.serial and timing.uses), name

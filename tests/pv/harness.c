@@ -21,6 +21,10 @@ static void flush_page(Cpu *cpu, uint64_t address) { (void)cpu; (void)address; }
 static void update_mode(Cpu *cpu) { (void)cpu; }
 static void page_written(Cpu *cpu, uint64_t page) { (void)cpu; (void)page; }
 
+/* Instructions take no time here. */
+static Node nowhere;
+static void no_time(Cpu *cpu, Op *op) { (void)cpu; (void)op; }
+
 static enum ExitOutcome exit_to_handler(Cpu *cpu, uint32_t reason)
 {
     cpu->exit.reason = reason;
@@ -77,6 +81,8 @@ Cpu *harness_new(uint64_t pages, uint32_t flags, uint64_t frequency)
     cpu->deadline = cpu->platform_deadline = NEVER;
     cpu->exit_cost = exit_cost;
     cpu->acct = cpu->acct_start = -(1ll << 60);
+    cpu->node = &nowhere;
+    cpu->time_through = cpu->account_before = cpu->take_back = no_time;
     cpu->tlb = cpu->tlbs[0];
     for (int i = 0; i < TLB_ENTRIES; i++)
         cpu->tlb[i].r = cpu->tlb[i].w = NO_PAGE;
@@ -99,7 +105,7 @@ void harness_free(Cpu *cpu)
 /* A hypercall by SYSCALL at RIP 0x1000, of which at most so many parts are executed. 1: it came to its end. */
 int harness_call_parts(Cpu *cpu, uint64_t number, const uint64_t args[6], uint64_t parts)
 {
-    Op block[2] = { { .ip = 0 }, { .ip = 0x1000, .len = 2 } };
+    Op block[2] = { { .ip = 0 }, { .ip = 0x1000, .len = 2, .way = NO_WAY } };
     uint64_t places[6] = { REG_RDI, REG_RSI, REG_RDX, REG_R8 + 2, REG_R8, REG_R8 + 1 };
     for (int i = 0; i < 6; i++)
         cpu->r[places[i]] = args[i];

@@ -102,6 +102,20 @@ class HostSeconds(click.ParamType[float]):
         return seconds
 
 
+class OptionalValues(click.Command):
+    """A value that an option may lack is given after `=` only: the next word is never taken for it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        lacking = {
+            name: f"{name}={param.flag_value}"
+            for param in self.params
+            if isinstance(param, click.Option) and not param.is_flag and isinstance(param.flag_value, str)
+            for name in param.opts
+        }
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [*(lacking.get(word, word) for word in args[:end]), *args[end:]])
+
+
 MEMORY_OPTION = click.option(
     "--memory",
     type=MemorySize(),

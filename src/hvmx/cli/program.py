@@ -80,7 +80,7 @@ def commands() -> None:
     hvmx run                            the bundled guest as HVM; with --pv as PV
     hvmx run --append "console=ttyS0 acpi=off" --initrd tiny.cpio vmlinuz
     hvmx validate                       a profile's guest cycles beside this host's processor
-    hvmx reproduce linux-signs          stock Linux in all three ways, beside published ratios
+    hvmx reproduce linux-signs          stock Linux's services in all three ways
     """
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group("reproduce")
 def reproduce_command() -> None:
-    """Reproduce published results: what others measured, on the same kind of guest.
+    """Reproduce what others measured, on the same kind of guest.
 
     \b
     hvmx reproduce linux-signs          Linux's system calls, faults and processes, nested and shadow paging and PV
@@ -54,10 +54,10 @@ def linux_signs_command(
 
     A stock kernel boots five times: as HVM with nested and with shadow paging, each with page-table isolation (pti=on) and
     without (pti=off), and as PV. A program of a few kilobytes times the OPERATIONS given, or all: getpid, null-io, stat,
-    signal-install, signal-handling, protection-fault, page-fault, fork, exec, sh and mmap, as lmbench defines them. The
-    table has the guest cycles of one, and the ratios to nested paging beside published ones. A processor, a kernel and a
-    program are others than in the source, so that sizes differ; a sign says which way is the dearer. It takes a minute or
-    two of host time.
+    signal-install, signal-handling, protection-fault, page-fault, fork, exec, sh and mmap, which are those of lmbench. The
+    table has the guest cycles of one, and the ratios to nested paging beside published ones. Processor, kernel and program
+    are others than in the source, so that sizes differ; a sign says which way is the dearer. It takes a minute or two of
+    host time.
 
     \b
     Exit status:

@@ -19,6 +19,7 @@ from hvmx.cli.options import (
     PROFILE_OPTION,
     SEED,
     HostSeconds,
+    OptionalValues,
     PortAndFile,
     Trace,
 )
@@ -27,7 +28,7 @@ from hvmx.cli.status import STATUS_HELP
 from hvmx.isa.levels import LEVELS
 
 
-@click.command("run", epilog=STATUS_HELP)
+@click.command("run", epilog=STATUS_HELP, cls=OptionalValues)
 @click.option("--pv", is_flag=True, help="Run a Xen PV kernel as a paravirtual guest.")
 @MEMORY_OPTION
 @PROFILE_OPTION
@@ -92,6 +93,20 @@ from hvmx.isa.levels import LEVELS
 )
 @click.option(
     "--trace", type=Trace(), metavar="exits|instructions[=FILE]", help="A line for each exit or instruction, to FILE (standard error without)."
+)
+@click.option(
+    "--hot",
+    metavar="[=FILE]",
+    flag_value="-",
+    is_flag=False,
+    help="Where guest cycles went: the hottest symbols and blocks of code, and what held each. To FILE: as JSON (.json), "
+    "for speedscope (.speedscope.json), else as tables; standard error without. The guest runs slower, and the same.",
+)
+@click.option(
+    "--symbols",
+    metavar="FILE",
+    help="An ELF file with symbols (vmlinux) or a System.map: the names of code for --hot, by addresses as they are "
+    "there, so that a kernel needs nokaslr. Default: the image's own, if it is an ELF file.",
 )
 @click.option("--quiet", is_flag=True, help="No exit table, no closing line.")
 @click.argument("image", required=False)

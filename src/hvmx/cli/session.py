@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hvmx.hvm.console import KeySource, StreamSink
     from hvmx.hvm.input_log import Log
     from hvmx.machine import Machine
+    from hvmx.report.symbols import Symbols
 
 _INTERRUPTIONS = {KeyboardInterrupt: "interrupted", Terminated: "terminated"}
 """How a run is said to have ended that nothing in the machine ended."""
@@ -40,6 +41,8 @@ class _Ready:
     outputs: Outputs
     trace: TextIO | None
     reports: dict[str, Report]
+    symbols: Symbols | None
+    """For --hot."""
 
 
 class Session:
@@ -69,10 +72,13 @@ class Session:
         keys = self._keys(serial) if log is None else None
         machine = self._machine(serial, keys, outputs.sink("debugcon"))
         self._load(machine)
+        symbols = self._symbols()
+        if symbols is not None:
+            machine.cpu.find_hot()
         if log is not None:
             assert machine.board is not None
             machine.board.input.replay(log.entries)
-        return _Ready(machine, keys, outputs, *outputs.open(stack, self.until))
+        return _Ready(machine, keys, outputs, *outputs.open(stack, self.until), symbols)
 
     def _run(self, ready: _Ready) -> Stop:
         """Run the guest, and write what there is to say of it, also where the run ends by an exception."""
@@ -93,7 +99,11 @@ class Session:
                 if "record" in ready.reports:
                     self._record(ready.machine, ready.reports["record"])
             finally:
-                self._finish(ready.machine, stop, ended, ready.reports.get("stats"))
+                try:
+                    self._finish(ready.machine, stop, ended, ready.reports.get("stats"))
+                finally:
+                    if ready.symbols is not None:
+                        self._hot(ready.machine, ready.symbols, ready.reports["hot"])
         return stop
 
     def _keys(self, serial: StreamSink | None) -> KeySource | None:
@@ -169,7 +179,7 @@ class Session:
         serial = {"stdio": stdout, "null": None}.get(options["serial"], options["serial"])
         if serial == "-":
             raise click.UsageError("--serial: -: standard input and output are called stdio here")
-        named = {"serial": serial, "stats": options["stats"], "record": options["record"]}
+        named = {"serial": serial, **{name: options[name] for name in ("stats", "record", "hot")}}
         for option in ("debugcon", "trace"):
             named[option] = options[option] and (options[option][1] or stderr)
         return {option: place for option, place in named.items() if place is not None}
@@ -179,7 +189,7 @@ class Session:
         options = self.options
         files = {
             "the image": options["image"],
-            **{f"--{name}": options[name] for name in ("bios", "initrd", "replay")},
+            **{f"--{name}": options[name] for name in ("bios", "initrd", "replay", "symbols")},
         }
         files |= {f"--module {module}": module for module in options["modules"]}
         if options["profile"].name not in BUNDLED:
@@ -203,6 +213,30 @@ class Session:
         if log.seed != seed:
             raise click.UsageError(f"--replay: {path}: was recorded with --seed {log.seed}")
         return log
+
+    def _symbols(self) -> Symbols | None:
+        """The names of the guest's code that --hot asks for; those of an image that is an ELF file, where it names no other."""
+        from hvmx.report.symbols import NO_SYMBOLS, is_elf, read_symbols
+
+        image, given = self.options["image"], self.options["symbols"]
+        if self.options["hot"] is None:
+            if given is not None:
+                raise click.UsageError("--symbols is for --hot")
+            return None
+        try:
+            if given is not None:
+                return read_symbols(Path(given))
+            return NO_SYMBOLS if image is None or not is_elf(image) else read_symbols(image)
+        except (OSError, ValueError) as problem:
+            raise click.UsageError(f"--symbols: {given or image}: {problem}") from problem
+
+    def _hot(self, machine: Machine, symbols: Symbols, report: Report) -> None:
+        """What --hot gets."""
+        from hvmx.report.hot import HotReport
+
+        found = HotReport(machine.cpu.hot_blocks(), symbols, machine.profile)
+        with report.written() as out:
+            found.writer(str(self.options["hot"]))(out)
 
     def _record(self, machine: Machine, report: Report) -> None:
         """What --record gets."""

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,8 @@ class Vcpu(PhysicalMemory):
     ) -> None: ...
     @property
     def mispredictions(self) -> int: ...
+    def find_hot(self) -> None: ...
+    def hot_blocks(self) -> dict[str, Any]: ...
     def set_tlb(
         self,
         *,

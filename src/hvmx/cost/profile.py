@@ -38,8 +38,12 @@ class Pipeline:
     """Micro-operations that retire a cycle."""
     window: Count
     """Micro-operations in flight. With 0 nothing overlaps: an instruction takes its latency, one after the other."""
-    taken_branches: Count
-    """Taken branches a cycle."""
+    taken_branch: Figure
+    """What fetching takes to go on behind a taken branch."""
+    call: Figure
+    """The same for a call or return."""
+    fetch_ahead: Figure
+    """How far fetching gets ahead of dispatch."""
     misprediction: Figure
     """From a branch's resolution to dispatch of the right path."""
     load: Figure
@@ -47,9 +51,11 @@ class Pipeline:
     load_vector: Figure
     """The same to an XMM, MMX or x87 register."""
     forward: Figure
-    """From a store to a load of the same place."""
+    """From a store to a load of the same place, which is a plain load of 4 or 8 bytes or that of a read-modify-write."""
     forward_stack: Figure
-    """The same where both addresses are off rSP or rBP; less than ``forward`` where memory is renamed."""
+    """The same where both addresses are off rSP or rBP."""
+    forward_operand: Figure
+    """From a store to a load that is an operand of another operation, or shorter: where memory is renamed, it is not for these."""
     forward_vector: Figure
     """The same from and to an XMM, MMX or x87 register."""
     fusion: Families
@@ -193,14 +199,17 @@ class PipelineTables:
     width: int
     """Slots of dispatch a cycle."""
     window: int
-    """Guest cycles that the front may be ahead of a completion: the window's micro-operations over the width."""
+    """Micro-operations in flight."""
     retire: int
-    taken_branches: int
+    taken_branch: int
+    call: int
+    fetch_ahead: int
     misprediction: int
     load: int
     load_vector: int
     forward: int
     forward_stack: int
+    forward_operand: int
     forward_vector: int
     fusion: tuple[str, ...]
     """Families, as in the instruction table."""
@@ -294,14 +303,17 @@ class Profile:
         pipeline = self.pipeline
         return PipelineTables(
             width=pipeline.dispatch.value,
-            window=pipeline.window.value // pipeline.dispatch.value,
+            window=pipeline.window.value,
             retire=pipeline.retire.value,
-            taken_branches=pipeline.taken_branches.value,
+            taken_branch=int(pipeline.taken_branch.cycles),
+            call=int(pipeline.call.cycles),
+            fetch_ahead=int(pipeline.fetch_ahead.cycles),
             misprediction=int(pipeline.misprediction.cycles),
             load=int(pipeline.load.cycles),
             load_vector=int(pipeline.load_vector.cycles),
             forward=int(pipeline.forward.cycles),
             forward_stack=int(pipeline.forward_stack.cycles),
+            forward_operand=int(pipeline.forward_operand.cycles),
             forward_vector=int(pipeline.forward_vector.cycles),
             fusion=pipeline.fusion.families,
             eliminates_general="general" in pipeline.eliminated_moves.kinds,

@@ -26,7 +26,7 @@ from .initramfs import archive, character_device, directory, executable
 
 BUILT = Path(__file__).parent / "built" / "signs"
 
-SOURCE = "PVM (SOSP 2023): lmbench on KVM with EPT, on KVM with shadow paging, and on PVM"
+SOURCE = "PVM (SOSP 2023): lmbench under KVM with EPT, KVM with shadow paging, PVM"
 """Where the published figures are from. In it shadow paging is the dearer for every operation, with isolation."""
 
 #: No test of what the board has not: ACPI, PCI, APICs; and none of the kernel's own of its ciphers.

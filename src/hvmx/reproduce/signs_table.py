@@ -60,8 +60,7 @@ def summary(found: Signs) -> str:
         [
             f"Signs as published: {sum(row.agrees is True for row in known)} of {len(known)}, by",
             f"{SOURCE}.",
-            "Its PV guests' page tables are shadowed, which Xen's are not: there the sign alone compares.",
-            f"The HVM kernels use {'PCIDs' if found.uses_pcid() else 'no PCIDs'}. "
-            "pti: page-table isolation, which a PV kernel leaves off.",
+            "PVM shadows its guests' page tables, Xen does not: there only signs compare.",
+            f"The HVM kernels use {'PCIDs' if found.uses_pcid() else 'no PCIDs'}. pti: page-table isolation; a PV kernel has none.",
         ]
     )

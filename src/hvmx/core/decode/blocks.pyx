@@ -493,7 +493,9 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     at.linear_ip = linear_ip
     at.physical_ip = physical_ip
     at.page2 = NO_PAGE
-    at.units = (cpu.model.window + 1) * CYCLE_FRACTION  # what may be left to wait for when the block is entered
+    at.units = CYCLE_FRACTION
+    if cpu.model.window:
+        at.units += MOST_BEHIND * CYCLE_FRACTION  # what may be left to wait for when the block is entered
     at.width = 16 if mode & MODE_WIDTH == MODE_16 else 32 if mode & MODE_WIDTH == MODE_32 else 64
     while at.count < BLOCK_INSTRUCTIONS:
         insn = &insns[at.count]
@@ -509,6 +511,8 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
         op = operations_of(cpu, insn, row, op, ip + at.used, at.count)
         places[at.count] = op - 1
         time_instruction(insn, row, ip + at.used, cpu.model, &timings[at.count])
+        if at.count and timings[at.count - 1].flags & TIMING_FUSES and timings[at.count].flags & TIMING_CONDITIONAL:
+            timings[at.count - 1].flags |= TIMING_FUSED
         count_in(&at, <uint64_t>length, longest_step(&timings[at.count], cpu.model))
         if not goes_on(&at, insn, row, op - 1):
             break

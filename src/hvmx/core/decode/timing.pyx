@@ -128,6 +128,9 @@ cdef void time_instruction(const Insn *insn, const InsnRow *row, uint64_t ip, co
         t.flags |= TIMING_ONLY_MOVES
     if row.flags & (ROW_SSE | ROW_MMX | ROW_X87):
         t.flags |= TIMING_VECTOR
+    elif t.flags & TIMING_LOAD and t.width >= 4 and (t.cost == COST_MOV or t.flags & (TIMING_STORE | TIMING_STACK)
+                                                     or insn.family == FAM_LEAVE):
+        t.flags |= TIMING_WHOLE
     if insn.form == FORM_REL and not row.flags & ROW_ENDS_BLOCK:
         t.flags |= TIMING_CONDITIONAL
     elif insn.family == FAM_JMP or insn.family == FAM_CALL or insn.family == FAM_RET:

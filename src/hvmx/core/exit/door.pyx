@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from hvmx.core.exit.counts cimport ExitCounts
 from hvmx.core.exit.devices cimport DevicePlaces
 from hvmx.core.state.host_time cimport host_nanoseconds
+from hvmx.core.pipeline.hot cimport BOUND_EXITS, charge
 from hvmx.core.pipeline.paths cimport account_before, begin_at, drain_pipeline, take_back
 from hvmx.core.state.ops cimport next_ip
 from hvmx.core.state.state cimport *
@@ -39,7 +40,7 @@ cdef int call_handler(Cpu *cpu, object handler, object vcpu, object exit, ExitCo
         cpu.pending |= PEND_BUDGET
     end = host_nanoseconds()
     counts.ended(reason, number, price + cpu.time - time, end - start)
-    cpu.acct += <int64_t>(price << ACCT_SHIFT)
+    charge(cpu, <int64_t>price, BOUND_EXITS)
     if end >= cpu.poll_at:
         cpu.pending |= PEND_BUDGET  # to the run loop, which looks at the limits
     return 0

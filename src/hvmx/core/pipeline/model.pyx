@@ -7,17 +7,13 @@ from hvmx.core.state.state cimport *
 
 from hvmx.isa import families
 
-cdef enum:
-    WIDEST_WINDOW = 250        # cycles: the state holds 255
-
-
 cdef int no_overlap(Cpu *cpu, uint32_t[::1] costs) except -1:
     cdef PipelineModel *m = cpu.model
     cdef uint32_t index, kind, string
     memset(m, 0, sizeof(PipelineModel))
     m.width = CYCLE_FRACTION
     m.slot_units = 1
-    m.taken_branches = 1
+    m.taken_branch = 1
     for index in range(COST_COUNT):
         m.classes[index].alone = costs[index]
     for index in range(4):
@@ -50,18 +46,18 @@ cdef int load_model(Cpu *cpu, object tables) except -1:
     memset(m, 0, sizeof(PipelineModel))
     m.width = tables.width
     m.slot_units = CYCLE_FRACTION // m.width
-    m.window = min(tables.window, WIDEST_WINDOW)
-    m.taken_branches = tables.taken_branches
+    m.window = tables.window
+    m.window_cycles = m.window // m.width
+    m.taken_branch, m.call, m.fetch_ahead = tables.taken_branch, tables.call, tables.fetch_ahead
     m.misprediction = tables.misprediction
     m.load, m.load_vector = tables.load, tables.load_vector
-    m.forward, m.forward_stack, m.forward_vector = tables.forward, tables.forward_stack, tables.forward_vector
+    m.forward, m.forward_stack = tables.forward, tables.forward_stack
+    m.forward_operand, m.forward_vector = tables.forward_operand, tables.forward_vector
     m.eliminated = ((ELIMINATES_GENERAL if tables.eliminates_general else 0)
                     | (ELIMINATES_VECTOR if tables.eliminates_vector else 0))
     for index in range(COST_COUNT):
         fill_class(&m.classes[index], tables.classes[index])
-    m.alone_load = m.load * CYCLE_FRACTION
-    m.alone_store = CYCLE_FRACTION
-    m.alone_locked = m.classes[COST_LOCKED].latency * CYCLE_FRACTION
+    m.locked = m.classes[COST_LOCKED].latency
     for kind, (start, up, down) in enumerate(tables.repeats):
         m.repeat_start[kind] = start
         for index in range(4):

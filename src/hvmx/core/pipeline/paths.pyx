@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+from hvmx.core.pipeline.hot cimport *
 from hvmx.core.pipeline.scoreboard cimport *
 from hvmx.core.state.state cimport *
 
@@ -11,7 +12,6 @@ cdef enum:
     STATES = 1 << STATE_BITS
     NODE_BITS = 16
     NODE_BYTES = 12 << 20
-    PATH_BITS = 12
 
 # An interned state, and a node at no place in it.
 cdef struct State:
@@ -120,17 +120,6 @@ cdef Node *interned(Cpu *cpu, const Pipeline *value) noexcept nogil:
     return &state.here
 
 
-cdef inline Block *block_of(Op *op) noexcept nogil:
-    return <Block *>(<uint8_t *>(op - op.place) - offset_of_head())
-
-
-cdef extern from *:
-    """
-    #define offset_of_head() offsetof(Block, head)
-    """
-    uint64_t offset_of_head() nogil
-
-
 cdef const Timing *timing_of(Op *op) noexcept nogil:
     return &block_of(op).timings[op.number]
 
@@ -169,18 +158,20 @@ cdef void drain_pipeline(Cpu *cpu) noexcept nogil:
     cdef Pipeline s
     if cpu.node.state != &paths_of(cpu).empty.value:
         memcpy(&s, cpu.node.state, sizeof(Pipeline))
-        cpu.acct += <int64_t>drain(&s, cpu.model) << ACCT_SHIFT
+        charge(cpu, drain(&s, cpu.model), BOUND_SERIAL)
     cpu.node = &paths_of(cpu).empty.here
 
 
 # --- paths --------------------------------------------------------------------------------------------------------------
-cdef Node *take_path(Cpu *cpu, Op *op, uint32_t kind, int64_t *cost) noexcept nogil:
-    """Run the model from Cpu.node to an Op of its block; the node behind it, at no place."""
+cdef Node *take_path(Cpu *cpu, Op *op, uint32_t kind, int64_t *cost, Split *split) noexcept nogil:
+    """Run the model from Cpu.node to an Op of its block; the node behind it, at no place. `split` may be NULL."""
     cdef Pipeline s
     cdef Op *entry = cpu.node.entry
     cdef const Timing *timings = block_of(op).timings
-    cdef uint32_t number, first = entry.number, last = op.number, course
+    cdef uint32_t number, first = entry.number, last = op.number, course, taken
     cdef uint64_t units = 0
+    if split != NULL:
+        memset(split, 0, sizeof(Split))
     memcpy(&s, cpu.node.state, sizeof(Pipeline))
     if op.len == 0:
         kind = BEFORE          # the Op at the end of a block belongs to no instruction
@@ -191,19 +182,23 @@ cdef Node *take_path(Cpu *cpu, Op *op, uint32_t kind, int64_t *cost) noexcept no
                 course = COURSE_TAKEN
         if number == last and kind >= MISPREDICTED:
             course |= COURSE_MISPREDICTED
-        units += step(&s, &timings[number], cpu.model, course)
+        taken = step(&s, &timings[number], cpu.model, course)
+        units += taken
+        if split != NULL:
+            split_step(split, &s, &timings[number], cpu.model, course & COURSE_MISPREDICTED != 0, taken)
     cost[0] = <int64_t>((units << ACCT_SHIFT) + last - first + (kind != BEFORE))
     return interned(cpu, &s)
 
 
 cdef Path *path_to(Cpu *cpu, Op *op, uint32_t kind) noexcept nogil:
     cdef Node *node = cpu.node
-    cdef Path *path = &paths_of(cpu).path_table[mixed(<uint64_t>op ^ mixed(<uint64_t>node ^ kind)) >> 8 & ((1 << PATH_BITS) - 1)]
+    cdef uint64_t place = mixed(<uint64_t>op ^ mixed(<uint64_t>node ^ kind)) >> 8 & ((1 << PATH_BITS) - 1)
+    cdef Path *path = &paths_of(cpu).path_table[place]
     cdef int64_t cost = 0
     cdef Node *after
     if path.node == node and path.op == op and path.kind == kind:
         return path
-    after = take_path(cpu, op, kind, &cost)
+    after = take_path(cpu, op, kind, &cost, split_of_path(cpu, place) if cpu.hot != NULL else NULL)
     path.node = cpu.node  # another object than `node` if all nodes have been forgotten meanwhile
     path.op = op
     path.kind = kind
@@ -212,8 +207,14 @@ cdef Path *path_to(Cpu *cpu, Op *op, uint32_t kind) noexcept nogil:
     return path
 
 
+cdef inline void note(Cpu *cpu, Path *path, int64_t times) noexcept nogil:
+    note_path(cpu, cpu.node.entry, split_of_path(cpu, <uint64_t>(path - paths_of(cpu).path_table)), path.cost, times)
+
+
 cdef inline void follow_path(Cpu *cpu, Op *op, uint32_t kind) noexcept nogil:
     cdef Path *path = path_to(cpu, op, kind)
+    if cpu.hot != NULL:
+        note(cpu, path, 1)
     cpu.acct += path.cost
     cpu.node = path.after
 
@@ -222,6 +223,8 @@ cdef void account_before(Cpu *cpu, Op *op) noexcept nogil:
     if op.number != cpu.node.entry.number:
         follow_path(cpu, op, BEFORE)
     else:
+        if cpu.hot != NULL:
+            note_place(cpu, op)
         leave_code(cpu)
 
 
@@ -239,6 +242,8 @@ cdef int64_t cost_through(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef void take_back(Cpu *cpu, Op *op) noexcept nogil:
     begin_at(cpu, op)
+    if cpu.hot != NULL:
+        note(cpu, path_to(cpu, op, THROUGH), -1)
     cpu.acct -= cost_through(cpu, op)
 
 
@@ -247,10 +252,10 @@ cdef void time_through(Cpu *cpu, Op *op) noexcept nogil:
     cdef Way *way = &ways_of(cpu.node)[op.way]
     cdef Node *after
     cdef int64_t cost = 0
-    if op.way == NO_WAY:
+    if op.way == NO_WAY or cpu.hot != NULL:
         follow_path(cpu, op, THROUGH)
         return
-    after = take_path(cpu, op, THROUGH, &cost)
+    after = take_path(cpu, op, THROUGH, &cost, NULL)
     if paths_of(cpu).forgotten == forgotten:
         way.cost = cost
         way.after = after
@@ -263,7 +268,7 @@ cdef void go_through(Cpu *cpu, Op *op, Op *target) noexcept nogil:
     cdef Way *way = &ways_of(cpu.node)[op.way]
     account(cpu, op)
     begin_at(cpu, target)
-    if op.way != NO_WAY and paths_of(cpu).forgotten == forgotten:
+    if op.way != NO_WAY and cpu.hot == NULL and paths_of(cpu).forgotten == forgotten:
         way.target = target
         way.next = cpu.node
 

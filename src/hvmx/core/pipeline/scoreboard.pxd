@@ -2,9 +2,11 @@
 """The pipeline: what one instruction takes, given the state that those before it have left.
 
 Dispatch is in program order, `width` micro-operations a cycle: the cycle in which the next one is dispatched is the front.
-A micro-operation starts when what it reads is ready and one of its pipes has no more work queued; its results are ready
-`latency` cycles later. Dispatch waits while an instruction would be complete more than `window` cycles behind the front: so
-long a chain of dependent instructions fills the reorder buffer. With a window of 0 nothing overlaps.
+At dispatch it is given to the least booked of its pipes. It starts when what it reads is ready and that pipe is free: in
+program order, so what is older goes first, even if what is younger is part of a longer chain. Its results are ready `latency`
+cycles later. Dispatch waits while the window is full, that is until the oldest of what is in it is complete; the window is
+known in WINDOW_PARTS parts. It also waits for fetching, which takes some cycles for each taken branch but gets ahead while
+dispatch is held up. With a window of 0 nothing overlaps.
 """
 from libc.stdint cimport uint32_t
 

@@ -1,54 +1,48 @@
 # cython: language_level=3
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memmove, memset
 
-from hvmx.core.generated.families cimport COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_VECTOR
+from hvmx.core.generated.families cimport COST_BRANCH, COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_VECTOR
 from hvmx.core.state.state cimport *
 
-cdef extern from "shorten_times.h" nogil:
-    void shorten_times(Pipeline *, uint8_t by)
+cdef extern from "times.h" nogil:
+    void shorten_times(Pipeline *, uint16_t by)
+    uint32_t least_booked(const Pipeline *, uint32_t pipes)
+    uint32_t book(Pipeline *, uint32_t pipe, uint32_t ready, uint32_t cycles)
 
 cdef enum:
-    MOST = 255                 # cycles behind the front that the state can hold; PipelineModel.window is less
-
-
-cdef inline uint8_t held(uint32_t cycles) noexcept nogil:
-    return <uint8_t>(cycles if cycles < MOST else MOST)
-
-
-cdef inline void pass_cycles(Pipeline *s, uint32_t cycles) noexcept nogil:
-    """The front moves on: all times behind it become shorter."""
-    if cycles:
-        s.taken = 0
-        shorten_times(s, held(cycles))
+    MOST = 0xffff              # cycles behind the front that the state can hold
 
 
 cdef inline uint32_t later(uint32_t a, uint32_t b) noexcept nogil:
     return a if a > b else b
 
 
-cdef inline uint32_t queue(Pipeline *s, uint32_t pipes, uint32_t cycles) noexcept nogil:
-    """Queue work for the pipe of these that has the least; how much it had."""
-    cdef uint32_t index, best = 0, least = MOST + 1
-    for index in range(PIPES):
-        if pipes >> index & 1 and s.busy[index] < least:
-            best = index
-            least = s.busy[index]
-    if least > MOST:
-        return 0               # it needs none
-    s.busy[best] = held(least + cycles)
-    return least
+cdef inline uint16_t held(uint32_t cycles) noexcept nogil:
+    return <uint16_t>(cycles if cycles < MOST else MOST)
 
 
-cdef inline uint32_t queue_uses(Pipeline *s, const ClassTiming *k, uint32_t *all_begun) noexcept nogil:
-    """Queue work for all that a class uses; when the pipe of the first is free. `all_begun` becomes when all of them are, if
-    that is later."""
-    cdef uint32_t index, start = 0, free
-    for index in range(k.use_count):
-        free = queue(s, k.uses[index].pipes, k.uses[index].cycles)
-        if index == 0:
-            start = free
-        all_begun[0] = later(all_begun[0], free)
+cdef inline void pass_cycles(Pipeline *s, const PipelineModel *m, uint32_t cycles) noexcept nogil:
+    """The front moves on: all times behind it become shorter, and fetching gets ahead."""
+    if cycles:
+        shorten_times(s, held(cycles))
+        s.fetched = <uint8_t>(s.fetched + cycles if s.fetched + cycles < m.fetch_ahead else m.fetch_ahead)
+
+
+cdef inline uint32_t take_pipe(Pipeline *s, const PipeUse *use, uint32_t ready) noexcept nogil:
+    """Book the pipe of these that is booked least, as work is given to a pipe at dispatch; when it can begin."""
+    return book(s, least_booked(s, use.pipes), ready, use.cycles)
+
+
+cdef inline uint32_t take_pipes(Pipeline *s, const ClassTiming *k, uint32_t ready, uint32_t *all_begun) noexcept nogil:
+    """Book all that a class uses; when the pipe of the first can begin, which the others are not before. `all_begun`
+    becomes when all of them can, if that is later."""
+    cdef uint32_t index, start = ready
+    if k.use_count:
+        start = take_pipe(s, &k.uses[0], ready)
+    all_begun[0] = later(all_begun[0], start)
+    for index in range(1, k.use_count):
+        all_begun[0] = later(all_begun[0], take_pipe(s, &k.uses[index], start))
     return start
 
 
@@ -77,17 +71,19 @@ cdef inline SeenStore *store_seen(Pipeline *s, const Timing *t) noexcept nogil:
     return NULL
 
 
-cdef inline uint32_t forwarding(const PipelineModel *m, uint32_t base, bint vector) noexcept nogil:
-    return m.forward_vector if vector else m.forward_stack if on_stack(base) else m.forward
+cdef inline uint32_t forwarding(const PipelineModel *m, const Timing *t) noexcept nogil:
+    if t.flags & TIMING_VECTOR:
+        return m.forward_vector
+    if not t.flags & TIMING_WHOLE:
+        return m.forward_operand
+    return m.forward_stack if on_stack(t.base) else m.forward
 
 
-cdef inline uint32_t load(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t pipe_free) noexcept nogil:
-    """When the loaded value is ready."""
-    cdef bint vector = t.flags & TIMING_VECTOR != 0
-    cdef uint32_t latency = m.load_vector if vector else m.load
-    cdef uint32_t start = later(pipe_free, later(register_ready(s, t.base), register_ready(s, t.index)))
+cdef inline uint32_t load(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t start) noexcept nogil:
+    """When the value is ready of a load that starts then."""
+    cdef uint32_t latency = m.load_vector if t.flags & TIMING_VECTOR else m.load
     cdef SeenStore *store = store_seen(s, t)
-    cdef uint32_t forward = forwarding(m, t.base, vector)
+    cdef uint32_t forward = forwarding(m, t)
     if store == NULL:
         return start + latency
     if forward < latency:
@@ -137,8 +133,8 @@ cdef inline void forget_old_stores(Pipeline *s, const PipelineModel *m) noexcept
     cdef SeenStore *store
     for index in range(SEEN_STORES):
         store = &s.stores[index]
-        if store.width and (store.ready + later(m.forward, m.forward_vector) > m.load
-                            or forwarding(m, store.base, False) < m.load):
+        if store.width and (store.ready + later(m.forward_operand, m.forward_vector) > m.load
+                            or (m.forward_stack if on_stack(store.base) else m.forward) < m.load):
             if kept != index:
                 s.stores[kept] = s.stores[index]
             kept += 1
@@ -149,14 +145,27 @@ cdef inline const ClassTiming *load_class(const Timing *t, const PipelineModel *
     return &m.classes[COST_LOAD_VECTOR if t.flags & TIMING_VECTOR else COST_LOAD]
 
 
+cdef inline uint32_t keep_stores_away(Pipeline *s, const PipelineModel *m, uint32_t ready) noexcept nogil:
+    """When a locked access can begin: behind the stores before it, and those behind it wait until it is complete."""
+    cdef const ClassTiming *k = &m.classes[COST_STORE]
+    cdef uint32_t index, pipes = k.uses[k.use_count - 1].pipes if k.use_count else 0
+    for index in range(PIPES):
+        if pipes >> index & 1:
+            ready = later(ready, s.booked_until[index])
+    for index in range(PIPES):
+        if pipes >> index & 1:
+            book(s, index, ready, m.load + m.locked)
+    return ready
+
+
 # --- one instruction ----------------------------------------------------------------------------------------------------
 cdef inline void push_x87(Pipeline *s, int32_t by) noexcept nogil:
-    cdef uint8_t *registers = &s.ready[READY_X87]
+    cdef uint16_t *registers = &s.ready[READY_X87]
     while by > 0:
-        memmove(registers + 1, registers, 7)
+        memmove(registers + 1, registers, 7 * sizeof(uint16_t))
         by -= 1
     while by < 0:
-        memmove(registers, registers + 1, 7)
+        memmove(registers, registers + 1, 7 * sizeof(uint16_t))
         registers[7] = 0
         by += 1
 
@@ -168,19 +177,20 @@ cdef inline uint32_t operands_ready(Pipeline *s, const Timing *t) noexcept nogil
     return ready
 
 
-cdef inline uint32_t execute(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t ready, uint32_t *all_begun) noexcept nogil:
+cdef inline uint32_t execute(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t ready,
+                             uint32_t *all_begun) noexcept nogil:
     """When the results are ready of an operation whose operands are."""
     cdef const ClassTiming *k = &m.classes[t.cost]
     if t.flags & TIMING_ZEROES:
         return 0
     if t.flags & TIMING_ELIMINATED or t.flags & TIMING_ONLY_MOVES and t.flags & (TIMING_LOAD | TIMING_STORE):
         return ready
-    return later(ready, queue_uses(s, k, all_begun)) + k.latency
+    return take_pipes(s, &m.classes[COST_BRANCH] if t.flags & TIMING_FUSED else k, ready, all_begun) + k.latency
 
 
 cdef inline void write_results(Pipeline *s, const Timing *t, uint32_t ready) noexcept nogil:
     cdef uint32_t index, register
-    cdef uint8_t first
+    cdef uint16_t first
     if t.flags & TIMING_EXCHANGES:
         first = s.ready[t.writes[0]]
         s.ready[t.writes[0]] = s.ready[t.writes[1]]
@@ -208,7 +218,7 @@ cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil:
     for index in range(READY_COUNT):
         cycles = later(cycles, s.ready[index])
     for index in range(PIPES):
-        cycles = later(cycles, s.busy[index])
+        cycles = later(cycles, s.booked_until[index])
     for index in range(SEEN_STORES):
         cycles = later(cycles, s.stores[index].ready)
     units = cycles * CYCLE_FRACTION - s.slot * m.slot_units
@@ -229,64 +239,91 @@ cdef inline uint32_t alone(const Timing *t, const PipelineModel *m) noexcept nog
     return units
 
 
+cdef inline uint32_t fetch_past(Pipeline *s, const Timing *t, const PipelineModel *m, bint taken) noexcept nogil:
+    """Cycles that dispatch waits for fetching to go on behind a branch."""
+    cdef uint32_t cycles = m.call if t.flags & TIMING_STACK else m.taken_branch
+    cdef uint32_t ahead = s.fetched
+    if not taken:
+        return 0
+    s.fetched = <uint8_t>(ahead - cycles if ahead > cycles else 0)
+    return cycles - ahead if cycles > ahead else 0
+
+
+cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t slots, uint32_t ready) noexcept nogil:
+    """Cycles that dispatch waits for the oldest in the window, an instruction being complete then.
+
+    As long as all will be before so much could have been dispatched, what is in the window need not be known."""
+    cdef uint32_t wait = 0
+    if later(s.complete[0], ready) <= m.window_cycles:
+        if s.complete[0]:
+            memset(s.complete, 0, sizeof(s.complete))
+            s.filled = 0
+        return 0
+    s.complete[0] = held(later(s.complete[0], ready))
+    s.filled += <uint8_t>slots
+    if s.filled >= m.window // WINDOW_PARTS:
+        s.filled = 0
+        wait = s.complete[WINDOW_PARTS - 1]
+        memmove(&s.complete[1], &s.complete[0], (WINDOW_PARTS - 1) * sizeof(s.complete[0]))
+    return later(wait, s.complete[0] - MOST_BEHIND if s.complete[0] > MOST_BEHIND else 0)
+
+
 cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil:
     cdef const ClassTiming *k = &m.classes[t.cost]
-    cdef uint32_t cycles = 0, ready, slots, more, start
-    cdef uint32_t all_begun = 0
-    cdef uint32_t slot = s.slot
-    cdef bint fused
+    cdef uint32_t cycles, ready, slots, more, fetching = 0, address, all_begun = 0, slot = s.slot
+    cdef bint fused = s.fuses and t.flags & TIMING_CONDITIONAL
+    cdef bint taken = t.flags & TIMING_TAKEN or course & COURSE_TAKEN
     if t.flags & TIMING_REPEATED:
         return drain(s, m) + later(1, m.repeat_start[t.string])
-    if k.alone or t.flags & TIMING_LOCKED:
+    if k.alone:
         return drain(s, m) + alone(t, m)
-    if (t.flags & TIMING_TAKEN or course & COURSE_TAKEN) and s.taken >= m.taken_branches:
-        cycles = 1
-        pass_cycles(s, 1)
-        s.slot = 0
-    fused = s.fuses and t.flags & TIMING_CONDITIONAL
     slots = 0 if fused else k.slots
     ready = operands_ready(s, t)
+    address = later(register_ready(s, t.base), register_ready(s, t.index))
     if t.flags & TIMING_STACK and t.shift < 0:
         shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
-    if t.flags & TIMING_LOAD:
-        start = queue_uses(s, k if t.flags & TIMING_STACK else load_class(t, m), &all_begun)
-        ready = later(ready, load(s, t, m, start))
-        if not t.flags & (TIMING_ONLY_MOVES | TIMING_STACK):
+    if t.flags & TIMING_STACK:
+        address = later(address, take_pipes(s, k, ready, &all_begun))
+    elif t.flags & TIMING_LOAD:
+        address = take_pipes(s, load_class(t, m), address, &all_begun)
+        if not t.flags & TIMING_ONLY_MOVES:
             slots += m.classes[COST_LOAD].slots
-    elif t.flags & TIMING_STACK:
-        queue_uses(s, k, &all_begun)
-    if fused:
-        queue_uses(s, k, &all_begun)  # the branch is taken by its pipe, with what it is fused with
-    elif not t.flags & TIMING_STACK:
-        ready = execute(s, t, m, ready, &all_begun)
+    if t.flags & TIMING_LOCKED:
+        address = keep_stores_away(s, m, later(ready, address))
+    if t.flags & TIMING_LOAD:
+        ready = later(ready, load(s, t, m, address))
+    if not (fused or t.flags & TIMING_STACK):
+        ready = execute(s, t, m, ready, &all_begun) + (m.locked if t.flags & TIMING_LOCKED else 0)
     write_results(s, t, ready)
     if t.flags & TIMING_STORE:
+        ready = later(ready, address)
         if not t.flags & TIMING_STACK:
-            queue_uses(s, &m.classes[COST_STORE_VECTOR if t.flags & TIMING_VECTOR else COST_STORE], &all_begun)
+            if not t.flags & TIMING_LOCKED:
+                take_pipes(s, &m.classes[COST_STORE_VECTOR if t.flags & TIMING_VECTOR else COST_STORE], address, &all_begun)
             if not t.flags & TIMING_ONLY_MOVES:
                 slots += m.classes[COST_STORE].slots
-        ready = later(ready, later(register_ready(s, t.base), register_ready(s, t.index)))
         remember_store(s, t, ready)
     if t.flags & TIMING_STACK and t.shift > 0:
         shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
     s.fuses = t.flags & TIMING_FUSES != 0
-    if t.flags & TIMING_TAKEN or course & COURSE_TAKEN:
-        s.taken += 1
     ready = later(ready, all_begun)
     s.slot += <uint8_t>slots
-    more = s.slot // m.width
+    cycles = s.slot // m.width
     s.slot %= m.width
-    pass_cycles(s, more)
-    cycles += more
-    ready = ready - more if ready > more else 0
+    pass_cycles(s, m, cycles)
+    ready = ready - cycles if ready > cycles else 0
     if course & COURSE_MISPREDICTED:
         more = ready + m.misprediction
     else:
-        more = ready - m.window if ready > m.window else 0
+        fetching = fetch_past(s, t, m, taken)
+        more = later(fetching, fill_window(s, m, slots, ready))
     if more:
-        pass_cycles(s, more)
+        pass_cycles(s, m, more)
         s.slot = 0
         cycles += more
+        s.fetched = <uint8_t>(s.fetched - fetching if s.fetched > fetching else 0)
+    if course & COURSE_MISPREDICTED:
+        s.fetched = 0
     forget_old_stores(s, m)
     return cycles * CYCLE_FRACTION + s.slot * m.slot_units - slot * m.slot_units
 
@@ -294,12 +331,14 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
 cdef uint32_t longest_step(const Timing *t, const PipelineModel *m) noexcept nogil:
     cdef const ClassTiming *k = &m.classes[t.cost]
     cdef uint32_t index, cycles = 2 + k.latency + k.slots
-    if k.alone or t.flags & TIMING_LOCKED:
+    if k.alone:
         return alone(t, m)
+    if t.flags & TIMING_LOCKED:
+        cycles += 2 * (m.load + m.locked)
     for index in range(k.use_count):
         cycles += k.uses[index].cycles
     if t.flags & TIMING_LOAD:
-        cycles += later(m.load, m.load_vector) + later(m.forward, m.forward_vector) + m.classes[COST_LOAD].slots
+        cycles += later(m.load, m.load_vector) + later(m.forward_operand, m.forward_vector) + m.classes[COST_LOAD].slots
     if t.flags & TIMING_STORE:
         cycles += m.classes[COST_STORE].slots + 2
     if t.flags & TIMING_CONDITIONAL:

@@ -9,7 +9,10 @@
 
 #include <stdint.h>
 
-enum { PIPES = 16, SEEN_STORES = 6, CLASS_USES = 4, TIMING_READS = 8, TIMING_WRITES = 4 };
+enum { PIPES = 16, BOOKED_CYCLES = 64, WINDOW_PARTS = 8, SEEN_STORES = 6, CLASS_USES = 4, TIMING_READS = 8, TIMING_WRITES = 4 };
+
+/* Cycles that the front is at most behind the completion of an instruction: what is left to wait for on entry into a block. */
+enum { MOST_BEHIND = 1000 };
 
 /* What can be ready or not. x87 registers count from the top of their stack, MMX registers from 0 in the same places. */
 enum { READY_GENERAL = 0, READY_XMM = 16, READY_X87 = 32, READY_CARRY = 40, READY_FLAGS = 41, READY_COUNT = 48,
@@ -21,19 +24,23 @@ typedef struct {
     uint8_t base, index;           /* registers, or READY_NONE */
     uint8_t scale, segment;
     uint8_t width;                 /* bytes; 0: there is none */
-    uint8_t ready;                 /* cycles behind the front at which its data is there */
-    uint8_t unused[2];
+    uint8_t unused;
+    uint16_t ready;                /* cycles behind the front at which its data is there */
 } SeenStore;
 
-/* The value of the state. Times are whole cycles behind the front, 0 for all that has passed. */
+/* The value of the state. Times are whole cycles behind the front, 0 for all that has passed. The first three arrays of
+ * times are shortened together when the front moves on. */
 typedef struct {
-    uint8_t ready[READY_COUNT];
-    uint8_t busy[PIPES];           /* work that is queued for each pipe */
+    uint16_t ready[READY_COUNT];
+    uint16_t booked_until[PIPES];  /* each pipe has nothing to do from then on */
+    uint16_t complete[WINDOW_PARTS]; /* of what fills a part of the window, the latest first: when it and all before is */
+    uint64_t booked[PIPES];        /* the BOOKED_CYCLES before that in which each pipe is taken, the last in bit 63 */
     SeenStore stores[SEEN_STORES]; /* the latest first */
     uint8_t slot;                  /* micro-operations dispatched in this cycle */
-    uint8_t taken;                 /* taken branches in this cycle */
+    uint8_t fetched;               /* cycles that fetching is ahead of the front */
     uint8_t fuses;                 /* the last instruction fuses with a conditional branch */
-    uint8_t unused[5];
+    uint8_t filled;                /* micro-operations in the latest part of the window */
+    uint8_t unused[4];
 } Pipeline;
 
 /* What the pipeline sees of one instruction. */
@@ -46,7 +53,9 @@ enum { TIMING_LOAD = 1, TIMING_STORE = 2, TIMING_CONDITIONAL = 4, TIMING_TAKEN =
        TIMING_LOCKED = 0x400,
        TIMING_EXCHANGES = 0x800,   /* FXCH: renaming swaps the two registers */
        TIMING_STACK = 0x1000,      /* the class has the access to memory, too; see below */
-       TIMING_REPEATED = 0x2000 }; /* REP: what its elements take comes on top */
+       TIMING_REPEATED = 0x2000,   /* REP: what its elements take comes on top */
+       TIMING_WHOLE = 0x4000,      /* the load is no part of an operation on a register, and of 4 or 8 bytes */
+       TIMING_FUSED = 0x8000 };    /* the conditional branch behind it is one micro-operation with it */
 typedef struct {
     uint8_t reads[TIMING_READS], writes[TIMING_WRITES];
     uint8_t read_count, write_count;
@@ -81,10 +90,13 @@ enum { TRAIT_FUSES = 1, TRAIT_ZEROES = 2 };
 typedef struct {
     uint32_t width;                /* micro-operations dispatched in a cycle */
     uint32_t slot_units;           /* the time of one, in units of 1/CYCLE_FRACTION cycle */
-    uint32_t window;               /* how far dispatch may be ahead of the completion of an instruction */
-    uint32_t taken_branches;       /* in a cycle */
+    uint32_t window;               /* micro-operations in flight; 0: nothing overlaps */
+    uint32_t window_cycles;        /* in which so many are dispatched */
+    uint32_t taken_branch, call;   /* how long fetching takes for a taken branch, and for a call or return */
+    uint32_t fetch_ahead;          /* cycles that fetching may be ahead of dispatch */
     uint32_t misprediction;
-    uint32_t load, load_vector, forward, forward_stack, forward_vector;
+    uint32_t load, load_vector, forward, forward_stack, forward_operand, forward_vector;
+    uint32_t locked;               /* how long a locked read-modify-write keeps other stores away, and takes besides them */
     uint32_t alone_load, alone_store, alone_locked; /* what these add where nothing overlaps, in units of 1/CYCLE_FRACTION cycle */
     uint32_t repeat_start[STRING_KINDS]; /* of a repeated string instruction, in units of 1/CYCLE_FRACTION cycle */
     uint32_t repeat_element[STRING_KINDS][2][4]; /* of an element going up and down, of 1, 2, 4 and 8 bytes, in the same */

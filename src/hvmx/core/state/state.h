@@ -58,7 +58,7 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
 #define CYCLE_FRACTION 120 /* a multiple of the widths that pipelines have */
 /* Every instruction of a block begins within this time from the start of the block, in units of 1/CYCLE_FRACTION cycle. */
-#define BLOCK_UNITS (512 * CYCLE_FRACTION)
+#define BLOCK_UNITS (2048 * CYCLE_FRACTION)
 
 #define TRANSLATE_NEVER 0xffffffffu
 #define BUCKET_BITS 15
@@ -382,6 +382,7 @@ struct Cpu {
     int (*predicts_return)(Cpu *, uint64_t target);
     void (*on_misprediction)(Cpu *, Op *); /* a branch that has been executed goes to Cpu.rip, which was not predicted */
     uint64_t mispredictions;
+    void *hot;                     /* Hot: where guest cycles go, if that is asked (core/pipeline/hot.pyx); else NULL */
     void *paths;                   /* Paths: the nodes and states that are known (core/pipeline/paths.pyx) */
     void (*time_through)(Cpu *, Op *);     /* these are explained in core/pipeline/paths.pxd */
     void (*go_through)(Cpu *, Op *, Op *target);
@@ -431,6 +432,8 @@ static inline __attribute__((always_inline)) void go_on(Cpu *cpu, Op *op)
     op->fn(cpu, op);
 }
 #endif
+
+static inline Block *block_of(Op *op) { return (Block *)((uint8_t *)(op - op->place) - offsetof(Block, head)); }
 
 /* Account for the chain up to and including the instruction of `op`, with its branch taken if it is a conditional one.
  * Cpu.node is then at no place. */

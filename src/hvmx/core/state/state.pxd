@@ -249,6 +249,9 @@ cdef extern from "state.h" nogil:
 
     enum:
         PIPES
+        BOOKED_CYCLES
+        WINDOW_PARTS
+        MOST_BEHIND
         SEEN_STORES
         CLASS_USES
         TIMING_READS
@@ -275,6 +278,8 @@ cdef extern from "state.h" nogil:
         TIMING_EXCHANGES
         TIMING_STACK
         TIMING_REPEATED
+        TIMING_WHOLE
+        TIMING_FUSED
         NO_WAY
     enum:
         STRING_MOVS
@@ -292,13 +297,16 @@ cdef extern from "state.h" nogil:
 
     ctypedef struct SeenStore:
         int32_t disp
-        uint8_t base, index, scale, segment, width, ready
+        uint8_t base, index, scale, segment, width
+        uint16_t ready
 
     ctypedef struct Pipeline:
-        uint8_t ready[READY_COUNT]
-        uint8_t busy[PIPES]
+        uint16_t ready[READY_COUNT]
+        uint16_t booked_until[PIPES]
+        uint16_t complete[WINDOW_PARTS]
+        uint64_t booked[PIPES]
         SeenStore stores[SEEN_STORES]
-        uint8_t slot, taken, fuses
+        uint8_t slot, fetched, fuses, filled
 
     ctypedef struct Timing:
         uint8_t reads[TIMING_READS]
@@ -320,8 +328,9 @@ cdef extern from "state.h" nogil:
         PipeUse uses[CLASS_USES]
 
     ctypedef struct PipelineModel:
-        uint32_t width, slot_units, window, taken_branches, misprediction
-        uint32_t load, load_vector, forward, forward_stack, forward_vector
+        uint32_t width, slot_units, window, window_cycles, taken_branch, call, fetch_ahead, misprediction
+        uint32_t load, load_vector, forward, forward_stack, forward_operand, forward_vector
+        uint32_t locked
         uint32_t alone_load, alone_store, alone_locked
         uint32_t repeat_start[STRING_KINDS]
         uint32_t repeat_element[STRING_KINDS][2][4]
@@ -584,6 +593,7 @@ cdef extern from "state.h" nogil:
         int (*predicts_return)(Cpu *, uint64_t target) noexcept nogil
         void (*on_misprediction)(Cpu *, Op *) noexcept nogil
         uint64_t mispredictions
+        void *hot
         void *paths
         void (*time_through)(Cpu *, Op *) noexcept nogil
         void (*go_through)(Cpu *, Op *, Op *) noexcept nogil
@@ -609,4 +619,5 @@ cdef extern from "state.h" nogil:
 
     const bint HOST_IS_TRANSLATED_FOR
     void go_on(Cpu *cpu, Op *op) noexcept nogil
+    Block *block_of(Op *op) noexcept nogil
     void account(Cpu *cpu, Op *op) noexcept nogil

@@ -15,7 +15,6 @@ enum {
     AT_BASE = offsetof(Segment, base), AT_LIMIT = offsetof(Segment, limit), AT_ACCESS = offsetof(Segment, access),
     AT_READ = offsetof(TlbEntry, r), AT_WRITE = offsetof(TlbEntry, w), AT_ADDEND = offsetof(TlbEntry, addend),
     AT_FN = offsetof(Op, fn), AT_KEY = offsetof(JumpEntry, key), AT_KNOWN = offsetof(JumpEntry, op), AT_TARGET = offsetof(Op, target),
-    AT_HEAD = offsetof(Block, head),
     AT_RUN = offsetof(RunEntry, run), AT_RUN_LENGTHS = offsetof(RunEntry, lengths), AT_RUN_SURE = offsetof(RunEntry, sure),
     AT_RETURN_TOP = offsetof(Predictor, return_top), AT_RETURNS = offsetof(Predictor, returns),
 };

@@ -29,10 +29,6 @@ cdef void watch_block(Cpu *cpu, Block *block) noexcept nogil:
         translate_block(cpu, block)
 
 
-cdef inline Block *block_of(Op *first) noexcept nogil:
-    return <Block *>(<uint8_t *>(first - 1) - AT_HEAD)
-
-
 cdef void watched(Cpu *cpu, Op *op) noexcept nogil:
     cdef Op *head = op - 1
     head.imm -= 1

@@ -67,8 +67,9 @@ def pipeline_steps() -> list[Step]:
     """All that is measured of [pipeline]; the width comes first, as others build on it."""
     steps: dict[str, Callable[[Bench], None]] = {
         "dispatch": _width, "eliminated_moves": _moves, "zero_idioms": _idioms, "fusion": _fusion,
-        "misprediction": _misprediction, "taken_branches": _taken, "load": _load, "load_vector": _load_vector,
-        "forward": _forward, "forward_stack": _forward_stack, "forward_vector": _forward_vector, "window": _window,
+        "misprediction": _misprediction, "taken_branch": _taken, "load": _load, "load_vector": _load_vector,
+        "forward": _forward, "forward_stack": _forward_stack, "forward_operand": _forward_operand,
+        "forward_vector": _forward_vector, "window": _window,
     }  # fmt: skip
     return [Step(f"pipeline.{name}", step) for name, step in steps.items()]
 
@@ -161,10 +162,12 @@ def _taken(bench: Bench) -> None:
     distance, jumps = 30, 16
     series = bench.time("; ".join([f"jmp +{distance}", *["nop"] * distance]), copies=jumps)
     bench.find(
-        "pipeline.taken_branches",
-        {"value": max(1, whole(1 / series.value))},
+        "pipeline.taken_branch",
+        {"cycles": max(1, whole(series.value))},
         f"jumps over {distance} bytes: one every {said(series)}",
     )
+    bench.miss("pipeline.call", "calls without what they call would empty the stack of return addresses")
+    bench.miss("pipeline.fetch_ahead", "what fills the queue that fetching is ahead by differs from one instruction to another")
 
 
 _OWN_ADDRESS = "mov [rsi], rsi; mov rax, rsi"
@@ -199,6 +202,15 @@ def _forwarded(bench: Bench, key: str, address: str) -> None:
     bench.find(
         key, {"cycles": max(0, whole(series.value - multiply))},
         f"stored, loaded and multiplied: {said(series)}, less {multiply:.2f} for imul",
+    )  # fmt: skip
+
+
+def _forward_operand(bench: Bench) -> None:
+    series = bench.time("mov [rsi], rax; add rax, [rsi]")
+    add = latency_of(bench, "alu")
+    bench.find(
+        "pipeline.forward_operand", {"cycles": max(0, whole(series.value - add))},
+        f"stored and added to itself: {said(series)}, less {add:.2f} for the addition",
     )  # fmt: skip
 
 
