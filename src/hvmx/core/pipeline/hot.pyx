@@ -65,6 +65,10 @@ cdef Split *split_of_path(Cpu *cpu, uint64_t place) noexcept nogil:
     return &hot_of(cpu).splits[place]
 
 
+cdef inline uint32_t work_of(const Pipeline *s, uint32_t pipe) noexcept nogil:
+    return s.booked_until[pipe] if s.booked_until[pipe] > s.booked[pipe].work else s.booked[pipe].work
+
+
 # --- what holds a step --------------------------------------------------------------------------------------------------
 cdef void split_step(Split *split, const Pipeline *s, const Timing *t, const PipelineModel *m, bint mispredicted,
                      uint32_t units) noexcept nogil:
@@ -82,15 +86,15 @@ cdef void split_step(Split *split, const Pipeline *s, const Timing *t, const Pip
         split.units[BOUND_SERIAL] += units
         return
     for index in range(PIPES):
-        if s.booked_until[index] > most:
-            most = s.booked_until[index]
+        if work_of(s, index) > most:
+            most = work_of(s, index)
     if most * 2 > m.window_cycles:
         for index in range(PIPES):
-            full += s.booked_until[index] + 1 >= most
+            full += work_of(s, index) + 1 >= most
         each = units // full
         units -= each * full
         for index in range(PIPES):
-            if s.booked_until[index] + 1 >= most:
+            if work_of(s, index) + 1 >= most:
                 split.units[BOUND_PIPES + index] += each + units
                 units = 0
         return
