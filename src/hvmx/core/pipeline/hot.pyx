@@ -65,36 +65,43 @@ cdef Split *split_of_path(Cpu *cpu, uint64_t place) noexcept nogil:
     return &hot_of(cpu).splits[place]
 
 
-cdef inline uint32_t work_of(const Pipeline *s, uint32_t pipe) noexcept nogil:
-    return s.booked_until[pipe] if s.booked_until[pipe] > s.booked[pipe].work else s.booked[pipe].work
-
-
 # --- what holds a step --------------------------------------------------------------------------------------------------
+cdef extern from *:
+    int __builtin_popcount(unsigned int) nogil
+
+
+cdef inline uint32_t queued(const Pipeline *s, uint32_t pipe) noexcept nogil:
+    """For how many cycles a pipe has work, but for a gap or two: where it is booked with gaps, what it does waits for others."""
+    cdef uint32_t work = s.booked[pipe].work
+    if s.booked_until[pipe] > work and __builtin_popcount(s.booked[pipe].cycles) >= BOOKED_CYCLES - 2:
+        return s.booked_until[pipe]
+    return work
+
+
 cdef void split_step(Split *split, const Pipeline *s, const Timing *t, const PipelineModel *m, bint mispredicted,
                      uint32_t units) noexcept nogil:
     """When dispatch is limited by what comes behind it, completion falls behind the front until the window is full, and
     stays there; when the front end is the limit, completion follows at the distance of some latencies. So which of the two
     it is shows in the state: is the latest completion, or the queue of a pipe, more than half the window behind?"""
-    cdef uint32_t index, most = 0, latest = 0, full = 0, each
+    cdef uint32_t index, latest = 0, pipes = 0, count = 0, each
     if mispredicted:
         split.units[BOUND_MISPREDICTION] += units
         return
     if t.flags & TIMING_REPEATED:
         split.units[BOUND_STRING] += units
         return
-    if m.classes[t.cost].alone or t.flags & TIMING_LOCKED:
+    if m.classes[t.cost].alone:
         split.units[BOUND_SERIAL] += units
         return
     for index in range(PIPES):
-        if work_of(s, index) > most:
-            most = work_of(s, index)
-    if most * 2 > m.window_cycles:
+        if queued(s, index) * 2 > m.window_cycles:
+            pipes |= <uint32_t>1 << index
+            count += 1
+    if pipes:
+        each = units // count
+        units -= each * count
         for index in range(PIPES):
-            full += work_of(s, index) + 1 >= most
-        each = units // full
-        units -= each * full
-        for index in range(PIPES):
-            if work_of(s, index) + 1 >= most:
+            if pipes >> index & 1:
                 split.units[BOUND_PIPES + index] += each + units
                 units = 0
         return
