@@ -232,13 +232,16 @@ def resident_kb() -> int:
 
 
 MANY = """
+import gc
 from tests.test_embedding import bare, resident_kb
 for count in range(1100):
     machine = bare("b80300000001c0ebfc")
     machine.memory[0x8000:0x18000] = 1
     machine.run(cycles=1000)
     if count == 100:
+        gc.collect()  # a machine and what it consists of know each other
         before = resident_kb()
+gc.collect()
 print(resident_kb() - before)
 """
 
