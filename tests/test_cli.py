@@ -504,7 +504,7 @@ def test_a_run_says_what_its_caches_found_or_that_there_are_none(
 ) -> None:
     stats = tmp_path / "stats.json"
     # mov al, [0x200]; mov [0x200], al
-    code = bytes.fromhex("a00002 a20002") + WRITE_DEBUG_EXIT
+    code = bytes.fromhex("a000020000 a200020000") + WRITE_DEBUG_EXIT
     arguments = [*flat(tmp_path, code), "--debug-exit", hex(DEBUG_EXIT), "--stats", str(stats)]
     main(arguments)
     assert "caches: not modelled, every access hits the first level" in capfd.readouterr().err
@@ -556,8 +556,9 @@ def test_the_summary_says_guest_cycles_and_host_time_in_lines_of_their_own(
     main([*flat(tmp_path, WRITE_DEBUG_EXIT), "--debug-exit", hex(DEBUG_EXIT)])
     said = capfd.readouterr().err
     assert "hvmx: the guest wrote 0x3 to the debug-exit port\n" in said
-    *_, cycles, host = said.splitlines()
+    *_, cycles, _, caches, host = said.splitlines()
     assert "guest cycles" in cycles and "host time" not in cycles
+    assert caches == "caches: not modelled, every access hits the first level"
     assert "host time" in host and "cycles" not in host
 
 

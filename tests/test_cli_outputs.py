@@ -27,10 +27,11 @@ def options_for(option: str, path: Path | str) -> list[str]:
     return {
         "trace": ["--trace", f"exits={path}"],
         "debugcon": ["--debugcon", f"0xe9={path}"],
+        "hot": [f"--hot={path}"],
     }.get(option, [f"--{option}", str(path)])
 
 
-OUTPUTS = ["serial", "debugcon", "trace", "stats", "record"]
+OUTPUTS = ["serial", "debugcon", "trace", "stats", "record", "hot"]
 
 
 # --- when ---------------------------------------------------------------------------------------------------------------
@@ -55,7 +56,7 @@ def test_a_bad_option_leaves_the_last_files_as_they_were(tmp_path: Path, option:
     assert output.read_text() == KEPT
 
 
-@pytest.mark.parametrize("bad", ["stats", "record", "debugcon", "trace", "serial"])
+@pytest.mark.parametrize("bad", ["stats", "record", "debugcon", "trace", "serial", "hot"])
 def test_an_output_that_cannot_be_leaves_the_others_as_they_were(tmp_path: Path, bad: str) -> None:
     good = {option: tmp_path / option for option in OUTPUTS if option != bad}
     for path in good.values():

@@ -11,7 +11,7 @@ import pytest
 from core.machine import CODE, assemble
 
 from hvmx.cli import Status, main
-from hvmx.cost import load_profile
+from hvmx.cost import Profile, load_profile
 from hvmx.machine import Machine
 from hvmx.report.hot import HotReport
 from hvmx.report.symbols import NO_SYMBOLS, Symbols, read_symbols
@@ -36,7 +36,7 @@ MIXED = loop("mov ecx, 64\nmov edi, 0x100000\nrep stosd\nlock add dword ptr [rdi
              "pop rbp\nin al, 0x80", "cld")  # fmt: skip
 
 
-def machine_with(source: str, path: Path, profile: str = "zen4", load_address: int = CODE) -> Machine:
+def machine_with(source: str, path: Path, profile: str | Profile = "zen4", load_address: int = CODE) -> Machine:
     path.write_bytes(assemble(64, [source])[0])
     machine = Machine("16M", profile)
     machine.load(path, load_address=load_address, bits=64)
@@ -104,6 +104,15 @@ def test_without_overlap_everything_is_serial(tmp_path: Path) -> None:
     assert report.blocks[0].heat.bound()[0] == "serial"
 
 
+def test_what_misses_the_caches_is_held_by_them(tmp_path: Path) -> None:
+    stride = loop("add ebx, 0x11040\nand ebx, 0x7fffc0\nmov rax, [rbx + 0x200000]", "xor ebx, ebx")
+    machine = machine_with(stride, tmp_path / "guest.bin", ZEN4.with_caches())
+    machine.cpu.find_hot()
+    machine.run()
+    hottest = HotReport(machine.cpu.hot_blocks(), NO_SYMBOLS, ZEN4).blocks[0]
+    assert hottest.heat.bound()[0] == "cache"
+
+
 # --- all of it ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("source", [CHAIN, COIN, STRINGS, MIXED], ids=["chain", "coin", "strings", "mixed"])
 def test_all_guest_cycles_and_instructions_are_in_the_table(tmp_path: Path, source: str) -> None:
@@ -131,6 +140,18 @@ def test_looking_changes_no_guest_cycle(tmp_path: Path, source: str) -> None:
     assert ends[0] == ends[1]
 
 
+def test_waiting_for_an_interrupt_is_no_time_of_a_block(tmp_path: Path) -> None:
+    # The timer counts down, and the interrupt controller lets nothing through.
+    wait = "mov al, 0xff\nout 0x21, al\nmov al, 0x34\nout 0x43, al\nxor eax, eax\nout 0x40, al\nout 0x40, al\nsti\nhlt"
+    machine = machine_with(wait, tmp_path / "guest.bin")
+    machine.cpu.find_hot()
+    machine.run(10_000_000)
+    report = HotReport(machine.cpu.hot_blocks(), NO_SYMBOLS, ZEN4)
+    assert report.waiting == pytest.approx(machine.cpu.halted_cycles, abs=1)
+    assert report.waiting > 9_000_000
+    assert report.cycles == machine.cycles
+
+
 def test_looking_may_begin_in_the_middle(tmp_path: Path) -> None:
     whole, looked_at = (machine_with(MIXED, tmp_path / "guest.bin") for _ in range(2))
     whole.run()
@@ -156,8 +177,8 @@ def test_however_a_run_is_cut_the_table_is_the_same_size_in_cycles(tmp_path: Pat
 
 
 def test_more_blocks_than_there_is_room_for_are_added_up_as_others(tmp_path: Path) -> None:
-    # 150,000 blocks of one jump each: 5 bytes to the next one.
-    source = ".rept 150000\n.byte 0xe9, 0, 0, 0, 0\n.endr\ncli\nhlt"
+    count = 80_000
+    source = f".rept {count}\nlea rax, [rip + 2]\njmp rax\n.endr\ncli\nhlt"
     machine = machine_with(source, tmp_path / "guest.bin", load_address=0x100000)
     machine.cpu.find_hot()
     machine.run()
@@ -165,7 +186,7 @@ def test_more_blocks_than_there_is_room_for_are_added_up_as_others(tmp_path: Pat
     assert report.cycles == machine.cycles
     assert len(report.blocks) <= 1 << 16
     assert report.others.instructions > 0
-    assert sum(b.heat.instructions for b in report.blocks) + report.others.instructions == 150_002
+    assert sum(b.heat.instructions for b in report.blocks) + report.others.instructions == 2 * count + 2
 
 
 def test_without_find_hot_there_is_nothing_to_ask_for(tmp_path: Path) -> None:
@@ -187,7 +208,7 @@ def test_an_address_has_the_name_of_the_nearest_code_below(tmp_path: Path) -> No
         assert symbols.find(address) is None
 
 
-@pytest.mark.parametrize("content", [b"a line of prose", b"\x00\xff\x80", b"\x7fELF and no more"])
+@pytest.mark.parametrize("content", [b"a line of prose", b"\x00\xff\x80", b"\x7fELF and no more", b"ffffffffffffffff B nothing"])
 def test_a_file_without_symbols_is_an_error_that_names_it(
     tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,6 +277,13 @@ def test_the_profile_for_speedscope_is_one(tmp_path: Path) -> None:
 
 def test_other_files_get_the_tables(tmp_path: Path) -> None:
     assert "Hottest blocks" in run_to(tmp_path, "hot.txt").read_text()
+
+
+def test_the_word_after_hot_is_no_file(tmp_path: Path) -> None:
+    *options, image = arguments(tmp_path)
+    before = Path(image).read_bytes()
+    assert main([*options, "--hot", image]) == Status.GOOD
+    assert Path(image).read_bytes() == before
 
 
 def test_symbols_are_for_hot(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -223,12 +223,15 @@ class Session:
             if given is not None:
                 raise click.UsageError("--symbols is for --hot")
             return None
+        if given is None:
+            with suppress(ValueError):  # an image may be stripped
+                if image is not None and is_elf(image):
+                    return read_symbols(image)
+            return NO_SYMBOLS
         try:
-            if given is not None:
-                return read_symbols(Path(given))
-            return NO_SYMBOLS if image is None or not is_elf(image) else read_symbols(image)
+            return read_symbols(Path(given))
         except (OSError, ValueError) as problem:
-            raise click.UsageError(f"--symbols: {given or image}: {problem}") from problem
+            raise click.UsageError(f"--symbols: {given}: {problem}") from problem
 
     def _hot(self, machine: Machine, symbols: Symbols, report: Report) -> None:
         """What --hot gets."""

@@ -45,7 +45,14 @@ def is_elf(path: Path) -> bool:
 
 
 def read_symbols(path: Path) -> Symbols:
-    """Of an ELF file or a System.map. ValueError for what is neither, OSError for what cannot be read."""
+    """Of an ELF file or a System.map. ValueError for what is neither or names no code, OSError for what cannot be read."""
+    found = _of_file(path)
+    if not any(found.names):
+        raise ValueError("it names no code")
+    return found
+
+
+def _of_file(path: Path) -> Symbols:
     if is_elf(path):
         try:
             with path.open("rb") as file:

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from hvmx.core.state.state cimport *
 
 cdef enum:
-    PATH_BITS = 12             # how many paths are remembered, with how their time is split
+    HOT_PATH_BITS = 15         # how many paths are remembered, with how their time is split
 
 # What held the guest. hot.pyx has the names, in this order; pipes follow, by their numbers.
 cdef enum:

@@ -27,7 +27,7 @@ cdef struct Hot:
     uint32_t mode
     Row others
     Row rows[1 << ROW_BITS]
-    Split splits[1 << PATH_BITS]
+    Split splits[1 << HOT_PATH_BITS]
 
 
 cdef inline Hot *hot_of(Cpu *cpu) noexcept nogil:

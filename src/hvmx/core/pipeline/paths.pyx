@@ -12,6 +12,7 @@ cdef enum:
     STATES = 1 << STATE_BITS
     NODE_BITS = 16
     NODE_BYTES = 12 << 20
+    PATH_BITS = 12             # HOT_PATH_BITS when all paths come by here
 
 # An interned state, and a node at no place in it.
 cdef struct State:
@@ -37,9 +38,10 @@ cdef struct Paths:
     uint64_t forgotten         # how often all was forgotten: what was kept of nodes before that is void
     uint32_t states_used
     uint64_t nodes_used
+    uint64_t path_mask         # of places in path_table
     State *state_table[STATES]
     Node *node_table[1 << NODE_BITS]
-    Path path_table[1 << PATH_BITS]
+    Path path_table[1 << HOT_PATH_BITS]
     State states[STATES]
     uint8_t nodes[NODE_BYTES]
 
@@ -81,7 +83,8 @@ cdef void forget_paths(Cpu *cpu) noexcept nogil:
         entry = cpu.node.entry
     memset(paths.state_table, 0, sizeof(paths.state_table))
     memset(paths.node_table, 0, sizeof(paths.node_table))
-    memset(paths.path_table, 0, sizeof(paths.path_table))
+    paths.path_mask = (1 << (HOT_PATH_BITS if cpu.hot != NULL else PATH_BITS)) - 1
+    memset(paths.path_table, 0, (paths.path_mask + 1) * sizeof(Path))
     paths.states_used = 0
     paths.nodes_used = 0
     paths.forgotten += 1
@@ -192,7 +195,7 @@ cdef Node *take_path(Cpu *cpu, Op *op, uint32_t kind, int64_t *cost, Split *spli
 
 cdef Path *path_to(Cpu *cpu, Op *op, uint32_t kind) noexcept nogil:
     cdef Node *node = cpu.node
-    cdef uint64_t place = mixed(<uint64_t>op ^ mixed(<uint64_t>node ^ kind)) >> 8 & ((1 << PATH_BITS) - 1)
+    cdef uint64_t place = mixed(<uint64_t>op ^ mixed(<uint64_t>node ^ kind)) >> 8 & paths_of(cpu).path_mask
     cdef Path *path = &paths_of(cpu).path_table[place]
     cdef int64_t cost = 0
     cdef Node *after

@@ -218,7 +218,7 @@ cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil:
     for index in range(READY_COUNT):
         cycles = later(cycles, s.ready[index])
     for index in range(PIPES):
-        cycles = later(cycles, s.booked_until[index])
+        cycles = later(cycles, later(s.booked_until[index], s.booked[index].work))
     for index in range(SEEN_STORES):
         cycles = later(cycles, s.stores[index].ready)
     units = cycles * CYCLE_FRACTION - s.slot * m.slot_units

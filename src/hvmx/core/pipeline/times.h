@@ -23,9 +23,12 @@ static inline void shorten_times(Pipeline *s, uint16_t by)
     for (int i = 0; i < TIMES; i++)
         times[i] = times[i] > by ? times[i] - by : 0;
 #endif
-    for (int i = 0; i < PIPES; i++)
-        if (s->booked[i] && s->booked_until[i] < BOOKED_CYCLES)
-            s->booked[i] = s->booked_until[i] ? s->booked[i] & ~(uint64_t)0 << (BOOKED_CYCLES - s->booked_until[i]) : 0;
+    for (int i = 0; i < PIPES; i++) {
+        Booking *booked = &s->booked[i];
+        if (s->booked_until[i] < BOOKED_CYCLES)
+            booked->cycles &= (uint16_t)(0xffff << (BOOKED_CYCLES - s->booked_until[i]));
+        booked->work = booked->work > by ? booked->work - by : 0;
+    }
     for (int i = 0; i < SEEN_STORES; i++)
         s->stores[i].ready = s->stores[i].ready > by ? s->stores[i].ready - by : 0;
 }
@@ -42,8 +45,8 @@ static inline uint32_t least_booked(const Pipeline *s, uint32_t pipes)
     for (rest = pipes; rest; rest &= rest - 1) {
         pipe = (uint32_t)__builtin_ctz(rest);
         before = until - s->booked_until[pipe];
-        booked = before < BOOKED_CYCLES ? (uint32_t)__builtin_popcountll(s->booked[pipe] >> before) : 0;
-        booked = booked << 16 | s->booked_until[pipe];
+        booked = before < BOOKED_CYCLES ? (uint32_t)__builtin_popcount(s->booked[pipe].cycles >> before) : 0;
+        booked = (booked + s->booked[pipe].work) << 16 | s->booked_until[pipe];
         if (booked < least) {
             least = booked;
             best = pipe;
@@ -52,40 +55,33 @@ static inline uint32_t least_booked(const Pipeline *s, uint32_t pipes)
     return best;
 }
 
-/* Book the first cycle of a pipe that is free and not before `from`; which it is. */
-static inline int32_t book_cycle(Pipeline *s, uint32_t pipe, int32_t from)
-{
-    int32_t until = s->booked_until[pipe], first = until - BOOKED_CYCLES;
-    uint64_t busy;
-    if (from < first)
-        from = first;
-    if (from < until) {
-        busy = s->booked[pipe] >> (from - first);
-        from = busy == ~(uint64_t)0 ? until : from + __builtin_ctzll(~busy);
-    }
-    if (from < until) {
-        s->booked[pipe] |= (uint64_t)1 << (from - first);
-    } else {
-        s->booked[pipe] = (from + 1 - until < BOOKED_CYCLES ? s->booked[pipe] >> (from + 1 - until) : 0) | (uint64_t)1 << 63;
-        s->booked_until[pipe] = (uint16_t)(from < UINT16_MAX ? from + 1 : UINT16_MAX);
-    }
-    return from;
-}
-
-/* Book a pipe for an operation that can begin at `ready`; when it does. What is earlier than the BOOKED_CYCLES that are
- * known is free where of these less than half is booked, and is not booked. One that takes a pipe for longer takes it when
- * the pipe is free, as others that are ready go before it: it is only waited for what is booked already. */
+/* Book a pipe for an operation that can begin at `ready`; when it does.
+ * One that takes it for a cycle begins in the first that is free. What is earlier than the BOOKED_CYCLES that are known is
+ * free where of these less than half is booked, and is not booked. One that takes it for longer waits for such ones only. */
 static inline uint32_t book(Pipeline *s, uint32_t pipe, uint32_t ready, uint32_t cycles)
 {
-    int32_t start;
-    if ((int32_t)ready < s->booked_until[pipe] - BOOKED_CYCLES && __builtin_popcountll(s->booked[pipe]) < BOOKED_CYCLES / 2)
-        return ready;
-    if (cycles == 1)
-        return (uint32_t)book_cycle(s, pipe, (int32_t)ready);
-    start = book_cycle(s, pipe, 0);
-    while (--cycles)
-        book_cycle(s, pipe, start);
-    return (uint32_t)start > ready ? (uint32_t)start : ready;
+    Booking *booked = &s->booked[pipe];
+    int32_t until = s->booked_until[pipe], first = until - BOOKED_CYCLES, start = (int32_t)ready;
+    uint32_t work = booked->work;
+    if (cycles > 1) {
+        booked->work = (uint16_t)(work + cycles < UINT16_MAX ? work + cycles : UINT16_MAX);
+        return ready > work ? ready : work;
+    }
+    if (start < first) {
+        if (__builtin_popcount(booked->cycles) < BOOKED_CYCLES / 2)
+            return ready;
+        start = first;
+    }
+    if (start < until)
+        start += __builtin_ctz(~((uint32_t)booked->cycles >> (start - first)));
+    if (start < until) {
+        booked->cycles |= (uint16_t)(1 << (start - first));
+    } else {
+        booked->cycles = (uint16_t)((start + 1 - until < BOOKED_CYCLES ? booked->cycles >> (start + 1 - until) : 0)
+                                    | 1 << (BOOKED_CYCLES - 1));
+        s->booked_until[pipe] = (uint16_t)(start < UINT16_MAX ? start + 1 : UINT16_MAX);
+    }
+    return (uint32_t)start;
 }
 
 #endif

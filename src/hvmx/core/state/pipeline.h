@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-enum { PIPES = 16, BOOKED_CYCLES = 64, WINDOW_PARTS = 8, SEEN_STORES = 6, CLASS_USES = 4, TIMING_READS = 8, TIMING_WRITES = 4 };
+enum { PIPES = 16, BOOKED_CYCLES = 16, WINDOW_PARTS = 8, SEEN_STORES = 6, CLASS_USES = 4, TIMING_READS = 8, TIMING_WRITES = 4 };
 
 /* Cycles that the front is at most behind the completion of an instruction: what is left to wait for on entry into a block. */
 enum { MOST_BEHIND = 1000 };
@@ -28,13 +28,21 @@ typedef struct {
     uint16_t ready;                /* cycles behind the front at which its data is there */
 } SeenStore;
 
+/* What a pipe has to do. So few cycles are known for the sake of the number of states: only what starts near each other is
+ * in each other's way. */
+typedef struct {
+    uint16_t cycles;               /* the BOOKED_CYCLES before Pipeline.booked_until in which it is taken, the last in bit 15 */
+    uint16_t work;                 /* cycles of operations that take it for more than one, which begin one behind the other */
+    uint32_t unused;
+} Booking;
+
 /* The value of the state. Times are whole cycles behind the front, 0 for all that has passed. The first three arrays of
  * times are shortened together when the front moves on. */
 typedef struct {
     uint16_t ready[READY_COUNT];
     uint16_t booked_until[PIPES];  /* each pipe has nothing to do from then on */
     uint16_t complete[WINDOW_PARTS]; /* of what fills a part of the window, the latest first: when it and all before is */
-    uint64_t booked[PIPES];        /* the BOOKED_CYCLES before that in which each pipe is taken, the last in bit 63 */
+    Booking booked[PIPES];
     SeenStore stores[SEEN_STORES]; /* the latest first */
     uint8_t slot;                  /* micro-operations dispatched in this cycle */
     uint8_t fetched;               /* cycles that fetching is ahead of the front */

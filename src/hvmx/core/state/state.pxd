@@ -300,11 +300,14 @@ cdef extern from "state.h" nogil:
         uint8_t base, index, scale, segment, width
         uint16_t ready
 
+    ctypedef struct Booking:
+        uint16_t cycles, work
+
     ctypedef struct Pipeline:
         uint16_t ready[READY_COUNT]
         uint16_t booked_until[PIPES]
         uint16_t complete[WINDOW_PARTS]
-        uint64_t booked[PIPES]
+        Booking booked[PIPES]
         SeenStore stores[SEEN_STORES]
         uint8_t slot, fetched, fuses, filled
 
