@@ -19,15 +19,15 @@ CODE, TABLES, DATA, STACK = 0x8000, 0x10000, 0x40000, 0x60000
 
 # Pipes, as masks: four that compute, of which one multiplies, two that load, one that stores, one that divides.
 ALU, MULTIPLY, LOAD, STORE, DIVIDE = 0b1111, 0b0010, 0b110000, 0b1000000, 0b10000000
-WIDTH, WINDOW, MISPREDICTION, LOAD_LATENCY, FORWARD, FORWARD_STACK, VECTOR = 4, 60, 15, 4, 6, 5, 7
-HLT = 1
+WIDTH, WINDOW, MISPREDICTION, LOAD_LATENCY, FORWARD, FORWARD_STACK, VECTOR = 4, 240, 15, 4, 6, 5, 7
+HLT, LOCKED = 1, 11
 
 CLASSES: dict[str, dict[str, Any]] = {
     "load": {"slots": 0, "uses": ((LOAD, 1),)},
     "load-vector": {"slots": 0, "uses": ((LOAD, 1),)},
     "store": {"uses": ((STORE, 1),)},
     "store-vector": {"uses": ((STORE, 1),)},
-    "locked": {"latency": 11, "serial": True},
+    "locked": {"latency": LOCKED, "serial": True},
     "imul": {"latency": 3, "uses": ((MULTIPLY, 1),)},
     "div64": {"latency": 40, "uses": ((DIVIDE, 10),)},
     "rdtsc": {"latency": 20, "serial": True},
@@ -52,8 +52,9 @@ def classes(**changes: Any) -> tuple[ClassTiming, ...]:
 
 
 PLAIN = PipelineTables(
-    width=WIDTH, window=WINDOW, retire=2 * WIDTH, taken_branches=1, misprediction=MISPREDICTION, load=LOAD_LATENCY,
-    load_vector=VECTOR, forward=FORWARD, forward_stack=FORWARD_STACK, forward_vector=VECTOR, fusion=(),
+    width=WIDTH, window=WINDOW, retire=2 * WIDTH, taken_branch=1, call=1, fetch_ahead=0, misprediction=MISPREDICTION,
+    load=LOAD_LATENCY, load_vector=VECTOR, forward=FORWARD, forward_stack=FORWARD_STACK, forward_operand=FORWARD,
+    forward_vector=VECTOR, fusion=(),
     eliminates_general=False, eliminates_vector=False, zero_idioms=(), pipes=tuple("abcdefgh"),
     repeats=((0, (FRACTION,) * 4, (FRACTION,) * 4),) * 5, classes=classes(),
 )  # fmt: skip
