@@ -1,6 +1,6 @@
 # cython: language_level=3
 from hvmx.core.pipeline.paths cimport first_due
-from hvmx.core.state.ops cimport own_handler, rewind
+from hvmx.core.state.ops cimport full_handler, own_handler, rewind
 from hvmx.core.state.state cimport *
 
 
@@ -26,19 +26,25 @@ cdef void cut_before(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef void cut_block(Cpu *cpu, Op *op, bint one) noexcept nogil:
     cdef Op *first = op
-    cpu.bypassed = NULL
     op = next_instruction(op) if one else first_due(cpu, op, cpu.budget_end)
     cut_before(cpu, op)
-    if cpu.cut == NULL:
-        return
-    # A trace that reaches over the cut is bypassed: its first Op has its own handler again, until undo_cut().
-    while op != first:
-        op -= 1
-        if own_handler(cpu, op) != op.fn:
-            cpu.bypassed = op
-            cpu.bypassed_handler = op.fn
-            op.fn = own_handler(cpu, op)
-            return
+    if cpu.cut != NULL:
+        make_plain(cpu, first, op)
+
+
+cdef void make_plain(Cpu *cpu, Op *op, Op *end) noexcept nogil:
+    """Up to the cut, operations have handlers that compute all flags, as what would overwrite them unread does not run yet; and
+    no traces, which might reach over the cut."""
+    cdef OpFn plain
+    while op != end and cpu.plain_count < MOST_PLAIN:
+        # The first Op of a block that is watched for translation has its own handler in the head.
+        plain = full_handler(op[-1].fn if op.place == 1 and op[-1].fn != NULL else own_handler(cpu, op))
+        if plain != op.fn:
+            cpu.plain[cpu.plain_count] = op
+            cpu.plain_handler[cpu.plain_count] = op.fn
+            cpu.plain_count += 1
+            op.fn = plain
+        op += 1
 
 
 cdef Op *next_instruction(Op *op) noexcept nogil:
@@ -58,7 +64,7 @@ cdef void undo_cut(Cpu *cpu) noexcept nogil:
     if cpu.cut.fn == come_back:
         cpu.cut.fn = cpu.cut_handler
     cpu.cut = NULL
-    if cpu.bypassed != NULL:
-        if cpu.bypassed.fn != cpu.stale:
-            cpu.bypassed.fn = cpu.bypassed_handler
-        cpu.bypassed = NULL
+    while cpu.plain_count:
+        cpu.plain_count -= 1
+        if cpu.plain[cpu.plain_count].fn != cpu.stale:
+            cpu.plain[cpu.plain_count].fn = cpu.plain_handler[cpu.plain_count]

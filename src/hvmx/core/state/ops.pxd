@@ -411,4 +411,6 @@ cdef int register_handler(str family, uint32_t form, uint32_t width, uint32_t ad
 cdef int register_variant(str family, uint32_t form, uint32_t width, uint32_t address, uint32_t flags, OpFn fn) except -1
 # The handler that computes all flags, and a variant of it; NULL if there is none.
 cdef OpFn handler_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address) noexcept nogil
+# Of a variant, the handler that computes all flags; of another handler, itself.
+cdef OpFn full_handler(OpFn fn) noexcept nogil
 cdef OpFn variant_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address, uint32_t flags) noexcept nogil

@@ -1,5 +1,5 @@
 # cython: language_level=3
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc
 
 from hvmx.core.state.state cimport *
@@ -10,6 +10,15 @@ cdef enum:
     WIDTHS = 4
     ADDRESSES = ADDRESS_BASE_64 + 1
     VARIANTS = FLAGS_NONE + 1
+    FULL_SLOTS = 4096          # of a hash table with open addressing; a power of 2, several times what is in it
+
+# A variant, and where the handler is that computes all flags.
+cdef struct Full:
+    OpFn variant
+    OpFn *full
+
+cdef Full full_table[FULL_SLOTS]
+cdef uint32_t variants = 0
 
 cdef dict family_numbers = {name: number for number, name in enumerate(families())}
 cdef OpFn *handlers = <OpFn *>calloc(len(family_numbers) * FORMS * WIDTHS * ADDRESSES * VARIANTS, sizeof(OpFn))
@@ -32,12 +41,38 @@ cdef int register_handler(str family, uint32_t form, uint32_t width, uint32_t ad
 cdef int register_variant(str family, uint32_t form, uint32_t width, uint32_t address, uint32_t flags, OpFn fn) except -1:
     cdef uint32_t number = family_numbers[family]
     cdef uint32_t index
+    if flags != FLAGS_ALL:
+        add_full(fn, slot(number, form, width_index(width), address, FLAGS_ALL))
     if width:
         slot(number, form, width_index(width), address, flags)[0] = fn
     else:
         for index in range(WIDTHS):
             slot(number, form, index, address, flags)[0] = fn
     return 0
+
+
+cdef inline Full *place_of(OpFn fn) noexcept nogil:
+    cdef uint64_t value = <uint64_t>fn
+    cdef uint32_t at = <uint32_t>((value ^ (value >> 12)) >> 4) & (FULL_SLOTS - 1)
+    while full_table[at].variant != NULL and full_table[at].variant != fn:
+        at = (at + 1) & (FULL_SLOTS - 1)
+    return &full_table[at]
+
+
+cdef int add_full(OpFn variant, OpFn *full) except -1:
+    global variants
+    cdef Full *place = place_of(variant)
+    variants += place.variant == NULL
+    if variants > FULL_SLOTS // 2:
+        raise RuntimeError("the table of variants is too small")
+    place.variant = variant
+    place.full = full
+    return 0
+
+
+cdef OpFn full_handler(OpFn fn) noexcept nogil:
+    cdef Full *place = place_of(fn)
+    return place.full[0] if place.variant != NULL and place.full[0] != NULL else fn
 
 
 cdef OpFn handler_of(uint32_t family, uint32_t form, uint32_t width, uint32_t address) noexcept nogil:

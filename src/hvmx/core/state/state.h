@@ -65,6 +65,7 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
 #define BUCKETS (1 << BUCKET_BITS)
 #define TLB_ENTRIES 512
 #define JCACHE_ENTRIES 2048
+#define MOST_PLAIN 192             /* Ops of a block */
 
 typedef struct Cpu Cpu;
 typedef struct Op Op;
@@ -253,8 +254,8 @@ struct Cpu {
     Segment seg[SEG_COUNT];
     Op *link_from;                 /* direct branch that will be linked to the next block that is entered */
     Op *resume;                    /* where the chain was left in the midst of a block, to go on without a new look-up */
-    Op *cut, *bypassed;            /* Ops whose handlers are replaced while the chain runs: see cut.pxd */
-    OpFn cut_handler, bypassed_handler; /* the handlers that they had */
+    Op *cut;                       /* the Op whose handler is replaced while the chain runs: see cut.pxd */
+    OpFn cut_handler;              /* the handler that it had */
     uint8_t cpl, tlb_kind, halted;
     uint8_t shadow;                /* SHADOW_*: no interrupt before the next instruction has ended */
     uint32_t mode;                 /* MODE_* */
@@ -409,6 +410,10 @@ struct Cpu {
     uint64_t jumps_used[JCACHE_ENTRIES / 64], tlb_used[TLB_KINDS][TLB_ENTRIES / 64];
     /* Of these, the ones that may be global, and the ones that may be part of a large page. */
     uint64_t tlb_global[TLB_KINDS][TLB_ENTRIES / 64], tlb_large[TLB_KINDS][TLB_ENTRIES / 64];
+    /* Ops before Cpu.cut whose handlers are replaced, too: by what computes all flags, and is no trace. */
+    uint32_t plain_count;
+    Op *plain[MOST_PLAIN];
+    OpFn plain_handler[MOST_PLAIN]; /* the handlers that they had */
     JumpEntry jcache[JCACHE_ENTRIES];
     TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES];
 };

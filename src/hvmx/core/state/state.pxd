@@ -245,6 +245,7 @@ cdef extern from "state.h" nogil:
     const int TLB_ENTRIES
     const uint64_t NO_SLOT
     const int JCACHE_ENTRIES
+    const int MOST_PLAIN
     const uint64_t NO_PAGE
 
     enum:
@@ -495,8 +496,7 @@ cdef extern from "state.h" nogil:
         Op *link_from
         Op *resume
         Op *cut
-        Op *bypassed
-        OpFn cut_handler, bypassed_handler
+        OpFn cut_handler
         uint8_t cpl, tlb_kind, halted, shadow
         uint32_t mode
         TableRegister gdtr, idtr
@@ -617,6 +617,9 @@ cdef extern from "state.h" nogil:
         uint64_t tlb_used[TLB_KINDS][TLB_ENTRIES // 64]
         uint64_t tlb_global[TLB_KINDS][TLB_ENTRIES // 64]
         uint64_t tlb_large[TLB_KINDS][TLB_ENTRIES // 64]
+        uint32_t plain_count
+        Op *plain[MOST_PLAIN]
+        OpFn plain_handler[MOST_PLAIN]
         JumpEntry jcache[JCACHE_ENTRIES]
         TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]
 
