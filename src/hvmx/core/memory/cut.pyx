@@ -36,6 +36,8 @@ cdef void make_plain(Cpu *cpu, Op *op, Op *end) noexcept nogil:
     """Up to the cut, operations have handlers that compute all flags, as what would overwrite them unread does not run yet; and
     no traces, which might reach over the cut."""
     cdef OpFn plain
+    if op.fn == cpu.stale:
+        return  # of a block that was dropped: it is not run
     while op != end and cpu.plain_count < MOST_PLAIN:
         # The first Op of a block that is watched for translation has its own handler in the head.
         plain = full_handler(op[-1].fn if op.place == 1 and op[-1].fn != NULL else own_handler(cpu, op))
