@@ -1,17 +1,18 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
+
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
 from hvmx.core.pipeline.hot cimport *
 from hvmx.core.pipeline.scoreboard cimport *
 from hvmx.core.state.state cimport *
 
 cdef enum:
-    STATE_BITS = 15
+    STATE_BITS = 13
     STATES = 1 << STATE_BITS
-    NODE_BITS = 16
-    NODE_BYTES = 12 << 20
+    NODE_BITS = 15
+    NODE_BYTES = 5 << 20
     PATH_BITS = 12             # HOT_PATH_BITS when all paths come by here
 
 # An interned state, and a node at no place in it.
@@ -51,9 +52,11 @@ cdef inline Paths *paths_of(Cpu *cpu) noexcept nogil:
 
 
 cdef bint make_paths(Cpu *cpu) noexcept nogil:
-    cpu.paths = calloc(1, sizeof(Paths))
-    if cpu.paths == NULL:
+    # A mapping of its own goes back to the host when the processor goes; of the heap it would leave a hole.
+    cdef void *memory = mmap(NULL, sizeof(Paths), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if memory == MAP_FAILED:
         return False
+    cpu.paths = memory
     cpu.time_through = time_through
     cpu.go_through = go_through
     cpu.begin_at = begin_at
@@ -64,7 +67,8 @@ cdef bint make_paths(Cpu *cpu) noexcept nogil:
 
 
 cdef void free_paths(Cpu *cpu) noexcept nogil:
-    free(cpu.paths)
+    if cpu.paths != NULL:
+        munmap(cpu.paths, sizeof(Paths))
 
 
 cdef inline uint64_t mixed(uint64_t value) noexcept nogil:

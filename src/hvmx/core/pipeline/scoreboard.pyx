@@ -11,6 +11,7 @@ cdef extern from "times.h" nogil:
     uint32_t book(Pipeline *, uint32_t pipe, uint32_t ready, uint32_t cycles)
 
 cdef enum:
+    SOON = 16                  # cycles: what is left of so little, when the front starts anew, is forgotten
     MOST = 0xffff              # cycles behind the front that the state can hold
 
 
@@ -268,6 +269,32 @@ cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t s
     return later(wait, s.complete[0] - MOST_BEHIND if s.complete[0] > MOST_BEHIND else 0)
 
 
+cdef inline uint32_t latest(const Pipeline *s) noexcept nogil:
+    """When all that is under way is complete."""
+    cdef uint32_t index, cycles = s.complete[0]
+    for index in range(READY_COUNT):
+        cycles = later(cycles, s.ready[index])
+    for index in range(PIPES):
+        cycles = later(cycles, later(s.booked_until[index], s.booked[index].work))
+    return cycles
+
+
+cdef inline void forget_details(Pipeline *s) noexcept nogil:
+    """At a call or return, where fetching is the limit, what is under way is known in steps of 4 cycles, and not by which cycles
+    pipes are taken: so functions are entered in few states."""
+    cdef uint32_t index
+    for index in range(READY_COUNT):
+        s.ready[index] = s.ready[index] + 1 & ~3
+    for index in range(PIPES):
+        s.booked[index].work = s.booked[index].work + 1 & ~3
+        if s.booked_until[index] <= SOON:
+            s.booked[index].cycles = 0
+            s.booked_until[index] = 0
+    memset(&s.stores[1], 0, (SEEN_STORES - 1) * sizeof(SeenStore))
+    s.stores[0].ready = s.stores[0].ready + 1 & ~3
+    s.fuses = 0
+
+
 cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil:
     cdef const ClassTiming *k = &m.classes[t.cost]
     cdef uint32_t cycles, ready, slots, more, fetching = 0, address, all_begun = 0, slot = s.slot
@@ -324,6 +351,10 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
         s.fetched = <uint8_t>(s.fetched - fetching if s.fetched > fetching else 0)
     if course & COURSE_MISPREDICTED:
         s.fetched = 0
+        if latest(s) <= SOON:
+            memset(s, 0, sizeof(Pipeline))
+    elif t.flags & TIMING_STACK and taken:
+        forget_details(s)
     forget_old_stores(s, m)
     return cycles * CYCLE_FRACTION + s.slot * m.slot_units - slot * m.slot_units
 
