@@ -300,6 +300,8 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
     cdef uint32_t cycles, ready, slots, more, fetching = 0, address, all_begun = 0, slot = s.slot
     cdef bint fused = s.fuses and t.flags & TIMING_CONDITIONAL
     cdef bint taken = t.flags & TIMING_TAKEN or course & COURSE_TAKEN
+    if m.window == 0:  # nothing overlaps: the state stays empty
+        return later(1, m.repeat_start[t.string]) if t.flags & TIMING_REPEATED else alone(t, m)
     if t.flags & TIMING_REPEATED:
         return drain(s, m) + later(1, m.repeat_start[t.string])
     if k.alone:
