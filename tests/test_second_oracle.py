@@ -36,6 +36,7 @@ NOT_COMPARED = {
     "xsetbv": "privileged",
     "clac": "#UD in ring 3",
     "stac": "#UD in ring 3",
+    "invpcid": "privileged",
     "mov_from_tr": "privileged, and of a 486 only",
     "mov_to_tr": "privileged, and of a 486 only",
     "fisttp": "Unicorn knows few of the x87's exceptions",
