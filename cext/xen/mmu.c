@@ -40,6 +40,33 @@ static int64_t list_end(struct domain *d, struct hvmx_hypercall *call, uint32_t 
     return result;
 }
 
+/* An element of either list, and what carries one out: 0, an error, or UNFINISHED. */
+union element {
+    struct mmu_update update;
+    struct mmuext_op op;
+};
+typedef int64_t (*carry_out)(struct domain *d, const union element *element);
+
+/* Carries out a list from its beginning, until one fails or the call is to be preempted. */
+static int64_t list_run(struct domain *d, struct hvmx_hypercall *call, uint32_t count, uint32_t done, uint64_t size, carry_out one)
+{
+    uint32_t index = 0;
+    int64_t result = 0;
+    while (index < count) {
+        union element element;
+        result = guest_read(d->cpu, &element, call->args[0] + index * size, size);
+        if (!result)
+            result = one(d, &element);
+        drop_tables(d);
+        if (result)
+            break;
+        index++;
+        if (preempt_after(d))
+            break;
+    }
+    return list_end(d, call, index, count, done, size, result);
+}
+
 static int pte_update(struct domain *d, uint64_t pointer, uint64_t value, int preserve_ad)
 {
     uint64_t mfn = pointer >> 12;
@@ -68,8 +95,9 @@ static int machphys_update(struct domain *d, uint64_t mfn, uint64_t pfn)
     return 0;
 }
 
-static int one_update(struct domain *d, const struct mmu_update *update)
+static int64_t one_update(struct domain *d, const union element *element)
 {
+    const struct mmu_update *update = &element->update;
     uint64_t command = update->ptr & (sizeof update->val - 1), place = update->ptr - command;
     switch (command) {
     case MMU_NORMAL_PT_UPDATE:
@@ -88,7 +116,7 @@ static int one_update(struct domain *d, const struct mmu_update *update)
 int64_t xen_mmu_update(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    uint32_t count, done, index = 0;
+    uint32_t count, done;
     int64_t result = list_begin(d, call, &count, &done);
     if (result)
         return result;
@@ -99,19 +127,7 @@ int64_t xen_mmu_update(struct hvmx_hypercall *call)
         return -XEN_ESRCH;
     if ((uint16_t)domid != DOMID_SELF && !((uint16_t)domid == DOMID_IO && (d->flags & SIF_PRIVILEGED)))
         return list_end(d, call, 0, count, done, sizeof(struct mmu_update), -XEN_ESRCH);
-    while (index < count) {
-        struct mmu_update update;
-        result = guest_read(d->cpu, &update, call->args[0] + index * sizeof update, sizeof update);
-        if (!result)
-            result = one_update(d, &update);
-        drop_tables(d);
-        if (result)
-            break;
-        index++;
-        if (preempt_after(d))
-            break;
-    }
-    return list_end(d, call, index, count, done, sizeof(struct mmu_update), result);
+    return list_run(d, call, count, done, sizeof(struct mmu_update), one_update);
 }
 
 /* Reads a set of processors, of which there is one: whether it is in the set. */
@@ -241,8 +257,9 @@ static int clear_or_copy(struct domain *d, uint64_t to, uint64_t from, int copy)
     return error;
 }
 
-static int64_t one_extended(struct domain *d, const struct mmuext_op *op)
+static int64_t one_extended(struct domain *d, const union element *element)
 {
+    const struct mmuext_op *op = &element->op;
     uint64_t mfn = op->arg1.mfn;
     int included;
     switch (op->cmd) {
@@ -296,25 +313,13 @@ static int64_t one_extended(struct domain *d, const struct mmuext_op *op)
 int64_t xen_mmuext_op(struct hvmx_hypercall *call)
 {
     struct domain *d = domain_of(call);
-    uint32_t count, done, index = 0;
+    uint32_t count, done;
     int64_t result = list_begin(d, call, &count, &done);
     if (result)
         return result;
     if ((uint16_t)call->args[3] != DOMID_SELF)
         return -XEN_ESRCH;
-    while (index < count) {
-        struct mmuext_op op;
-        result = guest_read(d->cpu, &op, call->args[0] + index * sizeof op, sizeof op);
-        if (!result)
-            result = one_extended(d, &op);
-        drop_tables(d);
-        if (result)
-            break;
-        index++;
-        if (preempt_after(d))
-            break;
-    }
-    return list_end(d, call, index, count, done, sizeof(struct mmuext_op), result);
+    return list_run(d, call, count, done, sizeof(struct mmuext_op), one_extended);
 }
 
 /* vm_assist(command, type) */
