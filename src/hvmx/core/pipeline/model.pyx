@@ -7,13 +7,11 @@ from hvmx.core.state.state cimport *
 
 from hvmx.isa import families
 
+
 cdef int no_overlap(Cpu *cpu, uint32_t[::1] costs) except -1:
     cdef PipelineModel *m = cpu.model
     cdef uint32_t index, kind, string
     memset(m, 0, sizeof(PipelineModel))
-    m.width = CYCLE_FRACTION
-    m.slot_units = 1
-    m.taken_branch = 1
     for index in range(COST_COUNT):
         m.classes[index].alone = costs[index]
     for index in range(4):

@@ -146,6 +146,10 @@ cdef inline const ClassTiming *load_class(const Timing *t, const PipelineModel *
     return &m.classes[COST_LOAD_VECTOR if t.flags & TIMING_VECTOR else COST_LOAD]
 
 
+cdef inline const ClassTiming *store_class(const Timing *t, const PipelineModel *m) noexcept nogil:
+    return &m.classes[COST_STORE_VECTOR if t.flags & TIMING_VECTOR else COST_STORE]
+
+
 cdef inline uint32_t keep_stores_away(Pipeline *s, const PipelineModel *m, uint32_t ready) noexcept nogil:
     """When a locked access can begin: behind the stores before it, and those behind it wait until it is complete."""
     cdef const ClassTiming *k = &m.classes[COST_STORE]
@@ -214,12 +218,18 @@ cdef inline void write_results(Pipeline *s, const Timing *t, uint32_t ready) noe
         s.ready[READY_FLAGS] = held(ready)
 
 
-cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil:
-    cdef uint32_t index, cycles = 1 if s.slot else 0, units
+cdef inline uint32_t under_way(const Pipeline *s) noexcept nogil:
+    """When all registers are ready, and no pipe has work left."""
+    cdef uint32_t index, cycles = 0
     for index in range(READY_COUNT):
         cycles = later(cycles, s.ready[index])
     for index in range(PIPES):
         cycles = later(cycles, later(s.booked_until[index], s.booked[index].work))
+    return cycles
+
+
+cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil:
+    cdef uint32_t index, cycles = later(1 if s.slot else 0, under_way(s)), units
     for index in range(SEEN_STORES):
         cycles = later(cycles, s.stores[index].ready)
     units = cycles * CYCLE_FRACTION - s.slot * m.slot_units
@@ -229,8 +239,7 @@ cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil:
 
 cdef inline uint32_t alone(const Timing *t, const PipelineModel *m) noexcept nogil:
     """What an instruction takes with which nothing overlaps, in units of 1/CYCLE_FRACTION cycle."""
-    cdef const ClassTiming *k = &m.classes[t.cost]
-    cdef uint32_t units = k.alone if k.alone else k.latency * CYCLE_FRACTION
+    cdef uint32_t units = m.classes[t.cost].alone
     if t.flags & TIMING_LOAD:
         units += m.alone_load
     if t.flags & TIMING_STORE:
@@ -269,16 +278,6 @@ cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t s
     return later(wait, s.complete[0] - MOST_BEHIND if s.complete[0] > MOST_BEHIND else 0)
 
 
-cdef inline uint32_t latest(const Pipeline *s) noexcept nogil:
-    """When all that is under way is complete."""
-    cdef uint32_t index, cycles = s.complete[0]
-    for index in range(READY_COUNT):
-        cycles = later(cycles, s.ready[index])
-    for index in range(PIPES):
-        cycles = later(cycles, later(s.booked_until[index], s.booked[index].work))
-    return cycles
-
-
 cdef inline void forget_details(Pipeline *s) noexcept nogil:
     """At a call or return, where fetching is the limit, what is under way is known in steps of 4 cycles, and not by which cycles
     pipes are taken: so functions are entered in few states."""
@@ -295,47 +294,11 @@ cdef inline void forget_details(Pipeline *s) noexcept nogil:
     s.fuses = 0
 
 
-cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil:
-    cdef const ClassTiming *k = &m.classes[t.cost]
-    cdef uint32_t cycles, ready, slots, more, fetching = 0, address, all_begun = 0, slot = s.slot
-    cdef bint fused = s.fuses and t.flags & TIMING_CONDITIONAL
+cdef inline uint32_t dispatch(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course, uint32_t slots,
+                              uint32_t ready) noexcept nogil:
+    """Moves the front over an instruction of so many micro-operations that is complete at `ready`; as step()."""
     cdef bint taken = t.flags & TIMING_TAKEN or course & COURSE_TAKEN
-    if m.window == 0:  # nothing overlaps: the state stays empty
-        return later(1, m.repeat_start[t.string]) if t.flags & TIMING_REPEATED else alone(t, m)
-    if t.flags & TIMING_REPEATED:
-        return drain(s, m) + later(1, m.repeat_start[t.string])
-    if k.alone:
-        return drain(s, m) + alone(t, m)
-    slots = 0 if fused else k.slots
-    ready = operands_ready(s, t)
-    address = later(register_ready(s, t.base), register_ready(s, t.index))
-    if t.flags & TIMING_STACK and t.shift < 0:
-        shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
-    if t.flags & TIMING_STACK:
-        address = later(address, take_pipes(s, k, ready, &all_begun))
-    elif t.flags & TIMING_LOAD:
-        address = take_pipes(s, load_class(t, m), address, &all_begun)
-        if not t.flags & TIMING_ONLY_MOVES:
-            slots += m.classes[COST_LOAD].slots
-    if t.flags & TIMING_LOCKED:
-        address = keep_stores_away(s, m, later(ready, address))
-    if t.flags & TIMING_LOAD:
-        ready = later(ready, load(s, t, m, address))
-    if not (fused or t.flags & TIMING_STACK):
-        ready = execute(s, t, m, ready, &all_begun) + (m.locked if t.flags & TIMING_LOCKED else 0)
-    write_results(s, t, ready)
-    if t.flags & TIMING_STORE:
-        ready = later(ready, address)
-        if not t.flags & TIMING_STACK:
-            if not t.flags & TIMING_LOCKED:
-                take_pipes(s, &m.classes[COST_STORE_VECTOR if t.flags & TIMING_VECTOR else COST_STORE], address, &all_begun)
-            if not t.flags & TIMING_ONLY_MOVES:
-                slots += m.classes[COST_STORE].slots
-        remember_store(s, t, ready)
-    if t.flags & TIMING_STACK and t.shift > 0:
-        shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
-    s.fuses = t.flags & TIMING_FUSES != 0
-    ready = later(ready, all_begun)
+    cdef uint32_t slot = s.slot, cycles, more, fetching = 0
     s.slot += <uint8_t>slots
     cycles = s.slot // m.width
     s.slot %= m.width
@@ -353,12 +316,55 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
         s.fetched = <uint8_t>(s.fetched - fetching if s.fetched > fetching else 0)
     if course & COURSE_MISPREDICTED:
         s.fetched = 0
-        if latest(s) <= SOON:
+        if later(s.complete[0], under_way(s)) <= SOON:
             memset(s, 0, sizeof(Pipeline))
     elif t.flags & TIMING_STACK and taken:
         forget_details(s)
-    forget_old_stores(s, m)
     return cycles * CYCLE_FRACTION + s.slot * m.slot_units - slot * m.slot_units
+
+
+cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil:
+    cdef const ClassTiming *k = &m.classes[t.cost]
+    cdef uint32_t ready, slots, address, units, all_begun = 0
+    cdef bint fused = s.fuses and t.flags & TIMING_CONDITIONAL
+    if m.window == 0:  # nothing overlaps: the state stays empty
+        return later(1, m.repeat_start[t.string]) if t.flags & TIMING_REPEATED else alone(t, m)
+    if t.flags & TIMING_REPEATED:
+        return drain(s, m) + later(1, m.repeat_start[t.string])
+    if k.alone:
+        return drain(s, m) + alone(t, m)
+    slots = 0 if fused else k.slots
+    ready = operands_ready(s, t)
+    address = later(register_ready(s, t.base), register_ready(s, t.index))
+    if t.flags & TIMING_STACK:
+        if t.shift < 0:
+            shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
+        address = later(address, take_pipes(s, k, ready, &all_begun))
+    elif t.flags & TIMING_LOAD:
+        address = take_pipes(s, load_class(t, m), address, &all_begun)
+        if not t.flags & TIMING_ONLY_MOVES:
+            slots += m.classes[COST_LOAD].slots
+    if t.flags & TIMING_LOCKED:
+        address = keep_stores_away(s, m, later(ready, address))
+    if t.flags & TIMING_LOAD:
+        ready = later(ready, load(s, t, m, address))
+    if not (fused or t.flags & TIMING_STACK):
+        ready = execute(s, t, m, ready, &all_begun) + (m.locked if t.flags & TIMING_LOCKED else 0)
+    write_results(s, t, ready)
+    if t.flags & TIMING_STORE:
+        ready = later(ready, address)
+        if not t.flags & TIMING_STACK:
+            if not t.flags & TIMING_LOCKED:
+                take_pipes(s, store_class(t, m), address, &all_begun)
+            if not t.flags & TIMING_ONLY_MOVES:
+                slots += m.classes[COST_STORE].slots
+        remember_store(s, t, ready)
+    if t.flags & TIMING_STACK and t.shift > 0:
+        shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
+    s.fuses = t.flags & TIMING_FUSES != 0
+    units = dispatch(s, t, m, course, slots, later(ready, all_begun))
+    forget_old_stores(s, m)
+    return units
 
 
 cdef uint32_t element_time(const Timing *t, const PipelineModel *m, bint downwards) noexcept nogil:

@@ -60,10 +60,10 @@ enum { TIMING_LOAD = 1, TIMING_STORE = 2, TIMING_CONDITIONAL = 4, TIMING_TAKEN =
        TIMING_VECTOR = 0x200,      /* the load is to a vector or x87 register */
        TIMING_LOCKED = 0x400,
        TIMING_EXCHANGES = 0x800,   /* FXCH: renaming swaps the two registers */
-       TIMING_STACK = 0x1000,      /* the class has the access to memory, too; see below */
+       TIMING_STACK = 0x1000,      /* a push, whose store is below the new top, or a pop; the class has the access, too */
        TIMING_REPEATED = 0x2000,   /* REP: what its elements take comes on top */
        TIMING_WHOLE = 0x4000,      /* the load is no part of an operation on a register, and of 4 or 8 bytes */
-       TIMING_FUSED = 0x8000 };    /* the conditional branch behind it is one micro-operation with it */
+       TIMING_FUSED = 0x8000 };    /* the conditional branch behind it, in its page, is one micro-operation with it */
 typedef struct {
     uint8_t reads[TIMING_READS], writes[TIMING_WRITES];
     uint8_t read_count, write_count;
@@ -74,7 +74,8 @@ typedef struct {
     uint8_t string;                /* STRING_*, of a repeated instruction */
     uint16_t cost;                 /* COST_* */
     uint32_t flags;                /* TIMING_* */
-    int32_t disp, shift;
+    int32_t disp;
+    int32_t shift;                 /* what is added to writes[0], or by the stack engine to RSP */
 } Timing;
 
 typedef struct { uint16_t pipes, cycles; } PipeUse; /* one of these pipes, for so long */
