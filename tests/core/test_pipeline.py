@@ -21,6 +21,7 @@ from .plain_guest import (
     LOAD_LATENCY,
     LOCKED,
     MISPREDICTION,
+    MULTIPLY,
     PLAIN,
     PREDICTOR,
     WIDTH,
@@ -112,6 +113,13 @@ def test_a_fused_pair_takes_the_slot_of_one() -> None:
     assert cycles(pairs, changed(narrow, fusion=("test",))) == 120
     apart = times(60, "cmp rax, rax\nnop\njnz 1f\n1:")
     assert cycles(apart, changed(narrow, fusion=("cmp",))) == 180
+
+
+def test_a_pair_fuses_wherever_a_block_ends() -> None:
+    # Fused, the two take the pipe of branches, which is taken by what is before them.
+    tables = changed(fusion=("cmp",), classes=classes(branch={"uses": ((MULTIPLY, 1),)}, popcnt={"uses": ((MULTIPLY, 1),)}))
+    for before in range(130):
+        assert cycles(times(before, "popcnt eax, edx") + "cmp ecx, 1\nje 1f\n1:", tables) == before + 1, before
 
 
 @pytest.mark.parametrize(("kind", "moves", "partial"), [

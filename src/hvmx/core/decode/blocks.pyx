@@ -426,6 +426,18 @@ cdef inline void count_in(Decoding *at, uint64_t length, uint64_t units) noexcep
     at.count += 1
 
 
+cdef inline Op *place_end(Decoding *at, Op *op) noexcept nogil:
+    """The Op at the end of a block, which belongs to no instruction."""
+    memset(op, 0, sizeof(Op))
+    op.fn = block_end
+    op.way = HAS_WAY
+    op.ip = at.ip + at.used
+    if at.width == 32:
+        op.ip = <uint32_t>op.ip
+    op.number = <uint16_t>at.count
+    return op + 1
+
+
 cdef inline Op *place_refusal(Decoding *at, Op *op, int error) noexcept nogil:
     """Bytes that are no instruction fault when they are reached."""
     memset(op, 0, sizeof(Op))
@@ -469,6 +481,41 @@ cdef uint32_t number_ways(Op *head, Op *end) noexcept nogil:
     return ways
 
 
+cdef inline void fuse(Timing *before, const Timing *branch) noexcept nogil:
+    if before.flags & TIMING_FUSES and branch.flags & TIMING_CONDITIONAL:
+        before.flags |= TIMING_FUSED
+
+
+cdef void fuse_with_next(Cpu *cpu, Decoding *at, Timing *last) noexcept nogil:
+    """What fuses with the branch behind it does so where the block ends between them, too: how long it takes is not up to where
+    that is. The block depends on the bytes of the branch then."""
+    cdef Insn insn
+    cdef Timing timing
+    cdef int length
+    if not last.flags & TIMING_FUSES or at.page2 != NO_PAGE:
+        return
+    length = decode_next(cpu, at, &insn)
+    if length > 0:
+        time_instruction(&insn, row_of(&insn), at.ip + at.used, cpu.model, &timing)
+        fuse(last, &timing)
+        at.chunks |= chunk_mask((at.physical_ip + at.used) & 0xfff, <uint64_t>length)
+
+
+cdef void begin_decoding(Cpu *cpu, Decoding *at, uint8_t *nothing) noexcept nogil:
+    """At the address of the first instruction, which is known. `nothing` has room for 16 bytes."""
+    at.code = physical(cpu, at.physical_ip)
+    at.room = 4096 - (at.physical_ip & 0xfff)
+    if at.code == NULL:
+        # Nothing is there: an unclaimed bus reads all ones (which is no instruction).
+        memset(nothing, 0xff, 16)
+        at.code = nothing
+        at.room = 16
+    at.page2 = NO_PAGE
+    at.units = CYCLE_FRACTION
+    if cpu.model.window:
+        at.units += MOST_BEHIND * CYCLE_FRACTION  # what may be left to wait for when the block is entered
+
+
 cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_ip, uint32_t mode) noexcept nogil:
     """A new block from `ip` on, in the code cache. NULL: cpu.fault is set."""
     cdef Insn insns[BLOCK_INSTRUCTIONS]
@@ -482,21 +529,9 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
     cdef Block *block = allocate_block(cpu, BLOCK_INSTRUCTIONS * OPS_PER_INSTRUCTION + 1, BLOCK_INSTRUCTIONS + 1)
     cdef Op *op = &block.head + 1
     memset(&at, 0, sizeof(Decoding))
-    at.code = physical(cpu, physical_ip)
-    at.room = 4096 - (physical_ip & 0xfff)
-    if at.code == NULL:
-        # Nothing is there: an unclaimed bus reads all ones (which is no instruction).
-        memset(nothing, 0xff, 16)
-        at.code = nothing
-        at.room = 16
-    at.ip = ip
-    at.linear_ip = linear_ip
-    at.physical_ip = physical_ip
-    at.page2 = NO_PAGE
-    at.units = CYCLE_FRACTION
-    if cpu.model.window:
-        at.units += MOST_BEHIND * CYCLE_FRACTION  # what may be left to wait for when the block is entered
+    at.ip, at.linear_ip, at.physical_ip = ip, linear_ip, physical_ip
     at.width = 16 if mode & MODE_WIDTH == MODE_16 else 32 if mode & MODE_WIDTH == MODE_32 else 64
+    begin_decoding(cpu, &at, nothing)
     while at.count < BLOCK_INSTRUCTIONS:
         insn = &insns[at.count]
         length = decode_next(cpu, &at, insn)
@@ -511,19 +546,14 @@ cdef Block *build(Cpu *cpu, uint64_t ip, uint64_t linear_ip, uint64_t physical_i
         op = operations_of(cpu, insn, row, op, ip + at.used, at.count)
         places[at.count] = op - 1
         time_instruction(insn, row, ip + at.used, cpu.model, &timings[at.count])
-        if at.count and timings[at.count - 1].flags & TIMING_FUSES and timings[at.count].flags & TIMING_CONDITIONAL:
-            timings[at.count - 1].flags |= TIMING_FUSED
+        if at.count:
+            fuse(&timings[at.count - 1], &timings[at.count])
         count_in(&at, <uint64_t>length, longest_step(&timings[at.count], cpu.model))
         if not goes_on(&at, insn, row, op - 1):
             break
-    memset(op, 0, sizeof(Op))
-    op.fn = block_end
-    op.way = HAS_WAY
-    op.ip = ip + at.used
-    if at.width == 32:
-        op.ip = <uint32_t>op.ip
-    op.number = <uint16_t>at.count
-    op += 1
+    if at.count and length >= 0:  # nothing fuses with what is no instruction
+        fuse_with_next(cpu, &at, &timings[at.count - 1])
+    op = place_end(&at, op)
     drop_dead_flags(places, insns, at.count)
     block.ways = number_ways(&block.head, op)
     block.timings = <Timing *>op
