@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hvmx.cli.outputs import STANDARD_ERROR, Outputs
+from hvmx.cli.progress import progress_bars
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
 from hvmx.cost import BUNDLED, ProfileError, load_profile, read_profile
 
 if TYPE_CHECKING:
     from hvmx.cost.calibrate import Calibration
-    from hvmx.cost.calibrate.bench import Progress
 
 DEFAULT_FILE = "calibrated.toml"
 
@@ -69,8 +69,14 @@ def calibrate_command(output: str, base: str | None, quick: bool, force: bool) -
             inputs = {} if name in BUNDLED else {"--base": Path(name)}
             outputs = Outputs({"output": output}, inputs)
             _, reports = outputs.open(stack, None)
-            with _progress() as progress:
-                found = calibrate(name, content, quick=quick, progress=progress)
+            with progress_bars() as bars:
+                task = bars.add_task("whether this computer is quiet", total=None)
+                found = calibrate(
+                    name,
+                    content,
+                    quick=quick,
+                    progress=lambda done, steps, key: bars.update(task, completed=done, total=steps, description=key),
+                )
         except ProfileError as problem:
             raise click.UsageError(f"--base: {problem}") from problem
         except (CannotCalibrate, OSError) as problem:
@@ -93,24 +99,11 @@ def _require_loadable(text: str) -> None:
         load_profile(trial)
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("whether this computer is quiet", total=None)
-        yield lambda done, steps, key: bar.update(task, completed=done, total=steps, description=key)
-
-
 def _table(found: Calibration) -> Any:
     """Figure, measured, base's; a figure that is the base's too is plain."""
-    from rich.table import Table
+    from hvmx.report.plain_table import plain_table
 
-    table = Table(title=found.host.title, title_justify="left", box=None, pad_edge=False)
+    table = plain_table(found.host.title)
     table.add_column("figure")
     table.add_column("measured")
     table.add_column(found.base_name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import secrets
 import stat
@@ -150,6 +151,27 @@ class Report:
         except OSError as problem:
             problem.filename, problem.filename2 = self._name, None
             raise
+
+
+def json_output(
+    stack: ExitStack, output: str | None, inputs: Mapping[str, Path]
+) -> Callable[[object], bool]:
+    """``--json FILE``, known to be writable before the work takes its time. What this gives writes the result there; it says
+    whether that was standard output, ``-``, where it stands in place of a table."""
+    to_standard_output = output == "-"
+    outputs = Outputs({} if output is None or to_standard_output else {"json": output}, inputs)
+    report = outputs.open(stack, None)[1].get("json")
+
+    def write(result: object) -> bool:
+        text = json.dumps(result, indent=2)
+        if to_standard_output:
+            click.echo(text)
+        elif report is not None:
+            with report.written() as file:
+                file.write(text + "\n")
+        return to_standard_output
+
+    return write
 
 
 @contextmanager

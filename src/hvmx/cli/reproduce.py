@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ import click
 
 from hvmx.boot import ImageError
 from hvmx.cli.options import PROFILE_OPTION, HostSeconds, MemorySize
+from hvmx.cli.outputs import json_output
+from hvmx.cli.progress import progress_bars
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
 from hvmx.cost import Profile
@@ -66,7 +68,6 @@ def linux_signs_command(
         6  a kernel did not come to its end, or does not isolate as it was told
        22  a sign came out otherwise
     """
-    from hvmx.cli.outputs import Outputs
     from hvmx.report.comparison import GuestFailed
     from hvmx.reproduce import signs
     from hvmx.reproduce.signs_table import signs_table
@@ -81,9 +82,7 @@ def linux_signs_command(
             "on, dpkg -x; or .ci/fetch-guests)"
         )
     with ExitStack() as stack:
-        # Known to be writable before it takes its time.
-        outputs = Outputs({} if output in (None, "-") else {"json": str(output)}, {"the kernel": kernel})
-        report = outputs.open(stack, None)[1].get("json")
+        write_json = json_output(stack, output, {"the kernel": kernel})
         try:
             found = _measure(kernel, profile, memory, operations, timeout)
         except FileNotFoundError as problem:
@@ -93,13 +92,8 @@ def linux_signs_command(
         except GuestFailed as problem:
             click.echo(f"hvmx: {problem}", err=True)
             return Status.CRASH
-        text = json.dumps(signs.signs_json(found), indent=2)
-        if report is not None:
-            with report.written() as file:
-                file.write(text + "\n")
-    if output == "-":
-        click.echo(text)
-    else:
+        instead_of_table = write_json(signs.signs_json(found))
+    if not instead_of_table:
         print_table(signs_table(found))
     return Status.DIFFERENT if found.wrong else Status.GOOD
 
@@ -110,19 +104,9 @@ def _measure(kernel: Path, profile: Profile, memory: int, operations: Sequence[s
     boots = {}
     for way in signs.WAYS:
         # The boot itself is a step, and so is each operation.
-        with _progress(way.description, 1 + len(operations or signs.NAMES)) as done:
-            boots[way] = signs.boot(way, kernel, profile, memory, operations, timeout=timeout, done=done)
+        with progress_bars() as bars:
+            task = bars.add_task(way.description, total=1 + len(operations or signs.NAMES))
+            boots[way] = signs.boot(
+                way, kernel, profile, memory, operations, timeout=timeout, done=partial(bars.advance, task)
+            )
     return signs.Signs(profile, boots)
-
-
-@contextmanager
-def _progress(what: str, of: int) -> Iterator[Callable[[], object]]:
-    """A bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(what, total=of)
-        yield lambda: bars.advance(task)

@@ -8,9 +8,6 @@ from typing import Any
 def print_table(table: Any, err: bool = False) -> None:
     from rich.console import Console
 
-    console = Console(stderr=err, highlight=False)
-    # However narrow the terminal, no number is cut off.
-    console.width = max(
-        console.width, table.__rich_measure__(console, console.options.update(width=300)).maximum
-    )
-    console.print(table)
+    from hvmx.report.plain_table import print_whole
+
+    print_whole(Console(stderr=err, highlight=False), table)

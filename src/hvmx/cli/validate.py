@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import click
 
 from hvmx.boot import ImageError
 from hvmx.cli.options import CACHES_OPTION, CostProfile, Number, profile_as_asked
+from hvmx.cli.outputs import json_output
+from hvmx.cli.progress import progress_bars
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
 from hvmx.cost import BUNDLED, Profile, load_profile
@@ -21,10 +24,6 @@ if TYPE_CHECKING:
     from hvmx.validation.suite import Program
 
 DEFAULT_PROFILE = "skylake"
-
-
-class _Progress(Protocol):
-    def __call__(self, what: str, of: int) -> Any: ...
 
 
 @click.command("validate")
@@ -132,7 +131,6 @@ def _validate(
     rounds: int,
     at_most: float | None,
 ) -> int:
-    from hvmx.cli.outputs import Outputs
     from hvmx.cost.native import NativeError
     from hvmx.validation.modelled import ModelError
     from hvmx.validation.results import measure_all, predict_all, validation, validation_json
@@ -140,20 +138,17 @@ def _validate(
 
     processor = meant = None
     with ExitStack() as stack:
-        # Known to be writable before it takes its time.
-        outputs = Outputs(
-            {} if output in (None, "-") else {"json": str(output)},
-            {} if against is None else {"the file of --against": against},
-        )
-        report = outputs.open(stack, None)[1].get("json")
-        progress = stack.enter_context(_progress())
+        write_json = json_output(stack, output, {} if against is None else {"the file of --against": against})
         try:
-            if against is None:
-                done = progress("on this processor", rounds * len(programs))
-                native = measure_all(programs, repetitions=repetitions, rounds=rounds, done=done)
-            else:
-                native, processor, meant = _measured_before(against, programs)
-            predicted = predict_all(programs, profile, done=progress("in the model", len(programs)))
+            with progress_bars() as bars:
+                if against is None:
+                    task = bars.add_task("on this processor", total=rounds * len(programs))
+                    done = partial(bars.advance, task)
+                    native = measure_all(programs, repetitions=repetitions, rounds=rounds, done=done)
+                else:
+                    native, processor, meant = _measured_before(against, programs)
+                task = bars.add_task("in the model", total=len(programs))
+                predicted = predict_all(programs, profile, done=partial(bars.advance, task))
         except FileNotFoundError as problem:
             raise ImageError(str(problem)) from problem
         except NativeError as problem:
@@ -163,13 +158,8 @@ def _validate(
             click.echo(f"hvmx: {problem}", err=True)
             return Status.INTERNAL
         found = validation(profile, predicted, native, programs, processor, meant)
-        text = json.dumps(validation_json(found), indent=2)
-        if report is not None:
-            with report.written() as file:
-                file.write(text + "\n")
-    if output == "-":
-        click.echo(text)
-    else:
+        instead_of_table = write_json(validation_json(found))
+    if not instead_of_table:
         rows = sorted(found.rows, key=lambda row: -abs(row.error)) if sort == "error" else list(found.rows)
         print_table(validation_table(found, rows))
     if found.wrong:
@@ -201,20 +191,3 @@ def _measured_before(path: Path, programs: Sequence[Program]) -> tuple[dict[str,
         raise click.BadParameter(
             f"{path}: is not what `hvmx validate --json` writes ({problem!r})", param_hint="--against"
         ) from problem
-
-
-@contextmanager
-def _progress() -> Iterator[_Progress]:
-    """Bars on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-
-        def begin(what: str, of: int) -> Any:
-            task = bars.add_task(what, total=of)
-            return lambda: bars.advance(task)
-
-        yield begin

@@ -12,6 +12,7 @@ from hvmx import guests
 from hvmx.cost import Profile, marks_in_words
 from hvmx.machine import Machine, StopKind
 from hvmx.report.caches import NOT_MODELLED, PLACES
+from hvmx.report.plain_table import plain_table
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,9 @@ def ratios(results: Mapping[str, WayResult], workload: str) -> dict[str, float]:
 
 def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Table:
     """A row for each operation, a column for each way: guest cycles, and multiples of the cheapest."""
-    table = Table(
-        title=f"Guest cycles per operation, {profile.name} ({profile.processor})",
-        title_justify="left",
-        caption=provenance(profile) if profile.caches.modelled else f"{provenance(profile)}\n{NOT_MODELLED.capitalize()}.",
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
+    table = plain_table(
+        f"Guest cycles per operation, {profile.name} ({profile.processor})",
+        provenance(profile) if profile.caches.modelled else f"{provenance(profile)}\n{NOT_MODELLED.capitalize()}.",
     )
     table.add_column("Operation", no_wrap=True)
     for way in WAYS:

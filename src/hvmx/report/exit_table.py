@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from rich.table import Table
 
 from hvmx.exits import ExitReason, ExitStatistic, detail_name
+from hvmx.report.plain_table import plain_table
 
 DETAILS_SHOWN = 6
 """At most this many ports, MSRs or pages are shown for a reason: the most frequent."""
@@ -69,7 +70,7 @@ def host_time_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
 
 
 def _table(title: str, names: Collection[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table = plain_table(title)
     table.add_column("VM-EXIT", no_wrap=True)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)

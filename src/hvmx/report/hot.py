@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hvmx.cost import FRACTION, Profile
+from hvmx.report.plain_table import plain_table, print_whole
 from hvmx.report.symbols import Symbols
 
 ROWS_SHOWN = 20
@@ -138,16 +139,10 @@ class HotReport:
             ("Hottest blocks", [block.heat for block in self.blocks]),
         ):
             table = self._table(title, rows)
-            console = Console(file=out, highlight=False, no_color=True)
-            # However narrow the terminal, nothing is cut off.
-            console.width = max(80, table.__rich_measure__(console, console.options.update(width=300)).maximum)
-            console.print(table)
+            print_whole(Console(file=out, width=80, highlight=False, no_color=True), table)
 
     def _table(self, title: str, rows: Sequence[Heat]) -> Table:
-        table = Table(
-            title=f"{title}, of {self.cycles:,} guest cycles", title_justify="left", box=None, pad_edge=False,
-            padding=(0, 1, 0, 0),
-        )  # fmt: skip
+        table = plain_table(f"{title}, of {self.cycles:,} guest cycles")
         for name in ("Cycles", "Cycles%", "Instructions", "Cycles/instr"):
             table.add_column(name, justify="right", no_wrap=True)
         for name in ("Bound", "Where"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from hvmx.report.plain_table import plain_table
+
 from .signs import SOURCE, Comparison, Row, Signs
 
 _HEADINGS = {True: "with pti=on:", False: "with pti=off:"}
@@ -11,14 +13,8 @@ _HEADINGS = {True: "with pti=on:", False: "with pti=off:"}
 
 def signs_table(found: Signs) -> Table:
     """A row for each operation: guest cycles in each way, ratios to nested paging, and those that are published."""
-    table = Table(
-        title=f"Guest cycles of Linux's services, {found.profile.name} ({found.profile.processor})",
-        title_justify="left",
-        caption=summary(found),
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
+    table = plain_table(
+        f"Guest cycles of Linux's services, {found.profile.name} ({found.profile.processor})", summary(found)
     )
     table.add_column("\nOperation", no_wrap=True)
     for name in ("\nNested", "\nShadow", "\nPV", "Shadow /\nnested", "pub-\nlished", "PV /\nnested", "pub-\nlished"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from hvmx.report.caches import NOT_MODELLED
+from hvmx.report.plain_table import plain_table
 
 from .results import Row, Validation
 
@@ -13,14 +14,8 @@ MARKS = {"d": "branches follow from data", "~": "noisy", "f": "fitted, left out 
 
 def validation_table(found: Validation, rows: list[Row]) -> Table:
     """A row for each program: predicted guest cycles beside measured core cycles, each also for an instruction."""
-    table = Table(
-        title=f"{found.profile.name} ({found.profile.processor})\nbeside {found.processor}",
-        title_justify="left",
-        caption=summary(found),
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
+    table = plain_table(
+        f"{found.profile.name} ({found.profile.processor})\nbeside {found.processor}", summary(found)
     )
     table.add_column("\nProgram", no_wrap=True)
     for name in ("Instruc-\ntions", "Predicted\nguest cycles", "\nCPI", "Measured\ncore cycles", "\nCPI", "\nError"):
