@@ -274,7 +274,9 @@ ONLY_SOME_VALUES = {"pat": 0x0606_0606_0606_0606, "xcr0": 3, "cr0": 0x8000_0011,
 """Of registers that do not hold any bits."""
 
 
-@pytest.mark.parametrize("module", ["core.exit_info", "core.physical_memory", "core.registers", "core.vcpu", "pv.xen"])
+@pytest.mark.parametrize(
+    "module", ["core.cost_models", "core.exit_info", "core.physical_memory", "core.registers", "core.vcpu", "pv.xen"]
+)
 def test_the_stub_of_a_compiled_module_has_its_public_names_and_no_others(module: str) -> None:
     compiled = importlib.import_module(f"hvmx.{module}")
     for name, stub in stub_of(module).items():

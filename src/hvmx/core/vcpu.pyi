@@ -1,16 +1,14 @@
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hvmx.core.cost_models import CostModels
 from hvmx.core.exit_info import Exit
-from hvmx.core.physical_memory import PhysicalMemory
-from hvmx.cost.profile import PipelineTables
 from hvmx.isa.levels import Level
 from hvmx.platform import Host, Platform
 
-class Vcpu(PhysicalMemory):
+class Vcpu(CostModels):
     controls: int
     exception_bitmap: int
     cr0_mask: int
@@ -57,56 +55,6 @@ class Vcpu(PhysicalMemory):
     def reschedule(self) -> None: ...
     def poll_by(self, host_ns: int) -> None: ...
     def charge(self, cycles: int) -> None: ...
-    def set_costs(
-        self,
-        op_costs: Mapping[str, int],
-        exit_costs: Mapping[int, int],
-        walk_reference: int = 0,
-        exception: int = 0,
-        hypercall: int = 0,
-        pv_bounce: int = 0,
-        user_device: int = 0,
-    ) -> None: ...
-    def set_pipeline(self, tables: PipelineTables) -> None: ...
-    def set_predictor(
-        self,
-        *,
-        history_lengths: Sequence[int] = ...,
-        table_entries: int = ...,
-        target_entries: int = ...,
-        return_stack: int = ...,
-    ) -> None: ...
-    @property
-    def mispredictions(self) -> int: ...
-    def find_hot(self) -> None: ...
-    def hot_blocks(self) -> dict[str, Any]: ...
-    def set_tlb(
-        self,
-        *,
-        data_4k: tuple[int, int] | str = ...,
-        data_2m: tuple[int, int] | str = ...,
-        data_1g: tuple[int, int] | str = ...,
-        code_4k: tuple[int, int] | str = ...,
-        code_2m: tuple[int, int] | str = ...,
-        second_4k: tuple[int, int] | str = ...,
-        second_2m: tuple[int, int] | str = ...,
-        second_1g: tuple[int, int] | str = ...,
-        second_hit: int = 0,
-        pml4_entries: int = ...,
-        pdpt_entries: int = ...,
-        pd_entries: int = ...,
-        nested_entries: int = ...,
-    ) -> None: ...
-    def set_caches(
-        self,
-        levels: Sequence[tuple[int, int, int]] = ...,
-        *,
-        line: int = 64,
-        memory: int = 0,
-        prefetched: int = 0,
-        overlapping_stores: int = 1,
-    ) -> None: ...
-    def cache_hits(self) -> dict[str, int] | None: ...
     def forget_translations(self) -> None: ...
     def report(self, error: BaseException) -> None: ...
     def run(self, cycles: int | None = None) -> int: ...

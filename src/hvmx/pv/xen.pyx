@@ -9,7 +9,8 @@ from hvmx.core.decode.decoder cimport decode
 from hvmx.core.exit.door cimport exit_to_handler
 from hvmx.core.memory.codecache cimport code_written
 from hvmx.core.state.host_time cimport host_nanoseconds
-from hvmx.core.memory.mmu cimport flush_page, flush_tlb, update_mode
+from hvmx.core.memory.mmu cimport flush_page, flush_tlb
+from hvmx.core.memory.segmentation cimport update_mode
 from hvmx.core.memory.paging cimport Translation, translate
 from hvmx.core.registers cimport Registers, held, up_to
 from hvmx.core.state.insn cimport Insn

@@ -111,6 +111,8 @@ cdef inline void rmw_commit(Cpu *cpu, Op *op, uint64_t address, uint32_t size, u
 # Implicit supervisor-mode accesses: descriptor tables, IDT, task-state segments (SDM vol. 3, 4.6).
 cdef uint64_t system_load(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
 cdef void system_store(Cpu *cpu, Op *op, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
+# The software TLB (TLB_*) of accesses with the rights of a privilege level.
+cdef uint32_t kind_of(Cpu *cpu, uint32_t cpl) noexcept nogil
 # Accesses with the rights of another privilege level than CPL: to the stack of an inner or outer level.
 cdef uint64_t load_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size) noexcept nogil
 cdef void store_as(Cpu *cpu, Op *op, uint32_t cpl, uint64_t address, uint32_t size, uint64_t value) noexcept nogil
@@ -120,10 +122,6 @@ cdef void flush_line(Cpu *cpu, Op *op, uint64_t address) noexcept nogil
 cdef bint probe_write(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
 cdef bint probe_read(Cpu *cpu, Op *op, uint64_t address, uint32_t size) noexcept nogil
 
-# The linear address of segment:offset, after the checks of limit, rights and canonicality; on failure #GP(0) or #SS(0)
-# is raised in cpu.fault.
-cdef uint64_t linear(Cpu *cpu, Op *op, uint32_t segment, uint64_t offset, uint32_t size, bint write) noexcept nogil
-
 # Invalidation, as by MOV CR3 and INVLPG: in the model of the TLBs, in the software TLB and in the jump cache. Without
 # `all`, flush_tlb() keeps global pages and those of other PCIDs.
 cdef void flush_tlb(Cpu *cpu, bint all) noexcept nogil
@@ -131,8 +129,6 @@ cdef void flush_page(Cpu *cpu, uint64_t address) noexcept nogil
 # Software TLB and jump cache only: when other rights, another PCID or other breakpoints count. It costs the guest nothing.
 cdef void drop_translations(Cpu *cpu, bint all) noexcept nogil
 cdef void drop_page(Cpu *cpu, uint64_t address) noexcept nogil  # and, of the jump cache, what the model has dropped
-# After a change of CPL, CR0, CR4, EFLAGS.AC, CS, SS, DS or ES: select the TLB and the decoding mode.
-cdef void update_mode(Cpu *cpu) noexcept nogil
 
 # Breakpoints of these conditions (a bit for each value of the R/W field) on `size` bytes or ports: pends a debug trap.
 cdef enum:

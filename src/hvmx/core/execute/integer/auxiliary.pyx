@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport *
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport linear
 from hvmx.core.execute.simd.mmx cimport mmx_usable
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.simd.sse cimport sse_usable

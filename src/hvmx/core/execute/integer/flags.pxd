@@ -2,7 +2,7 @@
 """Loading RFLAGS."""
 from libc.stdint cimport uint32_t, uint64_t
 
-from hvmx.core.memory.mmu cimport update_mode
+from hvmx.core.memory.segmentation cimport update_mode
 from hvmx.core.state.ops cimport read_rflags, set_arithmetic_flags
 from hvmx.core.state.state cimport *
 

@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_NONE
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport update_mode
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.integer.stack cimport move_stack, peek_stack, push
 from hvmx.core.state.state cimport *

@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_R_RM
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport linear
 from hvmx.core.execute.simd.mmx cimport mm, mmx_usable, to_mmx
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.simd.sse cimport sse_usable, xmm

@@ -7,6 +7,7 @@ from hvmx.core.pipeline.hot cimport BOUND_EVENTS, charge
 from hvmx.core.pipeline.paths cimport begin_at, cycles_now, drain_pipeline
 from hvmx.core.execute.system.frame cimport *
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport linear, update_mode
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.system.segment cimport *
 from hvmx.core.state.state cimport *
@@ -46,16 +47,16 @@ cdef bint makes_double_fault(uint32_t first, uint32_t second) noexcept nogil:
 # exit handler has dealt with it.
 cdef bint passes_exception_bitmap(Cpu *cpu) noexcept nogil:
     cdef uint32_t vector = cpu.fault_vector
-    cdef uint64_t qualification = 0, linear = 0
+    cdef uint64_t qualification = 0, linear_address = 0
     if not among(cpu.exception_bitmap, vector):
         return True
     if vector == VEC_PF:
-        qualification = linear = cpu.cr2
+        qualification = linear_address = cpu.cr2
     elif vector == VEC_DB:
         qualification = cpu.fault_dr6
     describe_exit(cpu, vector, 0, 0, False, qualification)
     cpu.exit.error_code = cpu.fault_error
-    cpu.exit.linear = linear
+    cpu.exit.linear = linear_address
     if event_exit(cpu, EXIT_REASON_EXCEPTION_NMI) == EXIT_INJECTED and cpu.fault == FAULT_EXCEPTION:
         cpu.fault = FAULT_NONE  # injected by the handler: this exception, or a different one
         return True

@@ -6,6 +6,7 @@ from hvmx.core.state.insn cimport FORM_NONE, FORM_RM, FORM_RM_I
 from hvmx.core.exit.door cimport describe_exit, instruction_exit
 from hvmx.core.execute.integer.flags cimport iopl
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport linear
 from hvmx.core.state.ops cimport *
 from hvmx.core.state.state cimport *
 from hvmx.core.execute.system.task cimport io_permitted

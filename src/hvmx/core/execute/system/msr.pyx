@@ -5,6 +5,7 @@ from hvmx.core.execute.system.counters cimport read_counter, select_events, vali
 from hvmx.core.state.insn cimport FORM_NONE
 from hvmx.core.exit.door cimport describe_exit, exit_before_faults, instruction_exit
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport update_mode
 from hvmx.core.pipeline.paths cimport cycles_now
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.system.segment cimport canonical

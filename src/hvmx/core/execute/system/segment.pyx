@@ -4,6 +4,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_R, FORM_R_RM, FORM_RM_R
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport linear, update_mode
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.integer.stack cimport peek_stack
 from hvmx.core.state.state cimport *

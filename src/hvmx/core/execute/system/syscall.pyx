@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from hvmx.core.execute.system.counters cimport count_events
 from hvmx.core.state.insn cimport FORM_NONE
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport update_mode
 from hvmx.core.state.mxcsr cimport settle_mxcsr
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.system.segment cimport canonical

@@ -8,6 +8,7 @@ from hvmx.core.exit.door cimport *
 from hvmx.core.execute.system.interrupt cimport debug_fault
 from hvmx.core.memory.caches cimport forget_lines
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport update_mode
 from hvmx.core.pipeline.paths cimport cycles_now, take_back
 from hvmx.core.state.mxcsr cimport settle_mxcsr
 from hvmx.core.state.ops cimport *

@@ -5,6 +5,7 @@ from libc.string cimport memset
 from hvmx.core.execute.system.counters cimport count_events
 from hvmx.core.exit.door cimport describe_exit, event_exit
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport update_mode
 from hvmx.core.state.ops cimport *
 from hvmx.core.memory.paging cimport load_pdptes
 from hvmx.core.execute.system.segment cimport *

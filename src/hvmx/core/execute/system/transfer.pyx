@@ -6,6 +6,7 @@ from hvmx.core.execute.system.counters cimport count_events
 from hvmx.core.state.insn cimport FORM_I, FORM_I_I, FORM_NONE, FORM_RM
 from hvmx.core.execute.system.frame cimport *
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport update_mode
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.system.segment cimport *
 from hvmx.core.state.state cimport *

@@ -11,6 +11,7 @@ from libc.string cimport memcpy, memset
 from hvmx.core.state.insn cimport FORM_NONE, FORM_RM
 from hvmx.core.exit.door cimport describe_exit, instruction_exit
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport linear
 from hvmx.core.state.mxcsr cimport settle_mxcsr
 from hvmx.core.state.ops cimport *
 from hvmx.core.state.state cimport *

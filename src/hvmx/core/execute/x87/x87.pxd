@@ -7,7 +7,8 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from hvmx.core.execute.x87.fpu cimport meet_exception
-from hvmx.core.memory.mmu cimport linear, probe_write, store16, store64
+from hvmx.core.memory.mmu cimport probe_write, store16, store64
+from hvmx.core.memory.segmentation cimport linear
 from hvmx.core.state.ops cimport *
 from hvmx.core.state.state cimport *
 

@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 
 from hvmx.core.state.insn cimport FORM_RM
 from hvmx.core.memory.mmu cimport *
+from hvmx.core.memory.segmentation cimport linear
 from hvmx.core.state.ops cimport *
 from hvmx.core.state.state cimport *
 from hvmx.core.execute.x87.x87 cimport *
