@@ -1,0 +1,62 @@
+"""Guests that exit: a bare one in flat 32-bit mode, and a paravirtual one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pv.kernel import assemble
+
+from hvmx import Machine
+
+if TYPE_CHECKING:
+    from hvmx.core.exit_info import Exit
+    from hvmx.core.vcpu import Vcpu
+
+START = 0x1000
+FLAT_CODE32, FLAT_DATA32, FLAT_CODE64 = 0xC09B, 0xC093, 0xA09B
+RING3 = 0x60
+"""The DPL in a segment's rights."""
+
+
+class Seen(Exception):
+    """Raised by a handler that was called."""
+
+
+def refuse(vcpu: Vcpu, exit: Exit) -> None:
+    raise Seen
+
+
+def bare(code: str, *, board: bool = False, paging: str = "ept") -> Machine:
+    """Flat 32-bit mode, before the instructions given in hexadecimal."""
+    machine = Machine("1M", board=board, paging=paging)
+    cpu = machine.cpu
+    cpu.write(START, bytes.fromhex(code))
+    cpu.cr0 |= 1
+    cpu.set_segment("cs", 8, 0, 0xFFFF_FFFF, FLAT_CODE32)
+    for name in ("ss", "ds", "es"):
+        cpu.set_segment(name, 16, 0, 0xFFFF_FFFF, FLAT_DATA32)
+    cpu.rip, cpu.rsp = START, 0x8000
+    return machine
+
+
+def pv_guest(code: str, data: str = "") -> Machine:
+    machine = Machine("16M", board=False)
+    machine.load(assemble(code + "\n", data=data), pv=True)
+    return machine
+
+
+def answer(vcpu: Vcpu, exit: Exit) -> None:
+    exit.value = 0
+
+
+def of_the_guest(machine: Machine) -> dict[str, Any]:
+    """The statistics without host time and hvmx's own work."""
+
+    def strip(figures: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: strip(value) if isinstance(value, dict) else value
+            for name, value in figures.items()
+            if not name.startswith(("host_", "blocks_", "code_"))
+        }
+
+    return strip(machine.statistics())
