@@ -39,6 +39,8 @@ PAGES = {
 }  # fmt: skip
 ABSENT = 0x20C000
 PROFILE = load_profile("skylake")
+# Counters of what the host has decoded, translated and dropped: the guest cannot tell, and they depend on where runs end.
+OF_THE_HOST = ("blocks_decoded", "blocks_translated", "code_flushes")
 
 _SAVED = ["rax", "rcx", "rdx", "rbx", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
 _HANDLERS = {

@@ -26,8 +26,8 @@ PROGRAMS = {64: 1_800, 32: 1_200, 16: 400}
 AFTER = (0, 1, 3)
 CYCLES = 40_000
 ENDED = (STOP_HALTED, STOP_SHUTDOWN)
-# Counters that differ between steps and a run: a step decodes a block of one instruction, and looks up its page.
-BY_STEPS = ("blocks_decoded", "code_flushes", "tlb_misses", "walk_references")
+# Counters that differ between steps and a run: a step decodes a block of one instruction.
+BY_STEPS = ("blocks_decoded", "code_flushes")
 
 Drive = Callable[[Vcpu, list[object]], int]
 """Runs a guest to its end; what is seen meanwhile is added to the list. Returns why it ended."""
