@@ -60,3 +60,14 @@ def of_the_guest(machine: Machine) -> dict[str, Any]:
         }
 
     return strip(machine.statistics())
+
+
+def state_of(machine: Machine) -> tuple[object, ...]:
+    cpu = machine.cpu
+    return (
+        cpu.registers(),
+        cpu.cycles,
+        cpu.instructions,
+        cpu.counters()["hypercalls"],
+        machine.hypercalls.counts(),
+    )

@@ -19,6 +19,7 @@ from exit_guests import (
     of_the_guest,
     pv_guest,
     refuse,
+    state_of,
 )
 from pv.kernel import assemble
 
@@ -196,17 +197,6 @@ def test_vmcall_of_a_pv_guest_is_undefined() -> None:
 
 
 # --- hypercalls in Python that raise ------------------------------------------------------------------------------------
-def state_of(machine: Machine) -> tuple[object, ...]:
-    cpu = machine.cpu
-    return (
-        cpu.registers(),
-        cpu.cycles,
-        cpu.instructions,
-        cpu.counters()["hypercalls"],
-        machine.hypercalls.counts(),
-    )
-
-
 @pytest.mark.parametrize("kind", ["vmcall", "pv", "pv in a multicall"])
 def test_a_hypercall_that_raises_has_not_happened(kind: str) -> None:
     """Whole, and stepped: before the instruction each time; and the run goes on as if it had not been. What came before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from test_exits import Seen, of_the_guest, pv_guest, refuse, state_of
+from exit_guests import Seen, of_the_guest, pv_guest, refuse, state_of
 
 from hvmx import ExitReason, Machine, StopKind
 
