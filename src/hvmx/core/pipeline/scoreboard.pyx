@@ -259,20 +259,21 @@ cdef inline uint32_t fetch_past(Pipeline *s, const Timing *t, const PipelineMode
     return cycles - ahead if cycles > ahead else 0
 
 
-cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t slots, uint32_t ready) noexcept nogil:
+cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t slots, uint32_t vectors, uint32_t ready) noexcept nogil:
     """Cycles that dispatch waits for the oldest in the window, an instruction being complete then.
 
     As long as all will be before so much could have been dispatched, what is in the window need not be known."""
     cdef uint32_t wait = 0
-    if later(s.complete[0], ready) <= m.window_cycles:
-        if s.complete[0]:
+    if later(s.complete[0], ready) <= (m.vector_cycles if vectors or s.filled_vectors else m.window_cycles):
+        if s.complete[0] or s.filled or s.filled_vectors:
             memset(s.complete, 0, sizeof(s.complete))
-            s.filled = 0
+            s.filled = s.filled_vectors = 0
         return 0
     s.complete[0] = held(later(s.complete[0], ready))
     s.filled += <uint8_t>slots
-    if s.filled >= m.window // WINDOW_PARTS:
-        s.filled = 0
+    s.filled_vectors += <uint8_t>vectors
+    if s.filled >= m.window // WINDOW_PARTS or s.filled_vectors >= m.vectors // WINDOW_PARTS and s.filled_vectors:
+        s.filled = s.filled_vectors = 0
         wait = s.complete[WINDOW_PARTS - 1]
         memmove(&s.complete[1], &s.complete[0], (WINDOW_PARTS - 1) * sizeof(s.complete[0]))
     return later(wait, s.complete[0] - MOST_BEHIND if s.complete[0] > MOST_BEHIND else 0)
@@ -308,7 +309,7 @@ cdef inline uint32_t dispatch(Pipeline *s, const Timing *t, const PipelineModel 
         more = ready + m.misprediction
     else:
         fetching = fetch_past(s, t, m, taken)
-        more = later(fetching, fill_window(s, m, slots, ready))
+        more = later(fetching, fill_window(s, m, slots, t.vectors, ready))
     if more:
         pass_cycles(s, m, more)
         s.slot = 0
