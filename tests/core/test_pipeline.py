@@ -98,6 +98,16 @@ def test_dispatch_waits_for_the_oldest_when_the_window_is_full(window: int) -> N
     assert abs(got - max(expected, 41)) <= 1 + window // WIDTH // 4, "the window is known by its parts"
 
 
+@pytest.mark.parametrize("vectors", [16, 40, 64])
+def test_dispatch_waits_when_the_vector_registers_are_taken(vectors: int) -> None:
+    root, others = "sqrtsd xmm0, xmm0\n", 30 * WIDTH
+    tables = changed(window=400, window_vectors=vectors, classes=classes(sse_root_sd={"latency": DIV}))
+    held_up = cycles(root + times(others, "pshufd xmm1, xmm2, 0"), tables)
+    assert abs(held_up - (DIV + 1 + (others - vectors) // WIDTH)) <= 2 + vectors // WIDTH // 4
+    general = root + times(others, INDEPENDENT)
+    assert cycles(general, tables) == cycles(general, replace(tables, window_vectors=400)), "what writes none needs none"
+
+
 def test_without_a_pipeline_each_instruction_takes_its_latency_after_the_other() -> None:
     vcpu = guest(times(7, "imul rax, rbp\nadd rdx, rbp\nlea rsi, [rdi + 8]"), None)
     vcpu.set_costs({"imul": IMUL * FRACTION, "alu": FRACTION, "lea": FRACTION, "hlt": FRACTION}, {})

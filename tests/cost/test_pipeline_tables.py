@@ -27,9 +27,9 @@ def test_classes_stand_in_the_order_of_their_numbers(profile: Profile, tables: P
         assert by_name[name].moves == (name in MOVE_CLASSES), name
 
 
-def test_a_class_takes_at_most_four_pipes_and_only_such_as_there_are(tables: PipelineTables) -> None:
+def test_a_class_takes_at_most_six_pipes_and_only_such_as_there_are(tables: PipelineTables) -> None:
     for name, timing in zip(cost_classes(), tables.classes, strict=True):
-        assert len(timing.uses) <= 4, name
+        assert len(timing.uses) <= 6, name
         assert all(0 < mask < 1 << len(tables.pipes) and cycles > 0 for mask, cycles in timing.uses), name
 
 

@@ -42,6 +42,8 @@ class Pipeline:
     """Vector registers that micro-operations in flight can write, besides those that keep what the program sees."""
     taken_branch: Figure
     """What fetching takes to go on behind a taken branch."""
+    indirect: Figure
+    """The same for an indirect jump."""
     call: Figure
     """The same for a call or return."""
     fetch_ahead: Figure
@@ -209,6 +211,7 @@ class PipelineTables:
     """Vector registers that they write."""
     retire: int
     taken_branch: int
+    indirect: int
     call: int
     fetch_ahead: int
     misprediction: int
@@ -314,6 +317,7 @@ class Profile:
             window_vectors=pipeline.window_vectors.value,
             retire=pipeline.retire.value,
             taken_branch=int(pipeline.taken_branch.cycles),
+            indirect=int(pipeline.indirect.cycles),
             call=int(pipeline.call.cycles),
             fetch_ahead=int(pipeline.fetch_ahead.cycles),
             misprediction=int(pipeline.misprediction.cycles),

@@ -150,7 +150,7 @@ cdef void time_instruction(const Insn *insn, const InsnRow *row, uint64_t ip, co
         t.flags |= TIMING_EXCHANGES
     if insn.prefixes & PREFIX_LOCK or insn.is_mem and row.flags & ROW_LOCKED:
         t.flags |= TIMING_LOCKED
-    if not t.flags & (TIMING_ZEROES | TIMING_ELIMINATED | TIMING_EXCHANGES):
+    if not t.flags & (TIMING_ELIMINATED | TIMING_EXCHANGES):
         t.vectors = vectors_written(t)
 
 

@@ -2,7 +2,8 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memmove, memset
 
-from hvmx.core.generated.families cimport COST_BRANCH, COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_VECTOR
+from hvmx.core.generated.families cimport (
+    COST_BRANCH, COST_JUMP_INDIRECT, COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_VECTOR)
 from hvmx.core.state.state cimport *
 
 cdef extern from "times.h" nogil:
@@ -251,7 +252,7 @@ cdef inline uint32_t alone(const Timing *t, const PipelineModel *m) noexcept nog
 
 cdef inline uint32_t fetch_past(Pipeline *s, const Timing *t, const PipelineModel *m, bint taken) noexcept nogil:
     """Cycles that dispatch waits for fetching to go on behind a branch."""
-    cdef uint32_t cycles = m.call if t.flags & TIMING_STACK else m.taken_branch
+    cdef uint32_t cycles = m.call if t.flags & TIMING_STACK else m.indirect if t.cost == COST_JUMP_INDIRECT else m.taken_branch
     cdef uint32_t ahead = s.fetched
     if not taken:
         return 0
@@ -259,10 +260,12 @@ cdef inline uint32_t fetch_past(Pipeline *s, const Timing *t, const PipelineMode
     return cycles - ahead if cycles > ahead else 0
 
 
-cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t slots, uint32_t vectors, uint32_t ready) noexcept nogil:
+cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t slots, uint32_t vectors,
+                                 uint32_t ready) noexcept nogil:
     """Cycles that dispatch waits for the oldest in the window, an instruction being complete then.
 
-    As long as all will be before so much could have been dispatched, what is in the window need not be known."""
+    As long as all will be before so much could have been dispatched, what is in the window need not be known: before so many
+    vector registers could have been taken, where any are."""
     cdef uint32_t wait = 0
     if later(s.complete[0], ready) <= (m.vector_cycles if vectors or s.filled_vectors else m.window_cycles):
         if s.complete[0] or s.filled or s.filled_vectors:

@@ -104,7 +104,7 @@ typedef struct {
     uint32_t window;               /* micro-operations in flight; 0: nothing overlaps */
     uint32_t window_cycles;        /* in which so many are dispatched */
     uint32_t vectors, vector_cycles; /* vector registers that those in flight write; cycles in which so many are dispatched */
-    uint32_t taken_branch, call;   /* how long fetching takes for a taken branch, and for a call or return */
+    uint32_t taken_branch, indirect, call; /* how long fetching takes for a taken branch, an indirect jump, and a call or return */
     uint32_t fetch_ahead;          /* cycles that fetching may be ahead of dispatch */
     uint32_t misprediction;
     uint32_t load, load_vector, forward, forward_stack, forward_operand, forward_vector;

@@ -333,7 +333,7 @@ cdef extern from "state.h" nogil:
 
     ctypedef struct PipelineModel:
         uint32_t width, slot_units, window, window_cycles, vectors, vector_cycles
-        uint32_t taken_branch, call, fetch_ahead, misprediction
+        uint32_t taken_branch, indirect, call, fetch_ahead, misprediction
         uint32_t load, load_vector, forward, forward_stack, forward_operand, forward_vector
         uint32_t locked
         uint32_t alone_load, alone_store, alone_locked
