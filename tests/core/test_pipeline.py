@@ -205,7 +205,15 @@ def test_what_was_pushed_is_popped_without_waiting_for_the_stack_pointer() -> No
 
 # --- branches -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("each", [1, 2, 3])
-@pytest.mark.parametrize(("jump", "figure"), [("jmp 1f", "taken_branch"), ("jz 1f", "taken_branch"), ("call 1f", "call")])
+@pytest.mark.parametrize(
+    ("jump", "figure"),
+    [
+        ("jmp 1f", "taken_branch"),
+        ("jz 1f", "taken_branch"),
+        ("call 1f", "call"),
+        ("lea rsi, [rip + 1f]\njmp rsi", "indirect"),
+    ],
+)
 def test_fetching_takes_its_time_to_go_on_behind_a_taken_branch(jump: str, figure: str, each: int) -> None:
     jumps = times(40, f"{jump}\n.byte 0x0f, 0x0b\n1:")
     assert cycles("cmp eax, eax\n" + jumps, changed(**{figure: each})) == pytest.approx(40 * each, abs=3)
