@@ -26,6 +26,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "load": {"slots": 0, "uses": ((LOAD, 1),)},
     "load-vector": {"slots": 0, "uses": ((LOAD, 1),)},
     "store": {"uses": ((STORE, 1),)},
+    "store-indexed": {"uses": ((STORE, 1),)},
     "store-vector": {"uses": ((STORE, 1),)},
     "locked": {"latency": LOCKED, "serial": True},
     "imul": {"latency": 3, "uses": ((MULTIPLY, 1),)},

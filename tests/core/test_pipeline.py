@@ -15,6 +15,7 @@ from hvmx.cost import FRACTION, PipelineTables
 from hvmx.vocabulary import ExitReason
 
 from .plain_guest import (
+    ALU,
     DIVIDE,
     FORWARD,
     FORWARD_STACK,
@@ -24,6 +25,7 @@ from .plain_guest import (
     MULTIPLY,
     PLAIN,
     PREDICTOR,
+    STORE,
     WIDTH,
     classes,
     cycles,
@@ -201,6 +203,14 @@ def test_what_was_pushed_is_popped_without_waiting_for_the_stack_pointer() -> No
     assert cycles(times(30, "push rax\npop rax")) == pytest.approx(30 * FORWARD_STACK, abs=2)
     renamed = changed(forward_stack=0)
     assert cycles(times(30, "push rax\npop rax"), renamed) <= 30
+
+
+def test_a_store_by_an_index_takes_what_the_profile_says() -> None:
+    tables = changed(classes=classes(store_indexed={"slots": 3, "uses": ((STORE, 1), (ALU, 1))}))
+    stores = {"mov [rsp], eax": 1, "mov [rsp + rdx], eax": 3, "movups [rsp + rdx], xmm0": 1}
+    for store, slots in stores.items():
+        others = times(4 * WIDTH - slots, INDEPENDENT)
+        assert cycles(times(10, store + "\n" + others), tables) == pytest.approx(40, abs=LOAD_LATENCY + 4), store
 
 
 # --- branches -----------------------------------------------------------------------------------------------------------

@@ -144,6 +144,23 @@ def test_two_chains_overlap_while_vector_registers_last(others: int, measured: f
     assert cycles(round_) == pytest.approx(measured, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("store", "moves", "additions"),
+    [
+        ("mov [rsi+64], rbx", 1.04, 1.09),
+        ("mov [rsi+rdi+64], rbx", 1.25, 1.31),
+        ("mov [rsi+rdi+64], bl", 1.25, 1.31),
+        ("movups [rsi+rdi+64], xmm0", 1.04, 1.09),
+    ],
+)
+def test_a_store_by_an_index_takes_another_slot_and_an_alu(store: str, moves: float, additions: float) -> None:
+    """With five moves, which take slots only, and with four additions."""
+    with_moves = f"{store}; {repeated('mov r8, r9', 5)}"
+    assert cycles(repeated(with_moves, 4), "mov edi, 0") / 4 == pytest.approx(moves, rel=0.1)
+    with_additions = "; ".join([store, *ADDITIONS[:4]])
+    assert cycles(repeated(with_additions, 4), "mov edi, 0") / 4 == pytest.approx(additions, rel=0.1)
+
+
 def test_a_locked_operation_lets_others_overlap() -> None:
     assert cycles("lock add [rsi], rax; " + repeated("add rcx, 1", 12)) == pytest.approx(12.0, rel=NEAR)
     assert cycles("lock add [rsi], rax; lock add [rsi+64], rax") == pytest.approx(15.0, rel=NEAR)

@@ -102,7 +102,7 @@ def test_every_pipe_is_used(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_PIPELINE)
 def test_an_access_to_memory_takes_a_pipe_and_a_load_its_latency(name: str) -> None:
     tables = load_profile(name).pipeline_tables()
-    load, load_vector, store, store_vector, locked = tables.classes[: len(MEMORY_CLASSES)]
-    assert all(access.uses for access in (load, load_vector, store, store_vector))
+    load, load_vector, *stores, locked = tables.classes[: len(MEMORY_CLASSES)]
+    assert all(access.uses for access in (load, load_vector, *stores))
     assert (load.latency, load_vector.latency) == (tables.load, tables.load_vector)
     assert locked.serial and locked.latency > 0

@@ -3,7 +3,8 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memmove, memset
 
 from hvmx.core.generated.families cimport (
-    COST_BRANCH, COST_JUMP_INDIRECT, COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_VECTOR)
+    COST_BRANCH, COST_JUMP_INDIRECT, COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_INDEXED,
+    COST_STORE_VECTOR)
 from hvmx.core.state.state cimport *
 
 cdef extern from "times.h" nogil:
@@ -148,7 +149,16 @@ cdef inline const ClassTiming *load_class(const Timing *t, const PipelineModel *
 
 
 cdef inline const ClassTiming *store_class(const Timing *t, const PipelineModel *m) noexcept nogil:
-    return &m.classes[COST_STORE_VECTOR if t.flags & TIMING_VECTOR else COST_STORE]
+    if t.flags & TIMING_VECTOR:
+        return &m.classes[COST_STORE_VECTOR]
+    return &m.classes[COST_STORE if t.index == READY_NONE or t.flags & TIMING_LOAD else COST_STORE_INDEXED]
+
+
+cdef inline uint32_t store_slots(const Timing *t, const PipelineModel *m) noexcept nogil:
+    """Slots of dispatch that a store takes besides the instruction, which is one itself where it only moves."""
+    cdef uint32_t plain = m.classes[COST_STORE].slots
+    cdef uint32_t slots = plain if t.flags & TIMING_VECTOR else store_class(t, m).slots
+    return slots - plain if t.flags & TIMING_ONLY_MOVES else slots
 
 
 cdef inline uint32_t keep_stores_away(Pipeline *s, const PipelineModel *m, uint32_t ready) noexcept nogil:
@@ -360,8 +370,7 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
         if not t.flags & TIMING_STACK:
             if not t.flags & TIMING_LOCKED:
                 take_pipes(s, store_class(t, m), address, &all_begun)
-            if not t.flags & TIMING_ONLY_MOVES:
-                slots += m.classes[COST_STORE].slots
+            slots += store_slots(t, m)
         remember_store(s, t, ready)
     if t.flags & TIMING_STACK and t.shift > 0:
         shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
@@ -390,7 +399,7 @@ cdef uint32_t longest_step(const Timing *t, const PipelineModel *m) noexcept nog
     if t.flags & TIMING_LOAD:
         cycles += later(m.load, m.load_vector) + later(m.forward_operand, m.forward_vector) + m.classes[COST_LOAD].slots
     if t.flags & TIMING_STORE:
-        cycles += m.classes[COST_STORE].slots + 2
+        cycles += later(m.classes[COST_STORE].slots, m.classes[COST_STORE_INDEXED].slots) + 2
     if t.flags & TIMING_CONDITIONAL:
         cycles += m.misprediction
     return cycles * CYCLE_FRACTION
