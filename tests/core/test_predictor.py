@@ -154,16 +154,22 @@ MIXED = CALLS + "mov eax, 99\n" + loop(
 )  # fmt: skip
 
 
+RETURNS = ALTERNATING.format("lea rax, [rip + 4f]\npush rax\nret\n4: call 5f\njmp 6f\n5: ret\n6:")
+"""Between indirect jumps a return that goes wrong and one that does not."""
+
+
 def parts(seed: int) -> Iterator[int]:
     draw = random.Random(seed)
     while True:
         yield draw.choice((0, 1, 3, 20, 400))
 
 
+@pytest.mark.parametrize("kept", [0, 2])
 @pytest.mark.parametrize("translate_after", [None, 0, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_predictions_do_not_depend_on_where_a_run_is_cut(seed: int, translate_after: int | None) -> None:
-    whole, cut = guest(MIXED, predictor=PREDICTOR), guest(MIXED, predictor=PREDICTOR)
+def test_predictions_do_not_depend_on_where_a_run_is_cut(seed: int, translate_after: int | None, kept: int) -> None:
+    predictor = PREDICTOR | {"target_history": kept}
+    whole, cut = guest(MIXED, predictor=predictor), guest(MIXED, predictor=predictor)
     whole.translate_after, cut.translate_after = None, translate_after
     run(whole)
     run(cut, parts(seed))
@@ -192,8 +198,11 @@ def test_every_kind_of_branch_is_predicted_and_alike_where_it_is_translated(kind
     assert seen[1] == seen[2] == seen[0]
 
 
-def test_translated_code_is_predicted_as_interpreted_code() -> None:
-    interpreted, translated = guest(MIXED, predictor=PREDICTOR), guest(MIXED, predictor=PREDICTOR)
+@pytest.mark.parametrize("kept", [0, 1, 2, 8])
+@pytest.mark.parametrize("source", [MIXED, RETURNS])
+def test_translated_code_is_predicted_as_interpreted_code(source: str, kept: int) -> None:
+    predictor = PREDICTOR | {"target_history": kept}
+    interpreted, translated = guest(source, predictor=predictor), guest(source, predictor=predictor)
     interpreted.translate_after, translated.translate_after = None, 0
     run(interpreted)
     run(translated)
