@@ -26,6 +26,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "load": {"slots": 0, "uses": ((LOAD, 1),)},
     "load-vector": {"slots": 0, "uses": ((LOAD, 1),)},
     "store": {"uses": ((STORE, 1),)},
+    "store-indexed": {"uses": ((STORE, 1),)},
     "store-vector": {"uses": ((STORE, 1),)},
     "locked": {"latency": LOCKED, "serial": True},
     "imul": {"latency": 3, "uses": ((MULTIPLY, 1),)},
@@ -52,10 +53,10 @@ def classes(**changes: Any) -> tuple[ClassTiming, ...]:
 
 
 PLAIN = PipelineTables(
-    width=WIDTH, window=WINDOW, retire=2 * WIDTH, taken_branch=1, call=1, fetch_ahead=0, misprediction=MISPREDICTION,
-    load=LOAD_LATENCY, load_vector=VECTOR, forward=FORWARD, forward_stack=FORWARD_STACK, forward_operand=FORWARD,
-    forward_vector=VECTOR, fusion=(),
-    eliminates_general=False, eliminates_vector=False, zero_idioms=(), pipes=tuple("abcdefgh"),
+    width=WIDTH, window=WINDOW, window_vectors=WINDOW, retire=2 * WIDTH, taken_branch=1, indirect=1,
+    call=1, fetch_ahead=0, misprediction=MISPREDICTION, load=LOAD_LATENCY, load_vector=VECTOR, forward=FORWARD,
+    forward_stack=FORWARD_STACK, forward_operand=FORWARD, forward_vector=VECTOR, fusion=(), eliminates_general=False,
+    eliminates_vector=False, zero_idioms=(), pipes=tuple("abcdefgh"),
     repeats=((0, (FRACTION,) * 4, (FRACTION,) * 4),) * 5, classes=classes(),
 )  # fmt: skip
 

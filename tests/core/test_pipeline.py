@@ -15,6 +15,7 @@ from hvmx.cost import FRACTION, PipelineTables
 from hvmx.vocabulary import ExitReason
 
 from .plain_guest import (
+    ALU,
     DIVIDE,
     FORWARD,
     FORWARD_STACK,
@@ -24,6 +25,7 @@ from .plain_guest import (
     MULTIPLY,
     PLAIN,
     PREDICTOR,
+    STORE,
     WIDTH,
     classes,
     cycles,
@@ -96,6 +98,16 @@ def test_dispatch_waits_for_the_oldest_when_the_window_is_full(window: int) -> N
     expected = DIV + 1 + max(0, others - window) // WIDTH
     got = cycles(division + times(others, INDEPENDENT), changed(window=window))
     assert abs(got - max(expected, 41)) <= 1 + window // WIDTH // 4, "the window is known by its parts"
+
+
+@pytest.mark.parametrize("vectors", [16, 40, 64])
+def test_dispatch_waits_when_the_vector_registers_are_taken(vectors: int) -> None:
+    root, others = "sqrtsd xmm0, xmm0\n", 30 * WIDTH
+    tables = changed(window=400, window_vectors=vectors, classes=classes(sse_root_sd={"latency": DIV}))
+    held_up = cycles(root + times(others, "pshufd xmm1, xmm2, 0"), tables)
+    assert abs(held_up - (DIV + 1 + (others - vectors) // WIDTH)) <= 2 + vectors // WIDTH // 4
+    general = root + times(others, INDEPENDENT)
+    assert cycles(general, tables) == cycles(general, replace(tables, window_vectors=400)), "what writes none needs none"
 
 
 def test_without_a_pipeline_each_instruction_takes_its_latency_after_the_other() -> None:
@@ -193,9 +205,25 @@ def test_what_was_pushed_is_popped_without_waiting_for_the_stack_pointer() -> No
     assert cycles(times(30, "push rax\npop rax"), renamed) <= 30
 
 
+def test_a_store_by_an_index_takes_what_the_profile_says() -> None:
+    tables = changed(classes=classes(store_indexed={"slots": 3, "uses": ((STORE, 1), (ALU, 1))}))
+    stores = {"mov [rsp], eax": 1, "mov [rsp + rdx], eax": 3, "movups [rsp + rdx], xmm0": 1}
+    for store, slots in stores.items():
+        others = times(4 * WIDTH - slots, INDEPENDENT)
+        assert cycles(times(10, store + "\n" + others), tables) == pytest.approx(40, abs=LOAD_LATENCY + 4), store
+
+
 # --- branches -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("each", [1, 2, 3])
-@pytest.mark.parametrize(("jump", "figure"), [("jmp 1f", "taken_branch"), ("jz 1f", "taken_branch"), ("call 1f", "call")])
+@pytest.mark.parametrize(
+    ("jump", "figure"),
+    [
+        ("jmp 1f", "taken_branch"),
+        ("jz 1f", "taken_branch"),
+        ("call 1f", "call"),
+        ("lea rsi, [rip + 1f]\njmp rsi", "indirect"),
+    ],
+)
 def test_fetching_takes_its_time_to_go_on_behind_a_taken_branch(jump: str, figure: str, each: int) -> None:
     jumps = times(40, f"{jump}\n.byte 0x0f, 0x0b\n1:")
     assert cycles("cmp eax, eax\n" + jumps, changed(**{figure: each})) == pytest.approx(40 * each, abs=3)

@@ -114,6 +114,53 @@ def test_a_fused_branch_leaves_the_pipe_of_its_comparison_free(leas: int, measur
     assert cycles(repeated(body, 4)) == pytest.approx(measured, rel=0.2)
 
 
+ADDITIONS = [f"add {name}, 1" for name in (*OTHERS, "rbx", "rcx")]
+
+
+@pytest.mark.parametrize(("additions", "measured"), [(0, 1.00), (2, 1.63), (3, 1.83), (4, 2.00), (5, 2.30), (6, 2.50)])
+def test_a_move_from_a_vector_register_holds_up_all_that_adds(additions: int, measured: float) -> None:
+    body = "; ".join(["pmovmskb eax, xmm0", *ADDITIONS[:additions]])
+    assert cycles(repeated(body, 4)) / 4 == pytest.approx(measured, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("body", "measured"),
+    [
+        ("movd eax, xmm0; movups [rsi], xmm1", 1.00),
+        ("movd xmm0, eax; movd ecx, xmm1", 1.20),
+        ("movd xmm0, eax; mov [rsi], rbx; mov [rsi+8], rbx", 1.57),
+        ("movd dword ptr [rsi], xmm1; movd dword ptr [rsi+4], xmm1", 2.00),
+    ],
+)
+def test_moves_between_kinds_of_register_and_stores_share_what_they_share(body: str, measured: float) -> None:
+    assert cycles(repeated(body, 4)) / 4 == pytest.approx(measured, rel=0.2)
+
+
+@pytest.mark.parametrize(("others", "measured"), [(120, 207), (160, 369)])
+def test_two_chains_overlap_while_vector_registers_last(others: int, measured: float) -> None:
+    """Per round: two chains of eight roots, each with so many additions behind it."""
+    between = "; ".join(f"paddd xmm{2 + number % 12}, xmm{2 + number % 12}" for number in range(others))
+    round_ = "; ".join(f"{repeated(f'sqrtsd xmm{chain}, xmm{chain}', 8)}; {between}" for chain in (0, 1))
+    assert cycles(round_) == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("store", "moves", "additions"),
+    [
+        ("mov [rsi+64], rbx", 1.04, 1.09),
+        ("mov [rsi+rdi+64], rbx", 1.25, 1.31),
+        ("mov [rsi+rdi+64], bl", 1.25, 1.31),
+        ("movups [rsi+rdi+64], xmm0", 1.04, 1.09),
+    ],
+)
+def test_a_store_by_an_index_takes_another_slot_and_an_alu(store: str, moves: float, additions: float) -> None:
+    """With five moves, which take slots only, and with four additions."""
+    with_moves = f"{store}; {repeated('mov r8, r9', 5)}"
+    assert cycles(repeated(with_moves, 4), "mov edi, 0") / 4 == pytest.approx(moves, rel=0.1)
+    with_additions = "; ".join([store, *ADDITIONS[:4]])
+    assert cycles(repeated(with_additions, 4), "mov edi, 0") / 4 == pytest.approx(additions, rel=0.1)
+
+
 def test_a_locked_operation_lets_others_overlap() -> None:
     assert cycles("lock add [rsi], rax; " + repeated("add rcx, 1", 12)) == pytest.approx(12.0, rel=NEAR)
     assert cycles("lock add [rsi], rax; lock add [rsi+64], rax") == pytest.approx(15.0, rel=NEAR)

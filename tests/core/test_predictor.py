@@ -74,6 +74,28 @@ def test_indirect_targets_that_alternate_are_learned_by_history() -> None:
     assert mispredictions(CALLS + loop(2000, body)) < 100
 
 
+ALTERNATING = "lea rsi, [rip + 1f]\nlea rdi, [rip + 2f]\n" + loop(
+    1000, "xchg rsi, rdi\njmp rsi\n.balign 16\n1: jmp 3f\n.balign 16\n2: jmp 3f\n3: {}"
+)
+
+
+@pytest.mark.parametrize(("kept", "returns"), [(1, 0), (2, 1), (3, 2), (8, 7)])
+def test_a_target_is_remembered_for_some_indirect_branches_and_returns(kept: int, returns: int) -> None:
+    """Of 1000 jumps to two places in turn all go wrong where the last target is too long ago."""
+    called = "jmp 7f\n5: ret\n7: " + ALTERNATING.format(times(returns, "call 5b"))
+    assert mispredictions(called, target_history=kept) < 50
+    more = "jmp 7f\n5: ret\n7: " + ALTERNATING.format(times(returns + 1, "call 5b"))
+    assert mispredictions(more, target_history=kept) >= 990
+
+
+def test_as_many_targets_are_remembered_as_a_rule_needs() -> None:
+    """Two places, twice each in turn: only the last two targets tell which is next."""
+    body = "inc ecx\ntest ecx, 2\nmov rax, rsi\ncmovz rax, rdi\njmp rax\n.balign 16\n1: jmp 3f\n.balign 16\n2: nop\n3:"
+    source = "lea rsi, [rip + 1f]\nlea rdi, [rip + 2f]\n" + loop(1000, body)
+    assert mispredictions(source, target_history=1) >= 450
+    assert mispredictions(source, target_history=2) < 20
+
+
 def test_indirect_targets_at_random_go_wrong_half_of_the_time() -> None:
     body = RANDOM + "test dl, 1\nmov rcx, rsi\ncmovz rcx, rdi\ncall rcx\n"
     assert mispredictions(CALLS + loop(2000, body)) == pytest.approx(1000, rel=0.2)
@@ -120,7 +142,7 @@ def test_what_is_predicted_costs_the_same_as_without_a_predictor() -> None:
 
 def test_sizes_that_cannot_be_are_refused() -> None:
     for wrong in ({"history_lengths": (0,)}, {"history_lengths": (1000,)}, {"history_lengths": tuple(range(1, 20))},
-                  {"return_stack": 0}, {"return_stack": 1000}, {"table_entries": 1 << 20}):  # fmt: skip
+                  {"return_stack": 0}, {"return_stack": 1000}, {"target_history": 9}, {"table_entries": 1 << 20}):  # fmt: skip
         with pytest.raises(ValueError):
             guest("nop", predictor=PREDICTOR | wrong)
 
@@ -132,16 +154,22 @@ MIXED = CALLS + "mov eax, 99\n" + loop(
 )  # fmt: skip
 
 
+RETURNS = ALTERNATING.format("lea rax, [rip + 4f]\npush rax\nret\n4: call 5f\njmp 6f\n5: ret\n6:")
+"""Between indirect jumps a return that goes wrong and one that does not."""
+
+
 def parts(seed: int) -> Iterator[int]:
     draw = random.Random(seed)
     while True:
         yield draw.choice((0, 1, 3, 20, 400))
 
 
+@pytest.mark.parametrize("kept", [0, 2])
 @pytest.mark.parametrize("translate_after", [None, 0, 3])
 @pytest.mark.parametrize("seed", range(3))
-def test_predictions_do_not_depend_on_where_a_run_is_cut(seed: int, translate_after: int | None) -> None:
-    whole, cut = guest(MIXED, predictor=PREDICTOR), guest(MIXED, predictor=PREDICTOR)
+def test_predictions_do_not_depend_on_where_a_run_is_cut(seed: int, translate_after: int | None, kept: int) -> None:
+    predictor = PREDICTOR | {"target_history": kept}
+    whole, cut = guest(MIXED, predictor=predictor), guest(MIXED, predictor=predictor)
     whole.translate_after, cut.translate_after = None, translate_after
     run(whole)
     run(cut, parts(seed))
@@ -170,8 +198,11 @@ def test_every_kind_of_branch_is_predicted_and_alike_where_it_is_translated(kind
     assert seen[1] == seen[2] == seen[0]
 
 
-def test_translated_code_is_predicted_as_interpreted_code() -> None:
-    interpreted, translated = guest(MIXED, predictor=PREDICTOR), guest(MIXED, predictor=PREDICTOR)
+@pytest.mark.parametrize("kept", [0, 1, 2, 8])
+@pytest.mark.parametrize("source", [MIXED, RETURNS])
+def test_translated_code_is_predicted_as_interpreted_code(source: str, kept: int) -> None:
+    predictor = PREDICTOR | {"target_history": kept}
+    interpreted, translated = guest(source, predictor=predictor), guest(source, predictor=predictor)
     interpreted.translate_after, translated.translate_after = None, 0
     run(interpreted)
     run(translated)

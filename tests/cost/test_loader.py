@@ -146,7 +146,7 @@ def test_an_absurd_time_is_refused_by_its_key(tmp_path: Path, value: str, says: 
         ("alu*0", r"'alu\*0': not within 1 and"),
         ("alu*", r"'alu\*': not a pipe or a group"),
         ("port9", "'port9': not a pipe or a group"),
-        ("p0 p0 p0 p0 p0", "more than 4 pipes"),
+        ("p0 p0 p0 p0 p0 p0 p0", "more than 6 pipes"),
     ],
 )
 def test_a_use_of_what_is_no_pipe_is_refused(tmp_path: Path, value: str, says: str) -> None:

@@ -27,9 +27,9 @@ def test_classes_stand_in_the_order_of_their_numbers(profile: Profile, tables: P
         assert by_name[name].moves == (name in MOVE_CLASSES), name
 
 
-def test_a_class_takes_at_most_four_pipes_and_only_such_as_there_are(tables: PipelineTables) -> None:
+def test_a_class_takes_at_most_six_pipes_and_only_such_as_there_are(tables: PipelineTables) -> None:
     for name, timing in zip(cost_classes(), tables.classes, strict=True):
-        assert len(timing.uses) <= 4, name
+        assert len(timing.uses) <= 6, name
         assert all(0 < mask < 1 << len(tables.pipes) and cycles > 0 for mask, cycles in timing.uses), name
 
 
@@ -102,7 +102,7 @@ def test_every_pipe_is_used(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_PIPELINE)
 def test_an_access_to_memory_takes_a_pipe_and_a_load_its_latency(name: str) -> None:
     tables = load_profile(name).pipeline_tables()
-    load, load_vector, store, store_vector, locked = tables.classes[: len(MEMORY_CLASSES)]
-    assert all(access.uses for access in (load, load_vector, store, store_vector))
+    load, load_vector, *stores, locked = tables.classes[: len(MEMORY_CLASSES)]
+    assert all(access.uses for access in (load, load_vector, *stores))
     assert (load.latency, load_vector.latency) == (tables.load, tables.load_vector)
     assert locked.serial and locked.latency > 0

@@ -22,6 +22,7 @@ class CostModels(PhysicalMemory):
         history_lengths: Sequence[int] = ...,
         table_entries: int = ...,
         target_entries: int = ...,
+        target_history: int = ...,
         return_stack: int = ...,
     ) -> None: ...
     @property

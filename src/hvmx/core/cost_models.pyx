@@ -60,12 +60,14 @@ cdef class CostModels(PhysicalMemory):
         load_model(self.cpu, tables)
         self.cpu.pending |= PEND_FLUSH
 
-    def set_predictor(self, *, history_lengths=(), table_entries=1024, target_entries=1024, return_stack=16):
+    def set_predictor(self, *, history_lengths=(), table_entries=1024, target_entries=1024, target_history=0, return_stack=16):
         """A branch predictor: a table of so many entries for each length of history, the entries of the table of indirect
-        branches' targets, and how many return addresses it remembers. Without lengths every branch is predicted.
+        branches' targets, for how many indirect branches and returns it remembers a target (0: as long as other branches),
+        and how many return addresses it does. Without lengths every branch is predicted.
         ValueError for what cannot be."""
         make_predictor(held(self), history_lengths, up_to("table_entries", table_entries, 1 << 16),
-                       up_to("target_entries", target_entries, 1 << 16), up_to("return_stack", return_stack, MOST_RETURNS))
+                       up_to("target_entries", target_entries, 1 << 16), up_to("target_history", target_history, MOST_TARGETS),
+                       up_to("return_stack", return_stack, MOST_RETURNS))
         self.cpu.pending |= PEND_FLUSH  # translated code asks a predictor, or does not
 
     @property

@@ -38,8 +38,12 @@ class Pipeline:
     """Micro-operations that retire a cycle."""
     window: Count
     """Micro-operations in flight. With 0 nothing overlaps: an instruction takes its latency, one after the other."""
+    window_vectors: Count
+    """Vector registers that micro-operations in flight can write, besides those that keep what the program sees."""
     taken_branch: Figure
     """What fetching takes to go on behind a taken branch."""
+    indirect: Figure
+    """The same for an indirect jump."""
     call: Figure
     """The same for a call or return."""
     fetch_ahead: Figure
@@ -100,6 +104,9 @@ class Branches:
     """Entries in each."""
     target_entries: Count
     """Entries of the table of indirect targets."""
+    target_history: Count
+    """Indirect branches and returns after which an indirect branch's target still tells others apart; with 0 it is part of the
+    history, as directions are."""
     return_stack: Count
     """Return addresses that are remembered."""
 
@@ -186,7 +193,7 @@ class ClassTiming:
     """Guest cycles."""
     slots: int
     uses: tuple[tuple[int, int], ...]
-    """Up to four: a mask of pipes of which it takes one (bit 0 is the first of the names), and for how many guest cycles."""
+    """Up to six: a mask of pipes of which it takes one (bit 0 is the first of the names), and for how many guest cycles."""
     serial: bool
     moves: bool
     """Whether it only moves data, so that with a memory operand there is the access and nothing of the class."""
@@ -200,8 +207,11 @@ class PipelineTables:
     """Slots of dispatch a cycle."""
     window: int
     """Micro-operations in flight."""
+    window_vectors: int
+    """Vector registers that they write."""
     retire: int
     taken_branch: int
+    indirect: int
     call: int
     fetch_ahead: int
     misprediction: int
@@ -304,8 +314,10 @@ class Profile:
         return PipelineTables(
             width=pipeline.dispatch.value,
             window=pipeline.window.value,
+            window_vectors=pipeline.window_vectors.value,
             retire=pipeline.retire.value,
             taken_branch=int(pipeline.taken_branch.cycles),
+            indirect=int(pipeline.indirect.cycles),
             call=int(pipeline.call.cycles),
             fetch_ahead=int(pipeline.fetch_ahead.cycles),
             misprediction=int(pipeline.misprediction.cycles),
@@ -384,6 +396,7 @@ class Profile:
             history_lengths=branches.history_lengths.values if branches.predictor else (),
             table_entries=branches.table_entries.value,
             target_entries=branches.target_entries.value,
+            target_history=branches.target_history.value,
             return_stack=branches.return_stack.value,
         )
 

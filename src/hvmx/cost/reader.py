@@ -36,7 +36,7 @@ LARGEST = 1_000_000
 """The most guest cycles that an operation may cost, and the most entries that anything may have."""
 
 MOST_PIPES = 16
-MOST_USES = 4
+MOST_USES = 6
 REGISTER_KINDS = ("general", "vector")
 
 Noted = TypeVar("Noted", bound=Provenance)

@@ -102,9 +102,9 @@ SIZED_CLASSES = ("bswap", "div", "idiv", "mul")
 SIZES = (8, 16, 32, 64)
 """The operand sizes of those, in the order of their numbers."""
 
-MEMORY_CLASSES = ("load", "load-vector", "store", "store-vector", "locked")
+MEMORY_CLASSES = ("load", "load-vector", "store", "store-indexed", "store-vector", "locked")
 """Cost classes that an instruction adds for its memory operand (``-vector`` to or from another register than a general
-one) and for LOCK."""
+one, ``-indexed`` where the address has an index and nothing is loaded) and for LOCK."""
 
 OPERAND_CLASSES = (*MEMORY_CLASSES, "lea-complex")
 """Cost classes that no row names, but operands decide. LEA of base, index and displacement is ``lea-complex``."""

@@ -150,6 +150,16 @@ cdef void time_instruction(const Insn *insn, const InsnRow *row, uint64_t ip, co
         t.flags |= TIMING_EXCHANGES
     if insn.prefixes & PREFIX_LOCK or insn.is_mem and row.flags & ROW_LOCKED:
         t.flags |= TIMING_LOCKED
+    if not t.flags & (TIMING_ELIMINATED | TIMING_EXCHANGES):
+        t.vectors = vectors_written(t)
+
+
+cdef inline uint8_t vectors_written(const Timing *t) noexcept nogil:
+    cdef uint32_t index
+    cdef uint8_t count = 0
+    for index in range(t.write_count):
+        count += READY_XMM <= t.writes[index] < READY_CARRY
+    return count
 
 
 cdef inline uint8_t string_kind(uint32_t family) noexcept nogil:

@@ -46,7 +46,10 @@ cdef int load_model(Cpu *cpu, object tables) except -1:
     m.slot_units = CYCLE_FRACTION // m.width
     m.window = tables.window
     m.window_cycles = m.window // m.width
-    m.taken_branch, m.call, m.fetch_ahead = tables.taken_branch, tables.call, tables.fetch_ahead
+    m.vectors = tables.window_vectors
+    m.vector_cycles = min(m.window_cycles, m.vectors // m.width)
+    m.taken_branch, m.indirect, m.call = tables.taken_branch, tables.indirect, tables.call
+    m.fetch_ahead = tables.fetch_ahead
     m.misprediction = tables.misprediction
     m.load, m.load_vector = tables.load, tables.load_vector
     m.forward, m.forward_stack = tables.forward, tables.forward_stack

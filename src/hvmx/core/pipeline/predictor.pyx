@@ -11,13 +11,16 @@ cdef enum:
     MOST_USEFUL = 3
 
 
-cdef int make_predictor(Cpu *cpu, object lengths, uint32_t entries, uint32_t targets, uint32_t returns) except -1:
+cdef int make_predictor(Cpu *cpu, object lengths, uint32_t entries, uint32_t targets, uint32_t target_history,
+                        uint32_t returns) except -1:
     cdef Predictor *p
     cdef uint32_t index
     if len(lengths) > HISTORY_TABLES or any(not 0 < length <= LONGEST_HISTORY for length in lengths):
         raise ValueError(f"history_lengths: up to {HISTORY_TABLES} lengths of at most {LONGEST_HISTORY} branches")
     if not 0 < returns <= MOST_RETURNS:
         raise ValueError(f"return_stack: 1 to {MOST_RETURNS} entries")
+    if target_history > MOST_TARGETS:
+        raise ValueError(f"target_history: 0 to {MOST_TARGETS} branches")
     free_predictor(cpu)
     if not lengths:
         return 0
@@ -30,6 +33,10 @@ cdef int make_predictor(Cpu *cpu, object lengths, uint32_t entries, uint32_t tar
     p.entry_bits = bits_of(entries)
     p.target_bits = bits_of(targets)
     p.return_entries = returns
+    p.target_history = target_history
+    if target_history:
+        p.bits_of_target = min(32, 64 // target_history)
+        p.targets_kept = ~<uint64_t>0 >> (64 - target_history * p.bits_of_target)
     p.entries = <HistoryEntry *>calloc(p.tables << p.entry_bits, sizeof(HistoryEntry))
     p.by_history = <TargetEntry *>calloc(1 << p.target_bits, sizeof(TargetEntry))
     p.by_address = <TargetEntry *>calloc(1 << p.target_bits, sizeof(TargetEntry))
@@ -68,7 +75,8 @@ cdef void forget_branches(Cpu *cpu) noexcept nogil:
     memset(p.entries, 0, (p.tables << p.entry_bits) * sizeof(HistoryEntry))
     memset(p.by_history, 0, (<uint64_t>1 << p.target_bits) * sizeof(TargetEntry))
     memset(p.by_address, 0, (<uint64_t>1 << p.target_bits) * sizeof(TargetEntry))
-    p.latest = p.return_top = 0
+    p.latest = p.return_top = p.returned = 0
+    p.targets = 0
 
 
 # --- history ------------------------------------------------------------------------------------------------------------
@@ -176,9 +184,23 @@ cdef inline void allocate(Predictor *p, HistoryEntry **found, uint16_t *tags, in
 
 
 # --- targets ------------------------------------------------------------------------------------------------------------
+cdef inline uint64_t targets_known(const Predictor *p) noexcept nogil:
+    """Those that are not too long ago: each return moves them on, too."""
+    return p.targets << p.bits_of_target * p.returned & p.targets_kept if p.returned < p.target_history else 0
+
+
+cdef inline void remember_target(Predictor *p, uint64_t hashed) noexcept nogil:
+    if p.target_history:
+        p.targets = (targets_known(p) << p.bits_of_target | hashed >> (64 - p.bits_of_target)) & p.targets_kept
+        p.returned = 0
+    else:
+        remember_outcome(p, hashed >> 20 & 1)
+        remember_outcome(p, hashed >> 21 & 1)
+
+
 cdef int predicts_target(Cpu *cpu, uint64_t ip, uint64_t target) noexcept nogil:
     cdef Predictor *p = cpu.predictor
-    cdef uint64_t hashed = mixed(ip, p.folded[p.tables // 2])
+    cdef uint64_t hashed = mixed(ip ^ mixed(targets_known(p), 0), p.folded[p.tables // 2])
     cdef uint16_t tag = <uint16_t>(hashed >> 40 | 1)
     cdef TargetEntry *by_history = &p.by_history[hashed >> 8 & ((1 << p.target_bits) - 1)]
     cdef TargetEntry *by_address = &p.by_address[mixed(ip, 0) >> 8 & ((1 << p.target_bits) - 1)]
@@ -187,9 +209,7 @@ cdef int predicts_target(Cpu *cpu, uint64_t ip, uint64_t target) noexcept nogil:
         by_history.tag = tag
         by_history.target = target
     by_address.target = target
-    hashed = mixed(target, 0)
-    remember_outcome(p, hashed >> 20 & 1)
-    remember_outcome(p, hashed >> 21 & 1)
+    remember_target(p, mixed(target, 0))
     cpu.mispredictions += not right
     return right
 
@@ -198,5 +218,6 @@ cdef int predicts_return(Cpu *cpu, uint64_t target) noexcept nogil:
     cdef Predictor *p = cpu.predictor
     cdef bint right = p.returns[p.return_top] == target
     p.return_top = p.return_top - 1 if p.return_top else p.return_entries - 1
+    p.returned += 1
     cpu.mispredictions += not right
     return right

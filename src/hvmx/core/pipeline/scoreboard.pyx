@@ -2,7 +2,9 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memmove, memset
 
-from hvmx.core.generated.families cimport COST_BRANCH, COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_VECTOR
+from hvmx.core.generated.families cimport (
+    COST_BRANCH, COST_JUMP_INDIRECT, COST_LOAD, COST_LOAD_VECTOR, COST_STORE, COST_STORE_INDEXED,
+    COST_STORE_VECTOR)
 from hvmx.core.state.state cimport *
 
 cdef extern from "times.h" nogil:
@@ -147,7 +149,16 @@ cdef inline const ClassTiming *load_class(const Timing *t, const PipelineModel *
 
 
 cdef inline const ClassTiming *store_class(const Timing *t, const PipelineModel *m) noexcept nogil:
-    return &m.classes[COST_STORE_VECTOR if t.flags & TIMING_VECTOR else COST_STORE]
+    if t.flags & TIMING_VECTOR:
+        return &m.classes[COST_STORE_VECTOR]
+    return &m.classes[COST_STORE if t.index == READY_NONE or t.flags & TIMING_LOAD else COST_STORE_INDEXED]
+
+
+cdef inline uint32_t store_slots(const Timing *t, const PipelineModel *m) noexcept nogil:
+    """Slots of dispatch that a store takes besides the instruction, which is one itself where it only moves."""
+    cdef uint32_t plain = m.classes[COST_STORE].slots
+    cdef uint32_t slots = plain if t.flags & TIMING_VECTOR else store_class(t, m).slots
+    return slots - plain if t.flags & TIMING_ONLY_MOVES else slots
 
 
 cdef inline uint32_t keep_stores_away(Pipeline *s, const PipelineModel *m, uint32_t ready) noexcept nogil:
@@ -251,7 +262,7 @@ cdef inline uint32_t alone(const Timing *t, const PipelineModel *m) noexcept nog
 
 cdef inline uint32_t fetch_past(Pipeline *s, const Timing *t, const PipelineModel *m, bint taken) noexcept nogil:
     """Cycles that dispatch waits for fetching to go on behind a branch."""
-    cdef uint32_t cycles = m.call if t.flags & TIMING_STACK else m.taken_branch
+    cdef uint32_t cycles = m.call if t.flags & TIMING_STACK else m.indirect if t.cost == COST_JUMP_INDIRECT else m.taken_branch
     cdef uint32_t ahead = s.fetched
     if not taken:
         return 0
@@ -259,20 +270,23 @@ cdef inline uint32_t fetch_past(Pipeline *s, const Timing *t, const PipelineMode
     return cycles - ahead if cycles > ahead else 0
 
 
-cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t slots, uint32_t ready) noexcept nogil:
+cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t slots, uint32_t vectors,
+                                 uint32_t ready) noexcept nogil:
     """Cycles that dispatch waits for the oldest in the window, an instruction being complete then.
 
-    As long as all will be before so much could have been dispatched, what is in the window need not be known."""
+    As long as all will be before so much could have been dispatched, what is in the window need not be known: before so many
+    vector registers could have been taken, where any are."""
     cdef uint32_t wait = 0
-    if later(s.complete[0], ready) <= m.window_cycles:
-        if s.complete[0]:
+    if later(s.complete[0], ready) <= (m.vector_cycles if vectors or s.filled_vectors else m.window_cycles):
+        if s.complete[0] or s.filled or s.filled_vectors:
             memset(s.complete, 0, sizeof(s.complete))
-            s.filled = 0
+            s.filled = s.filled_vectors = 0
         return 0
     s.complete[0] = held(later(s.complete[0], ready))
     s.filled += <uint8_t>slots
-    if s.filled >= m.window // WINDOW_PARTS:
-        s.filled = 0
+    s.filled_vectors += <uint8_t>vectors
+    if s.filled >= m.window // WINDOW_PARTS or s.filled_vectors >= m.vectors // WINDOW_PARTS and s.filled_vectors:
+        s.filled = s.filled_vectors = 0
         wait = s.complete[WINDOW_PARTS - 1]
         memmove(&s.complete[1], &s.complete[0], (WINDOW_PARTS - 1) * sizeof(s.complete[0]))
     return later(wait, s.complete[0] - MOST_BEHIND if s.complete[0] > MOST_BEHIND else 0)
@@ -308,7 +322,7 @@ cdef inline uint32_t dispatch(Pipeline *s, const Timing *t, const PipelineModel 
         more = ready + m.misprediction
     else:
         fetching = fetch_past(s, t, m, taken)
-        more = later(fetching, fill_window(s, m, slots, ready))
+        more = later(fetching, fill_window(s, m, slots, t.vectors, ready))
     if more:
         pass_cycles(s, m, more)
         s.slot = 0
@@ -356,8 +370,7 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
         if not t.flags & TIMING_STACK:
             if not t.flags & TIMING_LOCKED:
                 take_pipes(s, store_class(t, m), address, &all_begun)
-            if not t.flags & TIMING_ONLY_MOVES:
-                slots += m.classes[COST_STORE].slots
+            slots += store_slots(t, m)
         remember_store(s, t, ready)
     if t.flags & TIMING_STACK and t.shift > 0:
         shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
@@ -386,7 +399,7 @@ cdef uint32_t longest_step(const Timing *t, const PipelineModel *m) noexcept nog
     if t.flags & TIMING_LOAD:
         cycles += later(m.load, m.load_vector) + later(m.forward_operand, m.forward_vector) + m.classes[COST_LOAD].slots
     if t.flags & TIMING_STORE:
-        cycles += m.classes[COST_STORE].slots + 2
+        cycles += later(m.classes[COST_STORE].slots, m.classes[COST_STORE_INDEXED].slots) + 2
     if t.flags & TIMING_CONDITIONAL:
         cycles += m.misprediction
     return cycles * CYCLE_FRACTION

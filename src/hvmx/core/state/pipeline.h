@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-enum { PIPES = 16, BOOKED_CYCLES = 16, WINDOW_PARTS = 8, SEEN_STORES = 6, CLASS_USES = 4, TIMING_READS = 8, TIMING_WRITES = 4 };
+enum { PIPES = 16, BOOKED_CYCLES = 16, WINDOW_PARTS = 8, SEEN_STORES = 6, CLASS_USES = 6, TIMING_READS = 8, TIMING_WRITES = 4 };
 
 /* Cycles that the front is at most behind the completion of an instruction: what is left to wait for on entry into a block. */
 enum { MOST_BEHIND = 1000 };
@@ -48,7 +48,8 @@ typedef struct {
     uint8_t fetched;               /* cycles that fetching is ahead of the front */
     uint8_t fuses;                 /* the last instruction fuses with a conditional branch */
     uint8_t filled;                /* micro-operations in the latest part of the window */
-    uint8_t unused[4];
+    uint8_t filled_vectors;        /* vector registers that they write */
+    uint8_t unused[3];
 } Pipeline;
 
 /* What the pipeline sees of one instruction. */
@@ -72,6 +73,7 @@ typedef struct {
     uint8_t width;                 /* of the memory operand, in bytes */
     int8_t x87_push;               /* registers that the x87 stack grows by */
     uint8_t string;                /* STRING_*, of a repeated instruction */
+    uint8_t vectors;               /* vector, MMX and x87 registers that it writes, and renaming does not */
     uint16_t cost;                 /* COST_* */
     uint32_t flags;                /* TIMING_* */
     int32_t disp;
@@ -101,7 +103,8 @@ typedef struct {
     uint32_t slot_units;           /* the time of one, in units of 1/CYCLE_FRACTION cycle */
     uint32_t window;               /* micro-operations in flight; 0: nothing overlaps */
     uint32_t window_cycles;        /* in which so many are dispatched */
-    uint32_t taken_branch, call;   /* how long fetching takes for a taken branch, and for a call or return */
+    uint32_t vectors, vector_cycles; /* vector registers that those in flight write; cycles in which so many are dispatched */
+    uint32_t taken_branch, indirect, call; /* how long fetching takes for a taken branch, an indirect jump, and a call or return */
     uint32_t fetch_ahead;          /* cycles that fetching may be ahead of dispatch */
     uint32_t misprediction;
     uint32_t load, load_vector, forward, forward_stack, forward_operand, forward_vector;
@@ -115,7 +118,8 @@ typedef struct {
 } PipelineModel;
 
 /* The branch predictor: see core/pipeline/predictor.pxd. */
-enum { RUN_BITS = 13, RUN_ENTRIES = 1 << RUN_BITS, HISTORY_TABLES = 8, HISTORY_BITS = 256, MOST_RETURNS = 64 };
+enum { RUN_BITS = 13, RUN_ENTRIES = 1 << RUN_BITS, HISTORY_TABLES = 8, HISTORY_BITS = 256, MOST_RETURNS = 64,
+       MOST_TARGETS = 8 };
 /* How a conditional branch goes one way for a while, and then the other. */
 typedef struct {
     uint16_t run;                  /* how often it went this way in a row */
@@ -133,6 +137,9 @@ typedef struct {
     uint8_t outcomes[HISTORY_BITS];  /* a ring */
     uint32_t latest, return_top;
     uint64_t returns[MOST_RETURNS];  /* a ring */
+    uint64_t targets, targets_kept;  /* bits of the latest of indirect branches, the last one lowest; a mask of all of them */
+    uint32_t target_history;       /* indirect branches and returns that a target is kept for; 0: targets are outcomes, too */
+    uint32_t bits_of_target, returned; /* of each in `targets`; returns since the last indirect branch */
     HistoryEntry *entries;         /* of all tables, one after the other */
     TargetEntry *by_history, *by_address; /* of indirect branches */
 } Predictor;

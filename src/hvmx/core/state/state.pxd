@@ -310,7 +310,7 @@ cdef extern from "state.h" nogil:
         uint16_t complete[WINDOW_PARTS]
         Booking booked[PIPES]
         SeenStore stores[SEEN_STORES]
-        uint8_t slot, fetched, fuses, filled
+        uint8_t slot, fetched, fuses, filled, filled_vectors
 
     ctypedef struct Timing:
         uint8_t reads[TIMING_READS]
@@ -318,7 +318,7 @@ cdef extern from "state.h" nogil:
         uint8_t read_count, write_count, flags_read, flags_written
         uint8_t base, index, scale, segment, width
         int8_t x87_push
-        uint8_t string
+        uint8_t string, vectors
         uint16_t cost
         uint32_t flags
         int32_t disp, shift
@@ -332,7 +332,8 @@ cdef extern from "state.h" nogil:
         PipeUse uses[CLASS_USES]
 
     ctypedef struct PipelineModel:
-        uint32_t width, slot_units, window, window_cycles, taken_branch, call, fetch_ahead, misprediction
+        uint32_t width, slot_units, window, window_cycles, vectors, vector_cycles
+        uint32_t taken_branch, indirect, call, fetch_ahead, misprediction
         uint32_t load, load_vector, forward, forward_stack, forward_operand, forward_vector
         uint32_t locked
         uint32_t alone_load, alone_store, alone_locked
@@ -350,6 +351,7 @@ cdef extern from "state.h" nogil:
         HISTORY_TABLES
         HISTORY_BITS
         MOST_RETURNS
+        MOST_TARGETS
     ctypedef struct HistoryEntry:
         uint16_t tag
         int8_t direction
@@ -370,6 +372,8 @@ cdef extern from "state.h" nogil:
         uint8_t outcomes[HISTORY_BITS]
         uint32_t latest, return_top
         uint64_t returns[MOST_RETURNS]
+        uint64_t targets, targets_kept
+        uint32_t target_history, bits_of_target, returned
         HistoryEntry *entries
         TargetEntry *by_history
         TargetEntry *by_address

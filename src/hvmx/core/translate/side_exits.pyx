@@ -102,6 +102,7 @@ cdef void expect_return(Trace *t, Op *op) noexcept nogil:
     emit_alu_i(e, 32, ALU_SUB, top, 1)
     emit_cmov(e, 32, CC_S, top, HOST_RCX)
     emit_store(e, 32, top, predictor, AT_RETURN_TOP)
+    emit_alu_mi(e, 32, ALU_ADD, predictor, AT_RETURNED, 1)
 
 
 cdef void expect_target(Trace *t, Op *op) noexcept nogil:

@@ -17,6 +17,7 @@ enum {
     AT_FN = offsetof(Op, fn), AT_KEY = offsetof(JumpEntry, key), AT_KNOWN = offsetof(JumpEntry, op), AT_TARGET = offsetof(Op, target),
     AT_RUN = offsetof(RunEntry, run), AT_RUN_LENGTHS = offsetof(RunEntry, lengths), AT_RUN_SURE = offsetof(RunEntry, sure),
     AT_RETURN_TOP = offsetof(Predictor, return_top), AT_RETURNS = offsetof(Predictor, returns),
+    AT_RETURNED = offsetof(Predictor, returned),
 };
 
 _Static_assert(sizeof(TlbEntry) == 64 && sizeof(JumpEntry) == 16, "translated code shifts by these");

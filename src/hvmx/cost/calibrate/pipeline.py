@@ -77,6 +77,7 @@ def pipeline_steps() -> list[Step]:
 def _window(bench: Bench) -> None:
     """Loads that miss overlap while both are in the window. How far apart that is depends on what is between them."""
     bench.miss("pipeline.window", "other limits, such as those of free registers, show first")
+    bench.miss("pipeline.window_vectors", "measured as the window would be, and it is not")
     bench.miss(
         "pipeline.retire", "nothing retires faster than it is dispatched, for longer than the window lasts"
     )
@@ -166,6 +167,7 @@ def _taken(bench: Bench) -> None:
         {"cycles": max(1, whole(series.value))},
         f"jumps over {distance} bytes: one every {said(series)}",
     )
+    bench.miss("pipeline.indirect", "it differs with where the targets are")
     bench.miss("pipeline.call", "calls without what they call would empty the stack of return addresses")
     bench.miss("pipeline.fetch_ahead", "what fills the queue that fetching is ahead by differs from one instruction to another")
 
