@@ -260,16 +260,21 @@ class Hvmx(_Process):
             return elapsed, console.read_text()
 
 
+def all_branches_predicted(directory: str | Path) -> Path:
+    """The default profile, but with every branch predicted, as a file of this directory."""
+    content = files("hvmx.cost").joinpath("skylake.toml").read_text()
+    profile = Path(directory, "all-predicted.toml")
+    profile.write_text(content.replace("predictor = true", "predictor = false"))
+    return profile
+
+
 class HvmxAllPredicted(Hvmx):
     """The same with a profile in which every branch is predicted."""
 
     name = "hvmx without predictor"
 
     def options(self, directory: str) -> tuple[str, ...]:
-        content = files("hvmx.cost").joinpath("skylake.toml").read_text()
-        profile = Path(directory, "all-predicted.toml")
-        profile.write_text(content.replace("predictor = true", "predictor = false"))
-        return ("--profile", str(profile))
+        return ("--profile", str(all_branches_predicted(directory)))
 
 
 EMULATORS: Final[tuple[Peer, ...]] = (Qemu(), Unicorn(), Bochs())

@@ -1,9 +1,9 @@
 # cython: language_level=3
 """Paths: what the pipeline takes from a node to an Op of the same block, computed once for each state in which it is met.
 
-A state is interned: equal states are mostly one object. A node is an Op with a state; its ways lead to the nodes behind its
-block. Tables are of a fixed size and overwrite what was there; when the room for nodes or states is used up, all of them are
-forgotten. So no guest can fill anything, and what is known changes no guest cycle.
+A state is interned when it is met for the second time: equal states are then mostly one object. A node is an Op with a state;
+its ways lead to the nodes behind its block. Tables are of a fixed size and overwrite what was there; when the room for nodes
+and states is used up, all of them are forgotten. So no guest can fill anything, and what is known changes no guest cycle.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 

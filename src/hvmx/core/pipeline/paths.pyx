@@ -1,6 +1,6 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
@@ -8,17 +8,27 @@ from hvmx.core.pipeline.hot cimport *
 from hvmx.core.pipeline.scoreboard cimport *
 from hvmx.core.state.state cimport *
 
-cdef enum:
-    STATE_BITS = 13
-    STATES = 1 << STATE_BITS
-    NODE_BITS = 15
-    NODE_BYTES = 5 << 20
-    PATH_BITS = 12             # HOT_PATH_BITS when all paths come by here
+cdef extern from "states.h" nogil:
+    size_t size_of_state(const State *)
+    void pack_state(State *, const Pipeline *)
+    void unpack_state(const State *, Pipeline *)
+    bint same_state(const State *, const State *)
+    uint64_t mixed(uint64_t)
 
-# An interned state, and a node at no place in it.
-cdef struct State:
-    Pipeline value
-    Node here
+cdef enum:
+    STATE_BITS = 15
+    NODE_BITS = 15
+    PATH_BITS = 14             # HOT_PATH_BITS when all paths come by here
+    MET_BITS = 16
+    ROOM_BYTES = 12 << 20
+    ROOM_BYTES_PV = 4 << 20    # a PV domain has a table of frames
+
+# A state that is met for the first time, and the node in it, until the next but one: most such states never come again, and
+# would only take the room of those that do. No way and no known path leads to or from here.
+cdef struct Passing:
+    State state
+    Node node
+    Way ways[NO_WAY]
 
 # A path that no way is for.
 cdef struct Path:
@@ -37,14 +47,15 @@ cdef enum:
 cdef struct Paths:
     State *empty               # in which nothing is left to complete
     uint64_t forgotten         # how often all was forgotten: what was kept of nodes before that is void
-    uint32_t states_used
-    uint64_t nodes_used
     uint64_t path_mask         # of places in path_table
-    State *state_table[STATES]
+    State *state_table[1 << STATE_BITS]
     Node *node_table[1 << NODE_BITS]
     Path path_table[1 << HOT_PATH_BITS]
-    State states[STATES]
-    uint8_t nodes[NODE_BYTES]
+    uint16_t met[1 << MET_BITS] # of states met lately, part of their hash
+    Passing passing[2]         # that of Cpu.node, and that of what comes behind it
+    Path passing_path
+    uint64_t room_used
+    uint8_t room[ROOM_BYTES]   # for states and nodes
 
 
 cdef inline Paths *paths_of(Cpu *cpu) noexcept nogil:
@@ -71,88 +82,116 @@ cdef void free_paths(Cpu *cpu) noexcept nogil:
         munmap(cpu.paths, sizeof(Paths))
 
 
-cdef inline uint64_t mixed(uint64_t value) noexcept nogil:
-    value *= <uint64_t>0x9e3779b97f4a7c15
-    return value ^ value >> 29
-
-
 # --- states and nodes ---------------------------------------------------------------------------------------------------
 cdef void forget_paths(Cpu *cpu) noexcept nogil:
     cdef Paths *paths = paths_of(cpu)
-    cdef Pipeline present, empty
+    cdef State present, empty
     cdef Op *entry = NULL
-    memset(&present, 0, sizeof(Pipeline))
+    cdef Pipeline nothing
+    memset(&nothing, 0, sizeof(Pipeline))
+    pack_state(&empty, &nothing)
+    present = empty
     if cpu.node != NULL:
-        present = cpu.node.state[0]
+        memcpy(&present, cpu.node.state, size_of_state(cpu.node.state))
         entry = cpu.node.entry
     memset(paths.state_table, 0, sizeof(paths.state_table))
     memset(paths.node_table, 0, sizeof(paths.node_table))
     paths.path_mask = (1 << (HOT_PATH_BITS if cpu.hot != NULL else PATH_BITS)) - 1
     memset(paths.path_table, 0, (paths.path_mask + 1) * sizeof(Path))
-    paths.states_used = 0
-    paths.nodes_used = 0
+    paths.room_used = 0
     paths.forgotten += 1
-    memset(&empty, 0, sizeof(Pipeline))
-    paths.empty = <State *>interned(cpu, &empty).state
-    cpu.node = interned(cpu, &present)
+    paths.empty = kept(cpu, &empty)
+    cpu.node = &kept(cpu, &present).here
     if entry != NULL:
         begin_at(cpu, entry)
 
 
 cdef void leave_code(Cpu *cpu) noexcept nogil:
-    cpu.node = &(<State *>cpu.node.state).here
+    cpu.node = &cpu.node.state.here
 
 
-cdef Node *interned(Cpu *cpu, const Pipeline *value) noexcept nogil:
-    """The node at no place in this state."""
+cdef inline bint passes(Paths *paths, const void *place) noexcept nogil:
+    """A node or state that is kept in Paths.passing?"""
+    return <uint64_t>place - <uint64_t>&paths.passing[0] < sizeof(paths.passing)
+
+
+cdef inline uint64_t room_for(Cpu *cpu) noexcept nogil:
+    return ROOM_BYTES if cpu.pv == NULL else ROOM_BYTES_PV
+
+
+cdef inline State **place_of(Paths *paths, const State *state) noexcept nogil:
+    return &paths.state_table[state.hash >> 20 & ((1 << STATE_BITS) - 1)]
+
+
+cdef State *kept(Cpu *cpu, const State *state) noexcept nogil:
+    """The interned state that is equal to this one."""
     cdef Paths *paths = paths_of(cpu)
-    cdef const uint64_t *words = <const uint64_t *>value
-    cdef uint64_t hash = 0
-    cdef uint32_t index
-    cdef State **slot
-    cdef State *state
-    for index in range(sizeof(Pipeline) // 8):
-        hash = mixed(hash ^ words[index])
-    slot = &paths.state_table[hash >> 20 & (STATES - 1)]
-    if slot[0] != NULL and memcmp(&slot[0].value, value, sizeof(Pipeline)) == 0:
-        return &slot[0].here
-    if paths.states_used == STATES:
+    cdef State *found = place_of(paths, state)[0]
+    cdef size_t size = size_of_state(state) + 7 & ~<size_t>7
+    if found != NULL and same_state(found, state):
+        return found
+    if paths.room_used + size > room_for(cpu):
         forget_paths(cpu)
-    state = &paths.states[paths.states_used]
-    paths.states_used += 1
-    state.value = value[0]
-    state.here.entry = NULL
-    state.here.state = &state.value
-    slot[0] = state
-    return &state.here
+    found = <State *>&paths.room[paths.room_used]
+    paths.room_used += size
+    memcpy(found, state, size_of_state(state))
+    found.here.state = found
+    found.latest = NULL
+    place_of(paths, state)[0] = found
+    return found
+
+
+cdef Node *node_in(Cpu *cpu, const Pipeline *value) noexcept nogil:
+    """The node at no place in this state, which is kept if it has been met lately, or if all paths are to be known."""
+    cdef Paths *paths = paths_of(cpu)
+    cdef State *state = &paths.passing[cpu.node.state == &paths.passing[0].state].state
+    cdef State *found
+    cdef uint16_t *met
+    pack_state(state, value)
+    met = &paths.met[state.hash >> 8 & ((1 << MET_BITS) - 1)]
+    found = place_of(paths, state)[0]
+    if found != NULL and same_state(found, state):
+        return &found.here
+    if cpu.hot == NULL and met[0] != <uint16_t>(state.hash >> 48):
+        met[0] = <uint16_t>(state.hash >> 48)
+        return &state.here
+    return &kept(cpu, state).here
 
 
 cdef const Timing *timing_of(Op *op) noexcept nogil:
     return &block_of(op).timings[op.number]
 
 
-cdef Node *node_at(Cpu *cpu, Op *op, Pipeline *state) noexcept nogil:
-    cdef Paths *paths = paths_of(cpu)
-    cdef Node **slot = &paths.node_table[mixed(<uint64_t>op ^ mixed(<uint64_t>state)) >> 8 & ((1 << NODE_BITS) - 1)]
-    cdef Node *node = slot[0]
-    cdef uint32_t index, ways, size
-    if node != NULL and node.entry == op and node.state == state:
-        return node
-    ways = block_of(op).ways
-    size = sizeof(Node) + ways * sizeof(Way)
-    if paths.nodes_used + size > NODE_BYTES:
-        cpu.node = &(<State *>state).here
-        forget_paths(cpu)
-        return node_at(cpu, op, cpu.node.state)
-    node = <Node *>&paths.nodes[paths.nodes_used]
-    paths.nodes_used += size
+cdef inline Node *set_out(Node *node, Op *op, State *state) noexcept nogil:
+    """A node from which no way is known yet."""
+    cdef uint32_t index
     node.entry = op
     node.state = state
-    for index in range(ways):
+    for index in range(block_of(op).ways):
         ways_of(node)[index].target = NOWHERE
         ways_of(node)[index].next = NULL
         ways_of(node)[index].after = NULL
-    slot[0] = node
+    return node
+
+
+cdef Node *node_at(Cpu *cpu, Op *op, State *state) noexcept nogil:
+    cdef Paths *paths = paths_of(cpu)
+    cdef Node **slot = &paths.node_table[mixed(<uint64_t>op ^ mixed(<uint64_t>state)) >> 8 & ((1 << NODE_BITS) - 1)]
+    cdef Node *node = slot[0]
+    cdef uint32_t size
+    if passes(paths, state):
+        return set_out(&(<Passing *>state).node, op, state)
+    if node != NULL and node.entry == op and node.state == state:
+        state.latest = node
+        return node
+    size = sizeof(Node) + block_of(op).ways * sizeof(Way)
+    if paths.room_used + size > room_for(cpu):
+        cpu.node = &state.here
+        forget_paths(cpu)
+        return node_at(cpu, op, cpu.node.state)
+    node = <Node *>&paths.room[paths.room_used]
+    paths.room_used += size
+    slot[0] = state.latest = set_out(node, op, state)
     return node
 
 
@@ -163,8 +202,8 @@ cdef void begin_at(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef void drain_pipeline(Cpu *cpu) noexcept nogil:
     cdef Pipeline s
-    if cpu.node.state != &paths_of(cpu).empty.value:
-        memcpy(&s, cpu.node.state, sizeof(Pipeline))
+    if cpu.node.state != paths_of(cpu).empty:
+        unpack_state(cpu.node.state, &s)
         charge(cpu, drain(&s, cpu.model), BOUND_SERIAL)
     cpu.node = &paths_of(cpu).empty.here
 
@@ -179,7 +218,7 @@ cdef Node *take_path(Cpu *cpu, Op *op, uint32_t kind, int64_t *cost, Split *spli
     cdef uint64_t units = 0
     if split != NULL:
         memset(split, 0, sizeof(Split))
-    memcpy(&s, cpu.node.state, sizeof(Pipeline))
+    unpack_state(cpu.node.state, &s)
     if op.len == 0:
         kind = BEFORE          # the Op at the end of a block belongs to no instruction
     for number in range(first, last if kind == BEFORE else last + 1):
@@ -192,9 +231,11 @@ cdef Node *take_path(Cpu *cpu, Op *op, uint32_t kind, int64_t *cost, Split *spli
         taken = step(&s, &timings[number], cpu.model, course)
         units += taken
         if split != NULL:
+            settle_pipeline(&s)
             split_step(split, &s, &timings[number], cpu.model, course & COURSE_MISPREDICTED != 0, taken)
     cost[0] = <int64_t>((units << ACCT_SHIFT) + last - first + (kind != BEFORE))
-    return interned(cpu, &s)
+    settle_pipeline(&s)
+    return node_in(cpu, &s)
 
 
 cdef Path *path_to(Cpu *cpu, Op *op, uint32_t kind) noexcept nogil:
@@ -203,9 +244,11 @@ cdef Path *path_to(Cpu *cpu, Op *op, uint32_t kind) noexcept nogil:
     cdef Path *path = &paths_of(cpu).path_table[place]
     cdef int64_t cost = 0
     cdef Node *after
-    if path.node == node and path.op == op and path.kind == kind:
+    if not passes(paths_of(cpu), node) and path.node == node and path.op == op and path.kind == kind:
         return path
     after = take_path(cpu, op, kind, &cost, split_of_path(cpu, place) if cpu.hot != NULL else NULL)
+    if passes(paths_of(cpu), after) or passes(paths_of(cpu), cpu.node):
+        path = &paths_of(cpu).passing_path
     path.node = cpu.node  # another object than `node` if all nodes have been forgotten meanwhile
     path.op = op
     path.kind = kind
@@ -263,7 +306,7 @@ cdef void time_through(Cpu *cpu, Op *op) noexcept nogil:
         follow_path(cpu, op, THROUGH)
         return
     after = take_path(cpu, op, THROUGH, &cost, NULL)
-    if paths_of(cpu).forgotten == forgotten:
+    if paths_of(cpu).forgotten == forgotten and not passes(paths_of(cpu), after):
         way.cost = cost
         way.after = after
     cpu.acct += cost
@@ -275,7 +318,7 @@ cdef void go_through(Cpu *cpu, Op *op, Op *target) noexcept nogil:
     cdef Way *way = &ways_of(cpu.node)[op.way]
     account(cpu, op)
     begin_at(cpu, target)
-    if op.way != NO_WAY and cpu.hot == NULL and paths_of(cpu).forgotten == forgotten:
+    if op.way != NO_WAY and cpu.hot == NULL and paths_of(cpu).forgotten == forgotten and not passes(paths_of(cpu), cpu.node):
         way.target = target
         way.next = cpu.node
 
@@ -285,7 +328,7 @@ cdef Op *first_due(Cpu *cpu, Op *op, int64_t end) noexcept nogil:
     cdef const Block *block = block_of(op)
     cdef int64_t acct = cpu.acct
     cdef uint32_t number = op.number
-    memcpy(&s, cpu.node.state, sizeof(Pipeline))
+    unpack_state(cpu.node.state, &s)
     if block.timings[number].flags & TIMING_REPEATED:  # it ends with one element; with more left it comes back by itself
         acct += <int64_t>element_time(&block.timings[number], cpu.model, cpu.rflags & FL_DF != 0) << ACCT_SHIFT
     while True:

@@ -80,18 +80,13 @@ cdef void forget_branches(Cpu *cpu) noexcept nogil:
 
 
 # --- history ------------------------------------------------------------------------------------------------------------
-cdef inline uint32_t rotated(uint32_t value, uint32_t by) noexcept nogil:
-    by &= 31
-    return value << by | value >> (32 - by & 31)
-
-
 cdef inline void remember_outcome(Predictor *p, uint32_t outcome) noexcept nogil:
     """The folded history of a table: the outcome comes in at one end, and the one that is as old as its length goes out."""
     cdef uint32_t index, oldest
     p.latest = p.latest + 1 & (HISTORY_BITS - 1)
     for index in range(p.tables):
         oldest = p.outcomes[p.latest - p.lengths[index] & (HISTORY_BITS - 1)]
-        p.folded[index] = rotated(p.folded[index], 1) ^ outcome ^ rotated(oldest, p.lengths[index])
+        p.folded[index] = (p.folded[index] << 1 | p.folded[index] >> 31) ^ outcome ^ (oldest << (p.lengths[index] & 31))
     p.outcomes[p.latest] = <uint8_t>outcome
 
 

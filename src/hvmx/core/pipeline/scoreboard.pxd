@@ -19,6 +19,8 @@ cdef enum Course:
 
 # Moves the front over one instruction; the time that it takes, in units of 1/CYCLE_FRACTION cycle.
 cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t course) noexcept nogil
+# Counts times from the front, as they are in a state that is kept.
+cdef void settle_pipeline(Pipeline *s) noexcept nogil
 # Waits until all is complete, which leaves the state empty; the time that it takes, in the same units.
 cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil
 # What an element of a repeated string instruction takes on top of the instruction, in the same units.

@@ -8,27 +8,24 @@ from hvmx.core.generated.families cimport (
 from hvmx.core.state.state cimport *
 
 cdef extern from "times.h" nogil:
-    void shorten_times(Pipeline *, uint16_t by)
+    uint32_t behind_front(const Pipeline *, uint32_t time)
+    uint16_t held(const Pipeline *, uint32_t time)
+    void settle(Pipeline *)
     uint32_t least_booked(const Pipeline *, uint32_t pipes)
     uint32_t book(Pipeline *, uint32_t pipe, uint32_t ready, uint32_t cycles)
 
 cdef enum:
     SOON = 16                  # cycles: what is left of so little, when the front starts anew, is forgotten
-    MOST = 0xffff              # cycles behind the front that the state can hold
 
 
 cdef inline uint32_t later(uint32_t a, uint32_t b) noexcept nogil:
     return a if a > b else b
 
 
-cdef inline uint16_t held(uint32_t cycles) noexcept nogil:
-    return <uint16_t>(cycles if cycles < MOST else MOST)
-
-
 cdef inline void pass_cycles(Pipeline *s, const PipelineModel *m, uint32_t cycles) noexcept nogil:
-    """The front moves on: all times behind it become shorter, and fetching gets ahead."""
+    """The front moves on, and fetching gets ahead."""
     if cycles:
-        shorten_times(s, held(cycles))
+        s.front += cycles
         s.fetched = <uint8_t>(s.fetched + cycles if s.fetched + cycles < m.fetch_ahead else m.fetch_ahead)
 
 
@@ -50,11 +47,11 @@ cdef inline uint32_t take_pipes(Pipeline *s, const ClassTiming *k, uint32_t read
 
 
 cdef inline uint32_t flags_ready(Pipeline *s, uint32_t which) noexcept nogil:
-    return later(s.ready[READY_CARRY] if which & 1 else 0, s.ready[READY_FLAGS] if which & 2 else 0)
+    return later(s.ready[READY_CARRY] if which & 1 else s.front, s.ready[READY_FLAGS] if which & 2 else s.front)
 
 
 cdef inline uint32_t register_ready(Pipeline *s, uint32_t register) noexcept nogil:
-    return s.ready[register] if register != READY_NONE else 0
+    return s.ready[register] if register != READY_NONE else s.front
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------
@@ -62,16 +59,18 @@ cdef inline bint on_stack(uint32_t base) noexcept nogil:
     return base == READY_GENERAL + REG_RSP or base == READY_GENERAL + REG_RBP
 
 
-cdef inline SeenStore *store_seen(Pipeline *s, const Timing *t) noexcept nogil:
-    """The last store to this address expression, if it wrote all that is loaded; NULL if there is none."""
+cdef inline uint32_t store_to(const Pipeline *s, const Timing *t) noexcept nogil:
+    """Which store was to this address expression; SEEN_STORES if none is known."""
     cdef uint32_t index
-    cdef SeenStore *store
+    cdef const SeenStore *store
     for index in range(SEEN_STORES):
         store = &s.stores[index]
-        if (store.width and store.disp == t.disp and store.base == t.base and store.index == t.index
-                and store.scale == t.scale and store.segment == t.segment):
-            return store if store.width >= t.width else NULL
-    return NULL
+        if not store.width:
+            break
+        if (store.disp == t.disp and store.base == t.base and store.index == t.index and store.scale == t.scale
+                and store.segment == t.segment):
+            return index
+    return SEEN_STORES
 
 
 cdef inline uint32_t forwarding(const PipelineModel *m, const Timing *t) noexcept nogil:
@@ -85,18 +84,23 @@ cdef inline uint32_t forwarding(const PipelineModel *m, const Timing *t) noexcep
 cdef inline uint32_t load(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t start) noexcept nogil:
     """When the value is ready of a load that starts then."""
     cdef uint32_t latency = m.load_vector if t.flags & TIMING_VECTOR else m.load
-    cdef SeenStore *store = store_seen(s, t)
     cdef uint32_t forward = forwarding(m, t)
-    if store == NULL:
+    cdef uint32_t index = store_to(s, t), stored
+    if index == SEEN_STORES or s.stores[index].width < t.width:
         return start + latency
+    stored = later(s.stores[index].ready, s.front)
     if forward < latency:
-        return store.ready + forward  # renamed: neither address nor cache is waited for
-    return later(start + latency, store.ready + forward)
+        return stored + forward  # renamed: neither address nor cache is waited for
+    return later(start + latency, stored + forward)
 
 
 cdef inline void remember_store(Pipeline *s, const Timing *t, uint32_t ready) noexcept nogil:
+    """In the place of an earlier store to the same address, or else of the oldest."""
     cdef SeenStore *store = &s.stores[0]
-    memmove(&s.stores[1], store, (SEEN_STORES - 1) * sizeof(SeenStore))
+    cdef uint32_t index = store_to(s, t)
+    if not t.width:
+        return
+    memmove(&s.stores[1], store, (index if index < SEEN_STORES else SEEN_STORES - 1) * sizeof(SeenStore))
     memset(store, 0, sizeof(SeenStore))
     store.disp = t.disp
     store.base = t.base
@@ -104,7 +108,14 @@ cdef inline void remember_store(Pipeline *s, const Timing *t, uint32_t ready) no
     store.scale = t.scale
     store.segment = t.segment
     store.width = t.width
-    store.ready = held(ready)
+    store.ready = held(s, ready)
+
+
+cdef inline void keep_stores(Pipeline *s, uint32_t count) noexcept nogil:
+    """Only the first stores are left."""
+    while count < SEEN_STORES and s.stores[count].width:
+        memset(&s.stores[count], 0, sizeof(SeenStore))
+        count += 1
 
 
 cdef inline void shift_stores(Pipeline *s, uint32_t register, int32_t shift) noexcept nogil:
@@ -113,9 +124,11 @@ cdef inline void shift_stores(Pipeline *s, uint32_t register, int32_t shift) noe
     cdef SeenStore *store
     for index in range(SEEN_STORES):
         store = &s.stores[index]
-        if store.width and store.base == register:
+        if not store.width:
+            return
+        if store.base == register:
             store.disp -= shift
-        if store.width and store.index == register:
+        if store.index == register:
             store.disp -= shift << store.scale
 
 
@@ -123,25 +136,28 @@ cdef inline void forget_stores(Pipeline *s, uint32_t register) noexcept nogil:
     """A register has another value: no load finds by way of it what was stored before."""
     cdef uint32_t index, kept = 0
     for index in range(SEEN_STORES):
-        if s.stores[index].width and s.stores[index].base != register and s.stores[index].index != register:
+        if not s.stores[index].width:
+            break
+        if s.stores[index].base != register and s.stores[index].index != register:
             if kept != index:
                 s.stores[kept] = s.stores[index]
             kept += 1
-    memset(&s.stores[kept], 0, (SEEN_STORES - kept) * sizeof(SeenStore))
+    keep_stores(s, kept)
 
 
 cdef inline void forget_old_stores(Pipeline *s, const PipelineModel *m) noexcept nogil:
-    """Where a load does not wait for the store's data any more, the store is forgotten: there are fewer states."""
+    """A store whose data is there is forgotten, unless loads are renamed to it: there are fewer states."""
     cdef uint32_t index, kept = 0
     cdef SeenStore *store
     for index in range(SEEN_STORES):
         store = &s.stores[index]
-        if store.width and (store.ready + later(m.forward_operand, m.forward_vector) > m.load
-                            or (m.forward_stack if on_stack(store.base) else m.forward) < m.load):
+        if not store.width:
+            break
+        if store.ready > s.front or (m.forward_stack if on_stack(store.base) else m.forward) < m.load:
             if kept != index:
-                s.stores[kept] = s.stores[index]
+                s.stores[kept] = store[0]
             kept += 1
-    memset(&s.stores[kept], 0, (SEEN_STORES - kept) * sizeof(SeenStore))
+    keep_stores(s, kept)
 
 
 cdef inline const ClassTiming *load_class(const Timing *t, const PipelineModel *m) noexcept nogil:
@@ -187,7 +203,7 @@ cdef inline void push_x87(Pipeline *s, int32_t by) noexcept nogil:
 
 
 cdef inline uint32_t operands_ready(Pipeline *s, const Timing *t) noexcept nogil:
-    cdef uint32_t index, ready = flags_ready(s, t.flags_read)
+    cdef uint32_t index, ready = later(s.front, flags_ready(s, t.flags_read))
     for index in range(t.read_count):
         ready = later(ready, s.ready[t.reads[index]])
     return ready
@@ -198,7 +214,7 @@ cdef inline uint32_t execute(Pipeline *s, const Timing *t, const PipelineModel *
     """When the results are ready of an operation whose operands are."""
     cdef const ClassTiming *k = &m.classes[t.cost]
     if t.flags & TIMING_ZEROES:
-        return 0
+        return s.front
     if t.flags & TIMING_ELIMINATED or t.flags & TIMING_ONLY_MOVES and t.flags & (TIMING_LOAD | TIMING_STORE):
         return ready
     return take_pipes(s, &m.classes[COST_BRANCH] if t.flags & TIMING_FUSED else k, ready, all_begun) + k.latency
@@ -216,7 +232,7 @@ cdef inline void write_results(Pipeline *s, const Timing *t, uint32_t ready) noe
         push_x87(s, t.x87_push)
     for index in range(t.write_count):
         register = t.writes[index]
-        s.ready[register] = held(ready)
+        s.ready[register] = held(s, ready)
         if index == 0 and t.flags & TIMING_SHIFTS:
             shift_stores(s, register, t.shift)
         elif register < READY_XMM:
@@ -224,25 +240,25 @@ cdef inline void write_results(Pipeline *s, const Timing *t, uint32_t ready) noe
     if t.x87_push < 0:
         push_x87(s, t.x87_push)
     if t.flags_written & 1:
-        s.ready[READY_CARRY] = held(ready)
+        s.ready[READY_CARRY] = held(s, ready)
     if t.flags_written & 2:
-        s.ready[READY_FLAGS] = held(ready)
+        s.ready[READY_FLAGS] = held(s, ready)
 
 
 cdef inline uint32_t under_way(const Pipeline *s) noexcept nogil:
-    """When all registers are ready, and no pipe has work left."""
+    """Cycles behind the front until all registers are ready, and no pipe has work left."""
     cdef uint32_t index, cycles = 0
     for index in range(READY_COUNT):
         cycles = later(cycles, s.ready[index])
     for index in range(PIPES):
         cycles = later(cycles, later(s.booked_until[index], s.booked[index].work))
-    return cycles
+    return behind_front(s, cycles)
 
 
 cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil:
     cdef uint32_t index, cycles = later(1 if s.slot else 0, under_way(s)), units
     for index in range(SEEN_STORES):
-        cycles = later(cycles, s.stores[index].ready)
+        cycles = later(cycles, behind_front(s, s.stores[index].ready))
     units = cycles * CYCLE_FRACTION - s.slot * m.slot_units
     memset(s, 0, sizeof(Pipeline))
     return units
@@ -277,25 +293,26 @@ cdef inline uint32_t fill_window(Pipeline *s, const PipelineModel *m, uint32_t s
     As long as all will be before so much could have been dispatched, what is in the window need not be known: before so many
     vector registers could have been taken, where any are."""
     cdef uint32_t wait = 0
-    if later(s.complete[0], ready) <= (m.vector_cycles if vectors or s.filled_vectors else m.window_cycles):
-        if s.complete[0] or s.filled or s.filled_vectors:
+    if later(s.complete[0], ready) <= s.front + (m.vector_cycles if vectors or s.filled_vectors else m.window_cycles):
+        if s.complete[0] > s.front or s.filled or s.filled_vectors:
             memset(s.complete, 0, sizeof(s.complete))
             s.filled = s.filled_vectors = 0
         return 0
-    s.complete[0] = held(later(s.complete[0], ready))
+    s.complete[0] = held(s, later(s.complete[0], ready))
     s.filled += <uint8_t>slots
     s.filled_vectors += <uint8_t>vectors
     if s.filled >= m.window // WINDOW_PARTS or s.filled_vectors >= m.vectors // WINDOW_PARTS and s.filled_vectors:
         s.filled = s.filled_vectors = 0
-        wait = s.complete[WINDOW_PARTS - 1]
+        wait = behind_front(s, s.complete[WINDOW_PARTS - 1])
         memmove(&s.complete[1], &s.complete[0], (WINDOW_PARTS - 1) * sizeof(s.complete[0]))
-    return later(wait, s.complete[0] - MOST_BEHIND if s.complete[0] > MOST_BEHIND else 0)
+    return later(wait, behind_front(s, s.complete[0] - MOST_BEHIND) if s.complete[0] > MOST_BEHIND else 0)
 
 
 cdef inline void forget_details(Pipeline *s) noexcept nogil:
     """At a call or return, where fetching is the limit, what is under way is known in steps of 4 cycles, and not by which cycles
     pipes are taken: so functions are entered in few states."""
     cdef uint32_t index
+    settle(s)
     for index in range(READY_COUNT):
         s.ready[index] = s.ready[index] + 1 & ~3
     for index in range(PIPES):
@@ -313,13 +330,11 @@ cdef inline uint32_t dispatch(Pipeline *s, const Timing *t, const PipelineModel 
     """Moves the front over an instruction of so many micro-operations that is complete at `ready`; as step()."""
     cdef bint taken = t.flags & TIMING_TAKEN or course & COURSE_TAKEN
     cdef uint32_t slot = s.slot, cycles, more, fetching = 0
-    s.slot += <uint8_t>slots
-    cycles = s.slot // m.width
-    s.slot %= m.width
+    cycles = (slot + slots) // m.width if slot + slots >= m.width else 0
+    s.slot = <uint8_t>(slot + slots - cycles * m.width)
     pass_cycles(s, m, cycles)
-    ready = ready - cycles if ready > cycles else 0
     if course & COURSE_MISPREDICTED:
-        more = ready + m.misprediction
+        more = behind_front(s, ready) + m.misprediction
     else:
         fetching = fetch_past(s, t, m, taken)
         more = later(fetching, fill_window(s, m, slots, t.vectors, ready))
@@ -330,7 +345,7 @@ cdef inline uint32_t dispatch(Pipeline *s, const Timing *t, const PipelineModel 
         s.fetched = <uint8_t>(s.fetched - fetching if s.fetched > fetching else 0)
     if course & COURSE_MISPREDICTED:
         s.fetched = 0
-        if later(s.complete[0], under_way(s)) <= SOON:
+        if later(behind_front(s, s.complete[0]), under_way(s)) <= SOON:
             memset(s, 0, sizeof(Pipeline))
     elif t.flags & TIMING_STACK and taken:
         forget_details(s)
@@ -349,7 +364,7 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
         return drain(s, m) + alone(t, m)
     slots = 0 if fused else k.slots
     ready = operands_ready(s, t)
-    address = later(register_ready(s, t.base), register_ready(s, t.index))
+    address = later(s.front, later(register_ready(s, t.base), register_ready(s, t.index)))
     if t.flags & TIMING_STACK:
         if t.shift < 0:
             shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
@@ -377,7 +392,13 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
     s.fuses = t.flags & TIMING_FUSES != 0
     units = dispatch(s, t, m, course, slots, later(ready, all_begun))
     forget_old_stores(s, m)
+    if s.front > FAR_FRONT:
+        settle(s)
     return units
+
+
+cdef void settle_pipeline(Pipeline *s) noexcept nogil:
+    settle(s)
 
 
 cdef uint32_t element_time(const Timing *t, const PipelineModel *m, bint downwards) noexcept nogil:

@@ -178,7 +178,7 @@ cdef inline void enter(Cpu *cpu, uint64_t target) noexcept nogil:
     """Go on at `target`, when all is accounted for: through the jump cache, or on a miss through the run loop."""
     cdef JumpEntry *entry = jump_entry(cpu, target)
     if LIKELY(entry.key == target ^ cpu.mode_key):
-        cpu.begin_at(cpu, entry.op)
+        arrive_at(cpu, entry.op)
         go_on(cpu, entry.op)
         return
     cpu.rip = target

@@ -14,6 +14,9 @@ enum { PIPES = 16, BOOKED_CYCLES = 16, WINDOW_PARTS = 8, SEEN_STORES = 6, CLASS_
 /* Cycles that the front is at most behind the completion of an instruction: what is left to wait for on entry into a block. */
 enum { MOST_BEHIND = 1000 };
 
+/* Cycles behind the front that a time can be, and that the front can move before the state is settled. */
+enum { MOST_HELD = 0x7fff, FAR_FRONT = 0x4000 };
+
 /* What can be ready or not. x87 registers count from the top of their stack, MMX registers from 0 in the same places. */
 enum { READY_GENERAL = 0, READY_XMM = 16, READY_X87 = 32, READY_CARRY = 40, READY_FLAGS = 41, READY_COUNT = 48,
        READY_NONE = 0xff };
@@ -32,24 +35,24 @@ typedef struct {
  * in each other's way. */
 typedef struct {
     uint16_t cycles;               /* the BOOKED_CYCLES before Pipeline.booked_until in which it is taken, the last in bit 15 */
-    uint16_t work;                 /* cycles of operations that take it for more than one, which begin one behind the other */
-    uint32_t unused;
+    uint16_t work;                 /* when operations that take it for more than one, which begin one behind the other, are done */
 } Booking;
 
-/* The value of the state. Times are whole cycles behind the front, 0 for all that has passed. The first three arrays of
- * times are shortened together when the front moves on. */
+/* The value of the state. Times are whole cycles. They count from where the front was when it was last settled, and what is
+ * not behind the front has passed; in a settled state, the only kind that is kept, they count from the front. */
 typedef struct {
     uint16_t ready[READY_COUNT];
     uint16_t booked_until[PIPES];  /* each pipe has nothing to do from then on */
     uint16_t complete[WINDOW_PARTS]; /* of what fills a part of the window, the latest first: when it and all before is */
     Booking booked[PIPES];
     SeenStore stores[SEEN_STORES]; /* the latest first */
+    uint32_t front;                /* 0 when settled */
     uint8_t slot;                  /* micro-operations dispatched in this cycle */
     uint8_t fetched;               /* cycles that fetching is ahead of the front */
     uint8_t fuses;                 /* the last instruction fuses with a conditional branch */
     uint8_t filled;                /* micro-operations in the latest part of the window */
     uint8_t filled_vectors;        /* vector registers that they write */
-    uint8_t unused[3];
+    uint8_t unused[7];
 } Pipeline;
 
 /* What the pipeline sees of one instruction. */
@@ -145,10 +148,24 @@ typedef struct {
 } Predictor;
 
 /* A place in decoded code and the state there. Behind it are its ways, one for each Op of its block that may leave it. */
+typedef struct State State;
+
 typedef struct Node {
     struct Op *entry;              /* the first Op of an instruction; NULL where the place is not known */
-    Pipeline *state;
+    State *state;
 } Node;
+
+/* A Pipeline as it is kept: most of its words are 0, and only the others are. */
+enum { PIPELINE_WORDS = sizeof(Pipeline) / 8 };
+_Static_assert(sizeof(Pipeline) % 8 == 0 && PIPELINE_WORDS <= 64, "each word has a bit of State.present");
+struct State {
+    Node here;                     /* in this state, at no place */
+    Node *latest;                  /* at a place in this state; NULL: there has been none */
+    uint64_t hash;
+    uint64_t present;              /* which words of the Pipeline are not 0 */
+    uint64_t count;                /* of these */
+    uint64_t words[PIPELINE_WORDS];
+};
 
 typedef struct {
     struct Op *target;             /* where `next` is; NOWHERE: nobody has gone this way */

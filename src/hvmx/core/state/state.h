@@ -453,6 +453,16 @@ static inline void account(Cpu *cpu, Op *op)
     }
 }
 
+/* Cpu.node at this Op, in the present state. */
+static inline void arrive_at(Cpu *cpu, Op *op)
+{
+    Node *latest = cpu->node->state->latest;
+    if (latest != NULL && latest->entry == op)
+        cpu->node = latest;
+    else
+        cpu->begin_at(cpu, op);
+}
+
 _Static_assert(offsetof(Cpu, r) == 0, "Op operands are byte offsets into the register file");
 _Static_assert(sizeof(Op) == 48, "an Op is six words");
 

@@ -253,6 +253,8 @@ cdef extern from "state.h" nogil:
         BOOKED_CYCLES
         WINDOW_PARTS
         MOST_BEHIND
+        MOST_HELD
+        FAR_FRONT
         SEEN_STORES
         CLASS_USES
         TIMING_READS
@@ -310,6 +312,7 @@ cdef extern from "state.h" nogil:
         uint16_t complete[WINDOW_PARTS]
         Booking booked[PIPES]
         SeenStore stores[SEEN_STORES]
+        uint32_t front
         uint8_t slot, fetched, fuses, filled, filled_vectors
 
     ctypedef struct Timing:
@@ -378,9 +381,16 @@ cdef extern from "state.h" nogil:
         TargetEntry *by_history
         TargetEntry *by_address
 
+    ctypedef struct State
+
     ctypedef struct Node:
         Op *entry
-        Pipeline *state
+        State *state
+
+    ctypedef struct State:
+        Node here
+        Node *latest
+        uint64_t hash
 
     ctypedef struct Way:
         Op *target
@@ -631,3 +641,4 @@ cdef extern from "state.h" nogil:
     void go_on(Cpu *cpu, Op *op) noexcept nogil
     Block *block_of(Op *op) noexcept nogil
     void account(Cpu *cpu, Op *op) noexcept nogil
+    void arrive_at(Cpu *cpu, Op *op) noexcept nogil
