@@ -54,6 +54,8 @@ cdef int load_model(Cpu *cpu, object tables) except -1:
     m.load, m.load_vector = tables.load, tables.load_vector
     m.forward, m.forward_stack = tables.forward, tables.forward_stack
     m.forward_operand, m.forward_vector = tables.forward_operand, tables.forward_vector
+    longest = max(tables.forward, tables.forward_stack, tables.forward_operand, tables.forward_vector)
+    m.forward_slack = max(0, longest - min(tables.load, tables.load_vector))
     m.eliminated = ((ELIMINATES_GENERAL if tables.eliminates_general else 0)
                     | (ELIMINATES_VECTOR if tables.eliminates_vector else 0))
     for index in range(COST_COUNT):

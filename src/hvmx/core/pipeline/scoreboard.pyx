@@ -85,16 +85,17 @@ cdef inline uint32_t load(Pipeline *s, const Timing *t, const PipelineModel *m, 
     """When the value is ready of a load that starts then."""
     cdef uint32_t latency = m.load_vector if t.flags & TIMING_VECTOR else m.load
     cdef uint32_t forward = forwarding(m, t)
-    cdef uint32_t index = store_to(s, t), stored
+    cdef uint32_t index = store_to(s, t), forwarded
     if index == SEEN_STORES or s.stores[index].width < t.width:
         return start + latency
-    stored = later(s.stores[index].ready, s.front)
+    forwarded = s.stores[index].forgotten + forward
+    forwarded = forwarded - m.forward_slack if forwarded > m.forward_slack else 0
     if forward < latency:
-        return stored + forward  # renamed: neither address nor cache is waited for
-    return later(start + latency, stored + forward)
+        return later(s.front + forward, forwarded)  # renamed: neither address nor cache is waited for
+    return later(start + latency, forwarded)
 
 
-cdef inline void remember_store(Pipeline *s, const Timing *t, uint32_t ready) noexcept nogil:
+cdef inline void remember_store(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_t ready) noexcept nogil:
     """In the place of an earlier store to the same address, or else of the oldest."""
     cdef SeenStore *store = &s.stores[0]
     cdef uint32_t index = store_to(s, t)
@@ -108,7 +109,7 @@ cdef inline void remember_store(Pipeline *s, const Timing *t, uint32_t ready) no
     store.scale = t.scale
     store.segment = t.segment
     store.width = t.width
-    store.ready = held(s, ready)
+    store.forgotten = held(s, ready + m.forward_slack)
 
 
 cdef inline void keep_stores(Pipeline *s, uint32_t count) noexcept nogil:
@@ -146,14 +147,14 @@ cdef inline void forget_stores(Pipeline *s, uint32_t register) noexcept nogil:
 
 
 cdef inline void forget_old_stores(Pipeline *s, const PipelineModel *m) noexcept nogil:
-    """A store whose data is there is forgotten, unless loads are renamed to it: there are fewer states."""
+    """A store that no load waits for any more is forgotten, unless loads are renamed to it: there are fewer states."""
     cdef uint32_t index, kept = 0
     cdef SeenStore *store
     for index in range(SEEN_STORES):
         store = &s.stores[index]
         if not store.width:
             break
-        if store.ready > s.front or (m.forward_stack if on_stack(store.base) else m.forward) < m.load:
+        if store.forgotten > s.front or (m.forward_stack if on_stack(store.base) else m.forward) < m.load:
             if kept != index:
                 s.stores[kept] = store[0]
             kept += 1
@@ -256,9 +257,10 @@ cdef inline uint32_t under_way(const Pipeline *s) noexcept nogil:
 
 
 cdef uint32_t drain(Pipeline *s, const PipelineModel *m) noexcept nogil:
-    cdef uint32_t index, cycles = later(1 if s.slot else 0, under_way(s)), units
+    cdef uint32_t index, cycles = later(1 if s.slot else 0, under_way(s)), units, left
     for index in range(SEEN_STORES):
-        cycles = later(cycles, behind_front(s, s.stores[index].ready))
+        left = behind_front(s, s.stores[index].forgotten)
+        cycles = later(cycles, left - m.forward_slack if left > m.forward_slack else 0)
     units = cycles * CYCLE_FRACTION - s.slot * m.slot_units
     memset(s, 0, sizeof(Pipeline))
     return units
@@ -321,7 +323,7 @@ cdef inline void forget_details(Pipeline *s) noexcept nogil:
             s.booked[index].cycles = 0
             s.booked_until[index] = 0
     memset(&s.stores[1], 0, (SEEN_STORES - 1) * sizeof(SeenStore))
-    s.stores[0].ready = s.stores[0].ready + 1 & ~3
+    s.stores[0].forgotten = s.stores[0].forgotten + 1 & ~3
     s.fuses = 0
 
 
@@ -386,7 +388,7 @@ cdef uint32_t step(Pipeline *s, const Timing *t, const PipelineModel *m, uint32_
             if not t.flags & TIMING_LOCKED:
                 take_pipes(s, store_class(t, m), address, &all_begun)
             slots += store_slots(t, m)
-        remember_store(s, t, ready)
+        remember_store(s, t, m, ready)
     if t.flags & TIMING_STACK and t.shift > 0:
         shift_stores(s, READY_GENERAL + REG_RSP, t.shift)
     s.fuses = t.flags & TIMING_FUSES != 0

@@ -43,7 +43,7 @@ static inline void settle(Pipeline *s)
     for (int i = 0; i < PIPES; i++)
         s->booked[i].work = (uint16_t)behind_front(s, s->booked[i].work);
     for (int i = 0; i < SEEN_STORES; i++)
-        s->stores[i].ready = (uint16_t)behind_front(s, s->stores[i].ready);
+        s->stores[i].forgotten = (uint16_t)behind_front(s, s->stores[i].forgotten);
     s->front = 0;
 }
 

@@ -28,7 +28,7 @@ typedef struct {
     uint8_t scale, segment;
     uint8_t width;                 /* bytes; 0: there is none */
     uint8_t unused;
-    uint16_t ready;                /* cycles behind the front at which its data is there */
+    uint16_t forgotten;            /* cycles behind the front; its data is there forward_slack cycles before */
 } SeenStore;
 
 /* What a pipe has to do. So few cycles are known for the sake of the number of states: only what starts near each other is
@@ -111,6 +111,7 @@ typedef struct {
     uint32_t fetch_ahead;          /* cycles that fetching may be ahead of dispatch */
     uint32_t misprediction;
     uint32_t load, load_vector, forward, forward_stack, forward_operand, forward_vector;
+    uint32_t forward_slack;        /* how much longer than a load forwarding can take: after that no load waits for the store */
     uint32_t locked;               /* how long a locked read-modify-write keeps other stores away, and takes besides them */
     uint32_t alone_load, alone_store, alone_locked; /* what these add where nothing overlaps, in units of 1/CYCLE_FRACTION cycle */
     uint32_t repeat_start[STRING_KINDS]; /* of a repeated string instruction, in units of 1/CYCLE_FRACTION cycle */

@@ -301,7 +301,7 @@ cdef extern from "state.h" nogil:
     ctypedef struct SeenStore:
         int32_t disp
         uint8_t base, index, scale, segment, width
-        uint16_t ready
+        uint16_t forgotten
 
     ctypedef struct Booking:
         uint16_t cycles, work
@@ -338,6 +338,7 @@ cdef extern from "state.h" nogil:
         uint32_t width, slot_units, window, window_cycles, vectors, vector_cycles
         uint32_t taken_branch, indirect, call, fetch_ahead, misprediction
         uint32_t load, load_vector, forward, forward_stack, forward_operand, forward_vector
+        uint32_t forward_slack
         uint32_t locked
         uint32_t alone_load, alone_store, alone_locked
         uint32_t repeat_start[STRING_KINDS]
