@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from hvmx.core.vcpu import Vcpu
+
 from .cut_guest import (
     PIECES,
     CutGuest,
@@ -69,6 +71,22 @@ def test_one_cut_anywhere_changes_nothing(name: str) -> None:
         for translate_after in TRANSLATE_AFTER:
             ways = {f"cut at cycle {cut}": iter([cut]) for cut in cuts}
             assert_same(source, paging, translate_after, ways, name)
+
+
+def test_paths_that_are_forgotten_in_the_midst_cost_the_same_again() -> None:
+    for seed, (names, timer) in enumerate(random_programs(range(PROGRAMS), 6)):
+        source = program(names, timer)
+        for translate_after in TRANSLATE_AFTER:
+            whole = run_whole(CutGuest(source, PAGINGS[seed % 2], translate_after))
+            forgetful = CutGuest(source, PAGINGS[seed % 2], translate_after)
+
+            def parts(cpu: Vcpu = forgetful.machine.cpu, seed: int = seed) -> Iterator[int]:
+                for cycles in mixture(seed):
+                    cpu.forget_paths()
+                    yield cycles
+
+            different = differences(whole, run_in_parts(forgetful, parts()))
+            assert different.keys() <= set(OF_THE_HOST), f"program {seed} of {names}, timer {timer}: {different}"
 
 
 def test_pieces_in_any_order_can_be_cut_anywhere() -> None:
