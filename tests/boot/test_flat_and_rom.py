@@ -107,9 +107,9 @@ def test_what_cannot_be_placed_or_entered_is_refused(options: dict[str, object],
 @pytest.mark.parametrize(
     ("rom", "problem"),
     [
-        (b"", "a ROM of 0 bytes"),
-        (bytes(0x1001), "a ROM of 4097 bytes"),
-        (bytes((16 << 20) + 0x1000), "a ROM of 16781312 bytes"),
+        (b"", "the file is empty"),
+        (bytes(0x1001), "a ROM of 0x1001 bytes"),
+        (bytes((16 << 20) + 0x1000), "a ROM of 0x1001000 bytes"),
     ],
     ids=problem_id,
 )
