@@ -71,7 +71,7 @@ def prepare_xen(
         raise placement.error(f"no Xen PV kernel: it has no XEN_VERSION note, Xen asks for {PV_ABI!r}")
     if not version.startswith(PV_ABI):
         raise placement.error(
-            f"no Xen PV kernel: its XEN_VERSION note is {version!r}, Xen asks for {PV_ABI!r}"
+            f"no Xen PV kernel: its XEN_VERSION note is {version[:16]!r}, Xen asks for {PV_ABI!r}"
         )
     virt_base = notes.number(XenNote.VIRT_BASE) or 0
     paddr_offset = notes.number(XenNote.PADDR_OFFSET) or 0

@@ -147,13 +147,18 @@ class ImageFacts:
         if self.linux is not None and self.linux.setup_bytes < len(self.octets):
             size = len(self.octets) - self.linux.setup_bytes
             return [Segment(self.linux.setup_bytes, size, None, HIGH_MEMORY, size)]
-        if self.multiboot is not None and self.multiboot.flags & multiboot.ADDRESS_FIELDS:
-            try:
-                part = multiboot.addressed_part(self.octets, self.multiboot, self.name)
-            except ImageError:  # the way's reason
-                return []
-            return [Segment(part.offset, part.size, None, self.multiboot.load_addr, part.size + part.zero_fill)]
-        return []
+        return [] if self.multiboot_segment is None else [self.multiboot_segment]
+
+    @property
+    def multiboot_segment(self) -> Segment | None:
+        """What a Multiboot header with addresses loads, whatever else the image is."""
+        if self.multiboot is None or not self.multiboot.flags & multiboot.ADDRESS_FIELDS:
+            return None
+        try:
+            part = multiboot.addressed_part(self.octets, self.multiboot, self.name)
+        except ImageError:  # which is why it cannot run as Multiboot
+            return None
+        return Segment(part.offset, part.size, None, self.multiboot.load_addr, part.size + part.zero_fill)
 
     @property
     def supported_features(self) -> list[str] | None:
@@ -193,13 +198,17 @@ class _Reader:
 
     def part(self, read: Callable[[], _Read]) -> _Read | None:
         """What ``read`` gives, or None and one problem more."""
+        return self.part_or_problem(read)[0]
+
+    def part_or_problem(self, read: Callable[[], _Read]) -> tuple[_Read | None, str | None]:
+        """The same, with what is wrong."""
         try:
-            return read()
+            return read(), None
         except ImageError as problem:
             text = as_sentence(problem, self._name)
             if text not in self.problems:
                 self.problems.append(text)
-            return None
+            return None, text
 
 
 def as_sentence(problem: ImageError, name: str) -> str:
@@ -218,13 +227,11 @@ def read_facts(image: Source, memory_bytes: int) -> ImageFacts:
     reader = _Reader(name)
     header = reader.part(lambda: linux.parse_header(octets, name)) if linux.is_linux(octets) else None
     found = None if header is None else reader.part(lambda: _payload(octets, header, name))
-    before = len(reader.problems)
-    executable = None
+    executable, problem = None, None
     if header is not None:
-        executable = reader.part(lambda: linux.extract(octets, header, name, memory_bytes))
+        executable, problem = reader.part_or_problem(lambda: linux.extract(octets, header, name, memory_bytes))
     elif octets[:4] == elf.MAGIC:
-        executable = reader.part(lambda: elf.parse(octets, name))
-    problem = reader.problems[-1] if len(reader.problems) > before else None
+        executable, problem = reader.part_or_problem(lambda: elf.parse(octets, name))
     xen = None if executable is None else reader.part(lambda: XenNotes(executable))
     return ImageFacts(
         name=name,

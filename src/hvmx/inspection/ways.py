@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from hvmx.boot import ImageError, Prepared, elf, linux, multiboot, pvh, xen
+from hvmx.boot import ImageError, Prepared, Segment, elf, linux, multiboot, pvh, xen
 from hvmx.boot.executable import prepare_executable
 from hvmx.boot.flat import prepare_flat
 from hvmx.boot.layout import Placement, memory_map
@@ -14,8 +14,7 @@ from hvmx.boot.rom import prepare_rom
 from hvmx.boot.xen import XenImage
 from hvmx.hvm.board import EPOCH
 from hvmx.machine import Machine
-from hvmx.pv import Domain
-from hvmx.pv.start_of_day import lay_out
+from hvmx.pv import start_of_day
 
 from .facts import ImageFacts, as_sentence
 
@@ -76,10 +75,6 @@ def _placement(facts: ImageFacts, *, hole: bool = True) -> Placement:
     return Placement(memory_map(facts.memory_bytes, hole=hole), facts.name)
 
 
-def _starts_with(facts: ImageFacts) -> str:
-    return f"the file starts with {facts.octets[:8].hex()}"
-
-
 def _setup_header(facts: ImageFacts) -> linux.SetupHeader:
     if facts.linux is not None:
         return facts.linux
@@ -131,12 +126,20 @@ def _not_taken_as(facts: ImageFacts, *formats: str) -> None:
 
 
 def _executable(facts: ImageFacts) -> elf.Elf:
-    """The ELF file that the image itself is."""
+    """The ELF file that the image is, or that its payload is."""
     if facts.executable_problem is not None:
         raise ImageError(facts.executable_problem)
-    if facts.executable is None:
-        raise ImageError(f"it is no ELF file: {_starts_with(facts)}, not with {elf.MAGIC.hex()}")
-    return facts.executable
+    if facts.executable is not None:
+        return facts.executable
+    if not linux.is_linux(facts.octets):
+        raise ImageError(f"it is no ELF file: it starts with {facts.octets[:8].hex()}, not with {elf.MAGIC.hex()}")
+    _setup_header(facts)
+    if facts.payload is None:
+        raise ImageError("the bzImage does not say where its payload is, which might be an ELF file")
+    raise ImageError(
+        f"the compression of its payload at {facts.payload.offset:#x} is unknown "
+        f"(it starts with {facts.payload.first.hex()}), so that no ELF file is found in it"
+    )
 
 
 def _elf(facts: ImageFacts) -> Prepared:
@@ -145,17 +148,15 @@ def _elf(facts: ImageFacts) -> Prepared:
 
 
 def _pvh(facts: ImageFacts) -> Prepared:
-    if linux.is_linux(facts.octets) and facts.has_pvh_note():
-        assert facts.executable is not None
-        entry = pvh.entry_point(facts.executable)
-        raise ImageError(
-            f"as a bzImage it is entered by Linux's boot protocol; its payload, as a file of its own, would run as PVH, "
-            f"entered at {entry:#x}"
-        )
-    _not_taken_as(facts, "Linux")
     executable = _executable(facts)
-    if not facts.has_pvh_note():
+    entry = pvh.entry_point(executable)
+    if entry is None:
         raise ImageError("its ELF file has no PHYS32_ENTRY note (Xen note 0x12), which has the PVH entry point")
+    if linux.is_linux(facts.octets):
+        raise ImageError(
+            f"as a bzImage it is entered by Linux's boot protocol; its payload, which as a file of its own would be "
+            f"PVH, has the PVH entry point {entry:#x}"
+        )
     _not_taken_as(facts, "Multiboot")
     return pvh.prepare_pvh(executable, _placement(facts), command_line="", modules=())
 
@@ -180,22 +181,18 @@ def _flat(facts: ImageFacts) -> Way:
 
 
 def _pv(facts: ImageFacts) -> XenImage:
-    if facts.executable is None and facts.executable_problem is None and facts.linux is not None:
-        if facts.payload is None:
-            raise ImageError("the bzImage does not say where its payload is, in which a PV kernel would be")
-        raise ImageError(
-            f"its payload at {facts.payload.offset:#x} has an unknown compression "
-            f"(it starts with {facts.payload.first.hex()})"
-        )
-    if linux.is_linux(facts.octets):
-        _setup_header(facts)
     image = xen.prepare_xen(_executable(facts), _placement(facts, hole=False), command_line="", modules=())
-    lay_out(image, page_count=_pages_of_domain(facts.memory_bytes), privileged=True, ramdisk_bytes=0)
+    # Whether its start of day fits, and Xen takes the page tables, does not depend on what is in the segments.
+    hollow = [Segment(part.physical, b"", part.end - part.physical) for part in image.segments]
+    machine = Machine(facts.memory_bytes)
+    try:
+        start_of_day(
+            machine.cpu,
+            replace(image, segments=hollow),
+            frequency=machine.profile.hz,
+            epoch=EPOCH,
+            console=lambda _text: None,
+        )
+    except ValueError as problem:
+        raise ImageError(str(problem)) from problem
     return image
-
-
-def _pages_of_domain(memory_bytes: int) -> int:
-    """What the hypervisor leaves a domain of a machine's memory."""
-    machine = Machine(memory_bytes)
-    domain = Domain(machine.cpu, frequency=machine.profile.hz, epoch=EPOCH, privileged=True, console=lambda _text: None)
-    return domain.xen.page_count

@@ -158,20 +158,8 @@ class Layout:
     """The first of the page tables that map the list elsewhere."""
 
 
-def lay_out(image: XenImage, *, page_count: int, privileged: bool, ramdisk_bytes: int) -> Layout:
-    """Where things come to be in a domain of ``page_count`` pages; ``ImageError`` where they cannot."""
-    if image.bits != 64:
-        raise ImageError(f"{image.description}: only 64-bit PV kernels are supported")
-    layout = _layout(image, ramdisk_bytes, list_bytes=page_count * 8, own_console=not privileged)
-    if layout.used_end > page_count:
-        raise ImageError(
-            f"{image.description}: the start of day takes {layout.used_end * PAGE:#x} bytes, "
-            f"the domain has {page_count * PAGE:#x}"
-        )
-    return layout
-
-
-def _layout(image: XenImage, ramdisk_bytes: int, *, list_bytes: int, own_console: bool) -> Layout:
+def _layout(image: XenImage, xen: XenDomain, ramdisk_bytes: int, list_bytes: int) -> Layout:
+    own_console = not xen.flags & SIF_INITDOMAIN
     page = _pages(image.segments[-1].end)
     ramdisk = frame_list = 0
     if not image.mod_start_pfn:
@@ -225,12 +213,18 @@ def build(domain: Domain, memory: NDArray[np.uint8], image: XenImage, ramdisk: O
     """Lay out the start of day in ``memory`` (all of the machine's), and set the processor's registers for it."""
     xen = domain.xen
     text = image.command_line.encode()
+    if image.bits != 64:
+        raise ImageError(f"{image.description}: only 64-bit PV kernels are supported")
     if len(text) >= COMMAND_LINE_BYTES:
         raise ImageError(f"the command line has {len(text)} bytes; Xen takes {COMMAND_LINE_BYTES - 1}")
     pages = Pages(xen, memory)
     list_bytes = pages.count * 8
-    privileged = bool(xen.flags & SIF_INITDOMAIN)
-    layout = lay_out(image, page_count=pages.count, privileged=privileged, ramdisk_bytes=len(ramdisk))
+    layout = _layout(image, xen, len(ramdisk), list_bytes)
+    if layout.used_end > pages.count:
+        raise ImageError(
+            f"{image.description}: the start of day takes {layout.used_end * PAGE:#x} bytes, "
+            f"the domain has {pages.count * PAGE:#x}"
+        )
     contents = [*image.segments, Segment(layout.ramdisk * PAGE, ramdisk)]
     for address, piece in read_segments(contents):
         pages.write(address, piece)

@@ -34,7 +34,7 @@ def inspection_tables(facts: ImageFacts, ways: Sequence[Way]) -> Iterator[Table]
     image.add_row("size", f"{len(facts.file):#x} bytes")
     for entry in facts.entries:
         image.add_row(f"entry, {entry.what}", f"{entry.address:#x}")
-    for name, value in (*_linux_rows(facts), *_xen_rows(facts)):
+    for name, value in (*_linux_rows(facts), *_multiboot_rows(facts), *_xen_rows(facts)):
         image.add_row(name, Text(value))
     for problem in facts.problems:
         image.add_row("wrong", Text(_printable(problem)))
@@ -76,10 +76,16 @@ def _linux_rows(facts: ImageFacts) -> Iterator[tuple[str, str]]:
         yield "compression", facts.payload.compression or unknown
 
 
+def _multiboot_rows(facts: ImageFacts) -> Iterator[tuple[str, str]]:
+    if (part := facts.multiboot_segment) is not None:
+        where = f"{part.file_bytes:#x} bytes from {part.offset:#x} on to {part.physical:#x}"
+        yield "Multiboot loads", f"{where}, {part.memory_bytes:#x} with zeros"
+
+
 def _xen_rows(facts: ImageFacts) -> Iterator[tuple[str, str]]:
     if facts.features is not None:
         for what, names in zip(("Xen, required", "Xen, optional"), facts.features, strict=True):
-            yield what, _printable(" ".join(names)) or "none"
+            yield what, _shown(" ".join(names)) or "none"
     if facts.supported_features is not None:
         yield "Xen, supported", " ".join(facts.supported_features) or "none"
 
@@ -95,22 +101,25 @@ def _names(kind: type[IntFlag], value: int) -> list[str]:
 def _note_table(notes: Sequence[Note]) -> Table:
     table = _pairs("Notes")
     for note in notes[:_ROWS_SHOWN]:
-        value = note.value
-        text = value.hex(" ") if isinstance(value, bytes) else _value(value)
-        if len(text) > _CHARACTERS_SHOWN:
-            text = f"{text[:_CHARACTERS_SHOWN]}..."
         owner = "" if note.owner == "Xen" and not note.name.startswith("0x") else f"{_printable(note.owner)[:10]} "
-        table.add_row(Text(f"{owner}{note.name}"), Text(text))
+        table.add_row(Text(f"{owner}{note.name}"), Text(_shown(note.value)))
     _add_rest(table, len(notes))
     return table
 
 
-def _value(value: int | str | list[tuple[int, int]]) -> str:
+def _shown(value: int | str | list[tuple[int, int]] | bytes) -> str:
+    """A value of the image's, as much of it as there is room for."""
     if isinstance(value, int):
         return f"{value:#x}"
-    if isinstance(value, str):
-        return _printable(value)
-    return ", ".join(f"mask {mask:#x} value {bits:#x}" for mask, bits in value)
+    if isinstance(value, bytes):
+        text = value.hex(" ")
+        if len(value) > 1 and value[-1] == 0 and value[:-1].isascii() and value[:-1].decode("ascii").isprintable():
+            text = value[:-1].decode("ascii")
+    elif isinstance(value, str):
+        text = _printable(value)
+    else:
+        text = ", ".join(f"mask {mask:#x} value {bits:#x}" for mask, bits in value)
+    return text if len(text) <= _CHARACTERS_SHOWN else f"{text[:_CHARACTERS_SHOWN]}..."
 
 
 def _segment_table(facts: ImageFacts) -> Table:
@@ -142,7 +151,7 @@ def _way_table(ways: Sequence[Way], memory_bytes: int) -> Table:
     for way in ways:
         says = Text(_printable(way.says))
         if way.verdict is not Verdict.NO:
-            says.append(f"\n{' '.join(('hvmx run', way.options)).strip()} IMAGE")
+            says.append(f"\n{f'hvmx run {way.options}'.strip()} IMAGE")
         table.add_row(way.name, way.verdict.value, says, style="bold" if way.verdict is Verdict.YES else "")
     return table
 
@@ -162,6 +171,7 @@ def inspection_json(facts: ImageFacts, ways: Sequence[Way]) -> dict[str, Any]:
         "formats": facts.formats,
         "linux": _linux_json(facts),
         "multiboot": facts.multiboot and {name: f"{value:#x}" for name, value in facts.multiboot._asdict().items()},
+        "multiboot_loads": facts.multiboot_segment and _segment_json(facts.multiboot_segment),
         "multiboot2": None if facts.multiboot_2 is None else f"{facts.multiboot_2:#x}",
         "elf": facts.executable
         and {
