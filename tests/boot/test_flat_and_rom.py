@@ -95,7 +95,7 @@ def test_a_rom_starts_from_the_state_of_a_reset() -> None:
         ({"bits": 16, "load_address": MiB}, "entry 0x100000 is outside the 0x100000 bytes of 16-bit mode"),
         ({"bits": 32, "command_line": "x"}, "takes no initrd, modules or command line"),
         ({}, "no known format .starts with f4ebfd."),
-        ({"memory_bytes": 0x200000, "bits": 64, "initrd": bytes(0x200001)}, "<bytes>: larger than 2097152 bytes"),
+        ({"memory_bytes": 0x200000, "bits": 64, "initrd": bytes(0x200001)}, "<bytes>: larger than 0x200000 bytes"),
     ],
     ids=problem_id,
 )

@@ -51,6 +51,7 @@ def verdicts(image: bytes | Path) -> list[str]:
 
 
 def as_json(capfd: pytest.CaptureFixture[str], image: Path | str, *options: str) -> dict[str, Any]:
+    capfd.readouterr()
     main(["inspect", "--json", *options, str(image)])
     found = json.loads(capfd.readouterr().out)
     assert isinstance(found, dict)
@@ -264,13 +265,21 @@ def test_a_payload_that_is_damaged_leaves_a_bzimage_that_may_unpack_itself() -> 
 # --- the command --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("image", "status"),
-    [(images.pvh_elf(), Status.GOOD), (ROM, Status.GOOD), (HALT, Status.BAD_IMAGE), (bytes(0x1000), Status.BAD_IMAGE)],
-    ids=["pvh", "rom", "flat", "zeros"],
+    [
+        (images.pvh_elf(), Status.GOOD),
+        (ROM, Status.GOOD),
+        (ROM[1:], Status.BAD_IMAGE),
+        (HALT, Status.BAD_IMAGE),
+        (bytes(0x1000), Status.BAD_IMAGE),
+    ],
+    ids=["pvh", "rom", "no whole pages", "flat", "zeros"],
 )
 def test_the_status_says_whether_it_can_run_in_some_way_without_being_told(
-    tmp_path: Path, image: bytes, status: Status
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], image: bytes, status: Status
 ) -> None:
-    assert main(["inspect", str(written(tmp_path, image))]) == status
+    path = written(tmp_path, image)
+    assert main(["inspect", str(path)]) == status
+    assert as_json(capfd, path, "--memory", "16M")["runs"] == (status == Status.GOOD)
 
 
 @pytest.mark.parametrize("command", ["run", "inspect"])

@@ -244,5 +244,5 @@ def _read(source: Source, limit: int, name: str | None = None) -> memoryview:
         except OSError as problem:
             raise ImageError(f"{name}: cannot be read: {problem.strerror}") from problem
     if len(octets) > limit:
-        raise ImageError(f"{name}: larger than {limit} bytes")
+        raise ImageError(f"{name}: larger than {limit:#x} bytes")
     return octets

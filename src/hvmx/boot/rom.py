@@ -13,9 +13,13 @@ RESET_VECTOR = 16
 _JUMPS, _NOP = (b"\xea", b"\xe9", b"\xeb"), b"\x90"
 
 
-def has_reset_vector(image: memoryview) -> bool:
-    """Whether ``image`` jumps away from where the processor begins, as firmware does."""
-    return bytes(image[-RESET_VECTOR:]).lstrip(_NOP).startswith(_JUMPS)
+def is_firmware(image: memoryview) -> bool:
+    """Whether ``image`` could be a ROM, and jumps away from where the processor begins, as firmware does."""
+    return _is_rom_size(len(image)) and bytes(image[-RESET_VECTOR:]).lstrip(_NOP).startswith(_JUMPS)
+
+
+def _is_rom_size(size: int) -> bool:
+    return 0 < size <= LARGEST and size % PAGE == 0
 
 
 def prepare_rom(image: memoryview, placement: Placement, memory_bytes: int) -> Prepared:
@@ -23,7 +27,7 @@ def prepare_rom(image: memoryview, placement: Placement, memory_bytes: int) -> P
 
     The copy below 1 MiB is RAM, as on a board whose firmware has been shadowed: SeaBIOS writes to it.
     """
-    if not image or len(image) % PAGE or len(image) > LARGEST:
+    if not _is_rom_size(len(image)):
         raise placement.error(
             f"a ROM of {len(image):#x} bytes is not of 0x1 to {LARGEST // PAGE:#x} pages of {PAGE:#x} bytes"
         )

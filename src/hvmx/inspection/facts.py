@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from hvmx.boot import ImageError, Source, elf, linux, multiboot, payload, pvh, rom, source_name
@@ -86,7 +87,7 @@ class ImageFacts:
     @property
     def is_rom(self) -> bool:
         """Whether it looks like firmware, and like nothing else."""
-        return rom.has_reset_vector(self.file) and not self.is_recognised
+        return rom.is_firmware(self.file) and not self.is_recognised
 
     @property
     def is_recognised(self) -> bool:
@@ -264,7 +265,7 @@ def _notes(executable: elf.Elf, xen: XenNotes, reader: _Reader) -> list[Note]:
     for kind in xen.types:
         if kind in set(XenNote):
             note = XenNote(kind)
-            value = reader.part(lambda note=note: xen.value(note))  # type: ignore[misc]
+            value = reader.part(partial(xen.value, note))
             notes.append(Note("Xen", note.name, xen.octets(kind) if value is None else value))
         else:
             notes.append(Note("Xen", f"{kind:#x}", xen.octets(kind)))

@@ -190,6 +190,7 @@ def inspection_json(facts: ImageFacts, ways: Sequence[Way]) -> dict[str, Any]:
         "notes": [_note_json(note) for note in facts.notes],
         "segments": [_segment_json(segment) for segment in facts.segments],
         "problems": facts.problems,
+        "runs": any(way.verdict is Verdict.YES for way in ways),
         "ways": [
             {"way": way.name, "runs": way.verdict.value, "options": way.options, "says": way.says} for way in ways
         ],
