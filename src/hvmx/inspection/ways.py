@@ -1,4 +1,4 @@
-"""The ways in which an image can run: each is tried by the loader that `hvmx run` would take, and nothing is executed."""
+"""The ways in which an image can run: each is tried by the loader that `hvmx run` would take, and nothing runs."""
 
 from __future__ import annotations
 
