@@ -226,7 +226,8 @@ def test_a_bad_option_is_named_with_its_value(
     [
         (b"no image at all", [], "no known format"),
         (b"\x7fELF", [], "guest"),
-        (b"", ["--pv"], "no PV kernel"),
+        (b"", [], "the file is empty"),
+        (b"", ["--pv"], "the file is empty"),
         (HALT, ["--load-address", "0x80000000"], "0x80000000"),
         (HALT, ["--bits", "32", "--append", "x"], "a flat binary takes no"),
     ],

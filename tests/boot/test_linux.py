@@ -191,7 +191,7 @@ def test_the_boot_gdt_holds_the_segments_that_are_loaded() -> None:
         (images.bzimage(b"\xfd7zXZ\0" + bytes(8)), "the xz payload of 0xe bytes is damaged"),
         (images.bzimage(images.sized(lzma.compress(b"x" * 99), b"x" * 98)), "trailer says 0x62"),
         (images.bzimage(images.sized(lzma.compress(b"x" * 99)[:-20], b"x" * 99)), "without an end"),
-        (images.bzimage(b"\xfd7zXZ\0\xff\xff\xff\x7f"), "holds 2147483647 bytes, the guest's memory 67108864"),
+        (images.bzimage(b"\xfd7zXZ\0\xff\xff\xff\x7f"), "holds 0x7fffffff bytes, the guest's memory 0x4000000"),
         (images.bzimage(images.sized(lzma.compress(b"no kernel"), b"no kernel")), "not a little-endian"),
         (images.bzimage(b"", xloadflags=1), "0x40 bytes of Linux kernel do not reach its entry at 0x100200"),
         (images.bzimage(b"", init_size=(0x260, 4, 0xFFFFFFFF)), "Linux runs at up to 0x1001fffff"),

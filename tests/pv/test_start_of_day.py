@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_refused_with_the_sizes() -> None:
         Started(image, ramdisk=bytes(MEMORY))
     with pytest.raises(ImageError, match="1024 bytes"):
         Started(image, append="x" * 1024)
-    with pytest.raises(ImageError, match="takes 4194304 bytes"):
+    with pytest.raises(ImageError, match="takes 0x400000 bytes"):
         Machine(1 << 20, board=False).load(image, pv=True)
     with pytest.raises(ValueError, match="32768 bytes is too small"):
         Domain(Vcpu(0x8000), frequency=1, epoch=0, privileged=True, console=print)

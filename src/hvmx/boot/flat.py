@@ -23,8 +23,6 @@ def prepare_flat(
         load_address = BOOT_SECTOR if bits == 16 else HIGH_MEMORY
     if entry is None:
         entry = load_address
-    if not image:
-        raise placement.error("the file is empty")
     placement.place(load_address, image, "the flat binary")
     end = load_address + len(image)
     if not load_address <= entry < end:

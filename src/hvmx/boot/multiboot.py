@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from . import cpu, elf
 from .layout import HIGH_MEMORY, PAGE, Placement
-from .prepared import Module, Prepared
+from .prepared import ImageError, Module, Prepared
 
 HEADER_MAGIC, LOADER_MAGIC = 0x1BADB002, 0x2BADB002
 SEARCH_BYTES = 8192
+# Multiboot2 Specification 2.0, 3.1: such a header is only recognised, as nothing here enters by it.
+HEADER_MAGIC_2, SEARCH_BYTES_2 = 0xE85250D6, 32768
 LOADER_NAME = "hvmx"
 UNNAMED = "image"
 """The name of an image that does not come from a file."""
@@ -59,6 +61,19 @@ def find_header(image: memoryview) -> Header | None:
     return None
 
 
+def find_header_2(image: memoryview) -> int | None:
+    """The offset of the first Multiboot 2 header of ``image`` (3.1.1 of that specification)."""
+    start = bytes(image[:SEARCH_BYTES_2])
+    magic = HEADER_MAGIC_2.to_bytes(4, "little")
+    offset = start.find(magic)
+    while offset >= 0:
+        words = start[offset : offset + 16]
+        if offset % 8 == 0 and len(words) == 16 and sum(struct.unpack("<4I", words)) & 0xFFFFFFFF == 0:
+            return offset
+        offset = start.find(magic, offset + 1)
+    return None
+
+
 def prepare_multiboot(
     image: memoryview,
     header: Header,
@@ -73,7 +88,10 @@ def prepare_multiboot(
     if refused:
         raise placement.error(f"its Multiboot header asks for features {refused:#x}, which are not provided")
     if header.flags & ADDRESS_FIELDS:
-        entry = _load_by_addresses(image, header, placement)
+        part = addressed_part(image, header, placement.name)
+        contents = image[part.offset : part.offset + part.size]
+        placement.place(header.load_addr, contents, "the Multiboot image", zero_fill=part.zero_fill)
+        entry = header.entry_addr
     else:
         executable = elf.parse(image, placement.name)
         executable.place(placement)
@@ -93,31 +111,38 @@ def prepare_multiboot(
     return Prepared("multiboot", f"Multiboot image, 32-bit entry at {entry:#x}", state, placement.segments)
 
 
-def _load_by_addresses(image: memoryview, header: Header, placement: Placement) -> int:
-    """Loads by the header's own addresses (3.1.3) and returns the entry point."""
+class AddressedPart(NamedTuple):
+    """The part of the file that a header with addresses loads, and the zeros behind it."""
+
+    offset: int
+    size: int
+    zero_fill: int
+
+
+def addressed_part(image: memoryview, header: Header, name: str) -> AddressedPart:
+    """What ``header`` loads by its own addresses (3.1.3)."""
     start = header.offset - (header.header_addr - header.load_addr)
     if header.load_addr > header.header_addr or start < 0:
-        raise placement.error(
-            f"its Multiboot header at offset {header.offset:#x} claims address {header.header_addr:#x} "
+        raise ImageError(
+            f"{name}: its Multiboot header at offset {header.offset:#x} claims address {header.header_addr:#x} "
             f"in an image loaded at {header.load_addr:#x}"
         )
     size = header.load_end_addr - header.load_addr if header.load_end_addr else len(image) - start
     if size <= 0 or start + size > len(image):
-        raise placement.error(
-            f"its Multiboot header loads {size:#x} bytes from offset {start:#x} of a file of {len(image):#x}"
+        raise ImageError(
+            f"{name}: its Multiboot header loads {size:#x} bytes from offset {start:#x} of a file of {len(image):#x}"
         )
     end = header.load_addr + size
     zero_fill = header.bss_end_addr - end if header.bss_end_addr else 0
     if zero_fill < 0:
-        raise placement.error(
-            f"its Multiboot header ends the BSS at {header.bss_end_addr:#x}, before it starts at {end:#x}"
+        raise ImageError(
+            f"{name}: its Multiboot header ends the BSS at {header.bss_end_addr:#x}, before it starts at {end:#x}"
         )
     if not header.load_addr <= header.entry_addr < end:
-        raise placement.error(
-            f"the entry point {header.entry_addr:#x} is outside {header.load_addr:#x} to {end:#x}"
+        raise ImageError(
+            f"{name}: the entry point {header.entry_addr:#x} is outside {header.load_addr:#x} to {end:#x}"
         )
-    placement.place(header.load_addr, image[start : start + size], "the Multiboot image", zero_fill=zero_fill)
-    return header.entry_addr
+    return AddressedPart(start, size, zero_fill)
 
 
 def _with_name(name: str, command_line: str) -> str:

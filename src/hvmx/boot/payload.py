@@ -79,7 +79,7 @@ def decompress(payload: memoryview, limit: int, name: str) -> memoryview:
     title, pieces = _FORMATS[bytes(payload[:2])]
     size = int.from_bytes(payload[-4:], "little")
     if size > limit:
-        raise ImageError(f"{name}: the {title} payload holds {size} bytes, the guest's memory {limit}")
+        raise ImageError(f"{name}: the {title} payload holds {size:#x} bytes, the guest's memory {limit:#x}")
     scratch, given, ending = Scratch(size), 0, ""
     try:
         for piece in pieces(payload):

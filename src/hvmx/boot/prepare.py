@@ -68,9 +68,9 @@ def prepare(
             raise placement.error(
                 "a BIOS boots alone: it takes no image, initrd, modules or command line from here"
             )
-        return prepare_rom(_read(source, LARGEST_IMAGE, placement.name), placement, memory_bytes)
+        return prepare_rom(read_image(source, placement.name), placement, memory_bytes)
 
-    octets = _read(image, LARGEST_IMAGE, placement.name)
+    octets = read_image(image, placement.name)
     if not decompress and (pv or not linux.is_linux(octets)):
         raise placement.error("only a bzImage run as HVM can be left to decompress itself")
     guest = _Guest(
@@ -85,9 +85,26 @@ def prepare(
     if load_address is not None or entry is not None or bits is not None:
         guest.stands_alone("a flat binary takes no initrd, modules or command line, and is no PV kernel", pv)
         return prepare_flat(octets, placement, load_address=load_address, entry=entry, bits=bits or 32)
-    if octets[: len(_GZIP)] == _GZIP:
-        guest = replace(guest, octets=payload.decompress(octets, memory_bytes, placement.name))
+    guest = replace(guest, octets=unpack(octets, memory_bytes, placement.name))
     return _pv_guest(guest) if pv else _hvm_guest(guest, decompress)
+
+
+def read_image(source: Source, name: str) -> memoryview:
+    """The octets of an image, which messages call ``name``; ``ImageError`` where it cannot be read, or is empty."""
+    octets = _read(source, LARGEST_IMAGE, name)
+    if not octets:
+        raise ImageError(f"{name}: the file is empty")
+    return octets
+
+
+def unpack(octets: memoryview, memory_bytes: int, name: str) -> memoryview:
+    """What is in an image that gzip has packed as a whole; any other as it is."""
+    if octets[: len(_GZIP)] != _GZIP:
+        return octets
+    inside = payload.decompress(octets, memory_bytes, name)
+    if not inside:
+        raise ImageError(f"{name}: the file that gzip has packed is empty")
+    return inside
 
 
 def _check_sizes(memory_bytes: int, bits: int | None) -> None:
@@ -136,13 +153,14 @@ def _hvm_guest(guest: _Guest, decompress: bool) -> Prepared:
             raise placement.error(
                 f"Linux takes an initrd, and none of the {len(guest.modules)} modules given"
             )
+        setup = linux.parse_header(octets, placement.name)
         return linux.prepare_linux(
             octets,
+            setup,
+            linux.extract(octets, setup, placement.name, guest.memory_bytes) if decompress else None,
             placement,
-            memory_bytes=guest.memory_bytes,
             command_line=guest.command_line,
             initrd=guest.initrd and guest.initrd.data,
-            decompress=decompress,
         )
     header = multiboot.find_header(octets)
     if header is not None:
@@ -175,7 +193,8 @@ def _elf_guest(guest: _Guest) -> Prepared:
 def _pv_executable(image: memoryview, placement: Placement, memory_bytes: int) -> elf.Elf:
     """The ELF file that ``image`` is, or holds as a bzImage."""
     if linux.is_linux(image):
-        vmlinux = linux.extract(image, placement, memory_bytes)
+        setup = linux.parse_header(image, placement.name)
+        vmlinux = linux.extract(image, setup, placement.name, memory_bytes)
         if vmlinux is None:
             raise placement.error("no PV kernel: this bzImage's payload is absent or of unknown compression")
         return vmlinux
@@ -225,5 +244,5 @@ def _read(source: Source, limit: int, name: str | None = None) -> memoryview:
         except OSError as problem:
             raise ImageError(f"{name}: cannot be read: {problem.strerror}") from problem
     if len(octets) > limit:
-        raise ImageError(f"{name}: larger than {limit} bytes")
+        raise ImageError(f"{name}: larger than {limit:#x} bytes")
     return octets

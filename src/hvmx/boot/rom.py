@@ -8,6 +8,18 @@ from .prepared import Prepared, Rom, Segment
 
 #: The I/O APIC and the local APIC are 20 and 18 MiB below 4 GiB; a ROM below 4 GiB must not reach down to them.
 LARGEST = 16 << 20
+#: The first instruction is 16 bytes below the end (SDM vol. 3, 10.1.4); firmware jumps away from there.
+RESET_VECTOR = 16
+_JUMPS, _NOP = (b"\xea", b"\xe9", b"\xeb"), b"\x90"
+
+
+def is_firmware(image: memoryview) -> bool:
+    """Whether ``image`` could be a ROM, and jumps away from where the processor begins, as firmware does."""
+    return _is_rom_size(len(image)) and bytes(image[-RESET_VECTOR:]).lstrip(_NOP).startswith(_JUMPS)
+
+
+def _is_rom_size(size: int) -> bool:
+    return 0 < size <= LARGEST and size % PAGE == 0
 
 
 def prepare_rom(image: memoryview, placement: Placement, memory_bytes: int) -> Prepared:
@@ -15,12 +27,12 @@ def prepare_rom(image: memoryview, placement: Placement, memory_bytes: int) -> P
 
     The copy below 1 MiB is RAM, as on a board whose firmware has been shadowed: SeaBIOS writes to it.
     """
-    if not image or len(image) % PAGE or len(image) > LARGEST:
+    if not _is_rom_size(len(image)):
         raise placement.error(
-            f"a ROM of {len(image)} bytes is not 1 to {LARGEST // PAGE} pages of {PAGE} bytes"
+            f"a ROM of {len(image):#x} bytes is not of 0x1 to {LARGEST // PAGE:#x} pages of {PAGE:#x} bytes"
         )
     if memory_bytes < HIGH_MEMORY:
-        raise placement.error(f"firmware needs {HIGH_MEMORY} bytes of memory, the guest has {memory_bytes}")
+        raise placement.error(f"firmware needs {HIGH_MEMORY:#x} bytes of memory, the guest has {memory_bytes:#x}")
     shadow = image[-(HIGH_MEMORY - SHADOW) :]
     return Prepared(
         kind="rom",

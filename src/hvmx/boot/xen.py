@@ -67,9 +67,11 @@ def prepare_xen(
     """
     notes = XenNotes(executable)
     version = notes.text(XenNote.XEN_VERSION)
-    if version is None or not version.startswith(PV_ABI):
+    if version is None:
+        raise placement.error(f"no Xen PV kernel: it has no XEN_VERSION note, Xen asks for {PV_ABI!r}")
+    if not version.startswith(PV_ABI):
         raise placement.error(
-            f"no Xen PV kernel: its XEN_VERSION note is {version!r}, Xen asks for {PV_ABI!r}"
+            f"no Xen PV kernel: its XEN_VERSION note is {version[:16]!r}, Xen asks for {PV_ABI!r}"
         )
     virt_base = notes.number(XenNote.VIRT_BASE) or 0
     paddr_offset = notes.number(XenNote.PADDR_OFFSET) or 0
@@ -89,8 +91,7 @@ def prepare_xen(
                 f"the Xen {what} {address:#x} is outside the kernel at {virt_start:#x} to {virt_end:#x}"
             )
 
-    names = [name for name in (notes.text(XenNote.FEATURES) or "").split("|") if name]
-    required = frozenset(name[1:] for name in names if name.startswith("!"))
+    required, optional = notes.features()
     return XenImage(
         description=f"Xen PV kernel, {executable.bits}-bit, entry at {entry:#x}",
         bits=executable.bits,
@@ -103,7 +104,7 @@ def prepare_xen(
         hypercall_page=hypercall_page,
         init_p2m=notes.number(XenNote.INIT_P2M),
         hv_start_low=notes.number(XenNote.HV_START_LOW),
-        features=required | frozenset(name for name in names if not name.startswith("!")),
+        features=required | optional,
         required_features=required,
         supported_features=notes.number(XenNote.SUPPORTED_FEATURES) or 0,
         pae_mode=notes.text(XenNote.PAE_MODE) or "no",

@@ -14,6 +14,7 @@ import click
 from hvmx.boot import ImageError
 from hvmx.cli.calibrate import calibrate_command
 from hvmx.cli.compare import compare_command
+from hvmx.cli.inspect import inspect_command
 from hvmx.cli.interruptions import Terminated, TimedOut, termination
 from hvmx.cli.isa import isa_command
 from hvmx.cli.reproduce import reproduce_command
@@ -79,12 +80,21 @@ def commands() -> None:
     hvmx compare                        the bundled guest in all three ways, in one table
     hvmx run                            the bundled guest as HVM; with --pv as PV
     hvmx run --append "console=ttyS0 acpi=off" --initrd tiny.cpio vmlinuz
+    hvmx inspect vmlinuz                what an image is, and how it can run
     hvmx validate                       a profile's guest cycles beside this host's processor
     hvmx reproduce linux-signs          stock Linux's services in all three ways
     """
 
 
-for _command in (run_command, compare_command, calibrate_command, validate_command, reproduce_command, isa_command):
+for _command in (
+    run_command,
+    inspect_command,
+    compare_command,
+    calibrate_command,
+    validate_command,
+    reproduce_command,
+    isa_command,
+):
     commands.add_command(_command)
 
 

@@ -222,8 +222,8 @@ def build(domain: Domain, memory: NDArray[np.uint8], image: XenImage, ramdisk: O
     layout = _layout(image, xen, len(ramdisk), list_bytes)
     if layout.used_end > pages.count:
         raise ImageError(
-            f"{image.description}: the start of day takes {layout.used_end * PAGE} bytes, "
-            f"the domain has {pages.count * PAGE}"
+            f"{image.description}: the start of day takes {layout.used_end * PAGE:#x} bytes, "
+            f"the domain has {pages.count * PAGE:#x}"
         )
     contents = [*image.segments, Segment(layout.ramdisk * PAGE, ramdisk)]
     for address, piece in read_segments(contents):
