@@ -76,7 +76,7 @@ def commands() -> None:
     same on every host; host time is always called so.
 
     \b
-    hvmx compare                        the bundled guest in all three ways, in one table
+    hvmx compare                        the bundled guest each way, and natively, in one table
     hvmx run                            the bundled guest as HVM; with --pv as PV
     hvmx run --append "console=ttyS0 acpi=off" --initrd tiny.cpio vmlinuz
     hvmx validate                       a profile's guest cycles beside this host's processor
