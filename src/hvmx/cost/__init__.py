@@ -1,7 +1,7 @@
 """Cost profiles: what operations take on one processor, each figure with its source.
 
 A profile is a TOML file; ``skylake.toml``, in this folder, has explanations, and is the one to copy. A user's profile
-is checked completely: a missing, unknown or absurd figure is a ``ProfileError`` with file, key and value.
+is checked completely: a missing, unknown or absurd figure is a ``ProfileError`` with file, line, key and value.
 """
 
 from .figures import FRACTION, Figure, Mark, Timing, marks_in_words
