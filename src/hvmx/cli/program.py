@@ -16,6 +16,7 @@ from hvmx.cli.calibrate import calibrate_command
 from hvmx.cli.compare import compare_command
 from hvmx.cli.interruptions import Terminated, TimedOut, termination
 from hvmx.cli.isa import isa_command
+from hvmx.cli.profiles import profiles_command
 from hvmx.cli.reproduce import reproduce_command
 from hvmx.cli.run import run_command
 from hvmx.cli.status import Status
@@ -77,6 +78,7 @@ def commands() -> None:
 
     \b
     hvmx compare                        the bundled guest each way, and natively, in one table
+    hvmx profiles show skylake          what the figures are, and where they come from
     hvmx run                            the bundled guest as HVM; with --pv as PV
     hvmx run --append "console=ttyS0 acpi=off" --initrd tiny.cpio vmlinuz
     hvmx validate                       a profile's guest cycles beside this host's processor
@@ -84,7 +86,9 @@ def commands() -> None:
     """
 
 
-for _command in (run_command, compare_command, calibrate_command, validate_command, reproduce_command, isa_command):
+for _command in (
+    run_command, compare_command, profiles_command, calibrate_command, validate_command, reproduce_command, isa_command,
+):  # fmt: skip
     commands.add_command(_command)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from hvmx import guests
 from hvmx.cost import Mark, Profile, marks_in_words
@@ -151,14 +152,14 @@ def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Tabl
 
 def _cell(
     way: str, workload: str, results: Mapping[str, WayResult], by_workload: Mapping[str, Mapping[str, float]]
-) -> str:
+) -> Text:
     """Guest cycles and their ratio, which is as wide as the widest of its column: so the figures stand in columns, too."""
     width = max((len(_factor(by_way[way])) for by_way in by_workload.values() if way in by_way), default=0)
     if way not in by_workload[workload]:
-        return "-" + " " * (width + 3)
+        return Text("-" + " " * (width + 3))
     ratio = by_workload[workload][way]
-    style = "[bold]" if ratio == 1 else ""
-    return f"{style}{results[way].cycles[workload]:,.0f} {'x ' + _factor(ratio):>{width + 2}}"
+    cycles = results[way].cycles[workload]
+    return Text(f"{cycles:,.0f} {'x ' + _factor(ratio):>{width + 2}}", style="bold" if ratio == 1 else "")
 
 
 def notes(profile: Profile, results: Mapping[str, WayResult]) -> list[str]:
