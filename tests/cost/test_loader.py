@@ -113,9 +113,11 @@ def test_an_unknown_key_has_its_line_and_a_missing_figure_that_of_its_table(tmp_
         ("[tlb]\ndefault.cycles = 2\n[exits]\n'default'.cycles = -1\n[last]", 4),
         ("[exits.default]\n# cycles = 2\n\ncycles = -1\n[last]\ncycles = 2", 4),
         ('sources."a.b" = """\n[exits]\ndefault.cycles = 2\n"""\n[exits]\ndefault.cycles = -1', 6),
-        ("[exits]\n'default' = { note = [\n  1, # cycles = 2\n], cycles = -1 }\n", 2),
+        ("[exits]\n'default' = { note = [\n  1, # cycles = 2\n], cycles = -1 }\n", 4),
         ("[exits]\ndefault = -1", 2),
         ("[tlb]\n[exits]\nothers = 1", 2),
+        ("[exits.others]\n[exits.default]\ncycles = 2", 3),
+        ("exits.default.mark = 'cycles'\nexits.default.cycles = 2", 2),
         ("[tlb]\ndefault.cycles = 1", None),
     ],
 )  # fmt: skip
