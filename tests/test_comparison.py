@@ -1,4 +1,4 @@
-"""The three ways of running a guest differ as is published: in which of them an operation is dearer."""
+"""The ways of running a guest differ as is published: in which of them an operation is dearer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,19 @@ from rich.console import Console
 from hvmx import guests
 from hvmx.cli import Status, main
 from hvmx.cost import BUNDLED, Profile, load_profile
+from hvmx.exits import ExitReason
 from hvmx.machine import Machine
-from hvmx.report.comparison import WAYS, Way, WayResult, compare, comparison_table, ratios
+from hvmx.report.comparison import (
+    WAYS,
+    Way,
+    WayResult,
+    compare,
+    comparison_table,
+    knows_ports,
+    machine_for,
+    ratios,
+)
+from hvmx.report.plain_table import print_whole
 
 NOTHING_EXTRA: Final = 1.01
 """Ratio within which two ways cost the same: they differ by TLB misses around the operations."""
@@ -25,8 +36,18 @@ CALLS: Final = 32
 
 
 @pytest.fixture(scope="module", params=BUNDLED)
-def results(request: pytest.FixtureRequest) -> dict[str, WayResult]:
-    return compare(load_profile(request.param))
+def profile(request: pytest.FixtureRequest) -> Profile:
+    return load_profile(request.param)
+
+
+@pytest.fixture(scope="module")
+def results(profile: Profile) -> dict[str, WayResult]:
+    return compare(profile)
+
+
+def virtualized(results: dict[str, WayResult], operation: str) -> dict[str, float]:
+    """Ratios among the ways that have a hypervisor."""
+    return ratios({name: result for name, result in results.items() if name != "native"}, operation)
 
 
 def test_a_system_call_costs_hvm_nothing_extra_and_pv_a_bounce(results: dict[str, WayResult]) -> None:
@@ -44,8 +65,79 @@ def test_a_divide_error_costs_hvm_nothing_extra_and_pv_a_bounce(results: dict[st
 def test_a_page_table_write_is_dearest_by_shadow_paging_and_free_by_nested(
     results: dict[str, WayResult],
 ) -> None:
-    ratio = ratios(results, "pt-write")
+    ratio = virtualized(results, "pt-write")
     assert ratio["shadow"] > ratio["pv"] > ratio["ept"] == 1
+
+
+def test_a_page_table_write_costs_nested_paging_no_more_than_the_tlb_miss_after_it(
+    results: dict[str, WayResult],
+) -> None:
+    nested, native = results["ept"].cycles, results["native"].cycles
+    assert nested["pt-write"] - native["pt-write"] < nested["tlb-miss"] - native["tlb-miss"] + 1
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_page_table_writes_in_a_batch_are_cheaper_than_single_ones(results: dict[str, WayResult], way: Way) -> None:
+    cycles = results[way.name].cycles
+    assert cycles["pt-write-batch"] < cycles["pt-write"] / 2
+
+
+def test_a_tlb_miss_is_dearest_by_nested_paging(results: dict[str, WayResult]) -> None:
+    ratio = ratios(results, "tlb-miss")
+    assert ratio["ept"] > 1.5
+    assert max(ratio["shadow"], ratio["pv"], ratio["native"]) < NOTHING_EXTRA
+
+
+def test_ports_are_the_dearest_exits_by_the_profile_that_has_a_published_one() -> None:
+    """What goes on to user space is dearer than what the kernel answers, and this than an exit without a device."""
+    cycles = compare(load_profile("p4-672"), workloads=["cpuid", "port-in", "port-out"])["ept"].cycles
+    assert cycles["port-out"] > cycles["port-in"] > cycles["cpuid"]
+
+
+# --- without a hypervisor -----------------------------------------------------------------------------------------------
+def test_native_is_never_dearer_than_any_hvm(results: dict[str, WayResult]) -> None:
+    native = results["native"]
+    for way in ("ept", "shadow"):
+        for operation, cycles in native.cycles.items():
+            assert cycles <= results[way].cycles[operation] * NOTHING_EXTRA, f"{operation}, {way}"
+        assert native.totals["guest_cycles"] < results[way].totals["guest_cycles"]
+        assert native.totals["tlb_misses"] <= results[way].totals["tlb_misses"]
+    for operation, cycles in native.cycles.items():
+        assert cycles <= results["ept"].cycles[operation], operation
+
+
+def test_native_exits_to_nobody_and_its_walks_have_one_dimension(results: dict[str, WayResult]) -> None:
+    totals = results["native"].totals
+    assert totals["exits"] == totals["hypercalls"] == 0
+    assert totals["walk_references"] <= 4 * totals["tlb_misses"]
+
+
+def test_what_would_exit_costs_the_native_guest_its_instruction(profile: Profile, results: dict[str, WayResult]) -> None:
+    native, virtual = results["native"].cycles["cpuid"], results["ept"].cycles["cpuid"]
+    assert virtual - native == pytest.approx(profile.exits[ExitReason.CPUID].cycles, abs=1)
+
+
+def test_native_has_no_figure_of_a_port_of_which_the_profile_has_none(
+    profile: Profile, results: dict[str, WayResult]
+) -> None:
+    native = results["native"].cycles
+    assert knows_ports(profile) == (profile.name == "p4-672")
+    with_ports = {name for name, workload in guests.WORKLOADS.items() if workload.ports}
+    assert with_ports & set(native) == (with_ports if knows_ports(profile) else set())
+    assert set(native) | with_ports == set(guests.WORKLOADS)
+    if knows_ports(profile):
+        assert native["port-in"] == pytest.approx(profile.instructions["io"].latency, rel=0.01)
+
+
+def test_an_operation_accesses_ports_if_it_says_so() -> None:
+    """Asked of the machine: with all ports dearer, those get dearer that say so."""
+    skylake = load_profile("skylake")
+    io = replace(skylake.instructions["io"], latency=10_000)
+    dear = replace(skylake, instructions={**skylake.instructions, "io": io})
+    (nested,) = (way for way in WAYS if way.name == "ept")
+    usual, dearer = (benches(nested, profile, "checks=no") for profile in (skylake, dear))
+    found = {name for name in usual if dearer[name].cycles > usual[name].cycles + usual[name].operations * 1000}
+    assert found == {name for name, workload in guests.WORKLOADS.items() if workload.ports}
 
 
 @pytest.mark.parametrize("operation", ["pgfault", "as-switch", "fork-wait"])
@@ -53,7 +145,7 @@ def test_work_on_page_tables_is_dearest_by_shadow_paging(
     results: dict[str, WayResult], operation: str
 ) -> None:
     ratio = ratios(results, operation)
-    assert ratio["shadow"] > max(ratio["ept"], ratio["pv"])
+    assert ratio["shadow"] > max(ratio["ept"], ratio["pv"], ratio["native"])
 
 
 def test_nested_paging_misses_more_often_and_makes_more_references(results: dict[str, WayResult]) -> None:
@@ -65,19 +157,19 @@ def test_nested_paging_misses_more_often_and_makes_more_references(results: dict
 
 @pytest.mark.parametrize("operation", ["console", "timer-read", "timer-tick", "port-out", "cpuid"])
 def test_pv_wins_where_hvm_exits(results: dict[str, WayResult], operation: str) -> None:
-    ratio = ratios(results, operation)
+    ratio = virtualized(results, operation)
     assert ratio["pv"] == 1 < min(ratio["ept"], ratio["shadow"])
 
 
 def test_shadow_paging_takes_more_exits_and_pv_the_fewest(results: dict[str, WayResult]) -> None:
     exits = {name: result.totals["exits"] for name, result in results.items()}
-    assert exits["shadow"] > exits["ept"] > exits["pv"]
+    assert exits["shadow"] > exits["ept"] > exits["pv"] > exits["native"]
     assert results["pv"].totals["hypercalls"] > 0 == results["ept"].totals["hypercalls"]
 
 
-def test_the_table_fits_80_columns(results: dict[str, WayResult]) -> None:
+def test_the_table_fits_80_columns(profile: Profile, results: dict[str, WayResult]) -> None:
     out = io.StringIO()
-    Console(file=out, width=200).print(comparison_table(load_profile("skylake"), results))
+    print_whole(Console(file=out, width=80), comparison_table(profile, results))
     assert max(len(line.rstrip()) for line in out.getvalue().splitlines()) <= 80, out.getvalue()
 
 
@@ -85,7 +177,7 @@ def test_the_table_fits_80_columns(results: dict[str, WayResult]) -> None:
 WAYS_32_BITS = tuple(replace(way, guest="hvm32") for way in WAYS if way.guest == "hvm64")
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+@pytest.mark.parametrize("way", [way for way in WAYS if not way.native], ids=lambda way: way.name)
 def test_a_run_and_the_comparison_have_the_same_figures(way: Way, capfd: pytest.CaptureFixture[str]) -> None:
     compared = compare(load_profile("skylake"))[way.name]
     how = ["--pv"] if way.pv else ["--paging", way.paging]
@@ -98,9 +190,7 @@ def test_a_run_and_the_comparison_have_the_same_figures(way: Way, capfd: pytest.
 
 def benches(way: Way, profile: Profile, command_line: str, memory: str = "64M") -> dict[str, guests.Bench]:
     console = bytearray()
-    machine = Machine(memory, profile, paging=way.paging, serial=console.extend)
-    machine.load(guests.image(way.guest), pv=way.pv, append=command_line)
-    machine.run()
+    machine_for(way, profile, command_line, console.extend, memory).run()
     return guests.parse_benches(console.decode())
 
 

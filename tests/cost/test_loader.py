@@ -1,13 +1,15 @@
-"""What loading a profile promises: everything is there, or an error that names file, key and value."""
+"""What loading a profile promises: everything is there, or an error that names file, line, key and value."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hvmx.cost import BUNDLED, Mark, ProfileError, load_profile
+from hvmx.cost.toml_lines import line_of as line_of_key
 from hvmx.exits import ExitReason
 from hvmx.isa import SIZES, cost_classes
 
@@ -65,12 +67,66 @@ def test_a_path_loads_a_profile_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_a_missing_class_is_listed(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match=r"mine\.toml: \[instructions\] lacks hlt$"):
+    with pytest.raises(ProfileError, match=r"mine\.toml:\d+: \[instructions\] lacks hlt$"):
         load_profile(changed(tmp_path, line_of("hlt"), ""))
 
 
+def line_number(path: Path, start: str) -> int:
+    """Of the only line that begins so."""
+    (number,) = (number for number, line in enumerate(path.read_text().split("\n"), 1) if line.startswith(start))
+    return number
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "says"),
+    [
+        ("hlt", lambda line: line.replace("latency = 50", "latency = -50"), r"instructions\.hlt\.latency = -0x32"),
+        ("hlt", lambda line: line.replace("latency = 50, ", ""), r"\[instructions\.hlt\] lacks latency"),
+        ("hlt", lambda line: line.replace("latency = 50", "latency = 50, ports = 2"), r"\[instructions\.hlt\] has unknown"),
+        ("user_device", lambda line: line.replace("cycles = ", "cycles = -"), r"exits\.user_device\.cycles = -0x15ed"),
+        ("history_lengths", lambda line: line.replace("values = [4,", "values = [\n  -4,"), r"branches\.history_lengths"),
+    ],
+)
+def test_an_error_has_the_line_of_its_key(
+    tmp_path: Path, key: str, change: Callable[[str], str], says: str
+) -> None:
+    line = line_of(key)
+    assert change(line) != line
+    path = changed(tmp_path, line, change(line))
+    with pytest.raises(ProfileError, match=rf"mine\.toml:{line_number(path, f'{key} ')}: {says}"):
+        load_profile(path)
+
+
+def test_an_unknown_key_has_its_line_and_a_missing_figure_that_of_its_table(tmp_path: Path) -> None:
+    path = changed(tmp_path, line_of("hlt"), line_of("hlt") + "halt = 1\n")
+    with pytest.raises(ProfileError, match=rf"mine\.toml:{line_number(path, 'halt ')}: .* unknown keys: halt$"):
+        load_profile(path)
+    path = changed(tmp_path, line_of("user_device"), "")
+    with pytest.raises(ProfileError, match=rf"mine\.toml:{line_number(path, '[exits]')}: \[exits\] lacks user_device$"):
+        load_profile(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("exits . default = { where = 'cycles = 2', cycles = -1 }", 1),
+        ("[tlb]\ndefault.cycles = 2\n[exits]\n'default'.cycles = -1\n[last]", 4),
+        ("[exits.default]\n# cycles = 2\n\ncycles = -1\n[last]\ncycles = 2", 4),
+        ('sources."a.b" = """\n[exits]\ndefault.cycles = 2\n"""\n[exits]\ndefault.cycles = -1', 6),
+        ("[exits]\n'default' = { note = [\n  1, # cycles = 2\n], cycles = -1 }\n", 4),
+        ("[exits]\ndefault = -1", 2),
+        ("[tlb]\n[exits]\nothers = 1", 2),
+        ("[exits.others]\n[exits.default]\ncycles = 2", 3),
+        ("exits.default.mark = 'cycles'\nexits.default.cycles = 2", 2),
+        ("[tlb]\ndefault.cycles = 1", None),
+    ],
+)  # fmt: skip
+def test_a_line_is_found_however_the_key_is_written(text: str, line: int | None) -> None:
+    assert line_of_key(text, "exits.default.cycles") == line
+
+
 def test_an_unknown_class_is_listed(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match=r"mine\.toml: \[instructions\] has unknown keys: alufoo"):
+    with pytest.raises(ProfileError, match=r"mine\.toml:\d+: \[instructions\] has unknown keys: alufoo"):
         load_profile(changed(tmp_path, line_of("alu"), line_of("alu") + "alufoo = 1\n"))
 
 
@@ -116,7 +172,7 @@ def test_a_class_by_size_without_a_line_of_its_own_is_as_the_one_without_size(tm
 )
 def test_an_absurd_latency_is_refused_by_its_key(tmp_path: Path, value: str, says: str) -> None:
     path = changed(tmp_path, line_of("hlt"), line_of("hlt").replace("latency = 50,", f"latency = {value},"))
-    with pytest.raises(ProfileError, match=rf"mine\.toml: instructions\.hlt\.latency = .*{says}"):
+    with pytest.raises(ProfileError, match=rf"mine\.toml:\d+: instructions\.hlt\.latency = .*{says}"):
         load_profile(path)
 
 
@@ -136,7 +192,7 @@ def test_an_absurd_latency_is_refused_by_its_key(tmp_path: Path, value: str, say
 def test_an_absurd_time_is_refused_by_its_key(tmp_path: Path, value: str, says: str) -> None:
     line = line_of("TASK_SWITCH")
     path = changed(tmp_path, line, re.sub(r"cycles = \d+", f"cycles = {value}", line))
-    with pytest.raises(ProfileError, match=rf"mine\.toml: exits\.TASK_SWITCH\.cycles = .*{says}"):
+    with pytest.raises(ProfileError, match=rf"mine\.toml:\d+: exits\.TASK_SWITCH\.cycles = .*{says}"):
         load_profile(path)
 
 
@@ -151,13 +207,13 @@ def test_an_absurd_time_is_refused_by_its_key(tmp_path: Path, value: str, says: 
 )
 def test_a_use_of_what_is_no_pipe_is_refused(tmp_path: Path, value: str, says: str) -> None:
     path = changed(tmp_path, line_of("alu"), line_of("alu").replace('uses = "alu"', f'uses = "{value}"'))
-    with pytest.raises(ProfileError, match=rf"mine\.toml: instructions\.alu\.uses = .*{says}"):
+    with pytest.raises(ProfileError, match=rf"mine\.toml:\d+: instructions\.alu\.uses = .*{says}"):
         load_profile(path)
 
 
 def test_an_instruction_that_would_take_no_time_is_refused(tmp_path: Path) -> None:
     path = changed(tmp_path, line_of("nop"), line_of("nop").replace("slots = 1", "slots = 0"))
-    with pytest.raises(ProfileError, match=r"mine\.toml: instructions\.nop\.slots = 0x0: .*no time"):
+    with pytest.raises(ProfileError, match=r"mine\.toml:\d+: instructions\.nop\.slots = 0x0: .*no time"):
         load_profile(path)
 
 
@@ -193,7 +249,7 @@ def test_an_entry_that_cannot_be_is_refused_by_its_key(
 ) -> None:
     line = line_of(key)
     assert old in line
-    with pytest.raises(ProfileError, match=rf"mine\.toml: {says}"):
+    with pytest.raises(ProfileError, match=rf"mine\.toml:\d+: {says}"):
         load_profile(changed(tmp_path, line, line.replace(old, new)))
 
 
@@ -217,7 +273,7 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, value: str) -> None:
     ],
 )
 def test_a_figure_without_provenance_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
-    with pytest.raises(ProfileError, match=rf"mine\.toml: instructions\.hlt\.\w+ = {says}"):
+    with pytest.raises(ProfileError, match=rf"mine\.toml:\d+: instructions\.hlt\.\w+ = {says}"):
         load_profile(changed(tmp_path, line_of("hlt"), line_of("hlt").replace(old, new)))
 
 

@@ -17,6 +17,7 @@ from hvmx.cli.compare import compare_command
 from hvmx.cli.inspect import inspect_command
 from hvmx.cli.interruptions import Terminated, TimedOut, termination
 from hvmx.cli.isa import isa_command
+from hvmx.cli.profiles import profiles_command
 from hvmx.cli.reproduce import reproduce_command
 from hvmx.cli.run import run_command
 from hvmx.cli.status import Status
@@ -77,7 +78,8 @@ def commands() -> None:
     same on every host; host time is always called so.
 
     \b
-    hvmx compare                        the bundled guest in all three ways, in one table
+    hvmx compare                        the bundled guest each way, and natively, in one table
+    hvmx profiles show skylake          what the figures are, and where they come from
     hvmx run                            the bundled guest as HVM; with --pv as PV
     hvmx run --append "console=ttyS0 acpi=off" --initrd tiny.cpio vmlinuz
     hvmx inspect vmlinuz                what an image is, and how it can run
@@ -87,14 +89,9 @@ def commands() -> None:
 
 
 for _command in (
-    run_command,
-    inspect_command,
-    compare_command,
-    calibrate_command,
-    validate_command,
-    reproduce_command,
+    run_command, inspect_command, compare_command, profiles_command, calibrate_command, validate_command, reproduce_command,
     isa_command,
-):
+):  # fmt: skip
     commands.add_command(_command)
 
 

@@ -42,7 +42,8 @@ def load_profile(name_or_path: str | PathLike[str]) -> Profile:
 def read_profile(name_or_path: str | PathLike[str]) -> Mapping[str, Any]:
     """The content of the same file, as TOML has it and not checked any further."""
     name = str(name_or_path)
-    return contents(name, _path(name) if name in BUNDLED else Path(name_or_path), BUNDLED)
+    _, content = contents(name, _path(name) if name in BUNDLED else Path(name_or_path), BUNDLED)
+    return content
 
 
 def _path(name: str) -> Path:
@@ -55,9 +56,9 @@ def _bundled(name: str) -> Profile:
 
 
 def _read(name: str, path: Path) -> Profile:
-    content = contents(name, path, BUNDLED)
+    text, content = contents(name, path, BUNDLED)
     _require_format(name, content)
-    reader = Reader(name, content)
+    reader = Reader(name, text, content)
     reader.keys("", content, (*_HEAD, *_TABLES), ("validation",))
     reader.read_sources()
     pipes, groups = reader.pipes()

@@ -364,13 +364,16 @@ class Profile:
     def _mask(self, name: str) -> int:
         return sum(1 << self.pipes.index(pipe) for pipe in self.groups.get(name, (name,)))
 
-    def apply(self, vcpu: Vcpu, *, pv: bool = False) -> None:
+    def apply(self, vcpu: Vcpu, *, pv: bool = False, native: bool = False) -> None:
         """Set the costs of a processor.
 
         An operation that exits in an HVM guest faults in a PV guest, and is emulated. The ports of a PV guest are a
-        dom0's, those of the hardware: the hypervisor accesses them itself, without a device in user space.
+        dom0's, those of the hardware: the hypervisor accesses them itself, without a device in user space. With
+        ``native`` there is no hypervisor: what would exit costs its instruction or its event, and no more.
         """
         exits = {reason: self.paravirtual.emulation if pv else figure for reason, figure in self.exits.items()}
+        if native:
+            exits = {}
         vcpu.set_tlb(**self.tlb.sizes(), second_hit=self.tlb.second_hit.units)
         vcpu.set_costs(
             {name: timing.units for name, timing in self.instructions.items()},
@@ -379,7 +382,7 @@ class Profile:
             exception=self.exception.units,
             hypercall=self.paravirtual.hypercall.units,
             pv_bounce=self.paravirtual.bounce.units,
-            user_device=0 if pv else self.user_device.units,
+            user_device=0 if pv or native else self.user_device.units,
         )
         if self.pipeline.window.value:
             vcpu.set_pipeline(self.pipeline_tables())

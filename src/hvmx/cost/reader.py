@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import reprlib
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,11 +25,7 @@ from .figures import (
     Timing,
     Validation,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .toml_lines import line_of, parse
 
 LARGEST = 1_000_000
 """The most guest cycles that an operation may cost, and the most entries that anything may have."""
@@ -48,11 +43,11 @@ _USE = re.compile(r"([a-z][a-z0-9_-]*)(?:\*([0-9]{1,6}))?")
 
 
 class ProfileError(ValueError):
-    """A profile cannot be used; the message names the file, the key and the value."""
+    """A profile cannot be used; the message names the file, the line, the key and the value."""
 
 
-def contents(name: str, path: Path, bundled: Collection[str]) -> Mapping[str, Any]:
-    """A file as TOML has it. ``ProfileError`` if it is not TOML, or not there."""
+def contents(name: str, path: Path, bundled: Collection[str]) -> tuple[str, Mapping[str, Any]]:
+    """A file's text, and that as TOML has it. ``ProfileError`` if it is not TOML, or not there."""
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE + 1)
@@ -63,17 +58,19 @@ def contents(name: str, path: Path, bundled: Collection[str]) -> Mapping[str, An
     if len(data) > _LARGEST_FILE:
         raise ProfileError(f"profile {name}: larger than {_LARGEST_FILE:#x} bytes")
     try:
-        content: Mapping[str, Any] = tomllib.loads(data.decode())
+        text = data.decode()
+        content = parse(text)
     except (ValueError, RecursionError) as problem:  # of the syntax, of UTF-8, of an endless integer
         raise ProfileError(f"profile {name}: is not TOML: {problem}") from problem
-    return content
+    return text, content
 
 
 class Reader:
     """The content of one file."""
 
-    def __init__(self, name: str, content: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, text: str, content: Mapping[str, Any]) -> None:
         self._name = name
+        self._text = text
         self._content = content
         self._sources: Mapping[str, Any] = {}
         self._units: set[str] = set()
@@ -189,10 +186,11 @@ class Reader:
         where = f"[{table}] " if table else ""
         missing = [key for key in required if key not in content]
         if missing:
-            raise ProfileError(f"profile {self._name}: {where}lacks {', '.join(missing)}")
+            raise ProfileError(f"{self._place(table)}: {where}lacks {', '.join(missing)}")
         unknown = [key for key in content if key not in required and key not in optional]
         if unknown:
-            raise ProfileError(f"profile {self._name}: {where}has unknown keys: {', '.join(unknown)}")
+            place = self._place(f"{table}.{unknown[0]}" if table else unknown[0])
+            raise ProfileError(f"{place}: {where}has unknown keys: {', '.join(unknown)}")
 
     def text(self, key: str, value: Any, problem: str = "not a text") -> str:
         """A text that is not empty."""
@@ -203,7 +201,12 @@ class Reader:
     def error(self, key: str, value: Any, problem: str) -> ProfileError:
         """What is wrong with a value."""
         shown = hex(value) if isinstance(value, int) else reprlib.repr(value)
-        return ProfileError(f"profile {self._name}: {key} = {shown}: {problem}")
+        return ProfileError(f"{self._place(key)}: {key} = {shown}: {problem}")
+
+    def _place(self, key: str) -> str:
+        """The file and the line where a key is, as compilers say it."""
+        line = line_of(self._text, key)
+        return f"profile {self._name}" if line is None else f"profile {self._name}:{line}"
 
     def _note(self, key: str, figure: Noted) -> Noted:
         self.written[key] = figure

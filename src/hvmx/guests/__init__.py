@@ -11,9 +11,10 @@ guest's command line: see ``common/main.c``.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 #: The environments for which the guest is built.
 NAMES = ("hvm32", "hvm64", "pv64")
@@ -21,24 +22,33 @@ NAMES = ("hvm32", "hvm64", "pv64")
 #: The folder in which the package's build puts the images.
 BUILT = Path(__file__).parent / "built"
 
-#: The workloads in the order in which the guest runs them.
-WORKLOADS = (
-    "syscall",
-    "cpuid",
-    "port-in",
-    "port-out",
-    "pt-write",
-    "pt-write-batch",
-    "tlb-miss",
-    "pgfault",
-    "divide",
-    "as-switch",
-    "console",
-    "timer-read",
-    "timer-tick",
-    "ctx-switch",
-    "fork-wait",
-)
+
+@dataclass(frozen=True)
+class Workload:
+    """An operation that the guest times (``common/workloads.c``)."""
+
+    does: str  #: in a line
+    ports: bool = False  #: whether an HVM guest accesses ports for it
+
+
+#: The workloads by name, in the order in which the guest runs them.
+WORKLOADS: Mapping[str, Workload] = MappingProxyType({
+    "syscall": Workload("a system call that does nothing, from user mode and back"),
+    "cpuid": Workload("CPUID, leaf 0"),
+    "port-in": Workload("IN from the NMI status port, 0x61, whose device is in the kernel", ports=True),
+    "port-out": Workload("OUT to the POST code's port, 0x80, which is left to user space", ports=True),
+    "pt-write": Workload("a page-table entry changed, invalidated and used"),
+    "pt-write-batch": Workload("an entry of 64 that are changed in a batch, with one flush"),
+    "tlb-miss": Workload("a page read after a flush of the TLB"),
+    "pgfault": Workload("a page fault of user mode, for which the kernel maps a page"),
+    "divide": Workload("a divide error of user mode, with the way back"),
+    "as-switch": Workload("another address space loaded, in the kernel"),
+    "console": Workload("a line of 32 characters to the console", ports=True),
+    "timer-read": Workload("the time read: the PIT's counter, or Xen's clock", ports=True),
+    "timer-tick": Workload("an interrupt of the timer, to its end", ports=True),
+    "ctx-switch": Workload("one process hands over to another by a system call"),
+    "fork-wait": Workload("a process forks, and waits for the child to exit"),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

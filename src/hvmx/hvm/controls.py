@@ -106,6 +106,11 @@ DEFAULT_HANDLERS: dict[ExitReason, Handler] = {
 }
 
 
+def leave_paging_to_the_guest(vcpu: Vcpu) -> None:
+    """As without a hypervisor: the guest's own tables are all that a page walk reads, and no page of RAM exits."""
+    vcpu.controls &= ~(EPT | SHADOW_PAGING)
+
+
 def install_defaults(vcpu: Vcpu, vmcalls: VmcallTable, paging: str) -> None:
     """Set the controls and a handler for every reason, ``vmcalls`` for VMCALL; ``paging`` is ``ept`` or ``shadow``."""
     if paging not in ("ept", "shadow"):

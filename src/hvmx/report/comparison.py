@@ -1,15 +1,20 @@
-"""The comparison: the bundled guest as HVM with nested paging, as HVM with shadow paging, and as PV."""
+"""The comparison: the bundled guest as HVM with nested paging, as HVM with shadow paging, as PV, and without a hypervisor."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import csv
+import io
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from hvmx import guests
-from hvmx.cost import Profile, marks_in_words
+from hvmx.cost import Mark, Profile, marks_in_words
+from hvmx.hvm import controls
+from hvmx.hvm.device import Sink
 from hvmx.machine import Machine, StopKind
 from hvmx.report.caches import NOT_MODELLED, PLACES
 from hvmx.report.plain_table import plain_table
@@ -23,13 +28,16 @@ class Way:
     title: str
     guest: str
     paging: str
-    pv: bool
+    pv: bool = False
+    native: bool = False
+    """Whether there is no hypervisor: no exit is priced, and page walks have one dimension."""
 
 
 WAYS = (
-    Way("ept", "HVM, nested paging", "hvm64", "ept", False),
-    Way("shadow", "HVM, shadow paging", "hvm64", "shadow", False),
-    Way("pv", "PV", "pv64", "ept", True),
+    Way("ept", "HVM, nested paging", "hvm64", "ept"),
+    Way("shadow", "HVM, shadow paging", "hvm64", "shadow"),
+    Way("pv", "PV", "pv64", "ept", pv=True),
+    Way("native", "native", "hvm64", "ept", native=True),
 )
 
 TOTALS = ("guest_cycles", "exits", "hypercalls", "mispredictions", "tlb_misses", "walk_references")
@@ -47,11 +55,23 @@ class WayResult:
     """The results of one way."""
 
     cycles: Mapping[str, float]
-    """Guest cycles per operation by workload; those that the way does not allow are absent."""
+    """Guest cycles per operation by workload; those are absent that the way does not allow, or has no figure for."""
     totals: Mapping[str, int]
     """By the names of ``TOTALS``."""
     caches: Mapping[str, int] | None
     """Where accesses to data found their lines, as ``Vcpu.cache_hits`` has it."""
+
+
+def machine_for(
+    way: Way, profile: Profile, command_line: str, serial: Sink, memory: str | int = "64M"
+) -> Machine:
+    """A machine with the bundled guest loaded, as this way runs it."""
+    machine = Machine(memory, profile, paging=way.paging, serial=serial)
+    if way.native:
+        controls.leave_paging_to_the_guest(machine.cpu)
+        profile.apply(machine.cpu, native=True)
+    machine.load(guests.image(way.guest), pv=way.pv, append=command_line)
+    return machine
 
 
 def run_way(
@@ -66,8 +86,7 @@ def run_way(
     Raises ``GuestFailed`` unless it then ends as it should.
     """
     console = bytearray()
-    machine = Machine(memory, profile, paging=way.paging, serial=console.extend)
-    machine.load(guests.image(way.guest), pv=way.pv, append=guests.command_line(workloads))
+    machine = machine_for(way, profile, guests.command_line(workloads), console.extend, memory)
     stop = machine.run(cycles=cycles)
     text = console.decode(errors="replace")
     if stop.kind not in GOOD_ENDS or " 0 checks failed" not in text:
@@ -75,19 +94,29 @@ def run_way(
         raise GuestFailed(
             f"{way.title}: the bundled guest {guests.image_name(way.guest)} failed: {why}\n{text}"
         )
-    counters = machine.statistics()
+    # The handlers are the hardware's own work where there is no hypervisor.
+    counts = {**machine.statistics(), "exits": 0 if way.native else machine.exits.total}
     return WayResult(
-        cycles={name: bench.cycles_per_operation for name, bench in guests.parse_benches(text).items()},
-        totals={name: machine.exits.total if name == "exits" else int(counters[name]) for name in TOTALS},
+        cycles={
+            name: bench.cycles_per_operation
+            for name, bench in guests.parse_benches(text).items()
+            if not way.native or knows_ports(profile) or not guests.WORKLOADS[name].ports
+        },
+        totals={name: int(counts[name]) for name in TOTALS},
         caches=machine.cpu.cache_hits(),
     )
 
 
+def knows_ports(profile: Profile) -> bool:
+    """Whether the profile has a source for what a port takes natively: an assumption is of the instruction alone."""
+    return profile.instructions["io"].mark is not Mark.ASSUMED
+
+
 def compare(
-    profile: Profile, memory: str | int = "64M", workloads: Collection[str] = ()
+    profile: Profile, memory: str | int = "64M", workloads: Collection[str] = (), ways: Sequence[Way] = WAYS
 ) -> dict[str, WayResult]:
-    """All ways, by name."""
-    return {way.name: run_way(way, profile, memory, workloads) for way in WAYS}
+    """These ways, by name."""
+    return {way.name: run_way(way, profile, memory, workloads) for way in ways}
 
 
 def ratios(results: Mapping[str, WayResult], workload: str) -> dict[str, float]:
@@ -100,52 +129,83 @@ def ratios(results: Mapping[str, WayResult], workload: str) -> dict[str, float]:
 def comparison_table(profile: Profile, results: Mapping[str, WayResult]) -> Table:
     """A row for each operation, a column for each way: guest cycles, and multiples of the cheapest."""
     table = plain_table(
-        f"Guest cycles per operation, {profile.name} ({profile.processor})",
-        provenance(profile) if profile.caches.modelled else f"{provenance(profile)}\n{NOT_MODELLED.capitalize()}.",
+        f"Guest cycles per operation, {profile.name} ({profile.processor})", "\n".join(notes(profile, results))
     )
     table.add_column("Operation", no_wrap=True)
     for way in WAYS:
-        table.add_column(way.title.replace(" ", "\n"), justify="right", no_wrap=True)
-        table.add_column("", justify="right", no_wrap=True)
-    for workload in guests.WORKLOADS:
-        by_way = ratios(results, workload)
-        if not by_way:
-            continue
-        cells = []
-        for name, result in results.items():
-            if name in by_way:
-                style = "[bold]" if by_way[name] == 1 else ""
-                cells += [f"{style}{result.cycles[workload]:,.0f}", f"{style}x {_factor(by_way[name])}"]
-            else:
-                cells += ["-", ""]
-        table.add_row(workload, *cells)
+        if way.name in results:
+            table.add_column(way.title.replace(" ", "\n"), justify="right", no_wrap=True)
+    by_workload = {name: ratios(results, name) for name in guests.WORKLOADS}
+    for name, by_way in by_workload.items():
+        if by_way:
+            table.add_row(name, *(_cell(way, name, results, by_workload) for way in results))
     table.add_row("whole run:", style="dim")
     for total in TOTALS:
-        cells = []
-        for result in results.values():
-            cells += [f"{result.totals[total]:,}", ""]
+        cells = (f"{result.totals[total]:,}" for result in results.values())
         table.add_row(f"  {total.replace('_', ' ')}", *cells, style="dim")
     for place, title in PLACES.items():
         if any(result.caches for result in results.values()):
-            cells = []
-            for result in results.values():
-                cells += [f"{result.caches[place]:,}" if result.caches else "-", ""]
-            table.add_row(f"  data found in {title}", *cells, style="dim")
+            cells = (f"{result.caches[place]:,}" if result.caches else "-" for result in results.values())
+            table.add_row(f"  data in {title}", *cells, style="dim")
     return table
 
 
-def provenance(profile: Profile) -> str:
-    """How many of the profile's figures, and of those for PV only, were published, fitted or assumed."""
+def _cell(
+    way: str, workload: str, results: Mapping[str, WayResult], by_workload: Mapping[str, Mapping[str, float]]
+) -> Text:
+    """Guest cycles and their ratio, which is as wide as the widest of its column: so the figures stand in columns, too."""
+    width = max((len(_factor(by_way[way])) for by_way in by_workload.values() if way in by_way), default=0)
+    if way not in by_workload[workload]:
+        return Text("-" + " " * (width + 3))
+    ratio = by_workload[workload][way]
+    cycles = results[way].cycles[workload]
+    return Text(f"{cycles:,.0f} {'x ' + _factor(ratio):>{width + 2}}", style="bold" if ratio == 1 else "")
+
+
+def notes(profile: Profile, results: Mapping[str, WayResult]) -> list[str]:
+    """What is to be known of the figures: how near they are, how many of them were published, fitted or assumed."""
     everything, pv = profile.marks(), profile.marks("paravirtual.")
+    said = [
+        f"{profile.accuracy[0].upper()}{profile.accuracy[1:]}.",
+        f"The profile's {sum(everything.values())} figures: {marks_in_words(everything)}.",
+    ]
+    if "pv" in results:
+        said.append(f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}.")
+    if "native" in results:
+        said += ["Native: no exits, and page walks of one dimension.", _note_on_ports(profile)]
+    if not profile.caches.modelled:
+        said.append(f"{NOT_MODELLED.capitalize()}.")
+    return said
+
+
+def _note_on_ports(profile: Profile) -> str:
+    port = profile.instructions["io"]
+    if knows_ports(profile):
+        return f"A native port takes {port.latency:,} guest cycles ({port.mark.value}: {port.where})."
     return (
-        f"{profile.accuracy[0].upper()}{profile.accuracy[1:]}.\n"
-        f"The profile's {sum(everything.values())} figures: {marks_in_words(everything)}.\n"
-        f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}."
+        f"Native is empty where ports are accessed: of a port {profile.name} has only what the instruction takes, "
+        f"{port.latency:,} guest cycles (assumed), which the whole run counts."
     )
 
 
 def _factor(ratio: float) -> str:
-    return f"{ratio:.2f}" if ratio < 1000 else f"{ratio:,.0f}"
+    """With three digits, or all of them before the point."""
+    return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}" if ratio < 99.95 else f"{ratio:,.0f}"
+
+
+def comparison_csv(results: Mapping[str, WayResult]) -> str:
+    """A line for each operation and each count of the whole run, a column for each way; empty where the way has none."""
+    out = io.StringIO()
+    lines = csv.writer(out, lineterminator="\n")
+    lines.writerow(["figure", "unit", *results])
+    for workload in guests.WORKLOADS:
+        if any(workload in result.cycles for result in results.values()):
+            cycles = (result.cycles.get(workload, "") for result in results.values())
+            lines.writerow([workload, "guest cycles per operation", *cycles])
+    for total in TOTALS:
+        unit = "guest cycles" if total == "guest_cycles" else "count"
+        lines.writerow([f"whole run: {total}", unit, *(result.totals[total] for result in results.values())])
+    return out.getvalue()
 
 
 def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[str, Any]:
@@ -163,6 +223,7 @@ def comparison_json(profile: Profile, results: Mapping[str, WayResult]) -> dict[
         "accuracy": profile.accuracy,
         "figures": {mark.value: count for mark, count in profile.marks().items()},
         "pv_figures": {mark.value: count for mark, count in profile.marks("paravirtual.").items()},
+        "notes": notes(profile, results),
         "operations": operations,
         "totals": {name: dict(result.totals) for name, result in results.items()},
         "caches": {name: result.caches and dict(result.caches) for name, result in results.items()},

@@ -139,7 +139,7 @@ class HotReport:
             ("Hottest blocks", [block.heat for block in self.blocks]),
         ):
             table = self._table(title, rows)
-            print_whole(Console(file=out, width=80, highlight=False, no_color=True), table)
+            print_whole(Console(file=out, width=80, highlight=False, markup=False, no_color=True), table)
 
     def _table(self, title: str, rows: Sequence[Heat]) -> Table:
         table = plain_table(f"{title}, of {self.cycles:,} guest cycles")
