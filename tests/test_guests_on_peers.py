@@ -135,7 +135,7 @@ def test_every_check_passes(full_run: Run) -> None:
 
 def test_every_workload_has_its_line(full_run: Run) -> None:
     benches = parse_benches(full_run.console)
-    assert tuple(benches) == WORKLOADS, full_run.console
+    assert tuple(benches) == tuple(WORKLOADS), full_run.console
     for name, bench in benches.items():
         assert bench.operations >= 10 and bench.cycles >= bench.operations, f"{name}: {bench}"
         line = f"bench {name} {bench.operations} {bench.cycles} "
