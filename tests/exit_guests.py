@@ -1,4 +1,4 @@
-"""Guests that exit: a bare one in flat 32-bit mode, and a paravirtual one."""
+"""What handlers of exits do in tests, a paravirtual guest, and what is compared of machines."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
 
-START = 0x1000
-FLAT_CODE32, FLAT_DATA32, FLAT_CODE64 = 0xC09B, 0xC093, 0xA09B
+FLAT_CODE64 = 0xA09B
 RING3 = 0x60
 """The DPL in a segment's rights."""
 
@@ -24,19 +23,6 @@ class Seen(Exception):
 
 def refuse(vcpu: Vcpu, exit: Exit) -> None:
     raise Seen
-
-
-def bare(code: str, *, board: bool = False, paging: str = "ept") -> Machine:
-    """Flat 32-bit mode, before the instructions given in hexadecimal."""
-    machine = Machine("1M", board=board, paging=paging)
-    cpu = machine.cpu
-    cpu.write(START, bytes.fromhex(code))
-    cpu.cr0 |= 1
-    cpu.set_segment("cs", 8, 0, 0xFFFF_FFFF, FLAT_CODE32)
-    for name in ("ss", "ds", "es"):
-        cpu.set_segment(name, 16, 0, 0xFFFF_FFFF, FLAT_DATA32)
-    cpu.rip, cpu.rsp = START, 0x8000
-    return machine
 
 
 def pv_guest(code: str, data: str = "") -> Machine:

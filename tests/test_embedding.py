@@ -15,26 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from bare_guest import START, bare
 
 import hvmx
 from hvmx import ExitReason, Machine, StopKind, guests
 
-START = 0x1000
-FLAT_CODE32, FLAT_DATA32 = 0xC09B, 0xC093
 DEVICE = 0xFED4_0000
-
-
-def bare(code: str, memory: str = "1M") -> Machine:
-    """A processor without a board, in flat 32-bit mode, before the instructions given in hexadecimal."""
-    machine = Machine(memory, board=False)
-    cpu = machine.cpu
-    cpu.write(START, bytes.fromhex(code))
-    cpu.cr0 |= 1
-    cpu.set_segment("cs", 8, 0, 0xFFFF_FFFF, FLAT_CODE32)
-    for name in ("ss", "ds", "es"):
-        cpu.set_segment(name, 16, 0, 0xFFFF_FFFF, FLAT_DATA32)
-    cpu.rip, cpu.rsp = START, 0x8000
-    return machine
 
 
 # --- errors in handlers -----------------------------------------------------------------------------------------------
@@ -232,8 +218,9 @@ def resident_kb() -> int:
 
 
 MANY = """
-import ctypes, gc
-from tests.test_embedding import bare, resident_kb
+import ctypes, gc, sys
+sys.path.insert(0, "tests")
+from test_embedding import bare, resident_kb
 
 def left():
     gc.collect()  # a machine and what it consists of know each other

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from exit_guests import Seen, answer, bare, of_the_guest, pv_guest, refuse
+from bare_guest import bare
+from exit_guests import Seen, answer, of_the_guest, pv_guest, refuse
 from pv.kernel import assemble
 
 from hvmx import ExitReason, Machine, StopKind

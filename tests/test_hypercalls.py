@@ -7,20 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from exit_guests import (
-    FLAT_CODE32,
-    FLAT_CODE64,
-    FLAT_DATA32,
-    RING3,
-    START,
-    Seen,
-    answer,
-    bare,
-    of_the_guest,
-    pv_guest,
-    refuse,
-    state_of,
-)
+from bare_guest import FLAT_CODE32, FLAT_DATA32, START, bare
+from exit_guests import FLAT_CODE64, RING3, Seen, answer, of_the_guest, pv_guest, refuse, state_of
 from pv.kernel import assemble
 
 from hvmx import ExitReason, Machine, StopKind
@@ -84,6 +72,16 @@ def test_a_handler_of_vmcall_gets_all_calls_and_may_leave_them_to_the_table(inst
     assert machine.cpu.rax == 0x5A and machine.hypercalls.counts() == {}
 
 
+def leave_to_the_table(machine: Machine) -> None:
+    """By way of a handler in Python."""
+
+    def handler(vcpu: Vcpu, exit: Exit) -> None:
+        before(vcpu, exit)
+
+    before = machine.exits.on(ExitReason.VMCALL, handler)
+    assert before is not None
+
+
 @pytest.mark.parametrize("way", ["handler", "trace", "steps"])
 def test_who_answers_a_call_is_nothing_to_the_guest(way: str) -> None:
     """By C, by way of Python, stepping: the same registers, memory, cycles and counts."""
@@ -92,7 +90,7 @@ def test_who_answers_a_call_is_nothing_to_the_guest(way: str) -> None:
         machine = calling(NOTHING, PAIRING, 80, 99, NOTHING, 1 << 31)
         machine.hypercalls.register(80, lambda call: call.charge(1000) or 7)
         if other and way == "handler":
-            before = machine.exits.on(ExitReason.VMCALL, lambda vcpu, exit: before(vcpu, exit))  # noqa: B023
+            leave_to_the_table(machine)
         if other and way == "trace":
             trace_exits(machine, io.StringIO())
         if other and way == "steps":
@@ -261,28 +259,34 @@ def test_a_hypercall_that_raises_has_not_happened(kind: str) -> None:
     assert of_the_guest(late) == of_the_guest(good)
 
 
+def answering(made: list[int], failures: int) -> Callable[[Call], int]:
+    """A hypercall that says what it was called with, and fails so often with 6."""
+    left = failures
+
+    def answer_call(call: Call) -> int:
+        nonlocal left
+        call.charge(1000)
+        made.append(call.args[0])
+        if call.args[0] == 6 and left:
+            left -= 1
+            raise Seen
+        return call.args[0] + 100
+
+    return answer_call
+
+
 def test_a_multicall_goes_on_with_the_call_that_raised() -> None:
     """What the list's first calls have done is not done again."""
     made: list[int] = []
     machines = []
     for failures in (0, 2):
-        left = [failures]
-
-        def answer_call(call: Call) -> int:
-            call.charge(1000)
-            made.append(call.args[0])
-            if call.args[0] == 6 and left[0]:  # noqa: B023
-                left[0] -= 1  # noqa: B023
-                raise Seen
-            return call.args[0] + 100
-
         entries = "".join(f".quad 80, 0, {argument}, 0, 0, 0, 0, 0\n" for argument in (5, 6, 7))
         machine = pv_guest(
             "lea calls(%rip), %rdi; mov $3, %esi; hypercall 13\n mov %rax, %rbp\n"
             "mov calls+8(%rip), %r12; mov calls+72(%rip), %r13; mov calls+136(%rip), %r14",
             "calls: " + entries,
         )
-        machine.hypercalls.register(80, answer_call)
+        machine.hypercalls.register(80, answering(made, failures))
         for _ in range(failures):
             with pytest.raises(Seen):
                 machine.run()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from bare_guest import START, bare
 from core.machine import CODE, assemble
 
 import hvmx
@@ -21,22 +22,6 @@ from hvmx.boot import ImageError
 if TYPE_CHECKING:
     from hvmx.core.exit_info import Exit
     from hvmx.core.vcpu import Vcpu
-
-START = 0x1000
-FLAT_CODE32, FLAT_DATA32 = 0xC09B, 0xC093
-
-
-def bare(code: str, memory: int | str = "1M") -> Machine:
-    """A processor without a board, in flat 32-bit mode, before the instructions given in hexadecimal."""
-    machine = Machine(memory, board=False)
-    cpu = machine.cpu
-    cpu.write(START, bytes.fromhex(code))
-    cpu.cr0 |= 1
-    cpu.set_segment("cs", 8, 0, 0xFFFF_FFFF, FLAT_CODE32)
-    for name in ("ss", "ds", "es"):
-        cpu.set_segment(name, 16, 0, 0xFFFF_FFFF, FLAT_DATA32)
-    cpu.rip = START
-    return machine
 
 
 def test_a_handler_answers_for_the_guest() -> None:

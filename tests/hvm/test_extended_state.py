@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from bare_guest import bare
 
 from hvmx import ExitReason, Machine, StopKind
 from hvmx.hvm.cpuid import leaf
 from hvmx.isa.levels import DEFAULT_LEVEL
 
-START = 0x1000
 ENABLE = "0f20e0 0d00000400 0f22e0"
 """mov eax, cr4; or eax, OSXSAVE; mov cr4, eax"""
 OSXSAVE = 1 << 27
 
 
-def bare(code: str) -> Machine:
-    """A processor without a board or an IDT, in flat 32-bit mode, before the instructions given in hexadecimal."""
-    machine = Machine("1M", board=False)
-    cpu = machine.cpu
-    cpu.write(START, bytes.fromhex(code))
-    cpu.cr0 |= 1
-    cpu.set_segment("cs", 8, 0, 0xFFFF_FFFF, 0xC09B)
-    cpu.idtr = 0, 0
-    cpu.rip = START
+def without_idt(code: str) -> Machine:
+    machine = bare(code)
+    machine.cpu.idtr = 0, 0
     return machine
 
 
@@ -35,7 +29,7 @@ def xsetbv(number: int, value: int) -> str:
 
 @pytest.mark.parametrize("value", [1, 3])
 def test_xcr0_takes_the_components_that_cpuid_names(value: int) -> None:
-    machine = bare(f"{ENABLE} {xsetbv(0, value)} 31c9 0f01d0 f4")  # xor ecx, ecx; xgetbv; hlt
+    machine = without_idt(f"{ENABLE} {xsetbv(0, value)} 31c9 0f01d0 f4")  # xor ecx, ecx; xgetbv; hlt
     assert machine.run(100_000).kind is StopKind.HALTED
     assert (machine.cpu.rax, machine.cpu.rdx, machine.cpu.xcr0) == (value, 0, value)
     assert machine.exits.statistics()[ExitReason.XSETBV].count == 1
@@ -45,7 +39,7 @@ def test_xcr0_takes_the_components_that_cpuid_names(value: int) -> None:
     ("number", "value"), [(0, 0), (0, 2), (0, 7), (0, 1 << 63 | 3), (0, 1 << 32 | 1), (1, 3)]
 )
 def test_what_xcr0_cannot_hold_is_a_general_protection_fault(number: int, value: int) -> None:
-    machine = bare(f"{ENABLE} {xsetbv(number, value)} f4")
+    machine = without_idt(f"{ENABLE} {xsetbv(number, value)} f4")
     machine.cpu.exception_bitmap = 1 << 13
     seen = []
     machine.exits.on(ExitReason.EXCEPTION_NMI, lambda vcpu, exit: seen.append((exit.vector, exit.error_code)))
@@ -55,7 +49,7 @@ def test_what_xcr0_cannot_hold_is_a_general_protection_fault(number: int, value:
 
 
 def test_cpuid_shows_whether_the_system_has_enabled_xsave() -> None:
-    machine = bare(f"b801000000 0fa2 89cf {ENABLE} b801000000 0fa2 f4")  # mov eax, 1; cpuid; mov edi, ecx; ...
+    machine = without_idt(f"b801000000 0fa2 89cf {ENABLE} b801000000 0fa2 f4")  # mov eax, 1; cpuid; mov edi, ecx; ...
     assert machine.run(100_000).kind is StopKind.HALTED
     assert machine.cpu.rdi ^ machine.cpu.rcx == OSXSAVE
     assert machine.cpu.rcx & OSXSAVE
