@@ -118,6 +118,13 @@ def parse_header(image: memoryview, name: str) -> SetupHeader:
     )
 
 
+def bootable_header(image: memoryview, name: str) -> SetupHeader:
+    """The setup header of an image that ``is_linux``; ``ImageError`` where it cannot be booted."""
+    header = parse_header(image, name)
+    check_bootable(image, header, name)
+    return header
+
+
 def check_bootable(image: memoryview, header: SetupHeader, name: str) -> None:
     """Raises ``ImageError`` for an image that cannot be booted, whatever is inside."""
     if header.version < 0x0202:
@@ -147,9 +154,8 @@ def find_payload(image: memoryview, header: SetupHeader, name: str) -> memoryvie
 
 
 def extract(image: memoryview, header: SetupHeader, name: str, memory_bytes: int) -> elf.Elf | None:
-    """The decompressed vmlinux of a bzImage; None where it has no payload, or one of a compression that is unknown
-    here."""
-    check_bootable(image, header, name)
+    """The decompressed vmlinux of a bootable bzImage; None where it has no payload, or one of a compression that is
+    unknown here."""
     compressed = find_payload(image, header, name)
     title = None if compressed is None else payload.compression(compressed)
     if compressed is None or title is None:
@@ -167,12 +173,11 @@ def prepare_linux(
     command_line: str,
     initrd: Octets | None,
 ) -> Prepared:
-    """Loads a bzImage, whose header is ``header``, with its boot_params.
+    """Loads a bootable bzImage, whose header is ``header``, with its boot_params.
 
     ``vmlinux``, the kernel inside, is placed where the image's own decompressor would put it and entered as that
     would, at its first instruction; without, the whole image is loaded at 1 MiB and decompresses itself.
     """
-    check_bootable(image, header, placement.name)
     if vmlinux is not None:
         # The kernel is loaded where it was linked, so it needs none of the relocations that follow it in the payload.
         vmlinux.place(placement)

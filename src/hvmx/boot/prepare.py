@@ -153,7 +153,7 @@ def _hvm_guest(guest: _Guest, decompress: bool) -> Prepared:
             raise placement.error(
                 f"Linux takes an initrd, and none of the {len(guest.modules)} modules given"
             )
-        setup = linux.parse_header(octets, placement.name)
+        setup = linux.bootable_header(octets, placement.name)
         return linux.prepare_linux(
             octets,
             setup,
@@ -193,7 +193,7 @@ def _elf_guest(guest: _Guest) -> Prepared:
 def _pv_executable(image: memoryview, placement: Placement, memory_bytes: int) -> elf.Elf:
     """The ELF file that ``image`` is, or holds as a bzImage."""
     if linux.is_linux(image):
-        setup = linux.parse_header(image, placement.name)
+        setup = linux.bootable_header(image, placement.name)
         vmlinux = linux.extract(image, setup, placement.name, memory_bytes)
         if vmlinux is None:
             raise placement.error("no PV kernel: this bzImage's payload is absent or of unknown compression")

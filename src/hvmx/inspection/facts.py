@@ -230,7 +230,7 @@ def read_facts(image: Source, memory_bytes: int) -> ImageFacts:
     found = None if header is None else reader.part(lambda: _payload(octets, header, name))
     executable, problem = None, None
     if header is not None:
-        executable, problem = reader.part_or_problem(lambda: linux.extract(octets, header, name, memory_bytes))
+        executable, problem = reader.part_or_problem(lambda: _inside(octets, header, name, memory_bytes))
     elif octets[:4] == elf.MAGIC:
         executable, problem = reader.part_or_problem(lambda: elf.parse(octets, name))
     xen = None if executable is None else reader.part(lambda: XenNotes(executable))
@@ -249,6 +249,11 @@ def read_facts(image: Source, memory_bytes: int) -> ImageFacts:
         xen=xen,
         problems=reader.problems,
     )
+
+
+def _inside(octets: memoryview, header: linux.SetupHeader, name: str, memory_bytes: int) -> elf.Elf | None:
+    linux.check_bootable(octets, header, name)
+    return linux.extract(octets, header, name, memory_bytes)
 
 
 def _payload(octets: memoryview, header: linux.SetupHeader, name: str) -> Payload | None:

@@ -76,10 +76,8 @@ def _placement(facts: ImageFacts, *, hole: bool = True) -> Placement:
 
 
 def _setup_header(facts: ImageFacts) -> linux.SetupHeader:
-    if facts.linux is not None:
-        return facts.linux
     if linux.is_linux(facts.octets):
-        return linux.parse_header(facts.octets, facts.name)  # which says what is wrong with it
+        return linux.bootable_header(facts.octets, facts.name)  # or it says what is wrong with it
     raise ImageError(f"it has no Linux setup header, whose magic {linux.HEADER_MAGIC.hex()} would be at 0x202")
 
 
