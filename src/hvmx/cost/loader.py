@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from hvmx.exits import ExitReason
 from hvmx.isa import MEMORY_CLASSES, SIZED_CLASSES, SIZES, cost_classes
 
-from .figures import Timing, Validation
+from .figures import Provenance, Timing, Validation
 from .profile import Branches, Caches, Paravirtual, Pipeline, Profile, Strings, Tlb
 from .reader import ProfileError, Reader, contents
 
@@ -90,11 +90,18 @@ def _read(name: str, path: Path) -> Profile:
         user_device=exits["user_device"],
         paravirtual=Paravirtual(**_entries(reader, "paravirtual", Paravirtual)),
         validation=_validation(reader, content),
-        written=MappingProxyType(reader.written),
+        sources=MappingProxyType(reader.sources),
+        written=MappingProxyType(_by_tables(reader.written, content)),
     )
     _require_progress(reader, profile)
     _require_caches(reader, profile.caches)
     return profile
+
+
+def _by_tables(written: Mapping[str, Provenance], content: Mapping[str, Any]) -> dict[str, Provenance]:
+    """In the order of the file's tables: they are read in another."""
+    tables = [*content]
+    return {key: written[key] for key in sorted(written, key=lambda key: tables.index(key.partition(".")[0]))}
 
 
 def _validation(reader: Reader, content: Mapping[str, Any]) -> Validation | None:

@@ -268,8 +268,11 @@ class Profile:
     paravirtual: Paravirtual
     validation: Validation | None
     """How near the processor it was found to be; None where nobody has looked."""
+    sources: Mapping[str, str]
+    """The titles of the file's sources, by key."""
     written: Mapping[str, Provenance]
-    """The figures of the file, by key: what one line says of several classes or exit reasons, only once."""
+    """The figures of the file, by key and table by table as there: what one line says of several classes or exit reasons,
+    only once."""
 
     def marks(self, place: str = "") -> dict[Mark, int]:
         """How many of the file's figures whose keys begin with ``place`` have each mark."""

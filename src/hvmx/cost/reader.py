@@ -72,16 +72,16 @@ class Reader:
         self._name = name
         self._text = text
         self._content = content
-        self._sources: Mapping[str, Any] = {}
+        self.sources: dict[str, str] = {}
+        """Titles, by key."""
         self._units: set[str] = set()
         self.written: dict[str, Provenance] = {}
         """All figures that were read, by key."""
 
     def read_sources(self) -> None:
         """The titles to which figures refer."""
-        self._sources = self.table("sources")
-        for key, title in self._sources.items():
-            self.text(f"sources.{key}", title, "a source has a title")
+        for key, title in self.table("sources").items():
+            self.sources[key] = self.text(f"sources.{key}", title, "a source has a title")
 
     def pipes(self) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
         """The names of the pipes, and of the groups of them."""
@@ -222,10 +222,10 @@ class Reader:
         marks = [known.value for known in Mark]
         if mark not in marks:
             raise self.error(f"{key}.mark", mark, f"not one of {', '.join(marks)}")
-        if not isinstance(source, str) or source not in self._sources:
+        if not isinstance(source, str) or source not in self.sources:
             raise self.error(f"{key}.source", source, "not a key of [sources]")
         return {
-            "mark": Mark(mark), "source": self._sources[source], "where": self.text(f"{key}.where", value["where"]),
+            "mark": Mark(mark), "source": self.sources[source], "where": self.text(f"{key}.where", value["where"]),
         }  # fmt: skip
 
     def _figure(self, key: str, value: Any, least: float, most: float, whole: bool = False) -> Figure:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from hvmx.cost import Mark, Profile, Provenance, marks_in_words, read_profile
+from hvmx.cost import Mark, Profile, Provenance, marks_in_words
 from hvmx.cost.figures import Buffer, Cache, Count, Counts, Families, Figure, Kinds, Timing, Validation
 from hvmx.report.plain_table import plain_table
 
@@ -97,18 +97,6 @@ def value_and_unit(key: str, figure: Provenance) -> tuple[str, str]:
     return ", ".join(filter(None, (it.text for it in found))), ", ".join(filter(None, (it.unit for it in found)))
 
 
-def figures_of(profile: Profile) -> dict[str, Provenance]:
-    """All figures of a profile's file by key, table by table as they stand there."""
-    tables = [*read_profile(profile.name)]
-    order = sorted(profile.written, key=lambda key: tables.index(key.partition(".")[0]))
-    return {key: profile.written[key] for key in order}
-
-
-def sources_of(profile: Profile) -> dict[str, str]:
-    """The titles of a profile's sources, by key."""
-    return dict(read_profile(profile.name)["sources"])
-
-
 def list_table(profiles: Sequence[Profile]) -> Table:
     """A row for each profile, and one for each of its sources, with how many figures there are by mark."""
     table = plain_table("Cost profiles, their sources, and how many figures are of each mark")
@@ -118,7 +106,7 @@ def list_table(profiles: Sequence[Profile]) -> Table:
     table.add_column("Processor; title of the source", no_wrap=True)
     for profile in profiles:
         table.add_row(profile.name, *_tally(profile.marks()), profile.processor, style="bold")
-        for key, title in sources_of(profile).items():
+        for key, title in profile.sources.items():
             marks = [figure.mark for figure in profile.written.values() if figure.source == title]
             table.add_row(f"  {key}", *_tally({mark: marks.count(mark) for mark in Mark}), title)
     return table
@@ -128,17 +116,21 @@ def _tally(marks: Mapping[Mark, int]) -> list[str]:
     return [str(marks[mark] or "-") for mark in Mark]
 
 
+def _source_keys(profile: Profile) -> dict[str, str]:
+    """The key of a source by its title; the first, if several have the same."""
+    return {title: key for key, title in reversed([*profile.sources.items()])}
+
+
 def profile_table(profile: Profile) -> Table:
     """A row for each figure of a profile."""
-    sources = sources_of(profile)
-    keys = {title: key for key, title in reversed(sources.items())}
+    keys = _source_keys(profile)
     table = plain_table(
         f"{profile.name}: {profile.processor}; {marks_in_words(profile.marks())}",
-        "\n".join(("", "Sources:", *(f"  {key}: {title}" for key, title in sources.items()))),
+        "\n".join(("", "Sources:", *(f"  {key}: {title}" for key, title in profile.sources.items()))),
     )
     for name in ("Figure", "Value", "Unit", "Mark", "Source", "Where"):
         table.add_column(name, no_wrap=True)
-    for key, figure in figures_of(profile).items():
+    for key, figure in profile.written.items():
         table.add_row(key, *value_and_unit(key, figure), figure.mark.value, keys[figure.source], figure.where)
     return table
 
@@ -151,7 +143,7 @@ def side_by_side(profiles: Sequence[Profile]) -> Table:
         table.add_column(profile.name, max_width=LONGEST_VALUE)
         table.add_column("", no_wrap=True)
     table.add_column("Unit", no_wrap=True)
-    for key in dict.fromkeys(key for profile in profiles for key in figures_of(profile)):
+    for key in dict.fromkeys(key for profile in profiles for key in profile.written):
         cells, unit = [], ""
         for profile in profiles:
             if key in profile.written:
@@ -170,14 +162,14 @@ def summary_json(profile: Profile) -> dict[str, Any]:
         "processor": profile.processor,
         "cpu": profile.cpu,
         "accuracy": profile.accuracy,
-        "sources": sources_of(profile),
+        "sources": dict(profile.sources),
         "marks": {mark.value: count for mark, count in profile.marks().items()},
     }
 
 
 def profile_json(profile: Profile) -> dict[str, Any]:
     """The same with each figure."""
-    keys = {title: key for key, title in reversed(sources_of(profile).items())}
+    keys = _source_keys(profile)
     figures = {
         key: {
             **{quantity.name: quantity.value for quantity in quantities(key, figure)},
@@ -186,6 +178,6 @@ def profile_json(profile: Profile) -> dict[str, Any]:
             "source": keys[figure.source],
             "where": figure.where,
         }
-        for key, figure in figures_of(profile).items()
+        for key, figure in profile.written.items()
     }
     return {**summary_json(profile), "figures": figures}
