@@ -13,28 +13,39 @@ from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, PROFILE_OPTION, profi
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
 from hvmx.cost import Profile
+from hvmx.report.ways import WAYS, Way
 
 OPERATIONS = "\b\nOperations:\n" + "\n".join(
     f"    {name:15} {workload.does}" for name, workload in guests.WORKLOADS.items()
 )
 
 
-class WaysOption(click.Option):
-    """Its help names the ways, for which machines have to be imported: too slow for other commands."""
+class Ways(click.ParamType[Sequence[Way]]):
+    """Names of ways, with commas between them."""
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from hvmx.report.comparison import WAYS
+    name = "way"
 
-        known = ", ".join(f"{way.name} ({way.title})" for way in WAYS)
-        self.help = f"Only these, with commas between them: {known}."
-        return super().get_help_record(ctx)
+    def convert(self, value: str | Sequence[Way], param: click.Parameter | None, ctx: click.Context | None) -> Sequence[Way]:
+        if not isinstance(value, str):
+            return value
+        known, asked = [way.name for way in WAYS], value.split(",")
+        for name in asked:
+            if name not in known:
+                self.fail(f"no way {name!r}: there are {', '.join(known)}", param, ctx)
+        return [way for way in WAYS if way.name in asked]
 
 
 @click.command("compare", epilog=OPERATIONS)
 @MEMORY_OPTION
 @PROFILE_OPTION
 @CACHES_OPTION
-@click.option("--ways", "names", cls=WaysOption, metavar="WAY[,WAY]...", help="-")
+@click.option(
+    "--ways",
+    type=Ways(),
+    default=WAYS,
+    metavar="WAY[,WAY]...",
+    help=f"Only these, with commas between them: {', '.join(f'{way.name} ({way.title})' for way in WAYS)}.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="The same as CSV, a column for each way.")
 @click.argument("workloads", nargs=-1, metavar="[OPERATION]...")
@@ -42,7 +53,7 @@ def compare_command(
     memory: int,
     profile: Profile,
     caches: bool | None,
-    names: str | None,
+    ways: Sequence[Way],
     as_json: bool,
     as_csv: bool,
     workloads: Sequence[str],
@@ -66,7 +77,6 @@ def compare_command(
         4  no bundled guest    6  a guest failed
     """
     from hvmx.report.comparison import (
-        WAYS,
         GuestFailed,
         compare,
         comparison_csv,
@@ -77,16 +87,11 @@ def compare_command(
     for name in workloads:
         if name not in guests.WORKLOADS:
             raise click.UsageError(f"no operation {name!r}: there are {', '.join(guests.WORKLOADS)}")
-    known = [way.name for way in WAYS]
-    asked = known if names is None else names.split(",")
-    for name in asked:
-        if name not in known:
-            raise click.UsageError(f"no way {name!r}: there are {', '.join(known)}")
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are different formats")
     profile = profile_as_asked(profile, caches)
     try:
-        results = compare(profile, memory, workloads, [way for way in WAYS if way.name in asked])
+        results = compare(profile, memory, workloads, ways)
     except FileNotFoundError as problem:
         raise ImageError(str(problem)) from problem
     except MemoryError as problem:

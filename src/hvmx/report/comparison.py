@@ -18,27 +18,7 @@ from hvmx.hvm.device import Sink
 from hvmx.machine import Machine, StopKind
 from hvmx.report.caches import NOT_MODELLED, PLACES
 from hvmx.report.plain_table import plain_table
-
-
-@dataclass(frozen=True)
-class Way:
-    """A way of running the guest."""
-
-    name: str
-    title: str
-    guest: str
-    paging: str
-    pv: bool = False
-    native: bool = False
-    """Whether there is no hypervisor: no exit is priced, and page walks have one dimension."""
-
-
-WAYS = (
-    Way("ept", "HVM, nested paging", "hvm64", "ept"),
-    Way("shadow", "HVM, shadow paging", "hvm64", "shadow"),
-    Way("pv", "PV", "pv64", "ept", pv=True),
-    Way("native", "native", "hvm64", "ept", native=True),
-)
+from hvmx.report.ways import WAYS, Way
 
 TOTALS = ("guest_cycles", "exits", "hypercalls", "mispredictions", "tlb_misses", "walk_references")
 """Counts of the whole run, from the first instruction on, that are compared besides the operations."""
