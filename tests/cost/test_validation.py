@@ -95,24 +95,12 @@ def test_the_build_is_silent_and_repeatable(tmp_path: Path, capfd: pytest.Captur
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}, "what is new is not built again"
 
 
-def ran_natively(program: Program) -> Measured:
-    """What it computes is of interest, not its time: a busy host is asked again."""
-    for _ in range(20):
-        try:
-            return native.measure(
-                program.image(), data_bytes=suite.DATA_BYTES, width=program.bits, repetitions=modelled.CALLS
-            )
-        except native.HostTooNoisy as busy:
-            reason = str(busy)
-    pytest.skip(reason)
-
-
 @needs_processor
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_the_model_computes_what_the_processor_does_call_by_call(program: Program) -> None:
     predicted = modelled.predict(program, SKYLAKE)
-    there = ran_natively(program)
-    assert there.results == predicted.results
+    there = native.call(program.image(), data_bytes=suite.DATA_BYTES, width=program.bits, repetitions=modelled.CALLS)
+    assert there == predicted.results
     assert predicted.guest_cycles > 0 and 1000 <= predicted.instructions <= 300_000
 
 

@@ -108,17 +108,6 @@ def measure(
     Raises ``NativeError`` where the host cannot, or where the code crashes or takes more than ``timeout`` seconds of
     host time for all repetitions; ``HostTooNoisy``; ``ValueError``.
     """
-    problem = host_problem()
-    if problem:
-        raise NativeError(problem)
-    if data_bytes is None:
-        data_bytes = len(data)
-    if not 0 < len(code) <= LARGEST_CODE:
-        raise ValueError(f"code of {len(code)} bytes: it must be 1 to {LARGEST_CODE}")
-    if not len(data) <= data_bytes <= LARGEST_DATA:
-        raise ValueError(f"memory of {data_bytes} bytes: it must have room for {len(data)}, and be at most {LARGEST_DATA}")
-    if width not in (32, 64) or repetitions < 1:
-        raise ValueError(f"{repetitions} repetitions of {width}-bit code")
     taken = _run(code, data, data_bytes, width, huge_pages, repetitions, timeout)
     fastest = min(min(samples["before"].min(), samples["after"].min()) for samples in taken)
     empty, empty_by_entry, called = (_in_chains(samples, fastest) for samples in taken)
@@ -132,8 +121,19 @@ def measure(
         spread=(_quantile(cycles, 0.5) - best) / max(best, 1.0),
         repetitions=len(cycles),
         ticks_per_cycle=float(np.median(measured["before"]) / chain),
-        results=tuple(map(int, measured["result"])),
+        results=_results(measured),
     )
+
+
+def call(
+    code: bytes, *, data: bytes = b"", data_bytes: int | None = None, width: int = 64, repetitions: int = 1, timeout: float = 30.0
+) -> tuple[int, ...]:
+    """What ``code`` leaves in RAX (EAX), repetition by repetition: as ``measure`` has it, on a busy host, too."""
+    return _results(_run(code, data, data_bytes, width, False, repetitions, timeout)[-1])
+
+
+def _results(called: NDArray[Any]) -> tuple[int, ...]:
+    return tuple(map(int, called["result"]))
 
 
 def _in_chains(taken: NDArray[Any], fastest: int) -> NDArray[np.float64]:
@@ -153,9 +153,20 @@ def _quantile(values: NDArray[np.float64], share: float) -> float:
 
 
 def _run(
-    code: bytes, data: bytes, data_bytes: int, width: int, huge_pages: bool, repetitions: int, timeout: float
+    code: bytes, data: bytes, data_bytes: int | None, width: int, huge_pages: bool, repetitions: int, timeout: float
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Samples of nothing, of nothing by way of the width's entry, and of the code."""
+    problem = host_problem()
+    if problem:
+        raise NativeError(problem)
+    if data_bytes is None:
+        data_bytes = len(data)
+    if not 0 < len(code) <= LARGEST_CODE:
+        raise ValueError(f"code of {len(code)} bytes: it must be 1 to {LARGEST_CODE}")
+    if not len(data) <= data_bytes <= LARGEST_DATA:
+        raise ValueError(f"memory of {data_bytes} bytes: it must have room for {len(data)}, and be at most {LARGEST_DATA}")
+    if width not in (32, 64) or repetitions < 1:
+        raise ValueError(f"{repetitions} repetitions of {width}-bit code")
     count = 2 * EMPTY_SAMPLES + repetitions
     with mmap.mmap(-1, _HEAD.itemsize + count * _SAMPLE.itemsize) as results:
         readable, writable = os.pipe()  # the child has the other end until it ends, however it does
