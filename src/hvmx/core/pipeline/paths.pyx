@@ -127,14 +127,14 @@ cdef State *kept(Cpu *cpu, const State *state) noexcept nogil:
     """The interned state that is equal to this one."""
     cdef Paths *paths = paths_of(cpu)
     cdef State *found = place_of(paths, state)[0]
-    cdef size_t size = size_of_state(state) + 7 & ~<size_t>7
+    cdef size_t size = size_of_state(state)
     if found != NULL and same_state(found, state):
         return found
     if paths.room_used + size > room_for(cpu):
         forget_paths(cpu)
     found = <State *>&paths.room[paths.room_used]
     paths.room_used += size
-    memcpy(found, state, size_of_state(state))
+    memcpy(found, state, size)
     found.here.state = found
     found.latest = NULL
     place_of(paths, state)[0] = found
@@ -176,11 +176,13 @@ cdef inline Node *set_out(Node *node, Op *op, State *state) noexcept nogil:
 
 cdef Node *node_at(Cpu *cpu, Op *op, State *state) noexcept nogil:
     cdef Paths *paths = paths_of(cpu)
-    cdef Node **slot = &paths.node_table[mixed(<uint64_t>op ^ mixed(<uint64_t>state)) >> 8 & ((1 << NODE_BITS) - 1)]
-    cdef Node *node = slot[0]
+    cdef Node **slot
+    cdef Node *node
     cdef uint32_t size
     if passes(paths, state):
         return set_out(&(<Passing *>state).node, op, state)
+    slot = &paths.node_table[mixed(<uint64_t>op ^ mixed(<uint64_t>state)) >> 8 & ((1 << NODE_BITS) - 1)]
+    node = slot[0]
     if node != NULL and node.entry == op and node.state == state:
         state.latest = node
         return node
