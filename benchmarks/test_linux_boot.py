@@ -20,8 +20,10 @@ from linux.initramfs import MARKER
 from linux.kernels import COMMAND_LINE, KERNELS, MEMORY_BYTES, initramfs, run_command, vmlinux
 
 LAPS: Final = 3
-LIMIT: Final = 1.25
-"""The most that hvmx may take as packaged, in units of what QEMU takes: geometric mean of the kernels."""
+LIMIT: Final = 1.5
+"""The most that hvmx may take, in units of what QEMU takes."""
+MEAN_LIMIT: Final = 1.25
+"""The same, as packaged, in the geometric mean of the kernels."""
 
 #: How a kernel is started: its package's bzImage, which hvmx decompresses and QEMU's guest has to; and what gives both
 #: the same work, the ELF file inside through its PVH entry, or where it has none the guest's own decompressor.
@@ -49,7 +51,9 @@ def _seconds_to_marker(command: Sequence[str | Path]) -> float:
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_linux_boots_beside_qemu(start: str, benchmark: BenchmarkFixture, report: list[str], tmp_path: Path) -> None:
+def test_linux_boots_in_at_most_half_as_much_time_again_as_under_qemu(
+    start: str, benchmark: BenchmarkFixture, report: list[str], tmp_path: Path
+) -> None:
     require_both()
     all_predicted = ("--profile", str(all_branches_predicted(tmp_path)))
     commands: dict[tuple[str, str], Sequence[str | Path]] = {}
@@ -68,14 +72,16 @@ def test_linux_boots_beside_qemu(start: str, benchmark: BenchmarkFixture, report
             seconds[run].append(_seconds_to_marker(command))
 
     benchmark.pedantic(lap, rounds=LAPS)
-    means = {}
-    for model in ("hvmx", WITHOUT_PREDICTOR):
-        ratios = {}
+    ratios: dict[str, dict[str, float]] = {"hvmx": {}, WITHOUT_PREDICTOR: {}}
+    for model, of in ratios.items():
         for kernel in KERNELS:
             hvmx, qemu = min(seconds[kernel, model]), min(seconds[kernel, "QEMU TCG"])
-            ratios[kernel] = hvmx / qemu
-            report.append(f"{kernel} to /init, {start}: {model} {hvmx:.2f} s, QEMU TCG {qemu:.2f} s: {ratios[kernel]:.2f}x")
-        means[model] = statistics.geometric_mean(ratios.values())
-        benchmark.extra_info[model] = means[model]
-        report.append(f"geometric mean, {start}: {model} {means[model]:.2f}x QEMU TCG")
-    assert start != STARTS[0] or means["hvmx"] <= LIMIT
+            of[kernel] = hvmx / qemu
+            report.append(f"{kernel} to /init, {start}: {model} {hvmx:.2f} s, QEMU TCG {qemu:.2f} s: {of[kernel]:.2f}x")
+        mean = statistics.geometric_mean(of.values())
+        benchmark.extra_info[model] = {**of, "mean": mean}
+        report.append(f"geometric mean, {start}: {model} {mean:.2f}x QEMU TCG")
+    if start == STARTS[0]:
+        assert statistics.geometric_mean(ratios["hvmx"].values()) <= MEAN_LIMIT
+    slow = {kernel: round(ratio, 2) for kernel, ratio in ratios["hvmx"].items() if ratio > LIMIT}
+    assert not slow, f"more than {LIMIT} times QEMU's time: {slow}"
