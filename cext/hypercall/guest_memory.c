@@ -79,9 +79,9 @@ static int copy_to_guest(struct hvmx_hypercall *call, uint64_t guest, const void
     return guest_write(call->vcpu, guest, from, size);
 }
 
-static void charge(struct hvmx_hypercall *call, uint64_t cycles)
+static void charge_cycles(struct hvmx_hypercall *call, uint64_t cycles)
 {
-    charge_fraction(call->vcpu, cycles * CYCLE_FRACTION);
+    charge(call->vcpu, CHARGE_CALL, cycles * CYCLE_FRACTION);
 }
 
-const struct hvmx_services hypercall_services = { copy_from_guest, copy_to_guest, charge };
+const struct hvmx_services hypercall_services = { copy_from_guest, copy_to_guest, charge_cycles };

@@ -41,7 +41,6 @@ static int64_t clock_pairing(struct hvmx_hypercall *call)
 void vmcall_init(struct vmcall *vmcall, Cpu *cpu, uint64_t frequency, uint64_t epoch)
 {
     hvmx_table_init(&vmcall->table);
-    memset(vmcall->in_c, 0, sizeof vmcall->in_c);
     vmcall->frequency = frequency;
     vmcall->epoch = epoch;
     memset(&vmcall->call, 0, sizeof vmcall->call);
@@ -60,7 +59,8 @@ static inline uint64_t register_mask(const Cpu *cpu)
 
 /* Calls the function of a number with the arguments in the registers; its result. Always inlined: it is the fast path. */
 static inline __attribute__((always_inline)) uint64_t answer(struct vmcall *vmcall, struct hypercall_entry *entry,
-                                                             Cpu *cpu, uint64_t number, uint64_t mask)
+                                                             Cpu *cpu, uint64_t number, uint64_t mask,
+                                                             uint64_t *host_ns)
 {
     struct hvmx_hypercall *call = &vmcall->call;
     cpu->hypercalls++;
@@ -69,47 +69,24 @@ static inline __attribute__((always_inline)) uint64_t answer(struct vmcall *vmca
     call->args[2] = cpu->r[REG_RDX] & mask;
     call->args[3] = cpu->r[REG_RSI] & mask;
     if (UNLIKELY(entry->cost)) /* mostly 0: saves a load and a store of Cpu.acct */
-        charge_fraction(cpu, entry->cost);
-    uint64_t result = entry_call(entry, call, number);
+        charge(cpu, CHARGE_CALL, entry->cost);
+    uint64_t result = entry_call(entry, call, number, host_ns);
     if (UNLIKELY(result == (uint64_t)-KVM_ENOSYS))
         entry->unanswered++;
     return LIKELY(result != (uint64_t)-HVMX_ENOSYS) ? result : (uint64_t)-KVM_ENOSYS;
 }
 
-const struct vmcall_tally *vmcall_tally_of(struct vmcall *vmcall, uint32_t number)
-{
-    struct hypercall_entry *entry = &vmcall->table.entry[number];
-    struct vmcall_tally *tally = &vmcall->in_c[number];
-    uint64_t calls = entry->count - entry->tallied, cycles = (uint64_t)(entry->last >> ACCT_SHIFT) / CYCLE_FRACTION;
-    if (calls == 0)
-        return tally;
-    if (cycles < tally->least || tally->count == 0)
-        tally->least = cycles;
-    if (cycles > tally->most)
-        tally->most = cycles;
-    tally->count += calls;
-    tally->cycles += calls * cycles;
-    entry->tallied = entry->count;
-    return tally;
-}
-
 int vmcall_dispatch(Cpu *cpu)
 {
     struct vmcall *vmcall = cpu->vmcall_table;
-    uint64_t mask = register_mask(cpu), number = cpu->r[REG_RAX] & mask;
+    uint64_t mask = register_mask(cpu), number = cpu->r[REG_RAX] & mask, host_ns;
     struct hypercall_entry *entry = table_entry(&vmcall->table, number);
     int64_t before = cpu->acct;
     if (UNLIKELY(cpu->cpl || (entry->flags & (ENTRY_TAKEN | ENTRY_SLOW)) != ENTRY_TAKEN))
         return 1;
-    cpu->r[REG_RAX] = answer(vmcall, entry, cpu, number, mask) & mask;
-    charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_VMCALL]); /* it is an exit, though no handler in Python sees it */
-
-    if (UNLIKELY(cpu->acct - before != entry->last)) { /* another cost than the calls before: these are added up first */
-        entry->count--;
-        vmcall_tally_of(vmcall, (uint32_t)number);
-        entry->count++;
-        entry->last = cpu->acct - before;
-    }
+    cpu->r[REG_RAX] = answer(vmcall, entry, cpu, number, mask, &host_ns) & mask;
+    charge(cpu, CHARGE_EXIT, cpu->exit_cost[EXIT_REASON_VMCALL]); /* it is an exit, though no handler in Python sees it */
+    tally_add(entry->tally, (uint64_t)(cpu->acct - before) >> ACCT_SHIFT, host_ns);
     return 0;
 }
 
@@ -122,12 +99,8 @@ int vmcall_answer(struct vmcall *vmcall, Cpu *cpu)
         return 0;
     }
     struct hypercall_entry *entry = table_entry(&vmcall->table, number);
-    if (number < HVMX_HYPERCALLS)
-        vmcall_tally_of(vmcall, (uint32_t)number);
-    entry->tallied++; /* this one is counted as an exit to Python */
-    uint64_t result = answer(vmcall, entry, cpu, number, mask);
+    uint64_t host_ns, result = answer(vmcall, entry, cpu, number, mask, &host_ns);
     if (cpu->fault == FAULT_ABORT) {
-        entry->tallied--;
         entry->count--;
         cpu->hypercalls--;
         cpu->fault = FAULT_NONE;

@@ -1,6 +1,7 @@
 #include "table.h"
 
 #include <string.h>
+#include <time.h>
 
 const struct hvmx_core *hvmx_core;
 
@@ -13,9 +14,18 @@ static int64_t no_function(struct hvmx_hypercall *call)
 void hvmx_table_init(struct hypercall_table *table)
 {
     memset(table, 0, sizeof *table);
-    for (uint32_t number = 0; number < HVMX_HYPERCALLS; number++)
+    for (uint32_t number = 0; number < HVMX_HYPERCALLS; number++) {
         table->entry[number].fn = no_function;
+        table->entry[number].tally = &table->tally[number];
+    }
     table->beyond.fn = no_function;
+    table->beyond.tally = &table->tally[HVMX_HYPERCALLS];
+}
+
+void hvmx_table_divide(struct hypercall_table *table, uint32_t number, struct call_tally *tallies, uint32_t count)
+{
+    table->entry[number].tally = tallies;
+    table->entry[number].sub_operations = count;
 }
 
 int hvmx_table_register(struct hypercall_table *table, uint32_t number, hvmx_hypercall_fn fn, void *user, uint32_t flags)
@@ -29,4 +39,44 @@ int hvmx_table_register(struct hypercall_table *table, uint32_t number, hvmx_hyp
     entry->user = user;
     entry->flags = flags | ENTRY_TAKEN;
     return 0;
+}
+
+void tally_settle(struct call_tally *tally, uint64_t units, uint64_t host_ns)
+{
+    if (tally->run) {
+        if (tally->count == 0 || tally->last < tally->least)
+            tally->least = tally->last;
+        if (tally->last > tally->most)
+            tally->most = tally->last;
+        tally->count += tally->run;
+        tally->units += tally->run * tally->last;
+        tally->host_ns += tally->run * tally->host_sample;
+        tally->run = 0;
+    }
+    tally->last = units;
+    if (host_ns) {
+        if (tally->host_sample == 0 || host_ns < tally->host_least)
+            tally->host_least = host_ns;
+        if (host_ns > tally->host_most)
+            tally->host_most = host_ns;
+        tally->host_sample = host_ns;
+    }
+}
+
+static uint64_t host_nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+int64_t timed_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t *host_ns)
+{
+    uint64_t start = host_nanoseconds();
+    int64_t result = entry->fn(call);
+    uint64_t passed = host_nanoseconds() - start;
+    if (entry->count == CALLS_TIMED)
+        entry->untimed = CALLS_TIMED - 1;
+    *host_ns = passed ? passed : 1;
+    return result;
 }

@@ -5,6 +5,15 @@
 #include "core_services.h"
 #include "hvmx_hypercall.h"
 
+/* What the calls of one number, or of one of its sub-operations, came to. Guest time is in units of 1/CYCLE_FRACTION cycle. To
+ * know the host's time takes longer than most calls: some are timed, and each after it counts as the last one that was. */
+struct call_tally {
+    uint64_t last, run;       /* the last `run` calls took `last` units each, and are not in the sums yet */
+    uint64_t count, units, least, most;
+    uint64_t host_ns, host_least, host_most;
+    uint64_t host_sample;     /* of the last that was timed; 0 if none was */
+};
+
 struct hypercall_entry {
     hvmx_hypercall_fn fn;     /* never NULL: numbers without a function have one that answers -ENOSYS */
     void *user;
@@ -12,29 +21,45 @@ struct hypercall_entry {
     uint64_t unanswered;      /* of these, answered -ENOSYS: no function, or one without the operation asked for */
     uint32_t cost;            /* of the work beyond the way in and out, in 1/CYCLE_FRACTION guest cycles */
     uint32_t flags;           /* ENTRY_* */
-    /* For VMCALL: the last `count - tallied` calls answered in C cost `last` of Cpu.acct each, and are not in the tally yet. */
-    uint64_t tallied;
-    int64_t last;
+    struct call_tally *tally; /* by sub-operation, and behind them one for larger numbers; one alone where there are none */
+    uint32_t sub_operations;
+    uint32_t untimed;         /* a call is timed when `count` has none of these bits */
     uint64_t spare;           /* padding to a power of 2, for cheap indexing */
 };
 
 enum { ENTRY_TAKEN = 1,       /* a function answers this number */
-       ENTRY_SLOW = 2 };      /* that function is in Python */
+       ENTRY_SLOW = 2,        /* that function is in Python */
+       ENTRY_COMMANDS = 4 };  /* its sub-operation is not the first argument, but in what that points to */
+
+enum { CALLS_TIMED = 64 };    /* of each number: as many of the first, and after that one of as many */
 
 struct hypercall_table {
     struct hypercall_entry entry[HVMX_HYPERCALLS];
     struct hypercall_entry beyond;  /* for all larger numbers */
+    struct call_tally tally[HVMX_HYPERCALLS + 1];
 };
 
 void hvmx_table_init(struct hypercall_table *table);
 
+/* Have the calls of a number tallied by sub-operation, in `count` + 1 tallies that are zero. */
+void hvmx_table_divide(struct hypercall_table *table, uint32_t number, struct call_tally *tallies, uint32_t count);
+
 /* 0, -HVMX_EEXIST when the number is taken, -HVMX_EINVAL when there is no such number or function. */
 int hvmx_table_register(struct hypercall_table *table, uint32_t number, hvmx_hypercall_fn fn, void *user, uint32_t flags);
 
-/* Charge guest cycles in units of 1/CYCLE_FRACTION. */
-static inline void charge_fraction(Cpu *cpu, uint64_t fraction)
+/* Charge guest time, in units of 1/CYCLE_FRACTION cycle. */
+static inline void charge(Cpu *cpu, enum Charge kind, uint64_t units)
 {
-    cpu->acct += (int64_t)(fraction << ACCT_SHIFT);
+    cpu->charged[kind].count++;
+    cpu->charged[kind].units += (int64_t)units;
+    cpu->acct += (int64_t)(units << ACCT_SHIFT);
+}
+
+static inline void take_back_charge(Cpu *cpu, enum Charge kind, uint64_t units)
+{
+    cpu->charged[kind].count--;
+    cpu->charged[kind].units -= (int64_t)units;
+    cpu->acct -= (int64_t)(units << ACCT_SHIFT);
 }
 
 /* The entry of a number; beyond the table, one that answers -ENOSYS. */
@@ -43,14 +68,39 @@ static inline struct hypercall_entry *table_entry(struct hypercall_table *table,
     return LIKELY(number < HVMX_HYPERCALLS) ? &table->entry[number] : &table->beyond;
 }
 
-/* Makes the call, whose cost the caller has charged. If Cpu.fault is FAULT_ABORT afterwards, a function in Python raised: the
- * caller undoes everything, this count included. */
-static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t number)
+/* Adds a call that took other than those before it, or was timed. */
+void tally_settle(struct call_tally *tally, uint64_t units, uint64_t host_ns);
+
+/* Adds a call. `host_ns` is 0 unless it was timed. */
+static inline void tally_add(struct call_tally *tally, uint64_t units, uint64_t host_ns)
 {
-    entry->count++;
+    if (UNLIKELY(units != tally->last || host_ns))
+        tally_settle(tally, units, host_ns);
+    tally->run++;
+}
+
+/* The tally of a sub-operation, which is ignored where there are none. */
+static inline struct call_tally *tally_of(struct hypercall_entry *entry, uint64_t sub_operation)
+{
+    return &entry->tally[sub_operation < entry->sub_operations ? sub_operation : entry->sub_operations];
+}
+
+/* The function's answer, and how long it took on this host. */
+int64_t timed_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t *host_ns);
+
+/* Makes the call, whose cost the caller has charged and will tally, with *host_ns. If Cpu.fault is FAULT_ABORT afterwards, a
+ * function in Python raised: the caller undoes everything, this count included. */
+static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t number,
+                                  uint64_t *host_ns)
+{
+    int64_t result;
     call->number = (uint32_t)number;
     call->user = entry->user;
-    int64_t result = entry->fn(call);
+    *host_ns = 0;
+    if (UNLIKELY((entry->count++ & entry->untimed) == 0))
+        result = timed_call(entry, call, host_ns);
+    else
+        result = entry->fn(call);
     if (UNLIKELY(result == -HVMX_ENOSYS))
         entry->unanswered++;
     return (uint64_t)result;
@@ -69,15 +119,9 @@ static inline void page_changes(Cpu *cpu, uint64_t page)
 
 extern const struct hvmx_services hypercall_services;
 
-/* Calls of one number that were answered in C, without an exit to Python, and the guest cycles they took. */
-struct vmcall_tally {
-    uint64_t count, cycles, least, most;
-};
-
-/* VMCALL with KVM's numbers: Cpu.vmcall_table points at one of these. */
+/* VMCALL with KVM's numbers: Cpu.vmcall_table points at one of these. Calls that exit to Python are not in its tallies. */
 struct vmcall {
     struct hypercall_table table;
-    struct vmcall_tally in_c[HVMX_HYPERCALLS];
     uint64_t frequency;       /* guest cycles a second */
     uint64_t epoch;           /* wall clock at guest cycle 0: seconds since 1970-01-01 UTC */
     struct hvmx_hypercall call;
@@ -88,7 +132,5 @@ void vmcall_init(struct vmcall *vmcall, Cpu *cpu, uint64_t frequency, uint64_t e
 int vmcall_dispatch(Cpu *cpu);
 /* Answers any call, for the handler in Python. 1: a function in Python raised, and the call did not happen. */
 int vmcall_answer(struct vmcall *vmcall, Cpu *cpu);
-/* The tally of a number, up to date. */
-const struct vmcall_tally *vmcall_tally_of(struct vmcall *vmcall, uint32_t number);
 
 #endif

@@ -11,7 +11,7 @@
 
 /* Enters the guest's kernel at `handler` with a frame on its stack: rcx, r11, [error], rip, cs and the saved event mask,
  * rflags, rsp, ss. A guest whose handler or stack is not there crashes. */
-void bounce(struct domain *d, uint64_t handler, uint32_t error, int flags, const char *what)
+void bounce(struct domain *d, enum Charge kind, uint64_t handler, uint32_t error, int flags, const char *what)
 {
     Cpu *cpu = d->cpu;
     uint64_t frame[8];
@@ -62,7 +62,7 @@ void bounce(struct domain *d, uint64_t handler, uint32_t error, int flags, const
     set_rflags(d, rflags & ~CLEARED_ON_ENTRY);
     cpu->r[REG_RSP] = stack;
     cpu->rip = handler;
-    charge_fraction(cpu, cpu->pv_bounce_cost);
+    charge(cpu, kind, cpu->pv_bounce_cost);
 }
 
 static const char *const vector_names[20] = {
@@ -74,7 +74,7 @@ void enter_trap(struct domain *d, uint32_t vector, uint32_t error, int flags)
     const struct trap_info *trap = &d->traps[vector];
     if (trap->flags & TRAP_MASKS_EVENTS)
         flags |= BOUNCE_MASKS_EVENTS;
-    bounce(d, trap->address, error, flags, vector < 20 ? vector_names[vector] : "a software interrupt");
+    bounce(d, CHARGE_BOUNCED_EXCEPTION, trap->address, error, flags, vector < 20 ? vector_names[vector] : "a software interrupt");
 }
 
 int deliver_event(struct domain *d)
@@ -82,7 +82,7 @@ int deliver_event(struct domain *d)
     if (d->state || !event_deliverable(d) || d->page_write.entry)
         return 0;
     d->cpu->interrupts++;
-    bounce(d, d->event_callback, 0, BOUNCE_MASKS_EVENTS, "an event");
+    bounce(d, CHARGE_BOUNCED_EVENT, d->event_callback, 0, BOUNCE_MASKS_EVENTS, "an event");
     return 1;
 }
 

@@ -51,9 +51,17 @@ static void fill_table(struct domain *d)
         { __HYPERVISOR_event_channel_op, xen_event_channel_op },
         { __HYPERVISOR_physdev_op, xen_physdev_op },
     };
+    static const uint32_t divided[DIVIDED_HYPERCALLS] = {
+        __HYPERVISOR_memory_op, __HYPERVISOR_xen_version, __HYPERVISOR_console_io, __HYPERVISOR_grant_table_op,
+        __HYPERVISOR_vcpu_op, __HYPERVISOR_mmuext_op, __HYPERVISOR_sched_op, __HYPERVISOR_callback_op,
+        __HYPERVISOR_event_channel_op, __HYPERVISOR_physdev_op,
+    };
     hvmx_table_init(&d->table);
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         hvmx_table_register(&d->table, functions[i].number, functions[i].fn, NULL, 0);
+    for (size_t i = 0; i < DIVIDED_HYPERCALLS; i++)
+        hvmx_table_divide(&d->table, divided[i], d->sub_operations[i], SUB_OPERATIONS);
+    d->table.entry[__HYPERVISOR_mmuext_op].flags |= ENTRY_COMMANDS;
 }
 
 /* --- the hypervisor's own frames ---------------------------------------------------------------------------------------- */

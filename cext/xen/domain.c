@@ -26,6 +26,6 @@ void domain_crash(struct domain *d, const char *format, ...)
 int preempt_after(struct domain *d)
 {
     d->work++;
-    charge_fraction(d->cpu, d->update_cost);
+    charge(d->cpu, CHARGE_UPDATE, d->update_cost);
     return d->work > d->work_limit;
 }

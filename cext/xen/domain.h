@@ -35,6 +35,9 @@ struct emulated_fault {
 #define SHUTDOWN_CODE_NONE UINT32_MAX
 enum domain_state { DOMAIN_RUNNING, DOMAIN_SHUT_DOWN, DOMAIN_CRASHED };
 
+/* The hypercalls that have sub-operations, and up to which number these are tallied one by one. */
+enum { DIVIDED_HYPERCALLS = 10, SUB_OPERATIONS = 32 };
+
 struct domain {
     Cpu *cpu;
     struct hypercall_table table;
@@ -74,6 +77,8 @@ struct domain {
 
     /* work done by this hypercall, in page-table entries and list elements: beyond a limit it is preempted */
     uint64_t work, work_limit;
+    uint64_t units_within;          /* what the calls of a multicall have taken, which are tallied for themselves */
+    uint32_t command;               /* of the last element of mmuext_op's list, or all ones */
     uint8_t preempted;
     /* Tables that nobody uses any more, but that still hold references: these are dropped before anything else is done. After
      * an error there may be one of each level, and two more that the one of level 4 has held. */
@@ -109,6 +114,8 @@ struct domain {
     uint32_t console_in_count;
     int (*console)(void *owner, const char *text, uint32_t size); /* 1: it raised, and the run ends */
     void *owner;
+
+    struct call_tally sub_operations[DIVIDED_HYPERCALLS][SUB_OPERATIONS + 1];
 
     /* the end */
     uint8_t state;                  /* DOMAIN_* */

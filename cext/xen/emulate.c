@@ -25,7 +25,7 @@ static int emulation_exit(Cpu *cpu, uint32_t reason)
     struct domain *d = cpu->pv;
     enum ExitOutcome outcome = hvmx_core->exit_to_handler(cpu, reason);
     if (outcome == EXIT_RAISED) {
-        cpu->acct -= (int64_t)cpu->exception_cost << ACCT_SHIFT;
+        take_back_charge(cpu, CHARGE_EXCEPTION, cpu->exception_cost);
         cpu->exceptions--;
     } else if (outcome == EXIT_INJECTED && cpu->fault == FAULT_EXCEPTION && cpu->fault_vector == VEC_GP) {
         cpu->fault = FAULT_NONE; /* straight to the guest: by the run loop the instruction would only be emulated again */
@@ -71,7 +71,7 @@ static int cpuid(struct domain *d)
     uint32_t leaf = (uint32_t)cpu->r[REG_RAX];
     uint32_t out[4];
     if (leaf >= XEN_CPUID_BASE && leaf < XEN_CPUID_BASE + 0x100) {
-        charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_CPUID]);
+        charge(cpu, CHARGE_EMULATION, cpu->exit_cost[EXIT_REASON_CPUID]);
         hypervisor_leaf(d, leaf, out);
         cpu->r[REG_RAX] = out[0];
         cpu->r[REG_RBX] = out[1];
@@ -146,7 +146,7 @@ static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, 
             return 0;
         *value = cpu->exit.value & ones(width);
     } else {
-        charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_IO_INSTRUCTION]);
+        charge(cpu, CHARGE_EMULATION, cpu->exit_cost[EXIT_REASON_IO_INSTRUCTION]);
         *value = ones(width);
     }
     return 1;

@@ -199,7 +199,7 @@ static int validate(struct domain *d, uint64_t mfn, enum frame_type type, uint32
                 return error;
             }
             d->work++;
-            charge_fraction(d->cpu, d->entry_cost);
+            charge(d->cpu, CHARGE_ENTRY, d->entry_cost);
             if (!error)
                 entries[index] = adjusted(type, entry);
         }

@@ -20,7 +20,8 @@ static int system_call(struct domain *d)
         xen_exception(cpu, VEC_UD, 0, 0);
         return 1;
     }
-    bounce(d, d->syscall_callback, 0, d->syscall_masks_events ? BOUNCE_MASKS_EVENTS : 0, "a system call");
+    bounce(d, CHARGE_BOUNCED_CALL, d->syscall_callback, 0, d->syscall_masks_events ? BOUNCE_MASKS_EVENTS : 0,
+           "a system call");
     set_rflags(d, read_rflags(cpu) & ~(uint64_t)FL_DF);
     if (event_deliverable(d))
         deliver_event(d);
@@ -46,13 +47,23 @@ struct before {
     uint64_t rcx, r11;
 };
 
-/* A function in Python raised or injected an exception: restores the state before the instruction. */
-static void take_back(Cpu *cpu, Op *op, struct hypercall_entry *entry, const struct before *before)
+static inline uint64_t charged_since(const Cpu *cpu, const struct before *before)
 {
+    return (uint64_t)(cpu->acct - before->acct) >> ACCT_SHIFT;
+}
+
+/* A function in Python raised or injected an exception: restores the state before the instruction. */
+static void take_back(Cpu *cpu, Op *op, struct hypercall_entry *entry, struct call_tally *tally, const struct before *before)
+{
+    tally->run--;
     if (cpu->fault == FAULT_ABORT) {
         entry->count--;
         cpu->hypercalls--;
+    } else {
+        tally_add(tally, 0, 0);
     }
+    take_back_charge(cpu, CHARGE_HYPERCALL, cpu->hypercall_cost);
+    cpu->charged[CHARGE_CALL].units -= (cpu->acct - before->acct) >> ACCT_SHIFT; /* what such a function has asked for */
     cpu->acct = before->acct;
     cpu->take_back(cpu, op);
     cpu->rip = op->ip;
@@ -64,7 +75,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
 {
     struct domain *d = cpu->pv;
     struct hvmx_hypercall *call = &d->call;
-    uint64_t number = cpu->r[REG_RAX];
+    uint64_t number = cpu->r[REG_RAX], host_ns;
     struct hypercall_entry *entry = table_entry(&d->table, number);
     struct before before = { 0, cpu->r[REG_RCX], cpu->r[REG_R8 + 3] };
 
@@ -76,8 +87,11 @@ int xen_hypercall(Cpu *cpu, Op *op)
     if (UNLIKELY(!d->in_kernel))
         return system_call(d);
     cpu->hypercalls++;
-    cpu->acct += (int64_t)((uint64_t)(cpu->hypercall_cost + entry->cost) << ACCT_SHIFT);
+    charge(cpu, CHARGE_HYPERCALL, cpu->hypercall_cost);
+    if (UNLIKELY(entry->cost))
+        charge(cpu, CHARGE_CALL, entry->cost);
     d->work = 0;
+    d->units_within = 0;
     call->args[0] = cpu->r[REG_RDI];
     call->args[1] = cpu->r[REG_RSI];
     call->args[2] = cpu->r[REG_RDX];
@@ -88,17 +102,20 @@ int xen_hypercall(Cpu *cpu, Op *op)
         drop_tables(d);
         if (d->dropping_count) {
             entry->count++; /* as any call that is preempted */
+            tally_add(tally_of(entry, (uint32_t)call->args[0]), charged_since(cpu, &before), 0);
             call_again(d, number);
             return 1;
         }
     }
-    uint64_t result = entry_call(entry, call, number);
+    uint64_t sub_operation = call->args[0], result = entry_call(entry, call, number, &host_ns);
+    struct call_tally *tally = tally_of(entry, entry->flags & ENTRY_COMMANDS ? d->command : (uint32_t)sub_operation);
+    tally_add(tally, charged_since(cpu, &before) - d->units_within, host_ns);
     if (UNLIKELY(d->preempted)) {
         call_again(d, number);
         return 1;
     }
     if (UNLIKELY(cpu->fault)) {
-        take_back(cpu, op, entry, &before);
+        take_back(cpu, op, entry, tally, &before);
         return 1;
     }
     cpu->r[REG_RAX] = result;
@@ -126,18 +143,24 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
         struct hvmx_hypercall inner = *call;
         memcpy(inner.args, entry.args, sizeof entry.args);
         struct hypercall_entry *function = table_entry(&d->table, entry.op == __HYPERVISOR_iret ? ~0ull : entry.op);
-        int64_t acct = d->cpu->acct;
-        charge_fraction(d->cpu, function->cost);
-        entry.result = entry_call(function, &inner, entry.op);
+        struct before before = { .acct = d->cpu->acct };
+        uint64_t host_ns;
+        if (UNLIKELY(function->cost))
+            charge(d->cpu, CHARGE_CALL, function->cost);
+        entry.result = entry_call(function, &inner, entry.op, &host_ns);
         int again = d->preempted;
+        uint64_t units = charged_since(d->cpu, &before);
         if (UNLIKELY(d->cpu->fault && !again)) { /* this element did not happen: the list is resumed with it */
-            d->cpu->acct = acct;
+            d->cpu->charged[CHARGE_CALL].units -= (int64_t)units;
+            d->cpu->acct = before.acct;
             function->count -= d->cpu->fault == FAULT_ABORT;
             call->args[0] = list;
             call->args[1] = count - index;
             d->preempted = index > 0;
             return 0;
         }
+        d->units_within += units;
+        tally_add(tally_of(function, function->flags & ENTRY_COMMANDS ? d->command : (uint32_t)entry.args[0]), units, host_ns);
         if (again) { /* the list is resumed with the rest of this element */
             memcpy(entry.args, inner.args, sizeof entry.args);
             entry.result = 0;

@@ -9,7 +9,7 @@
 /* Every instruction that is emulated for a PV guest has the same cost. */
 static inline void charge_emulation(Cpu *cpu)
 {
-    charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_CR_ACCESS]);
+    charge(cpu, CHARGE_EMULATION, cpu->exit_cost[EXIT_REASON_CR_ACCESS]);
 }
 
 /* The linear address of an instruction: only in 64-bit code is the base of CS ignored. */

@@ -262,6 +262,7 @@ static int64_t one_extended(struct domain *d, const union element *element)
     const struct mmuext_op *op = &element->op;
     uint64_t mfn = op->arg1.mfn;
     int included;
+    d->command = op->cmd;
     switch (op->cmd) {
     case MMUEXT_PIN_L1_TABLE:
     case MMUEXT_PIN_L2_TABLE:
@@ -315,6 +316,7 @@ int64_t xen_mmuext_op(struct hvmx_hypercall *call)
     struct domain *d = domain_of(call);
     uint32_t count, done;
     int64_t result = list_begin(d, call, &count, &done);
+    d->command = ~0u;
     if (result)
         return result;
     if ((uint16_t)call->args[3] != DOMID_SELF)

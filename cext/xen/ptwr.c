@@ -113,12 +113,12 @@ int page_write_end(struct domain *d, uint32_t *vector, uint32_t *error, uint64_t
             changed++;
         }
     if (done && changed) {
-        charge_fraction(cpu, d->update_cost);
+        charge(cpu, CHARGE_UPDATE, d->update_cost);
         refused = changed > 1 || set_entry(d, w->table, last, after[last], 0);
     }
     if (done && (refused || !own_trap)) { /* the #DB was ours, not the guest's: it does not count */
         cpu->exceptions--;
-        cpu->acct -= (int64_t)((uint64_t)cpu->exception_cost << ACCT_SHIFT);
+        take_back_charge(cpu, CHARGE_EXCEPTION, cpu->exception_cost);
     }
     if (refused) {
         memcpy(cpu->r, w->registers, sizeof w->registers);

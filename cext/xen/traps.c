@@ -32,7 +32,8 @@ static int sysenter(struct domain *d)
     cpu->rip = cpu->r[REG_RSP] = 0;
     cpu->seg[SEG_CS].selector = 3;
     cpu->seg[SEG_SS].selector = FLAT_USER_SS;
-    bounce(d, d->sysenter_callback, 0, d->sysenter_masks_events ? BOUNCE_MASKS_EVENTS : 0, "SYSENTER");
+    bounce(d, CHARGE_BOUNCED_CALL, d->sysenter_callback, 0, d->sysenter_masks_events ? BOUNCE_MASKS_EVENTS : 0,
+           "SYSENTER");
     return 1;
 }
 

@@ -50,7 +50,7 @@ def exit_name(reason: int, number: int) -> str:
 class ExitStatistic:
     """What one exit reason came to. Guest cycles are the model's; host time is what handling took on this host.
 
-    A VMCALL that a C function answered counts no host time: that would take longer to find out than the call.
+    Of VMCALLs that C functions answered some were timed, and each that was not counts as the last one that was.
     """
 
     count: int
@@ -286,8 +286,8 @@ class Exits(NoCopies):
             ExitReason(reason): ExitStatistic(*row, details.get(reason, {}))
             for reason, row in self._vcpu.exit_statistics().items()
         }
-        for number, (count, cycles, least, most) in self._vmcalls.answered_in_c().items():
-            calls = ExitStatistic(count, cycles, least, most, host_ns=0, host_ns_min=0, host_ns_max=0)
+        for number, row in self._vmcalls.answered_in_c().items():
+            calls = ExitStatistic(*row)
             calls = replace(calls, detail={number: calls})
             rows[ExitReason.VMCALL] = rows[ExitReason.VMCALL] + calls if ExitReason.VMCALL in rows else calls
         return dict(sorted(rows.items(), key=lambda item: (-item[1].count, item[0])))

@@ -22,21 +22,25 @@ cdef extern from "core_services.h" nogil:
 cdef extern from "table.h" nogil:
     enum:
         ENTRY_SLOW
+    struct call_tally:
+        uint64_t count, units, least, most, host_ns, host_least, host_most
     struct hypercall_entry:
+        hvmx_hypercall_fn fn
+        void *user
         uint64_t count
         uint64_t unanswered
         uint32_t cost
         uint32_t flags
+        call_tally *tally
+        uint32_t sub_operations
     struct hypercall_table:
         hypercall_entry entry[256]
         hypercall_entry beyond
+    void tally_settle(call_tally *, uint64_t units, uint64_t host_ns)
     int hvmx_table_register(hypercall_table *, uint32_t, hvmx_hypercall_fn, void *, uint32_t)
-    struct vmcall_tally:
-        uint64_t count, cycles, least, most
     struct vmcall:
         hypercall_table table
     void vmcall_init(vmcall *, Cpu *, uint64_t frequency, uint64_t epoch)
-    const vmcall_tally *vmcall_tally_of(vmcall *, uint32_t)
     int vmcall_dispatch(Cpu *)
     int vmcall_answer(vmcall *, Cpu *)
 

@@ -168,6 +168,42 @@ cdef class Hypercalls:
             result["beyond the table"] = self.table.beyond.count
         return result
 
+    def statistics(self):
+        """{number: {sub-operation: (count, guest cycles, least, most, host nanoseconds, least, most)}} of the calls that C
+        answered or was the first to see: of a multicall those within it, and of itself what they do not take. A number
+        without sub-operations has one alone, 0. -1: a sub-operation, or a number, beyond those that are tallied one by one.
+
+        Host time is that of the functions. Some calls are timed, and each that is not counts as the last one that was: 0
+        says that none was.
+        """
+        cdef uint32_t number
+        result = {}
+        for number in range(<uint32_t>HVMX_HYPERCALLS):
+            if found := tallies(&self.table.entry[number]):
+                result[number] = found
+        if found := tallies(&self.table.beyond):
+            result[-1] = found
+        return result
+
+    def trace(self, called):
+        """From now on call `called(number, arguments, result)` after each call, with the six arguments that it was made with."""
+        cdef uint32_t number
+        held(self.owner)
+        for number in range(<uint32_t>HVMX_HYPERCALLS):
+            self.trace_entry(&self.table.entry[number], called)
+        self.trace_entry(&self.table.beyond, called)
+
+    cdef int trace_entry(self, hypercall_entry *entry, object called) except -1:
+        cdef Traced traced = Traced()
+        traced.table = self
+        traced.called = called
+        traced.fn = entry.fn
+        traced.user = entry.user
+        entry.fn = call_traced
+        entry.user = <void *>traced
+        self.functions.append(traced)
+        return 0
+
     @property
     def unanswered(self):
         """Calls answered by the ABI's "no such call" (Xen's -38, KVM's -1000), for want of a function or of the operation asked
@@ -182,6 +218,52 @@ cdef class Hypercalls:
         cdef uint32_t number
         return sum(self.table.entry[number].count for number in range(<uint32_t>HVMX_HYPERCALLS)
                    if self.table.entry[number].flags & ENTRY_SLOW)
+
+
+cdef tuple figures(call_tally *tally):
+    tally_settle(tally, 0, 0)
+    return (tally.count, tally.units // CYCLE_FRACTION, tally.least // CYCLE_FRACTION, tally.most // CYCLE_FRACTION,
+            tally.host_ns, tally.host_least, tally.host_most)
+
+
+cdef dict tallies(hypercall_entry *entry):
+    cdef uint32_t index
+    cdef dict result = {}
+    for index in range(entry.sub_operations + 1):
+        row = figures(&entry.tally[index])
+        if row[0]:
+            result[-1 if entry.sub_operations and index == entry.sub_operations else <int>index] = row
+    return result
+
+
+cdef class Traced:
+    """A function of the table while its calls are traced."""
+
+    cdef Hypercalls table
+    cdef object called
+    cdef hvmx_hypercall_fn fn
+    cdef void *user
+
+
+cdef int64_t call_traced(hvmx_hypercall *call) noexcept nogil:
+    cdef hvmx_hypercall before = call[0]
+    cdef int64_t result
+    with gil:
+        call.user = (<Traced>before.user).user
+        result = (<Traced>before.user).fn(call)
+        report_call(<Traced>before.user, &before, <Cpu *>call.vcpu, result)
+    took_time(<Cpu *>call.vcpu)
+    return result
+
+
+cdef int report_call(Traced traced, const hvmx_hypercall *before, Cpu *cpu, int64_t result) noexcept:
+    if cpu.fault == FAULT_ABORT:
+        return 0               # it has not happened
+    try:
+        traced.called(before.number, tuple([before.args[index] for index in range(6)]), result)
+    except BaseException as error:
+        keep_error(traced.table, cpu, error)
+    return 0
 
 
 cdef class PythonHypercall:
@@ -283,15 +365,9 @@ cdef class VmcallTable:
             raise error
 
     def answered_in_c(self):
-        """{number: (count, guest cycles, least, most)} of the calls that did not go through Python."""
-        cdef uint32_t number
-        cdef const vmcall_tally *tally
-        result = {}
-        for number in range(<uint32_t>HVMX_HYPERCALLS):
-            tally = vmcall_tally_of(&self.state, number)
-            if tally.count:
-                result[number] = (tally.count, tally.cycles, tally.least, tally.most)
-        return result
+        """{number: (count, guest cycles, least, most, host nanoseconds, least, most)} of the calls that did not go through
+        Python."""
+        return {number: rows[0] for number, rows in self.hypercalls.statistics().items()}
 
 
 # --- a domain --------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The words of exits, each written down once: reasons, controls, how a handler left its exit, why a run ended.
+"""The words of exits and of guest time, each written down once: reasons, controls, how a handler left its exit, why a run
+ended, what time is charged for.
 
 The build makes C and Cython of them (:mod:`hvmx.vocabulary.generate`): ``EXIT_REASON_CPUID``, ``CTL_HLT``, ``EXIT_DONE``,
 ``STOP_HALTED``. Python has the classes. `docs/exits.md` is made of them, too.
@@ -139,3 +140,45 @@ class CoreStop(IntEnum):
     """A Python exception is waiting."""
     SHUTDOWN = 5
     """A triple fault."""
+
+
+class Charge(IntEnum):
+    """What guest time is charged for on top of what the pipeline takes for instructions."""
+
+    DATA_WALK = 0
+    """References of page walks for accesses to data."""
+    CODE_WALK = 1
+    """The same for code that is fetched."""
+    DATA_TLB_HIT = 2
+    """Hits of the second-level TLB."""
+    CODE_TLB_HIT = 3
+    CACHE = 4
+    """Accesses, and references of page walks, that missed a cache."""
+    STRING = 5
+    """Elements of repeated string instructions."""
+    DRAIN = 6
+    """Emptying the pipeline before an event."""
+    EXCEPTION = 7
+    """Exceptions delivered, to the guest's handler or to the hypervisor below a PV guest."""
+    INTERRUPT = 8
+    """Interrupts and NMIs delivered."""
+    EXIT = 9
+    """Exits, each at the price of its reason."""
+    USER_DEVICE = 10
+    """Exits that go on to the hypervisor's user space."""
+    HYPERCALL = 11
+    """The way into the hypervisor and out of it."""
+    CALL = 12
+    """What the function behind a hypercall asks for itself."""
+    UPDATE = 13
+    """Elements of the lists that hypercalls process."""
+    ENTRY = 14
+    """Page-table entries validated."""
+    EMULATION = 15
+    """Instructions emulated for a PV guest."""
+    BOUNCED_CALL = 16
+    """System calls that the hypervisor passes on to the kernel of a PV guest."""
+    BOUNCED_EXCEPTION = 17
+    """The same of exceptions."""
+    BOUNCED_EVENT = 18
+    """Events delivered to the kernel of a PV guest."""

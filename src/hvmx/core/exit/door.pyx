@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from hvmx.core.exit.counts cimport ExitCounts
 from hvmx.core.exit.devices cimport DevicePlaces
 from hvmx.core.state.host_time cimport host_nanoseconds
-from hvmx.core.pipeline.hot cimport BOUND_EXITS, charge
+from hvmx.core.pipeline.hot cimport charge
 from hvmx.core.pipeline.paths cimport account_before, begin_at, drain_pipeline, take_back
 from hvmx.core.state.ops cimport next_ip
 from hvmx.core.state.state cimport *
@@ -37,10 +37,12 @@ cdef int call_handler(Cpu *cpu, object handler, object vcpu, object exit, ExitCo
     extra = places.extra_cost(cpu)
     if extra:
         cpu.time += extra
+        cpu.charged[CHARGE_USER_DEVICE].count += 1
+        cpu.charged[CHARGE_USER_DEVICE].units += extra
         cpu.pending |= PEND_BUDGET
     end = host_nanoseconds()
     counts.ended(reason, number, price + cpu.time - time, end - start)
-    charge(cpu, <int64_t>price, BOUND_EXITS)
+    charge(cpu, CHARGE_EXIT, 1, <int64_t>price)
     if end >= cpu.poll_at:
         cpu.pending |= PEND_BUDGET  # to the run loop, which looks at the limits
     return 0

@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from hvmx.core.memory.cut cimport cut_after
-from hvmx.core.pipeline.hot cimport BOUND_CACHE, charge
+from hvmx.core.pipeline.hot cimport charge
 from hvmx.core.state.state cimport *
 
 cdef enum:
@@ -113,7 +113,7 @@ cdef void follow(CacheModel *caches, uint64_t line) noexcept nogil:
 
 # --- accesses ---------------------------------------------------------------------------------------------------------------
 cdef inline void spend_on(Cpu *cpu, Op *op, int64_t cost) noexcept nogil:
-    charge(cpu, cost >> ACCT_SHIFT, BOUND_CACHE)
+    charge(cpu, CHARGE_CACHE, 1, cost >> ACCT_SHIFT)
     if op != NULL and cpu.acct >= 0:
         cut_after(cpu, op)  # the rest of the block may be more than what is left of the budget
 
@@ -161,7 +161,7 @@ cdef void walk_reads(Cpu *cpu, uint64_t address) noexcept nogil:
     cdef CacheModel *caches = caches_of(cpu)
     cdef uint32_t found = fetch(caches, address >> caches.line_shift)
     caches.walk_hits[found] += 1
-    charge(cpu, (caches.load_cost[found] - caches.load_cost[1]) >> ACCT_SHIFT, BOUND_CACHE)
+    charge(cpu, CHARGE_CACHE, 1, (caches.load_cost[found] - caches.load_cost[1]) >> ACCT_SHIFT)
 
 
 # --- invalidation -----------------------------------------------------------------------------------------------------------

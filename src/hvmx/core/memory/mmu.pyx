@@ -10,7 +10,7 @@ from hvmx.core.state.ops cimport fault
 from hvmx.core.memory.paging cimport Translation, allowed, allows, translate, translates
 from hvmx.core.memory.shadow cimport shadow_fill, shadow_flush, shadow_flush_page, shadow_write
 from hvmx.core.memory.tlb cimport *
-from hvmx.core.pipeline.hot cimport BOUND_CODE_TLB, BOUND_DATA_TLB, charge
+from hvmx.core.pipeline.hot cimport charge
 from hvmx.core.state.state cimport *
 
 cdef extern from *:
@@ -166,7 +166,7 @@ cdef TlbEntry *refill(Cpu *cpu, Op *op, uint32_t kind, TlbEntry *entry, uint64_t
         known = find(cpu, TLB_SECOND, address, &held)
         if known and suffices(cpu, held.page, kind, access):
             cpu.tlb_second_hits += 1
-            spend(cpu, op, access, cpu.tlb_model.second_hit_cost)
+            spend(cpu, op, CHARGE_CODE_TLB_HIT if access == FETCH else CHARGE_DATA_TLB_HIT, 1, cpu.tlb_model.second_hit_cost)
             hold_first(cpu, part, address, held.size, held.page, True, &held)
             return fill(cpu, kind, entry, address, access, &held)
     # An entry that does not allow the access, or would have to be marked dirty, takes a walk, too, but is no miss.
@@ -179,12 +179,12 @@ cdef inline bint suffices(Cpu *cpu, uint64_t page, uint32_t kind, uint32_t acces
     return allows(cpu, page, kind, access) and (access != WRITE or page & MAP_DIRTY)
 
 
-cdef inline uint32_t bound_by(uint32_t access) noexcept nogil:
-    return BOUND_CODE_TLB if access == FETCH else BOUND_DATA_TLB
+cdef inline uint32_t walk_for(uint32_t access) noexcept nogil:
+    return CHARGE_CODE_WALK if access == FETCH else CHARGE_DATA_WALK
 
 
-cdef inline void spend(Cpu *cpu, Op *op, uint32_t access, uint32_t cost) noexcept nogil:
-    charge(cpu, cost, bound_by(access))
+cdef inline void spend(Cpu *cpu, Op *op, uint32_t kind, uint32_t count, uint32_t cost) noexcept nogil:
+    charge(cpu, kind, count, cost)
     if op != NULL and cpu.acct >= 0:
         cut_after(cpu, op)  # the rest of the block may be more than what is left of the budget
 
@@ -197,12 +197,12 @@ cdef bint walk(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t acces
     cdef uint32_t flags
     cpu.tlb_misses += miss
     if not translate(cpu, address, kind, access, &found):
-        charge(cpu, found.cost, bound_by(access))
+        charge(cpu, walk_for(access), found.references, found.cost)
         cpu.cr2 = address
         forget_translation(cpu, address)  # as page faults do (SDM vol. 3, 4.10.4.1)
         fault(cpu, op, VEC_PF, found.error)
         return False
-    spend(cpu, op, access, found.cost)
+    spend(cpu, op, walk_for(access), found.references, found.cost)
     if cpu.controls & CTL_SHADOW_PAGING and found.levels and not shadow_fill(cpu, op, address, access, &found):
         take_back(cpu, &found, access, miss)
         return False
@@ -233,7 +233,7 @@ cdef bint walk(Cpu *cpu, Op *op, uint32_t kind, uint64_t address, uint32_t acces
 cdef void take_back(Cpu *cpu, Translation *found, uint32_t access, bint miss) noexcept nogil:
     """If the exit handler raised an error, take back the costs of the walk: the instruction will repeat it."""
     if cpu.fault == FAULT_ABORT:
-        charge(cpu, -<int64_t>found.cost, bound_by(access))
+        charge(cpu, walk_for(access), -<int64_t>found.references, -<int64_t>found.cost)
         cpu.walk_references -= found.references
         cpu.tlb_misses -= miss
         undo_walk(cpu)

@@ -45,11 +45,13 @@ cdef void split_step(Split *split, const Pipeline *s, const Timing *t, const Pip
 cdef void note_path(Cpu *cpu, Op *entry, const Split *split, int64_t cost, int64_t times) noexcept nogil
 # What is charged from here on, with Cpu.node at no place, comes from the block of `op`.
 cdef void note_place(Cpu *cpu, Op *op) noexcept nogil
-cdef void note_charge(Cpu *cpu, int64_t units, uint32_t bound) noexcept nogil
+cdef void note_charge(Cpu *cpu, uint32_t kind, int64_t units) noexcept nogil
 
 
-cdef inline void charge(Cpu *cpu, int64_t units, uint32_t bound) noexcept nogil:
+cdef inline void charge(Cpu *cpu, uint32_t kind, int64_t count, int64_t units) noexcept nogil:
     """Account for time on top of what the pipeline takes, in units of 1/CYCLE_FRACTION cycle; negative: take it back."""
+    cpu.charged[kind].count += count
+    cpu.charged[kind].units += units
     cpu.acct += units << ACCT_SHIFT
     if cpu.hot != NULL:
-        note_charge(cpu, units, bound)
+        note_charge(cpu, kind, units)

@@ -191,8 +191,24 @@ cdef void note_path(Cpu *cpu, Op *entry, const Split *split, int64_t cost, int64
     hot.known_instructions += <uint64_t>instructions
 
 
-cdef void note_charge(Cpu *cpu, int64_t units, uint32_t bound) noexcept nogil:
+cdef inline uint32_t bound_by(uint32_t kind) noexcept nogil:
+    """What holds the guest when time is charged."""
+    if kind == CHARGE_DATA_WALK or kind == CHARGE_DATA_TLB_HIT:
+        return BOUND_DATA_TLB
+    if kind == CHARGE_CODE_WALK or kind == CHARGE_CODE_TLB_HIT:
+        return BOUND_CODE_TLB
+    if kind == CHARGE_CACHE:
+        return BOUND_CACHE
+    if kind == CHARGE_STRING:
+        return BOUND_STRING
+    if kind == CHARGE_DRAIN:
+        return BOUND_SERIAL
+    return BOUND_EVENTS if kind == CHARGE_EXCEPTION or kind == CHARGE_INTERRUPT else BOUND_EXITS
+
+
+cdef void note_charge(Cpu *cpu, uint32_t kind, int64_t units) noexcept nogil:
     cdef Hot *hot = hot_of(cpu)
+    cdef uint32_t bound = bound_by(kind)
     cdef Row *row
     hot.known_time += <uint64_t>units
     if cpu.node.entry != NULL:

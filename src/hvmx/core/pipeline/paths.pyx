@@ -206,7 +206,7 @@ cdef void drain_pipeline(Cpu *cpu) noexcept nogil:
     cdef Pipeline s
     if cpu.node.state != paths_of(cpu).empty:
         unpack_state(cpu.node.state, &s)
-        charge(cpu, drain(&s, cpu.model), BOUND_SERIAL)
+        charge(cpu, CHARGE_DRAIN, 1, drain(&s, cpu.model))
     cpu.node = &paths_of(cpu).empty.here
 
 

@@ -165,6 +165,12 @@ typedef struct {
     uint32_t vector, error;
     uint32_t vectoring;           /* the event during whose delivery it was raised, or 0 */
 } PastException;
+
+/* What has been charged of one kind, less what was taken back. */
+typedef struct {
+    int64_t count;
+    int64_t units;         /* of 1/CYCLE_FRACTION guest cycle */
+} Charged;
 /* More than one instruction can raise: MOST_SERIAL, and the two of a double and a triple fault. */
 enum { PAST_EXCEPTIONS = 16 };
 
@@ -394,6 +400,7 @@ struct Cpu {
     uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost;
     uint64_t tlb_misses, tlb_second_hits; /* of the model */
     uint64_t walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
+    Charged charged[CHARGES];
     uint64_t halted_time;          /* spent waiting for an interrupt, in the unit of `time` */
     uint64_t shadow_faults;        /* page faults that only the hypervisor sees: shadow fills and page-table writes */
     PastException past_exceptions[PAST_EXCEPTIONS]; /* a ring */

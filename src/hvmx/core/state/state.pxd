@@ -476,6 +476,9 @@ cdef extern from "state.h" nogil:
         uint64_t base, size
         uint8_t *host
 
+    ctypedef struct Charged:
+        int64_t count, units
+
     ctypedef struct PastException:
         uint64_t time, rip
         uint64_t address
@@ -623,6 +626,7 @@ cdef extern from "state.h" nogil:
         uint64_t tlb_misses, tlb_second_hits, walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes
         uint64_t halted_time
         uint64_t shadow_faults
+        Charged charged[CHARGES]
         PastException past_exceptions[PAST_EXCEPTIONS]
         uint64_t past_exception_count
         void *machine

@@ -3,7 +3,7 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from hvmx.core.state.insn cimport FORM_I, FORM_NONE, FORM_R_RM
 from hvmx.core.exit.door cimport describe_exit, event_exit, instruction_exit
-from hvmx.core.pipeline.hot cimport BOUND_EVENTS, charge
+from hvmx.core.pipeline.hot cimport charge
 from hvmx.core.pipeline.paths cimport begin_at, cycles_now, drain_pipeline
 from hvmx.core.execute.system.frame cimport *
 from hvmx.core.memory.mmu cimport *
@@ -85,7 +85,7 @@ cdef void remember_exception(Cpu *cpu, uint32_t vectoring) noexcept nogil:
 # A handler raised: the exceptions of this delivery come again, and are counted and paid for then.
 cdef void take_back_exceptions(Cpu *cpu, uint32_t count) noexcept nogil:
     cpu.exceptions -= count
-    charge(cpu, -<int64_t>(count * <uint64_t>cpu.exception_cost), BOUND_EVENTS)
+    charge(cpu, CHARGE_EXCEPTION, -<int64_t>count, -<int64_t>(count * <uint64_t>cpu.exception_cost))
 
 
 cdef void deliver_exception(Cpu *cpu) noexcept nogil:
@@ -110,7 +110,7 @@ cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
             take_conditions(cpu)
         cpu.exceptions += 1
         drain_pipeline(cpu)
-        charge(cpu, cpu.exception_cost, BOUND_EVENTS)
+        charge(cpu, CHARGE_EXCEPTION, 1, cpu.exception_cost)
         if cpu.pv != NULL:
             deliver_to_pv(cpu)
             return
@@ -156,14 +156,14 @@ cdef void deliver_event(Cpu *cpu, uint32_t event) noexcept nogil:
     cpu.vectoring = 0
     cpu.interrupts += 1
     drain_pipeline(cpu)
-    charge(cpu, cpu.exception_cost, BOUND_EVENTS)
+    charge(cpu, CHARGE_INTERRUPT, 1, cpu.exception_cost)
     cpu.shadow = 0
     if not enter_handler(cpu, NULL, event & 0xff, SOURCE_EXTERNAL, 0, cpu.rip) and cpu.fault == FAULT_EXCEPTION:
         deliver_in_place_of(cpu, event | VECTORING_VALID)
     if cpu.fault == FAULT_ABORT:
         cpu.vectoring = event | VECTORING_VALID
         cpu.interrupts -= 1
-        charge(cpu, -<int64_t>cpu.exception_cost, BOUND_EVENTS)
+        charge(cpu, CHARGE_INTERRUPT, -1, -<int64_t>cpu.exception_cost)
 
 
 cdef void deliver_interrupt(Cpu *cpu, uint32_t vector) noexcept nogil:
