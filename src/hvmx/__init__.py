@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hvmx.comparison import compare as compare
     from hvmx.exits import ExitReason as ExitReason
     from hvmx.machine import Machine as Machine
     from hvmx.stops import Stop as Stop
     from hvmx.stops import StopKind as StopKind
 
 __version__ = "0.1.0"
-__all__ = ["ExitReason", "Machine", "Stop", "StopKind", "include_path"]
+__all__ = ["ExitReason", "Machine", "Stop", "StopKind", "compare", "include_path"]
 
 
 def include_path() -> str:
@@ -26,9 +27,9 @@ def __getattr__(name: str) -> Any:
     # On demand: the package's build imports hvmx.isa before the compiled modules exist.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from hvmx import exits, machine
+    from hvmx import comparison, exits, machine
 
-    return getattr(exits if name == "ExitReason" else machine, name)
+    return getattr({"ExitReason": exits, "compare": comparison}.get(name, machine), name)
 
 
 def __dir__() -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hvmx.nocopies import NoCopies
+from hvmx.statistic import Statistic
 from hvmx.vocabulary import DETAILS, PV_REASONS, ExitReason
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Vcpu, Exit], None]
 
-__all__ = ["ExitReason", "ExitStatistic", "Exits"]
+__all__ = ["ExitReason", "Exits", "Statistic"]
 
 
 _REASONS = frozenset(ExitReason)
@@ -44,57 +45,6 @@ def detail_name(reason: int, number: int) -> str:
 def exit_name(reason: int, number: int) -> str:
     """An exit in words: its reason and what it concerns."""
     return f"{ExitReason(reason).name} {detail_name(reason, number)}".rstrip()
-
-
-@dataclass(frozen=True)
-class ExitStatistic:
-    """What one exit reason came to. Guest cycles are the model's; host time is what handling took on this host.
-
-    Of VMCALLs that C functions answered some were timed, and each that was not counts as the last one that was.
-    """
-
-    count: int
-    guest_cycles: int
-    guest_cycles_min: int
-    guest_cycles_max: int
-    host_ns: int
-    host_ns_min: int
-    host_ns_max: int
-    detail: Mapping[int, ExitStatistic] = field(default_factory=dict)
-    """The same by vector, register, port, MSR, hypercall or guest-physical page, for the reasons that have one; the
-    last exits of a guest that touches very many are under ``OTHERS``."""
-
-    @property
-    def guest_cycles_average(self) -> float:
-        return self.guest_cycles / self.count
-
-    @property
-    def host_ns_average(self) -> float:
-        return self.host_ns / self.count
-
-    def __add__(self, other: ExitStatistic) -> ExitStatistic:
-        details = dict(self.detail)
-        for number, row in other.detail.items():
-            details[number] = details[number] + row if number in details else row
-        return ExitStatistic(
-            count=self.count + other.count,
-            guest_cycles=self.guest_cycles + other.guest_cycles,
-            guest_cycles_min=min(self.guest_cycles_min, other.guest_cycles_min),
-            guest_cycles_max=max(self.guest_cycles_max, other.guest_cycles_max),
-            host_ns=self.host_ns + other.host_ns,
-            host_ns_min=min(self.host_ns_min, other.host_ns_min),
-            host_ns_max=max(self.host_ns_max, other.host_ns_max),
-            detail=details,
-        )
-
-    def as_json(self, reason: int) -> dict[str, Any]:
-        """The figures by name, and below ``detail`` the same of each of its ports, MSRs, ..."""
-        figures = dict(vars(self))
-        del figures["detail"]
-        if self.detail:
-            rows = sorted(self.detail.items())
-            figures["detail"] = {detail_name(reason, number): row.as_json(reason) for number, row in rows}
-        return figures
 
 
 class _Ranges:
@@ -277,17 +227,17 @@ class Exits(NoCopies):
         in_c = sum(row[0] for row in self._vmcalls.answered_in_c().values())
         return in_c + sum(row[0] for row in self._vcpu.exit_statistics().values())
 
-    def statistics(self) -> dict[ExitReason, ExitStatistic]:
+    def statistics(self) -> dict[ExitReason, Statistic]:
         """By reason, the most frequent first."""
-        details: dict[int, dict[int, ExitStatistic]] = {}
+        details: dict[int, dict[int, Statistic]] = {}
         for (reason, number), row in self._vcpu.exit_details().items():
-            details.setdefault(reason, {})[number] = ExitStatistic(*row)
+            details.setdefault(reason, {})[number] = Statistic(*row)
         rows = {
-            ExitReason(reason): ExitStatistic(*row, details.get(reason, {}))
+            ExitReason(reason): Statistic(*row, details.get(reason, {}))
             for reason, row in self._vcpu.exit_statistics().items()
         }
         for number, row in self._vmcalls.answered_in_c().items():
-            calls = ExitStatistic(*row)
+            calls = Statistic(*row)
             calls = replace(calls, detail={number: calls})
             rows[ExitReason.VMCALL] = rows[ExitReason.VMCALL] + calls if ExitReason.VMCALL in rows else calls
         return dict(sorted(rows.items(), key=lambda item: (-item[1].count, item[0])))

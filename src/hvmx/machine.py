@@ -7,6 +7,7 @@ import operator
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -19,7 +20,7 @@ from hvmx.boot.prepared import Octets
 from hvmx.core.signals import undisturbed
 from hvmx.core.vcpu import Vcpu
 from hvmx.cost import Profile, load_profile
-from hvmx.exits import Exits
+from hvmx.exits import Exits, detail_name
 from hvmx.hvm import controls
 from hvmx.hvm.board import EPOCH, Board
 from hvmx.hvm.console import KeySource, null_sink
@@ -28,10 +29,11 @@ from hvmx.hvm.pacing import Pacing, PacingWithKeys
 from hvmx.isa.levels import level
 from hvmx.nocopies import NoCopies
 from hvmx.pv import Domain, start_of_day
-from hvmx.pv.numbers import KVM_HYPERCALLS
+from hvmx.pv.numbers import KVM_HYPERCALLS, XEN_HYPERCALLS, hypercall_name, sub_operation_name
 from hvmx.pv.xen import Hypercalls, VmcallTable
+from hvmx.statistic import Statistic, total_of
 from hvmx.stops import Stop, StopKind
-from hvmx.vocabulary import CoreStop
+from hvmx.vocabulary import CoreStop, ExitReason
 
 __all__ = ["LONGEST_TIMEOUT", "Clock", "Machine", "Stop", "StopKind", "memory_size"]
 
@@ -368,6 +370,19 @@ class Machine(NoCopies):
         """The hypercall table: Xen's of a PV domain, otherwise that of VMCALL, with KVM's numbers."""
         return self._vmcall.hypercalls if self.domain is None else self.domain.hypercalls
 
+    def hypercall_statistics(self) -> dict[str, Statistic]:
+        """By name, the most frequent first: those within a multicall too, which itself is without what they take.
+
+        VMCALLs are exits besides, and stand with ``Exits.statistics`` too.
+        """
+        if self.domain is None:
+            exits = self.exits.statistics().get(ExitReason.VMCALL)
+            rows = {hypercall_name(KVM_HYPERCALLS, number): row for number, row in exits.detail.items()} if exits else {}
+        else:
+            found = self.domain.hypercalls.statistics()
+            rows = {hypercall_name(XEN_HYPERCALLS, number): total_of(tallies) for number, tallies in found.items()}
+        return dict(sorted(rows.items(), key=lambda item: (-item[1].count, item[0])))
+
     # --- looking --------------------------------------------------------------------------------------------------
     @property
     def cycles(self) -> int:
@@ -395,10 +410,14 @@ class Machine(NoCopies):
             **self.cpu.counters(),
             "caches": self.cpu.cache_hits(),
             "uncounted_events": [f"{number:#x}" for number in self.cpu.uncounted_events],
-            "hypercalls_by_name": self.hypercalls.counts(),
+            "hypercalls_by_name": {
+                name: row.as_json(partial(sub_operation_name, name)) for name, row in self.hypercall_statistics().items()
+            },
             "hypercalls_in_python": self.hypercalls.slow,
             "hypercalls_unanswered": self.hypercalls.unanswered,
-            "exits": {reason.name: row.as_json(reason) for reason, row in self.exits.statistics().items()},
+            "exits": {
+                reason.name: row.as_json(partial(detail_name, reason)) for reason, row in self.exits.statistics().items()
+            },
         }
 
     def state_hash(self) -> str:

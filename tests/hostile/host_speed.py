@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hvmx
-from hvmx.exits import ExitStatistic
+from hvmx.exits import Statistic
 from hvmx.machine import StopKind
 
 SOURCES = Path(__file__).parent / "storms"
@@ -75,7 +75,7 @@ class Cost:
 
 def in_handlers(machine: hvmx.Machine) -> tuple[float, int]:
     """Host seconds that handlers have taken, and how often one was called."""
-    exits = [ExitStatistic(*row) for row in machine.cpu.exit_statistics().values()]
+    exits = [Statistic(*row) for row in machine.cpu.exit_statistics().values()]
     return sum(exit.host_ns for exit in exits) / 1e9, sum(exit.count for exit in exits)
 
 

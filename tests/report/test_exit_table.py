@@ -9,18 +9,18 @@ from rich.console import Console
 from rich.table import Table
 
 from hvmx.cli import Status, main
-from hvmx.exits import OTHERS, ExitReason, ExitStatistic
+from hvmx.exits import OTHERS, ExitReason, Statistic
 from hvmx.report.exit_table import DETAILS_SHOWN, exit_table, host_time_table
 
 PORTS = {
-    0x60 + number: ExitStatistic(10 - number, 1000, 90, 110, 5000, 400, 900) for number in range(DETAILS_SHOWN + 2)
+    0x60 + number: Statistic(10 - number, 1000, 90, 110, 5000, 400, 900) for number in range(DETAILS_SHOWN + 2)
 }
 STATISTICS = {
-    ExitReason.IO_INSTRUCTION: ExitStatistic(75, 7500, 50, 200, 150_000, 1_000, 30_000, PORTS),
-    ExitReason.MSR_WRITE: ExitStatistic(
-        20, 2000, 100, 100, 3_000, 150, 150, {0xC0000080: ExitStatistic(20, 2000, 100, 100, 3_000, 150, 150)}
+    ExitReason.IO_INSTRUCTION: Statistic(75, 7500, 50, 200, 150_000, 1_000, 30_000, PORTS),
+    ExitReason.MSR_WRITE: Statistic(
+        20, 2000, 100, 100, 3_000, 150, 150, {0xC0000080: Statistic(20, 2000, 100, 100, 3_000, 150, 150)}
     ),
-    ExitReason.CPUID: ExitStatistic(5, 500, 100, 100, 2_500_000_000, 1, 2_499_000_000),
+    ExitReason.CPUID: Statistic(5, 500, 100, 100, 2_500_000_000, 1, 2_499_000_000),
 }
 
 
@@ -40,13 +40,13 @@ def rows(table: Table) -> dict[str, list[str]]:
     return {name.strip(): list(cells) for name, *cells in zip(*columns, strict=True)}
 
 
-def ports(count: int, each: int = 1) -> dict[int, ExitStatistic]:
-    return {number: ExitStatistic(each, 100 * each, 100, 100, each, 1, 1) for number in range(count)}
+def ports(count: int, each: int = 1) -> dict[int, Statistic]:
+    return {number: Statistic(each, 100 * each, 100, 100, each, 1, 1) for number in range(count)}
 
 
-def reason_with(details: dict[int, ExitStatistic]) -> ExitStatistic:
+def reason_with(details: dict[int, Statistic]) -> Statistic:
     count = sum(row.count for row in details.values())
-    return ExitStatistic(count, 100 * count, 100, 100, count, 1, 1, details)
+    return Statistic(count, 100 * count, 100, 100, count, 1, 1, details)
 
 
 def test_columns_are_those_of_perf() -> None:
@@ -89,7 +89,7 @@ def test_pages_that_were_touched_once_do_not_crowd_out_the_rest() -> None:
     table = rows(
         exit_table(
             {
-                ExitReason.EPT_VIOLATION: reason_with({0x1000 * n: ExitStatistic(*[1] * 7) for n in range(412)}),
+                ExitReason.EPT_VIOLATION: reason_with({0x1000 * n: Statistic(*[1] * 7) for n in range(412)}),
                 ExitReason.IO_INSTRUCTION: reason_with(ports(2, 100)),
             }
         )
@@ -99,15 +99,15 @@ def test_pages_that_were_touched_once_do_not_crowd_out_the_rest() -> None:
 
 
 def test_one_that_would_be_left_out_alone_is_shown() -> None:
-    details = {**ports(1, 10_000), 9: ExitStatistic(*[1] * 7)}
+    details = {**ports(1, 10_000), 9: Statistic(*[1] * 7)}
     names = [*rows(exit_table({ExitReason.IO_INSTRUCTION: reason_with(details)}))]
     assert names == ["IO_INSTRUCTION", "port 0x0", "port 0x9", "all"]
 
 
 def test_a_rare_exit_that_takes_much_time_is_shown() -> None:
-    details = {**ports(10, 1000), 99: ExitStatistic(1, 100_000_000, *[100_000_000] * 2, 1, 1, 1)}
-    whole = ExitStatistic(10_001, 101_000_000, 100, 100_000_000, 1, 1, 1, details)
-    others = ExitStatistic(10_000_000, 1_000_000, 1, 1, 1, 1, 1)
+    details = {**ports(10, 1000), 99: Statistic(1, 100_000_000, *[100_000_000] * 2, 1, 1, 1)}
+    whole = Statistic(10_001, 101_000_000, 100, 100_000_000, 1, 1, 1, details)
+    others = Statistic(10_000_000, 1_000_000, 1, 1, 1, 1, 1)
     names = [*rows(exit_table({ExitReason.CPUID: others, ExitReason.IO_INSTRUCTION: whole}))]
     assert "port 0x63" in names and "+ 10 more ports" in names
 
@@ -120,7 +120,7 @@ def test_the_last_row_adds_up() -> None:
 
 def test_what_came_too_late_to_be_told_apart_is_called_others() -> None:
     one = (1, 1, 1, 1, 1, 1, 1)
-    others = {ExitReason.EPT_VIOLATION: ExitStatistic(*one, {OTHERS: ExitStatistic(*one)})}
+    others = {ExitReason.EPT_VIOLATION: Statistic(*one, {OTHERS: Statistic(*one)})}
     assert "others" in rows(exit_table(others))
 
 
@@ -128,16 +128,16 @@ def test_what_came_too_late_to_be_told_apart_is_called_others() -> None:
 def test_tables_fit_80_columns_whatever_the_figures(size: int) -> None:
     figures = (size,) * 4 + (min(size, 10**15),) * 3
     one = [max(1, figure >> 15) for figure in figures]
-    pages = {(1 << 40) - 0x1000 * (n + 1): ExitStatistic(*one) for n in range(1 << 15)}
-    large = {reason: ExitStatistic(*figures) for reason in ExitReason}
-    large[ExitReason.EPT_VIOLATION] = ExitStatistic(*figures, pages)
+    pages = {(1 << 40) - 0x1000 * (n + 1): Statistic(*one) for n in range(1 << 15)}
+    large = {reason: Statistic(*figures) for reason in ExitReason}
+    large[ExitReason.EPT_VIOLATION] = Statistic(*figures, pages)
     for table in (exit_table(large), host_time_table(large)):
         text = text_of(table)
         assert max(len(line.rstrip()) for line in text) <= 80, "\n".join(text[:8])
 
 
 def test_a_figure_without_room_is_rounded_with_its_unit() -> None:
-    large = {ExitReason.CPUID: ExitStatistic(12_345_678, 10**12, 1, 1_234_567_890, 10**18, 1, 10**12)}
+    large = {ExitReason.CPUID: Statistic(12_345_678, 10**12, 1, 1_234_567_890, 10**18, 1, 10**12)}
     table = rows(exit_table(large))
     assert table["CPUID"] == ["12.35 M", "100.00%", "100.00%", "1", "1.23 G", "81,000.0"]
 

@@ -12,8 +12,8 @@ from hvmx.boot import ImageError
 from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, PROFILE_OPTION, profile_as_asked
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
+from hvmx.comparison.ways import WAYS, Way
 from hvmx.cost import Profile
-from hvmx.report.ways import WAYS, Way
 
 OPERATIONS = "\b\nOperations:\n" + "\n".join(
     f"    {name:15} {workload.does}" for name, workload in guests.WORKLOADS.items()
@@ -76,13 +76,9 @@ def compare_command(
         0  all ran             2  a bad option
         4  no bundled guest    6  a guest failed
     """
-    from hvmx.report.comparison import (
-        GuestFailed,
-        compare,
-        comparison_csv,
-        comparison_json,
-        comparison_table,
-    )
+    from hvmx.comparison.compare import compare
+    from hvmx.comparison.runs import GuestFailed
+    from hvmx.report.comparison import comparison_csv, comparison_json, comparison_table
 
     for name in workloads:
         if name not in guests.WORKLOADS:
@@ -91,7 +87,9 @@ def compare_command(
         raise click.UsageError("--json and --csv are different formats")
     profile = profile_as_asked(profile, caches)
     try:
-        results = compare(profile, memory, workloads, ways)
+        comparison = compare(
+            ways=[way.name for way in ways], profiles=[profile], memory=memory, workloads=workloads
+        )
     except FileNotFoundError as problem:
         raise ImageError(str(problem)) from problem
     except MemoryError as problem:
@@ -100,9 +98,9 @@ def compare_command(
         click.echo(f"hvmx: {problem}", err=True)
         return Status.CRASH
     if as_json:
-        click.echo(json.dumps(comparison_json(profile, results), indent=2))
+        click.echo(json.dumps(comparison_json(comparison, {profile.name: profile}), indent=2))
     elif as_csv:
-        click.echo(comparison_csv(results), nl=False)
+        click.echo(comparison_csv(comparison), nl=False)
     else:
-        print_table(comparison_table(profile, results))
+        print_table(comparison_table(profile, comparison.of()))
     return Status.GOOD

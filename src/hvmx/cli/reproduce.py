@@ -68,7 +68,7 @@ def linux_signs_command(
         6  a kernel did not come to its end, or does not isolate as it was told
        22  a sign came out otherwise
     """
-    from hvmx.report.comparison import GuestFailed
+    from hvmx.comparison.runs import GuestFailed
     from hvmx.reproduce import signs
     from hvmx.reproduce.signs_table import signs_table
 

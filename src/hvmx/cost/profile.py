@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hvmx.isa import MEMORY_CLASSES, MOVE_CLASSES
@@ -273,6 +274,15 @@ class Profile:
     written: Mapping[str, Provenance]
     """The figures of the file, by key and table by table as there: what one line says of several classes or exit reasons,
     only once."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: views of mappings cannot go there, and mappings can."""
+        return {name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in vars(self).items()}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(
+            (name, MappingProxyType(value) if isinstance(value, dict) else value) for name, value in state.items()
+        )
 
     def marks(self, place: str = "") -> dict[Mark, int]:
         """How many of the file's figures whose keys begin with ``place`` have each mark."""

@@ -1,10 +1,10 @@
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 FIRST_FREE: int
 NUMBERS: int
 
-Tally = tuple[int, int, int, int, int, int, int]
+Tally: TypeAlias = tuple[int, int, int, int, int, int, int]
 """Count, guest cycles, least, most, host nanoseconds, least, most."""
 
 class Call:

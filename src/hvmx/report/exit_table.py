@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from rich.table import Table
 
-from hvmx.exits import ExitReason, ExitStatistic, detail_name
+from hvmx.exits import ExitReason, Statistic, detail_name
 from hvmx.report.plain_table import plain_table
 
 DETAILS_SHOWN = 6
@@ -23,7 +23,7 @@ _CYCLES_WIDTH = len("Avg cycles")
 _TITLE_WIDTH = 20  # of a number in the title
 
 
-def exit_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
+def exit_table(statistics: Mapping[ExitReason, Statistic]) -> Table:
     """By reason, the most frequent first, and below it by vector, register, port, MSR or page.
 
     Those that do not get a line of their own are added up in one.
@@ -51,7 +51,7 @@ def exit_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
     return table
 
 
-def host_time_table(statistics: Mapping[ExitReason, ExitStatistic]) -> Table:
+def host_time_table(statistics: Mapping[ExitReason, Statistic]) -> Table:
     """The host time of handling the exits, by reason, in the same order."""
     everything = _sum(statistics.values())
     names = ("Samples", "Host time", "Time%", "Min host", "Max host", "Avg host")
@@ -77,8 +77,8 @@ def _table(title: str, names: Collection[str]) -> Table:
     return table
 
 
-def _sum(rows: Collection[ExitStatistic]) -> ExitStatistic:
-    return ExitStatistic(
+def _sum(rows: Collection[Statistic]) -> Statistic:
+    return Statistic(
         count=sum(row.count for row in rows),
         guest_cycles=sum(row.guest_cycles for row in rows),
         guest_cycles_min=min((row.guest_cycles_min for row in rows), default=0),
@@ -89,14 +89,14 @@ def _sum(rows: Collection[ExitStatistic]) -> ExitStatistic:
     )
 
 
-def _is_worth_a_line(row: ExitStatistic, everything: ExitStatistic) -> bool:
+def _is_worth_a_line(row: Statistic, everything: Statistic) -> bool:
     return (
         row.count * SHARE_SHOWN >= everything.count
         or row.guest_cycles * SHARE_SHOWN >= everything.guest_cycles > 0
     )
 
 
-def _cells(row: ExitStatistic, everything: ExitStatistic) -> tuple[str, ...]:
+def _cells(row: Statistic, everything: Statistic) -> tuple[str, ...]:
     return (
         _number(row.count, _SAMPLES_WIDTH),
         _percent(row.count, everything.count),

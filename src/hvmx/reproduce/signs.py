@@ -18,9 +18,9 @@ from statistics import median
 from typing import Any
 
 from hvmx.boot import Source
+from hvmx.comparison.runs import GOOD_ENDS, GuestFailed
 from hvmx.cost import Profile
 from hvmx.machine import Machine
-from hvmx.report.comparison import GOOD_ENDS, GuestFailed
 
 from .initramfs import archive, character_device, directory, executable
 

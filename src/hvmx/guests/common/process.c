@@ -146,11 +146,6 @@ void process_yield(void)
     schedule();
 }
 
-void process_report(uint64_t number)
-{
-    outcome.report = number;
-}
-
 void process_discard_arena(void)
 {
     for (unsigned i = 0; i < USER_ARENA_PAGES; i++)

@@ -5,7 +5,6 @@
 /* The results of a program and its children. */
 struct outcome {
     int value;          /* of its exit; -1 when a fault ended it */
-    uint64_t report;    /* the last CALL_REPORT */
     struct fault fault; /* the last fault that the kernel could not resolve */
     struct fault mended; /* ... and the last one that it resolved */
 };
@@ -23,6 +22,5 @@ _Noreturn void process_exit(int value);
 void process_yield(void);
 int process_fork(const struct frame *frame);
 int process_wait(void);
-void process_report(uint64_t number);
 void process_discard_arena(void);
 void process_skip(uintptr_t vector, uintptr_t bytes);

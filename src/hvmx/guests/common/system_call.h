@@ -8,7 +8,8 @@ enum system_call {
     CALL_YIELD,
     CALL_FORK,    /* 0 in the child, 1 in the parent */
     CALL_WAIT,    /* until a child has ended: its value */
-    CALL_REPORT,  /* low half, high half of a 64-bit number for whoever started the program */
+    CALL_STARTED, /* low half, high half of the time at which operations began that are timed */
+    CALL_ENDED,   /* the same of their end */
     CALL_DISCARD, /* unmaps the arena */
     CALL_SKIP,    /* a fault of this vector shall skip so many bytes of code, as a signal handler might */
     CALL_TICKS,   /* timer ticks so far */

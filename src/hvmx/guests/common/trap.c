@@ -5,6 +5,7 @@
 #include "print.h"
 #include "process.h"
 #include "system_call.h"
+#include "windows.h"
 
 volatile unsigned timer_ticks;
 
@@ -79,6 +80,8 @@ static void fault(struct frame *frame)
     panic("unexpected fault in the kernel");
 }
 
+static uint64_t started; /* as a program has last said */
+
 static void serve(struct frame *frame)
 {
 #ifdef __x86_64__
@@ -92,7 +95,8 @@ static void serve(struct frame *frame)
     case CALL_YIELD: process_yield(); break;
     case CALL_FORK: frame->ax = process_fork(frame); break;
     case CALL_WAIT: frame->ax = process_wait(); break;
-    case CALL_REPORT: process_report((uint64_t)second << 32 | (uint32_t)first); break;
+    case CALL_STARTED: started = (uint64_t)second << 32 | (uint32_t)first; break;
+    case CALL_ENDED: window_add(started, (uint64_t)second << 32 | (uint32_t)first, 1); break;
     case CALL_DISCARD: process_discard_arena(); break;
     case CALL_SKIP: process_skip(first, second); break;
     case CALL_TICKS: frame->ax = timer_ticks; break;

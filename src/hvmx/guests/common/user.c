@@ -10,10 +10,10 @@ static _Noreturn void leave(int value)
         system_call(CALL_EXIT, value, 0);
 }
 
-static _Noreturn void report(uint64_t cycles)
+static void report(uint64_t start, uint64_t end)
 {
-    system_call(CALL_REPORT, (uint32_t)cycles, cycles >> 32);
-    leave(0);
+    system_call(CALL_STARTED, (uint32_t)start, start >> 32);
+    system_call(CALL_ENDED, (uint32_t)end, end >> 32);
 }
 
 /* One operation: a system call that does nothing. */
@@ -22,21 +22,21 @@ void user_null_calls(uintptr_t operations)
     uint64_t start = rdtsc();
     for (uintptr_t i = 0; i < operations; i++)
         system_call(CALL_NULL, i, 0);
-    report(rdtsc() - start);
+    report(start, rdtsc());
+    leave(0);
 }
 
 /* ... a first touch, for which the kernel maps a page that is zero already. */
 void user_page_faults(uintptr_t operations)
 {
-    uint64_t cycles = 0;
     for (uintptr_t done = 0; done < operations;) {
         system_call(CALL_DISCARD, 0, 0);
         uint64_t start = rdtsc();
         for (unsigned i = 0; i < USER_ARENA_PAGES && done < operations; i++, done++)
             *(volatile char *)(USER_ARENA + i * PAGE_SIZE) = 1;
-        cycles += rdtsc() - start;
+        report(start, rdtsc());
     }
-    report(cycles);
+    leave(0);
 }
 
 /* ... a divide error, from which the kernel returns behind the instruction. */
@@ -46,7 +46,8 @@ void user_divides(uintptr_t operations)
     uint64_t start = rdtsc();
     for (uintptr_t i = 0; i < operations; i++)
         asm volatile("divl %%ecx" ::"a"(1), "d"(0), "c"(0)); /* F7 F1: two bytes */
-    report(rdtsc() - start);
+    report(start, rdtsc());
+    leave(0);
 }
 
 /* ... a change from one process to the other: two of them yield to each other. */
@@ -58,11 +59,12 @@ void user_switches(uintptr_t operations)
     uint64_t start = rdtsc();
     for (uintptr_t i = 0; i < operations / 2; i++)
         system_call(CALL_YIELD, 0, 0);
-    uint64_t cycles = rdtsc() - start;
+    uint64_t end = rdtsc();
     if (!parent)
         leave(0);
     system_call(CALL_WAIT, 0, 0);
-    report(cycles);
+    report(start, end);
+    leave(0);
 }
 
 /* ... a fork: the child ends at once, and the parent waits for it. */
@@ -74,7 +76,8 @@ void user_forks(uintptr_t operations)
             leave(0);
         system_call(CALL_WAIT, 0, 0);
     }
-    report(rdtsc() - start);
+    report(start, rdtsc());
+    leave(0);
 }
 
 void user_call_value(uintptr_t argument)

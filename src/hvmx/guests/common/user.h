@@ -2,7 +2,7 @@
 #pragma once
 #include "process.h"
 
-/* Workloads: the argument is the number of operations, the report the cycles that they took. */
+/* Workloads: the argument is the number of operations, whose time they report. */
 program user_null_calls, user_page_faults, user_divides, user_switches, user_forks;
 
 /* Checks: value 0 if all is well; or the fault that ends them is the one that is expected. */

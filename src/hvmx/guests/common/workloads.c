@@ -8,6 +8,7 @@
 #include "string.h"
 #include "trap.h"
 #include "user.h"
+#include "windows.h"
 
 /* Ports that every PC has and that nothing depends on: the POST code's, and the NMI status register. */
 #define POST_PORT       0x80
@@ -21,55 +22,55 @@
 struct workload {
     const char *name;
     unsigned operations;
-    /* Adds up the cycles of its operations; returns 0, or a negative error if it is not permitted. */
-    long (*run)(unsigned operations, uint64_t *cycles);
+    /* Adds the windows of its operations; returns 0, or a negative error if it is not permitted. */
+    long (*run)(unsigned operations);
 };
 
-/* Programs of user mode, which count their cycles themselves (user.c). */
-static long run_user(program *start, unsigned operations, uint64_t *cycles)
+/* Programs of user mode, which time their operations themselves (user.c). */
+static long run_user(program *start, unsigned operations)
 {
-    *cycles = run_program(start, operations).report;
+    run_program(start, operations);
     return 0;
 }
 
-static long system_calls(unsigned operations, uint64_t *cycles)
+static long system_calls(unsigned operations)
 {
-    return run_user(user_null_calls, operations, cycles);
+    return run_user(user_null_calls, operations);
 }
 
-static long page_faults(unsigned operations, uint64_t *cycles)
+static long page_faults(unsigned operations)
 {
-    return run_user(user_page_faults, operations, cycles);
+    return run_user(user_page_faults, operations);
 }
 
-static long divides(unsigned operations, uint64_t *cycles)
+static long divides(unsigned operations)
 {
-    return run_user(user_divides, operations, cycles);
+    return run_user(user_divides, operations);
 }
 
-static long context_switches(unsigned operations, uint64_t *cycles)
+static long context_switches(unsigned operations)
 {
-    return run_user(user_switches, operations, cycles);
+    return run_user(user_switches, operations);
 }
 
-static long forks(unsigned operations, uint64_t *cycles)
+static long forks(unsigned operations)
 {
-    return run_user(user_forks, operations, cycles);
+    return run_user(user_forks, operations);
 }
 
 /* Leaf 0; on PV by Xen's forced emulation, as PV kernels do it. */
-static long cpuids(unsigned operations, uint64_t *cycles)
+static long cpuids(unsigned operations)
 {
     uint32_t registers[4];
     uint64_t start = rdtsc();
     for (unsigned i = 0; i < operations; i++)
         env_cpuid(0, registers);
-    *cycles = rdtsc() - start;
+    window_add(start, rdtsc(), 1);
     return 0;
 }
 
 /* On PV the instructions fault and Xen emulates them. */
-static long port_reads(unsigned operations, uint64_t *cycles)
+static long port_reads(unsigned operations)
 {
     long error = env_open_ports();
     if (error)
@@ -79,11 +80,11 @@ static long port_reads(unsigned operations, uint64_t *cycles)
         uint8_t value;
         asm volatile("inb %w1, %0" : "=a"(value) : "Nd"(NMI_STATUS_PORT));
     }
-    *cycles = rdtsc() - start;
+    window_add(start, rdtsc(), 1);
     return 0;
 }
 
-static long port_writes(unsigned operations, uint64_t *cycles)
+static long port_writes(unsigned operations)
 {
     long error = env_open_ports();
     if (error)
@@ -91,7 +92,7 @@ static long port_writes(unsigned operations, uint64_t *cycles)
     uint64_t start = rdtsc();
     for (unsigned i = 0; i < operations; i++)
         asm volatile("outb %0, %w1" ::"a"((uint8_t)i), "Nd"(POST_PORT));
-    *cycles = rdtsc() - start;
+    window_add(start, rdtsc(), 1);
     return 0;
 }
 
@@ -105,7 +106,7 @@ static void touch(uintptr_t address)
 
 /* Lets an entry name one page and another in turns, each time as a kernel does it: write it, invalidate what the TLB
  * knows, and use it. */
-static long page_table_writes(unsigned operations, uint64_t *cycles)
+static long page_table_writes(unsigned operations)
 {
     struct space space;
     void *pages[] = {page_new(), page_new()};
@@ -120,7 +121,7 @@ static long page_table_writes(unsigned operations, uint64_t *cycles)
         tlb_flush_page(USER_ARENA);
         touch(USER_ARENA);
     }
-    *cycles = rdtsc() - start;
+    window_add(start, rdtsc(), 1);
     space_write_entry(&space, ARENA_INDEX, 0);
     space_load(&kernel_space);
     space_free(&space);
@@ -131,7 +132,7 @@ static long page_table_writes(unsigned operations, uint64_t *cycles)
 
 /* Makes the entries of the arena present and not present in turns, with one flush for all of them. The page before them is
  * touched after each, so that the processor uses the table. */
-static long batched_page_table_writes(unsigned operations, uint64_t *cycles)
+static long batched_page_table_writes(unsigned operations)
 {
     struct space space;
     void *page = page_new();
@@ -149,7 +150,7 @@ static long batched_page_table_writes(unsigned operations, uint64_t *cycles)
         tlb_flush();
         touch(USER_ARENA - PAGE_SIZE);
     }
-    *cycles = rdtsc() - start;
+    window_add(start, rdtsc(), 1);
     for (unsigned k = 0; k <= USER_ARENA_PAGES; k++)
         space_write_entry(&space, ARENA_INDEX - 1 + k, 0);
     space_load(&kernel_space);
@@ -159,7 +160,7 @@ static long batched_page_table_writes(unsigned operations, uint64_t *cycles)
 }
 
 /* Reads every page of user memory after a flush, which is not counted. All is mapped, and has been read before. */
-static long tlb_misses(unsigned operations, uint64_t *cycles)
+static long tlb_misses(unsigned operations)
 {
     struct space space;
     void *pages[TLB_MISS_PAGES];
@@ -171,14 +172,14 @@ static long tlb_misses(unsigned operations, uint64_t *cycles)
     for (unsigned i = 0; i < USER_PAGES; i++)
         space_write_entry(&space, i, page_entry(pages[i % TLB_MISS_PAGES], USER_ENTRY));
     space_end_batch();
-    *cycles = 0;
     for (unsigned round = 0; round <= operations / USER_PAGES; round++) {
         tlb_flush();
         uint64_t start = rdtsc();
         for (unsigned i = 0; i < USER_PAGES; i++)
             touch(USER_BASE + i * PAGE_SIZE);
+        uint64_t end = rdtsc();
         if (round) /* the first one was to be read before */
-            *cycles += rdtsc() - start;
+            window_add(start, end, 1);
     }
     space_begin_batch();
     for (unsigned i = 0; i < USER_PAGES; i++)
@@ -192,7 +193,7 @@ static long tlb_misses(unsigned operations, uint64_t *cycles)
 }
 
 /* Switches between two empty spaces, in the kernel: a load of CR3, or of both of Xen's roots. */
-static long space_switches(unsigned operations, uint64_t *cycles)
+static long space_switches(unsigned operations)
 {
     struct space spaces[2];
     space_new(&spaces[0]);
@@ -200,7 +201,7 @@ static long space_switches(unsigned operations, uint64_t *cycles)
     uint64_t start = rdtsc();
     for (unsigned i = 0; i < operations; i++)
         space_load(&spaces[i % 2]);
-    *cycles = rdtsc() - start;
+    window_add(start, rdtsc(), 1);
     space_load(&kernel_space);
     space_free(&spaces[0]);
     space_free(&spaces[1]);
@@ -208,68 +209,69 @@ static long space_switches(unsigned operations, uint64_t *cycles)
 }
 
 /* One line: 32 characters to a polled UART, or one hypercall. */
-static long console_writes(unsigned operations, uint64_t *cycles)
+static long console_writes(unsigned operations)
 {
     static const char line[] = "a line of thirty-two characters\n";
     uint64_t start = rdtsc();
     for (unsigned i = 0; i < operations; i++)
         env_write(line, sizeof line - 1);
-    *cycles = rdtsc() - start;
+    window_add(start, rdtsc(), 1);
     return 0;
 }
 
 /* The PIT's counter, latched and read; on PV, Xen's system time, which takes no hypercall. */
-static long timer_reads(unsigned operations, uint64_t *cycles)
+static long timer_reads(unsigned operations)
 {
     uint64_t start = rdtsc();
     for (unsigned i = 0; i < operations; i++)
         env_read_timer();
-    *cycles = rdtsc() - start;
+    window_add(start, rdtsc(), 1);
     return 0;
 }
 
-/* Loops until one round after `last` ticks, or until the patience ends. Adds up the rounds that a tick may have made
- * longer, two for each tick: the one in which the count changed, and the next one, in case the tick came between the
+/* Loops until one round after `last` ticks, or until the patience ends. Adds a window for each round that a tick may have
+ * made longer, two for each tick: the one in which the count changed, and the next one, in case the tick came between the
  * reading of the clock and that of the count. All rounds execute the same instructions, so that it makes no difference
  * where a tick comes. */
-static __attribute__((noinline)) uint64_t rounds_with_ticks(unsigned last, unsigned patience)
+static __attribute__((noinline)) void rounds_with_ticks(unsigned last, unsigned patience)
 {
-    uint64_t previous = rdtsc(), sum = 0;
+    uint64_t previous = rdtsc();
     uintptr_t before = 0;
     unsigned seen = timer_ticks;
     do {
         uint64_t now = rdtsc();
         unsigned count = timer_ticks;
         uintptr_t changed = count - seen;
-        sum += (now - previous) & -(uint64_t)((changed | before) != 0);
+        window_add_if(changed | before, previous, now);
         before = changed;
         seen = count;
         previous = now;
     } while (((int)(last - seen) > 0 || before) && --patience);
-    return sum;
 }
 
-static uint64_t time_without_ticks(unsigned rounds)
+static void time_without_ticks(unsigned rounds, int sign)
 {
     uint64_t start = rdtsc();
     rounds_with_ticks(timer_ticks + 1, rounds);
-    return rdtsc() - start;
+    window_add(start, rdtsc(), sign);
 }
 
 /* How much longer these rounds take than as many without a tick. The first tick is not counted: it may have been
  * pending for some time. */
-static long ticks(unsigned operations, uint64_t *cycles)
+static long ticks(unsigned operations)
 {
-    uint64_t usual = time_without_ticks(4 * operations) - time_without_ticks(2 * operations);
+    time_without_ticks(4 * operations, -1);
+    time_without_ticks(2 * operations, 1);
     env_start_ticks();
     env_interrupts(true);
     unsigned last = timer_ticks + 1;
+    uint64_t counted = windows.count;
     rounds_with_ticks(last, PATIENCE);
+    windows.count = counted;
     last += operations;
-    uint64_t sum = rounds_with_ticks(last, PATIENCE);
+    rounds_with_ticks(last, PATIENCE);
     env_interrupts(false);
     env_stop_ticks();
-    *cycles = sum > usual ? sum - usual : 0;
     return (int)(timer_ticks - last) >= 0 ? 0 : NO_TICKS_CAME;
 }
 
@@ -294,10 +296,11 @@ static const struct workload workloads[] = {
 /* The same initial state, whatever ran before: the same pages in the same order, and none of them in the TLB. */
 static void run(const struct workload *workload)
 {
-    uint64_t cycles;
     pages_reset();
     tlb_flush();
-    long error = workload->run(workload->operations, &cycles);
+    windows_of((uint32_t)(workload - workloads));
+    long error = workload->run(workload->operations);
+    uint64_t cycles = windows_cycles();
     if (error) {
         print("bench %s unavailable %d\n", workload->name, (int)error);
         return;

@@ -1,0 +1,203 @@
+"""Where guest cycles went, to the last fraction of one: by what was charged, how often, and at which price of the profile.
+
+A machine's clock and counters are read before and after (`Reading`); the difference is split into items whose units add up
+to what the clock advanced by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hvmx.cost import FRACTION, Profile
+from hvmx.exits import detail_name
+from hvmx.vocabulary import DETAILS, Charge, ExitReason
+
+if TYPE_CHECKING:
+    from hvmx.machine import Machine
+
+    from .ways import Way
+
+_Key = TypeVar("_Key")
+
+
+class Part(Enum):
+    """Where guest cycles go, in the order in which reports have it."""
+
+    CODE = "guest code"
+    WALKS = "page walks"
+    CACHES = "caches"
+    EVENTS = "exceptions and interrupts"
+    EXITS = "exits"
+    HYPERCALLS = "hypercalls"
+    BOUNCES = "bounces"
+    EMULATION = "emulated instructions"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True)
+class Item:
+    """What one thing took."""
+
+    part: Part
+    name: str
+    count: int
+    units: int
+    """Of 1/``hvmx.cost.FRACTION`` guest cycle."""
+    price: str | None = None
+    """The key of its figure in the profile, such as ``exits.CPUID``; None where it is the pipeline's work, or none."""
+    of: tuple[tuple[str, int], ...] = ()
+    """What the count is made of, where that says more: hypercalls by name."""
+
+    @property
+    def guest_cycles(self) -> float:
+        return self.units / FRACTION
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "part": self.part.value,
+            "name": self.name,
+            "count": self.count,
+            "units": self.units,
+            "guest_cycles": round(self.guest_cycles, 3),
+            "price": self.price,
+            "of": dict(self.of),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Item:
+        return cls(
+            part=Part(data["part"]),
+            name=data["name"],
+            count=int(data["count"]),
+            units=int(data["units"]),
+            price=data["price"],
+            of=tuple(data["of"].items()),
+        )
+
+
+_WALK = "paging.reference"
+_SECOND_HIT = "tlb.second_hit"
+_EVENT = "events.exception"
+_BOUNCE = "paravirtual.bounce"
+
+_CHARGES: Mapping[Charge, tuple[Part, str, str | None]] = {
+    Charge.STRING: (Part.CODE, "elements of repeated string instructions", "strings"),
+    Charge.DRAIN: (Part.CODE, "the pipeline emptied before an event", None),
+    Charge.DATA_WALK: (Part.WALKS, "page-table references for data", _WALK),
+    Charge.CODE_WALK: (Part.WALKS, "page-table references for code", _WALK),
+    Charge.DATA_TLB_HIT: (Part.WALKS, "data found in the second-level TLB", _SECOND_HIT),
+    Charge.CODE_TLB_HIT: (Part.WALKS, "code found in the second-level TLB", _SECOND_HIT),
+    Charge.CACHE: (Part.CACHES, "accesses that missed a cache", "caches"),
+    Charge.EXCEPTION: (Part.EVENTS, "exceptions delivered", _EVENT),
+    Charge.INTERRUPT: (Part.EVENTS, "interrupts delivered", _EVENT),
+    Charge.USER_DEVICE: (Part.EXITS, "on to a device in user space", "exits.user_device"),
+    Charge.HYPERCALL: (Part.HYPERCALLS, "hypercalls, in and out", "paravirtual.hypercall"),
+    Charge.CALL: (Part.HYPERCALLS, "work that a function asked for", None),
+    Charge.UPDATE: (Part.HYPERCALLS, "elements of lists", "paravirtual.update"),
+    Charge.ENTRY: (Part.HYPERCALLS, "page-table entries validated", "paravirtual.entry"),
+    Charge.EMULATION: (Part.EMULATION, "instructions emulated", "paravirtual.emulation"),
+    Charge.BOUNCED_CALL: (Part.BOUNCES, "system calls passed on to the kernel", _BOUNCE),
+    Charge.BOUNCED_EXCEPTION: (Part.BOUNCES, "exceptions passed on to the kernel", _BOUNCE),
+    Charge.BOUNCED_EVENT: (Part.BOUNCES, "events delivered to the kernel", _BOUNCE),
+}
+"""All but exits, which are by reason."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A machine's clock and counters at a moment, or the difference of two."""
+
+    units: int
+    """Guest time, of 1/``hvmx.cost.FRACTION`` cycle."""
+    waited: int
+    """Of it, halted until an interrupt."""
+    instructions: int
+    charges: Mapping[Charge, tuple[int, int]]
+    """Count and units."""
+    exits: Mapping[tuple[ExitReason, int | None], int]
+    """By reason, and by port, MSR, ... where there is one."""
+    hypercalls: Mapping[str, int]
+    """By name, those within a multicall too."""
+
+    @classmethod
+    def of(cls, machine: Machine) -> Reading:
+        units, waited = machine.cpu.time_units
+        return cls(
+            units=units,
+            waited=waited,
+            instructions=machine.cpu.instructions,
+            charges={Charge(kind): row for kind, row in machine.cpu.charges().items()},
+            exits=dict(_exits(machine)),
+            hypercalls=machine.hypercalls.counts() if machine.domain is not None else {},
+        )
+
+    def __sub__(self, before: Reading) -> Reading:
+        return Reading(
+            units=self.units - before.units,
+            waited=self.waited - before.waited,
+            instructions=self.instructions - before.instructions,
+            charges={
+                kind: (count - before.charges[kind][0], units - before.charges[kind][1])
+                for kind, (count, units) in self.charges.items()
+            },
+            exits=_less(self.exits, before.exits),
+            hypercalls=_less(self.hypercalls, before.hypercalls),
+        )
+
+    def __add__(self, other: Reading) -> Reading:
+        return self - (NOTHING - other)
+
+    def items(self, profile: Profile, way: Way) -> list[Item]:
+        """The time split up, in the order of ``Part``."""
+        items = [*self._charged(), *self._exits(profile, way)]
+        if self.waited:
+            items.append(Item(Part.WAITING, "halted until an interrupt", 0, self.waited))
+        rest = self.units - sum(item.units for item in items)
+        items.insert(0, Item(Part.CODE, "instructions", self.instructions, rest))
+        order = list(Part)
+        return sorted(items, key=lambda item: order.index(item.part))
+
+    def _charged(self) -> Iterator[Item]:
+        for kind, (part, name, price) in _CHARGES.items():
+            count, units = self.charges.get(kind, (0, 0))
+            if count or units:
+                calls = tuple(sorted(self.hypercalls.items(), key=lambda call: (-call[1], call[0])))
+                yield Item(part, name, count, units, price, calls if kind is Charge.HYPERCALL else ())
+
+    def _exits(self, profile: Profile, way: Way) -> Iterator[Item]:
+        """Each at the price of its reason; of a native guest none has any."""
+        if way.native:
+            return
+        left = self.charges[Charge.EXIT][1]
+        for (reason, number), count in sorted(self.exits.items(), key=lambda exit: -exit[1]):
+            figure = profile.paravirtual.emulation if way.pv else profile.exits[reason]
+            key = "paravirtual.emulation" if way.pv else f"exits.{reason.name}"
+            name = reason.name if number is None else f"{reason.name} {detail_name(reason, number)}"
+            left -= count * figure.units
+            yield Item(Part.EXITS, name, count, count * figure.units, key)
+        assert left == 0, f"exits: {left} units were charged otherwise than by reason"
+
+
+NOTHING = Reading(0, 0, 0, dict.fromkeys(Charge, (0, 0)), {}, {})
+
+
+def _exits(machine: Machine) -> Iterator[tuple[tuple[ExitReason, int | None], int]]:
+    for reason, row in machine.exits.statistics().items():
+        if reason in DETAILS:
+            yield from (((reason, number), detail.count) for number, detail in row.detail.items())
+        else:
+            yield (reason, None), row.count
+
+
+def _less(now: Mapping[_Key, int], before: Mapping[_Key, int]) -> dict[_Key, int]:
+    """What is more now; what is as it was is left out."""
+    return {key: now.get(key, 0) - before.get(key, 0) for key in {**before, **now} if now.get(key, 0) != before.get(key, 0)}
+
+
+def by_part(items: list[Item] | tuple[Item, ...]) -> dict[Part, int]:
+    """The units of each part that has any."""
+    found = {part: sum(item.units for item in items if item.part is part) for part in Part}
+    return {part: units for part, units in found.items() if units}
