@@ -204,9 +204,13 @@ cdef void begin_at(Cpu *cpu, Op *op) noexcept nogil:
 
 cdef void drain_pipeline(Cpu *cpu) noexcept nogil:
     cdef Pipeline s
+    cdef uint32_t units
     if cpu.node.state != paths_of(cpu).empty:
         unpack_state(cpu.node.state, &s)
-        charge(cpu, CHARGE_DRAIN, 1, drain(&s, cpu.model))
+        units = drain(&s, cpu.model)
+        # Only what took time counts: a state that is passed through may be as empty as `empty` and not be known as it, which
+        # depends on what was kept, and so on addresses of the host.
+        charge(cpu, CHARGE_DRAIN, units != 0, units)
     cpu.node = &paths_of(cpu).empty.here
 
 
