@@ -9,10 +9,19 @@ import click
 
 from hvmx import guests
 from hvmx.boot import ImageError
-from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, PROFILE_OPTION, profile_as_asked
+from hvmx.cli.options import (
+    CACHES_OPTION,
+    CYCLES,
+    MEMORY_OPTION,
+    PROFILE_OPTION,
+    HostSeconds,
+    Number,
+    profile_as_asked,
+)
+from hvmx.cli.progress import steps
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
-from hvmx.comparison.ways import WAYS, Way
+from hvmx.comparison.ways import BY_NAME, WAYS, Way
 from hvmx.cost import Profile
 
 OPERATIONS = "\b\nOperations:\n" + "\n".join(
@@ -35,6 +44,12 @@ class Ways(click.ParamType[Sequence[Way]]):
         return [way for way in WAYS if way.name in asked]
 
 
+def _beginning_and_end(why: str) -> str:
+    """Of what a failure says, without most of a guest's console between."""
+    lines = why.splitlines()
+    return why if len(lines) <= 10 else "\n".join([lines[0], "...", *lines[-8:]])
+
+
 @click.command("compare", epilog=OPERATIONS)
 @MEMORY_OPTION
 @PROFILE_OPTION
@@ -46,6 +61,15 @@ class Ways(click.ParamType[Sequence[Way]]):
     metavar="WAY[,WAY]...",
     help=f"Only these, with commas between them: {', '.join(f'{way.name} ({way.title})' for way in WAYS)}.",
 )
+@click.option("--cycles", type=CYCLES, help="End each run after so many guest cycles.")
+@click.option("--timeout", type=HostSeconds(), help="A run that takes more seconds of host time has failed.")
+@click.option("--jobs", type=Number(1, 4096), help="Runs at a time; unless given, one on each core.")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Let the workers of a Dask cluster carry out the runs (pip install 'hvmx[dask]'): tcp://HOST:8786, say. Nothing but "
+    "host time depends on who does.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="The same as CSV, a column for each way.")
 @click.argument("workloads", nargs=-1, metavar="[OPERATION]...")
@@ -54,6 +78,10 @@ def compare_command(
     profile: Profile,
     caches: bool | None,
     ways: Sequence[Way],
+    cycles: int | None,
+    timeout: float | None,
+    jobs: int | None,
+    scheduler: str | None,
     as_json: bool,
     as_csv: bool,
     workloads: Sequence[str],
@@ -71,13 +99,14 @@ def compare_command(
     hvmx compare --ways ept,native --csv       what nested paging and exits cost, for a spreadsheet
     hvmx compare --profile p4-672              on the first processor with VT-x
 
+    A run that fails, and why, is named on standard error; the others are shown nevertheless, also after Ctrl-C.
+
     \b
     Exit status:
-        0  all ran             2  a bad option
-        4  no bundled guest    6  a guest failed
+        0  all ran             2  a bad option, or no Dask cluster
+        4  no bundled guest    6  a run failed    130  stopped by Ctrl-C
     """
-    from hvmx.comparison.compare import compare
-    from hvmx.comparison.runs import GuestFailed
+    from hvmx.comparison import Interrupted, SchedulerError, compare
     from hvmx.report.comparison import comparison_csv, comparison_json, comparison_table
 
     for name in workloads:
@@ -85,22 +114,28 @@ def compare_command(
             raise click.UsageError(f"no operation {name!r}: there are {', '.join(guests.WORKLOADS)}")
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are different formats")
+    if jobs is not None and scheduler is not None:
+        raise click.UsageError("--jobs is of this host, and --scheduler of others")
     profile = profile_as_asked(profile, caches)
+    interrupted = False
     try:
-        comparison = compare(
-            ways=[way.name for way in ways], profiles=[profile], memory=memory, workloads=workloads
-        )
+        with steps("runs", len(ways)) as step:
+            comparison = compare(
+                ways=[way.name for way in ways], profiles=[profile], memory=memory, workloads=workloads,
+                cycles=cycles, timeout=timeout, jobs=jobs, scheduler=scheduler, done=step,
+            )  # fmt: skip
+    except Interrupted as stop:
+        comparison, interrupted = stop.comparison, True
     except FileNotFoundError as problem:
         raise ImageError(str(problem)) from problem
-    except MemoryError as problem:
+    except (MemoryError, SchedulerError) as problem:
         raise click.UsageError(str(problem)) from problem
-    except GuestFailed as problem:
-        click.echo(f"hvmx: {problem}", err=True)
-        return Status.CRASH
     if as_json:
         click.echo(json.dumps(comparison_json(comparison, {profile.name: profile}), indent=2))
     elif as_csv:
         click.echo(comparison_csv(comparison), nl=False)
-    else:
+    elif comparison.outcomes:
         print_table(comparison_table(profile, comparison.of()))
-    return Status.GOOD
+    for failure in comparison.failures:
+        click.echo(f"hvmx: {BY_NAME[failure.way].title}, {failure.profile}: {_beginning_and_end(failure.why)}", err=True)
+    return Status.INTERRUPTED if interrupted else Status.CRASH if comparison.failures else Status.GOOD

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 
 from hvmx.cost import Profile, load_profile
 from hvmx.machine import memory_size
 
-from .outcome import Comparison, Outcome, Refusal
-from .runs import Guest, NotThisWay, Run, carry_out
+from .outcome import Comparison, Failure, Outcome, Refusal
+from .runs import Guest, Run
+from .schedule import Result, results_of
 from .ways import BY_NAME
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. ``comparison`` has the runs that had ended, and the others among its failures."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        super().__init__()
+        self.comparison = comparison
 
 
 def compare(
@@ -26,16 +36,24 @@ def compare(
     cycles: int | None = None,
     timeout: float | None = None,
     explain: bool = False,
-    done: Callable[[Outcome | Refusal], object] = lambda result: None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    done: Callable[[Result], object] = lambda result: None,
 ) -> Comparison:
     """Run a guest in several ways under several profiles: the bundled guest, or the kernel in ``image``.
 
     ``ways`` are names of ``WAYS``, ``profiles`` names of bundled profiles, paths, or profiles themselves; ``initrd`` goes with
-    an image, ``workloads`` with the bundled guest, ``append`` with the command line of either. A run ends after ``cycles`` guest cycles, and fails after ``timeout`` seconds
-    of host time. With ``explain`` each operation has its ledger. ``done`` is called with each result as it comes.
+    an image, ``workloads`` with the bundled guest, ``append`` with the command line of either. A run ends after ``cycles``
+    guest cycles, and fails after ``timeout`` seconds of host time. With ``explain`` each operation has its ledger.
 
-    A way that the guest cannot run is among the refusals. ValueError for a name that there is not, ``ProfileError`` for a bad
-    profile, ``GuestFailed`` where a guest does not come to its end.
+    ``jobs`` runs at a time are carried out on this host, by default one on each core; or all by the workers of the Dask
+    scheduler at the address ``scheduler`` (``pip install 'hvmx[dask]'``). What comes out is the same, bit for bit, but for
+    host time. ``done`` is called with each result as it comes.
+
+    A way that the guest cannot run is among the refusals of what is returned; a run whose guest or worker did not come to its
+    end is among the failures, and costs no other. ValueError for a name that there is not, ``ProfileError`` for a bad profile,
+    ``SchedulerError`` where there is no Dask cluster, ``Interrupted`` with what is done, which is a ``KeyboardInterrupt``, for
+    Ctrl-C, ``FileNotFoundError`` where the package was built without guests, ``MemoryError`` where the host has too little.
     """
     if unknown := [name for name in ways if name not in BY_NAME]:
         raise ValueError(f"no way {unknown[0]!r}: there are {', '.join(BY_NAME)}")
@@ -48,20 +66,36 @@ def compare(
         for profile in loaded
         for way in ways
     ]
-    return compared(runs, done)
+    return compared(runs, jobs=jobs, scheduler=scheduler, done=done)
 
 
-def compared(runs: Sequence[Run], done: Callable[[Outcome | Refusal], object] = lambda result: None) -> Comparison:
-    """The outcomes of these runs, in their order."""
-    results: list[Outcome | Refusal] = []
-    for run in runs:
-        try:
-            result: Outcome | Refusal = carry_out(run)
-        except NotThisWay as problem:
-            result = Refusal(run.guest.name, run.profile.name, run.way.name, str(problem))
-        results.append(result)
-        done(result)
+def compared(
+    runs: Sequence[Run],
+    *,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    done: Callable[[Result], object] = lambda result: None,
+) -> Comparison:
+    """What came of these runs, in their order; the rest is as with `compare`."""
+    results: dict[int, Result] = {}
+    try:
+        with closing(results_of(runs, jobs, scheduler)) as arriving:
+            for place, result in arriving:
+                results[place] = result
+                done(result)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(_in_order(runs, results)) from stop
+    return _in_order(runs, results)
+
+
+def _in_order(runs: Sequence[Run], results: Mapping[int, Result]) -> Comparison:
+    """Those without a result were stopped."""
+    all_of_them = [
+        results.get(place) or Failure(run.guest.name, run.profile.name, run.way.name, "stopped before its end")
+        for place, run in enumerate(runs)
+    ]
     return Comparison(
-        tuple(result for result in results if isinstance(result, Outcome)),
-        tuple(result for result in results if isinstance(result, Refusal)),
+        tuple(result for result in all_of_them if isinstance(result, Outcome)),
+        tuple(result for result in all_of_them if isinstance(result, Refusal)),
+        tuple(result for result in all_of_them if isinstance(result, Failure)),
     )

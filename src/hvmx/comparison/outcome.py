@@ -98,8 +98,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """A run that there was none of."""
+class NoOutcome:
+    """A run that came to nothing, and why."""
 
     guest: str
     profile: str
@@ -107,13 +107,23 @@ class Refusal:
     why: str
 
 
+class Refusal(NoOutcome):
+    """The guest cannot run this way."""
+
+
+class Failure(NoOutcome):
+    """The guest or who ran it did not come to the end; the same run may do so elsewhere, or with more time."""
+
+
 @dataclass(frozen=True)
 class Comparison:
-    """The outcomes of several runs, in the order in which they were asked for."""
+    """The outcomes of several runs, in the order in which they were asked for; iterating goes over them."""
 
     outcomes: tuple[Outcome, ...]
     refusals: tuple[Refusal, ...] = ()
-    """Of the others, why."""
+    """Of the others, those that there cannot be."""
+    failures: tuple[Failure, ...] = ()
+    """Those that there could have been."""
 
     def of(self, guest: str | None = None, profile: str | None = None) -> dict[str, Outcome]:
         """The outcomes by way: of the only guest and profile, or of those named. ValueError where that is not one each."""
@@ -126,8 +136,8 @@ class Comparison:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Guest and profile of the tables that this is: each of them once."""
-        ran = [(run.guest, run.profile) for run in self.outcomes]
-        return list(dict.fromkeys([*ran, *((run.guest, run.profile) for run in self.refusals)]))
+        runs: list[Outcome | NoOutcome] = [*self.outcomes, *self.refusals, *self.failures]
+        return list(dict.fromkeys((run.guest, run.profile) for run in runs))
 
     def operations(self) -> NDArray[np.void]:
         """A structured array with a row for each operation of each run: ``guest``, ``profile``, ``way``, ``operation``,

@@ -36,6 +36,10 @@ class NotThisWay(RuntimeError):
     """The guest cannot run so; the message says why."""
 
 
+class WorkerFailed(RuntimeError):
+    """Who was to carry out a run could not, or is gone; the message says why."""
+
+
 @dataclass(frozen=True)
 class Guest:
     """What runs: the bundled guest, or an image of the user's own."""
@@ -127,12 +131,11 @@ def machine_for(guest: Guest, way: Way, profile: Profile, serial: Sink, memory: 
 def checked_end(run: Run, stop: Stop, console: str) -> str:
     """How the run ended, in words. Raises ``GuestFailed`` unless it is a good end, or the limit that was set."""
     why = stop.reason or stop.kind.value
-    good = stop.kind in GOOD_ENDS or (stop.kind is StopKind.CYCLES and run.cycles is not None)
-    if run.guest.image is None:
-        good = good and " 0 checks failed" in console
-    if not good:
+    if stop.kind is StopKind.CYCLES and run.cycles is not None:
+        return why
+    if stop.kind not in GOOD_ENDS or (run.guest.image is None and " 0 checks failed" not in console):
         name = guests.image_name(run.way.bundled) if run.guest.image is None else run.guest.name
-        raise GuestFailed(f"{run.way.title}: {name} did not come to its end: {why}\n{console}")
+        raise GuestFailed(f"{name} did not come to its end: {why}\n{console}")
     return why
 
 

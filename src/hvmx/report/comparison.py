@@ -127,4 +127,5 @@ def comparison_json(comparison: Comparison, profiles: Mapping[str, Profile]) -> 
         },
         "outcomes": [outcome.as_json() for outcome in comparison.outcomes],
         "refusals": [vars(refusal) for refusal in comparison.refusals],
+        "failures": [vars(failure) for failure in comparison.failures],
     }
