@@ -25,7 +25,7 @@ def require_both() -> None:
 
 @contextmanager
 def timed_output(command: Sequence[str | Path]) -> Iterator[Iterator[tuple[float, bytes]]]:
-    """What a process writes, as it comes, with the host seconds since its start; it is killed at the end."""
+    """What a process writes, as it comes, with the host seconds since its start; unless it has ended it is killed at the end."""
     start = time.perf_counter()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0) as process:
         assert process.stdout is not None

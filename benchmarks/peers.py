@@ -21,8 +21,9 @@ import time
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import expected
 import images
 from images import Kernel
 
@@ -51,8 +52,8 @@ class PeerRun:
 class HvmxRun(PeerRun):
     """What hvmx counts besides, image start and end included."""
 
-    guest_cycles: int
-    instructions: int
+    counted: dict[str, Any]
+    """As ``expected.counts`` has it."""
 
 
 class Peer(Protocol):
@@ -243,7 +244,7 @@ class Hvmx(_Process):
 
     def run(self, kernel: Kernel) -> HvmxRun:
         run = super().run(kernel)
-        return HvmxRun(**vars(run), guest_cycles=self.stats["guest_cycles"], instructions=self.stats["instructions"])
+        return HvmxRun(**vars(run), counted=expected.counts(self.stats))
 
     def _process(self, kernel: Kernel) -> tuple[float, str]:
         with tempfile.TemporaryDirectory(prefix="hvmx-run-") as directory:

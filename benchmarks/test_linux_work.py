@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from expected import assert_expected, counts
 from linux_guests import require_both, timed_output
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -39,7 +41,7 @@ def script() -> str:
     return "".join(lines) + "poweroff -f\n"
 
 
-def seconds_by_job(command: list[str]) -> dict[str, float]:
+def seconds_by_job(command: list[str], *, to_its_end: bool) -> dict[str, float]:
     """Host seconds between the two lines of each job, as they come out of the process."""
     begun, rest, taken = 0.0, b"", {}
     with timed_output(command) as pieces:
@@ -52,6 +54,8 @@ def seconds_by_job(command: list[str]) -> dict[str, float]:
                 elif mark == "end":
                     taken[name] = seconds - begun
             if len(taken) == len(JOBS):
+                while to_its_end and next(pieces, None):
+                    pass
                 return taken
     raise AssertionError(f"{command[0]} ended after {list(taken)}")
 
@@ -62,16 +66,19 @@ def test_user_programs_beside_qemu(
 ) -> None:
     require_both()
     initrd = build_shell_initramfs(tmp_path, guest(KERNELS[kernel][1]), script())
+    stats = tmp_path / "stats.json"
     commands = (
-        run_command(guest(kernel), initrd, QUIET_COMMAND_LINE),
+        run_command(guest(kernel), initrd, QUIET_COMMAND_LINE, "--stats", stats),
         [str(word) for word in qemu_run_command(kernel, initrd, QUIET_COMMAND_LINE, tmp_path)],
     )
+    counted: list[dict[str, Any]] = []
     seconds: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
 
     def lap() -> None:
         for side, command in enumerate(commands):
-            for name, taken in seconds_by_job(command).items():
+            for name, taken in seconds_by_job(command, to_its_end=side == 0).items():
                 seconds[name][side].append(taken)
+        counted.append(counts(json.loads(stats.read_text())))
 
     benchmark.pedantic(lap, rounds=LAPS)
     ratios = {}
@@ -81,3 +88,4 @@ def test_user_programs_beside_qemu(
         report.append(f"{kernel}, {name}: {min(hvmx):.2f} s, QEMU TCG {min(qemu):.2f} s: {ratios[name]:.2f}x")
     mean = statistics.geometric_mean(ratios.values())
     report.append(f"{kernel}, geometric mean of user work: {mean:.2f}x QEMU TCG's time")
+    assert_expected(benchmark, f"{kernel}, user work", counted, guest(kernel), initrd)

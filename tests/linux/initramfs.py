@@ -35,8 +35,9 @@ def build_initramfs(folder: Path, *, bits: int) -> Path:
     """Assemble /init for a kernel of 32 or 64 bits and pack it; returns the archive."""
     source = Path(__file__).with_name(f"init{bits}.S")
     init = folder / "init"
+    # Stripped, since symbols name the compiler's temporary files: the archive is the same each time.
     subprocess.run(
-        ["gcc", f"-m{bits}", "-static", "-nostdlib", "-Wl,--build-id=none", "-o", init, source], check=True
+        ["gcc", f"-m{bits}", "-static", "-nostdlib", "-s", "-Wl,--build-id=none", "-o", init, source], check=True
     )
     return build_program_initramfs(folder / f"tiny{bits}.cpio", init)
 
