@@ -1,13 +1,14 @@
 """Which run is carried out when and where: on all cores of this host, or on those of a Dask cluster.
 
 A run depends on nothing but what its `Run` says, so that it does not matter. On this host the bundled guest runs in threads:
-a run takes some 30 ms of host time, and the core has no need of Python's lock while the guest runs. On two cores the four ways
-took 0.13 s at best, as in forked processes; in new ones 0.6 s, since each imports hvmx first, and 0.14 s one after another.
+a run takes some 30 ms of host time, and the core has no need of Python's lock while the guest runs. On two busy cores the four
+ways took 0.13 s in threads and in forked processes, and 0.6 s in new ones, each of which imports hvmx first; the whole command
+0.48 s, where it took 0.57 s one run after another.
 
 A guest of the user's own, which may need minutes and much memory, has a process for each run. For the time that it takes
 threads would do as well: Debian's kernel spends 2 to 3 % of its host time up to /init in exit handlers, which hold the lock,
-and four boots took the same processor time in threads and in processes (21.6 and 22.1 s, with the imports). But one that the
-host ends, for want of memory say, takes no other along; and Ctrl-C need not wait for any.
+and four boots took as much processor time in threads as in processes (21.6 and 22.1 s, with the imports). But one that the
+host ends, for want of memory say, takes no other along, and Ctrl-C need not wait for any.
 """
 
 from __future__ import annotations
