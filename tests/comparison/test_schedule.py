@@ -114,6 +114,18 @@ def test_a_process_that_is_killed_costs_its_run_only(tmp_path: Path, processes: 
     )
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_process_that_ends_before_it_has_been_asked_costs_its_run_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart_module, "_MAIN", "raise SystemExit(3)")
+    more_than_a_pipe_holds = "x" * (1 << 20)
+    run = Run(Guest(image(tmp_path, "halting"), append=more_than_a_pipe_holds), BY_NAME["ept"], SKYLAKE, MEMORY)
+    found = compared([run, Run(Guest(), BY_NAME["ept"], SKYLAKE, MEMORY)])
+    assert [outcome.guest for outcome in found] == ["bundled"]
+    assert [failure.why for failure in found.failures] == ["the process that ran it ended with status 3"]
+
+
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_keeps_what_is_done_and_ends_the_rest(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> None:
     endless, halting = image(tmp_path, "endless"), image(tmp_path, "halting")

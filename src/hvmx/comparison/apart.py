@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from contextlib import suppress
 
 from .outcome import Outcome
 from .runs import Run, WorkerFailed, carry_out
@@ -41,7 +42,7 @@ class Processes:
         finally:
             with self._lock:
                 self._running.discard(process)
-        if not answer:
+        if process.returncode != 0:
             raise WorkerFailed(_end(process.returncode))
         result, trace = pickle.loads(answer)
         if isinstance(result, Outcome):
@@ -77,14 +78,15 @@ def _asked(process: subprocess.Popen[bytes], run: Run) -> bytes:
             process.stdin.write(pickle.dumps(sys.path) + pickle.dumps(run))
             process.stdin.flush()
         except BrokenPipeError:
-            process.stdin = None  # what could not be written is not tried again
+            with suppress(BrokenPipeError):  # of what is still to be written
+                process.stdin.close()
         return process.stdout.read()
 
 
 def _end(status: int) -> str:
     if status < 0:
         return f"the process that ran it was ended by {signal.Signals(-status).name}"
-    return f"the process that ran it ended with status {status}, and no answer"
+    return f"the process that ran it ended with status {status}"
 
 
 def answer() -> None:

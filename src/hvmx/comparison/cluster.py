@@ -1,7 +1,8 @@
 """Runs on the workers of a Dask cluster (https://distributed.dask.org), an extra: ``pip install 'hvmx[dask]'``.
 
 A worker needs the same hvmx, and the image and the initial RAM disk at the same path. Dask gives a run whose worker has died
-to another one, as often as its ``distributed.scheduler.allowed-failures`` says; then that run has failed.
+to another one, as often as its ``distributed.scheduler.allowed-failures`` says; then that run has failed. One that is under way
+when it is given up goes on there to its end, or to its limits.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -121,16 +122,16 @@ def carry_out_there(run: Run, version: str) -> Outcome | Exception:
 
 def _settle(future: Future[Outcome], theirs: distributed.Future) -> None:
     """Give on what came of it; whatever befell a worker, memory that it lacks too, is the affair of this run only."""
-    if future.done():
-        return
+    result: Outcome | Exception
     try:
         result = theirs.result()
+    except Exception as problem:  # noqa: BLE001 - those of Dask and of whatever a worker lacks
+        result = WorkerFailed(f"on the cluster: {type(problem).__name__}: {problem}")
+    with suppress(InvalidStateError):  # it has been given up
         if isinstance(result, Exception):
             future.set_exception(result)
         else:
             future.set_result(result)
-    except Exception as problem:  # noqa: BLE001 - those of Dask and of whatever a worker lacks
-        future.set_exception(WorkerFailed(f"on the cluster: {type(problem).__name__}: {problem}"))
 
 
 def _watch(client: distributed.Client, waiting: set[Future[Outcome]], over: threading.Event) -> None:
@@ -143,5 +144,5 @@ def _watch(client: distributed.Client, waiting: set[Future[Outcome]], over: thre
             missing += 1
         if missing >= PATIENCE:
             for future in list(waiting):
-                if not future.done():
+                with suppress(InvalidStateError):  # it has just ended
                     future.set_exception(WorkerFailed(f"there has been no worker for {PATIENCE:g} s"))
