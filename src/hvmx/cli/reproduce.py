@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -236,17 +237,36 @@ def pvm_command(
     from hvmx.reproduce.publications import PVM_SOSP23
 
     rows = _chosen(PVM_SOSP23, operations)
-    if any(row.kernel for row in rows):
-        kernel = kernel or signs.find_kernel()
-        if kernel is None:
-            needing = sorted({row.operation for row in rows if row.kernel})
-            others = dict.fromkeys(row.operation for row in PVM_SOSP23.rows if not row.kernel)
-            raise click.UsageError(
-                f"no kernel, which {', '.join(needing)} need: {_HOW_TO_GET_ONE}; or ask for {' '.join(others)} only"
-            )
-    else:
-        kernel = None
-    return _reproduce(PVM_SOSP23, profile, output, at_most, operations, kernel, memory, timeout)
+    needing = dict.fromkeys(row.operation for row in rows if row.kernel)
+    if not needing:
+        return _reproduce(PVM_SOSP23, profile, output, at_most, operations)
+    kernel = kernel or signs.find_kernel()
+    if kernel is None:
+        others = dict.fromkeys(row.operation for row in PVM_SOSP23.rows if not row.kernel)
+        raise click.UsageError(
+            f"no kernel, for {', '.join(needing)}: {_HOW_TO_GET_ONE}; or ask for {' '.join(others)} only"
+        )
+    return _reproduce(PVM_SOSP23, profile, output, at_most, operations, _Linux(kernel, memory, timeout))
+
+
+@dataclass(frozen=True)
+class _Linux:
+    """A kernel, and how it is booted for the rows that need one."""
+
+    kernel: Path
+    memory: int
+    timeout: float
+
+    def cycles(self, publication: Publication, rows: Sequence[Row], profile: Profile) -> Mapping[tuple[str, str], float]:
+        from hvmx.reproduce.predictions import boots
+
+        cycles: dict[tuple[str, str], float] = {}
+        for boot in boots(publication, rows):
+            with progress_bars() as bars:
+                task = bars.add_task(boot.way.description, total=1 + len(boot.rows))
+                done = partial(bars.advance, task)
+                cycles.update(boot.cycles(self.kernel, profile, self.memory, self.timeout, done))
+        return cycles
 
 
 def _chosen(publication: Publication, operations: Sequence[str]) -> Sequence[Row]:
@@ -262,11 +282,8 @@ def _reproduce(
     output: str | None,
     at_most: float | None,
     operations: Sequence[str],
-    kernel: Path | None = None,
-    memory: int = 0,
-    timeout: float = 0,
+    linux: _Linux | None = None,
 ) -> int:
-    """The last three for rows that need a kernel."""
     from hvmx.report.comparison import GuestFailed
     from hvmx.reproduce.predictions import of_operations
     from hvmx.reproduce.published import published_json, reproduction
@@ -274,11 +291,11 @@ def _reproduce(
 
     rows = _chosen(publication, operations)
     with ExitStack() as stack:
-        write_json = json_output(stack, output, {} if kernel is None else {"the kernel": kernel})
+        write_json = json_output(stack, output, {} if linux is None else {"the kernel": linux.kernel})
         try:
             cycles = dict(of_operations(publication, rows, profile))
-            if kernel is not None:
-                cycles.update(_of_linux(publication, rows, profile, kernel, memory, timeout))
+            if linux is not None:
+                cycles.update(linux.cycles(publication, rows, profile))
         except FileNotFoundError as problem:
             raise ImageError(str(problem)) from problem
         except MemoryError as problem:
@@ -299,15 +316,3 @@ def _reproduce(
         return Status.EXCEEDED
     return Status.GOOD
 
-
-def _of_linux(
-    publication: Publication, rows: Sequence[Row], profile: Profile, kernel: Path, memory: int, timeout: float
-) -> Mapping[tuple[str, str], float]:
-    from hvmx.reproduce.predictions import boots
-
-    cycles: dict[tuple[str, str], float] = {}
-    for boot in boots(publication, rows):
-        with progress_bars() as bars:
-            task = bars.add_task(boot.way.description, total=1 + len(boot.rows))
-            cycles.update(boot.cycles(kernel, profile, memory, timeout, partial(bars.advance, task)))
-    return cycles
