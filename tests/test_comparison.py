@@ -86,11 +86,24 @@ def test_a_tlb_miss_is_dearest_by_nested_paging(results: dict[str, Outcome]) -> 
     assert max(ratio["shadow"], ratio["pv"], ratio["native"]) < NOTHING_EXTRA
 
 
-def test_ports_are_the_dearest_exits_by_the_profile_that_has_a_published_one() -> None:
-    """What goes on to user space is dearer than what the kernel answers, and this than an exit without a device."""
-    workloads = ["cpuid", "port-in", "port-out"]
-    cycles = cycles_in(compare(profiles=["p4-672"], ways=["ept"], workloads=workloads).of()["ept"])
-    assert cycles["port-out"] > cycles["port-in"] > cycles["cpuid"]
+def test_a_port_of_user_space_is_the_dearest_exit(results: dict[str, Outcome]) -> None:
+    """It is dearer than one of the kernel, and that dearer than what has no device."""
+    for way in ("ept", "shadow"):
+        cycles = cycles_in(results[way])
+        assert cycles["port-in"] > cycles["port-kernel"]
+        assert cycles["port-in"] > cycles["cpuid"]
+
+
+def test_ports_of_one_kind_cost_the_same_in_both_directions(results: dict[str, Outcome]) -> None:
+    for name, result in results.items():
+        cycles = cycles_in(result)
+        if "port-in" in cycles:
+            assert cycles["port-in"] == pytest.approx(cycles["port-out"], abs=2), name
+
+
+def test_ports_of_pv_are_the_hardwares_whoever_would_have_them_for_hvm(results: dict[str, Outcome]) -> None:
+    cycles = cycles_in(results["pv"])
+    assert cycles["port-in"] == pytest.approx(cycles["port-kernel"], abs=2)
 
 
 # --- without a hypervisor -----------------------------------------------------------------------------------------------
@@ -101,8 +114,9 @@ def test_native_is_never_dearer_than_any_hvm(results: dict[str, Outcome]) -> Non
             assert cycles <= cycles_in(results[way])[operation] * NOTHING_EXTRA, f"{operation}, {way}"
         assert native.totals["guest_cycles"] < results[way].totals["guest_cycles"]
         assert native.totals["tlb_misses"] <= results[way].totals["tlb_misses"]
-    for operation, cycles in cycles_in(native).items():
-        assert cycles <= cycles_in(results["ept"])[operation], operation
+    for name, operation in native.operations.items():
+        # Of the clock that the guest reads only whole cycles show.
+        assert operation.guest_cycles <= results["ept"].operations[name].guest_cycles + 1, name
 
 
 def test_native_exits_to_nobody_and_its_walks_have_one_dimension(results: dict[str, Outcome]) -> None:
@@ -154,7 +168,7 @@ def test_nested_paging_misses_more_often_and_makes_more_references(results: dict
     assert nested["walk_references"] > shadow["walk_references"] > shadow["tlb_misses"]
 
 
-@pytest.mark.parametrize("operation", ["console", "timer-read", "timer-tick", "port-out", "cpuid"])
+@pytest.mark.parametrize("operation", ["console", "timer-read", "timer-tick", "port-in", "port-out", "port-kernel", "cpuid"])
 def test_pv_wins_where_hvm_exits(results: dict[str, Outcome], operation: str) -> None:
     ratio = virtualized(results, operation)
     assert ratio["pv"] == 1 < min(ratio["ept"], ratio["shadow"])
@@ -209,10 +223,10 @@ def test_a_workload_costs_the_same_whatever_ran_before_it(way: Way, profile: str
         others[f"{name} alone"] = benches(way, without, guests.command_line([name]))
     for how, other in others.items():
         for name, bench in other.items():
-            # The clock that the guest reads shows whole cycles, and a cycle begins where it does; and what the TLBs hold
-            # at the start has an end, but not at once.
+            # The clock that the guest reads shows whole cycles, and a cycle begins where it does; and what the TLBs and the
+            # caches of page walks hold at the start has an end, but not at once.
             difference = bench.cycles - whole[name].cycles
-            allowed = bench.operations + bench.cycles // 1000
+            allowed = bench.operations + bench.cycles // 500
             assert abs(difference) < allowed, f"{name}, {how}: {difference:+} guest cycles"
 
 
@@ -227,7 +241,7 @@ def test_what_the_branch_predictor_has_learned_before_a_workload_is_little_of_it
     ):
         for name, bench in other.items():
             difference = bench.cycles - whole[name].cycles
-            assert abs(difference) < bench.operations + bench.cycles // 100, f"{name}: {difference:+} guest cycles"
+            assert abs(difference) < bench.operations + bench.cycles // 50, f"{name}: {difference:+} guest cycles"
 
 
 # --- batching -----------------------------------------------------------------------------------------------------------
