@@ -15,12 +15,12 @@ from statistics import fmean
 
 import pytest
 from guests import guest
-from hvmx.report.ways import WAYS, Way
 
 from hvmx.cli import Status, main
+from hvmx.comparison.runs import GuestFailed
+from hvmx.comparison.ways import WAYS, Way
 from hvmx.cost import BUNDLED, Mark, Profile, load_profile
 from hvmx.exits import ExitReason
-from hvmx.report.comparison import GuestFailed
 from hvmx.reproduce import build, predictions, published_table, signs, single
 from hvmx.reproduce.publications import ADAMS_AGESEN, KVM_VMEXIT, PVM_SOSP23
 from hvmx.reproduce.published import Column, Publication, Reproduction, Row, Unit, reproduction

@@ -32,7 +32,7 @@ class Column:
 
     name: str
     way: str | None = None
-    """The way in which hvmx runs the guest for it (``hvmx.report.ways``); None where it has none."""
+    """The way in which hvmx runs the guest for it (``hvmx.comparison.ways``); None where it has none."""
     why_not: str = ""
     """Why it has none."""
 
