@@ -50,7 +50,7 @@ class Item:
     price: str | None = None
     """The key of its figure in the profile, such as ``exits.CPUID``; None where it is the pipeline's work, or none."""
     of: tuple[tuple[str, int], ...] = ()
-    """What the count is made of, where that says more: hypercalls by name."""
+    """What the count is made of, where that says more: hypercalls by name, instructions by class."""
 
     @property
     def guest_cycles(self) -> float:
@@ -166,15 +166,29 @@ class Reading:
         return sorted(items, key=lambda item: order.index(item.part))
 
     def _by_class(self, profile: Profile) -> Iterator[Item]:
-        """Those that nothing overlaps with have a price; of the others the figure says how they go through the pipeline."""
+        """What nothing overlaps with has a price, and waits for what came before. Of the rest the figures say how it goes
+        through the pipeline, and no more than the time of all of it together can be told."""
+        overlapping, waits = [], 0
         for name, (count, units) in self.classes.items():
             if name == _MISPREDICTION:
-                if count:
-                    yield Item(Part.CODE, "mispredicted branches", count, units, f"pipeline.{name}")
+                key, price = f"pipeline.{name}", profile.pipeline.misprediction.units
+                name = "mispredicted branches"
+            elif profile.instructions[name].serial or not profile.pipeline.window.value:
+                key = f"{'memory' if name in MEMORY_CLASSES else 'instructions'}.{name}"
+                price = profile.instructions[name].units
+            else:
+                overlapping.append((name, count, units))
                 continue
-            table = "memory" if name in MEMORY_CLASSES else "instructions"
-            serial = profile.instructions[name].serial or not profile.pipeline.window.value
-            yield Item(Part.CODE, name, count, units, f"{table}.{name}" if serial else None)
+            waits += units - count * price
+            if count:
+                yield Item(Part.CODE, name, count, count * price, key)
+        if overlapping:
+            overlapping.sort(key=lambda row: (-row[1], row[0]))
+            counts = tuple((name, count) for name, count, _ in overlapping)
+            units = sum(units for _, _, units in overlapping)
+            yield Item(Part.CODE, "instructions that overlap", sum(count for _, count in counts), units, of=counts)
+        if waits:
+            yield Item(Part.CODE, "waiting for what came before", 0, waits)
 
     def _charged(self) -> Iterator[Item]:
         for kind, (part, name, price) in _CHARGES.items():
