@@ -1,5 +1,6 @@
 /* KVM's hypercalls, for HVM guests that know they are virtual: VMCALL with the number in RAX. */
 #include "table.h"
+#include "timeline.h"
 
 #include <string.h>
 
@@ -99,10 +100,12 @@ int vmcall_dispatch(Cpu *cpu)
     uint64_t mask = register_mask(cpu), number = cpu->r[REG_RAX] & mask;
     struct hypercall_entry *entry = table_entry(&vmcall->table, number);
     int64_t before = cpu->acct;
+    uint64_t begin = span_begins(cpu);
     if (UNLIKELY(cpu->cpl || (entry->flags & (ENTRY_TAKEN | ENTRY_SLOW)) != ENTRY_TAKEN))
         return 1;
     cpu->r[REG_RAX] = answer(vmcall, entry, cpu, number, mask) & mask;
     charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_VMCALL]); /* it is an exit, though no handler in Python sees it */
+    note_span(cpu, SPAN_EXIT, EXIT_REASON_VMCALL, number, begin);
 
     if (UNLIKELY(cpu->acct - before != entry->last)) { /* another cost than the calls before: these are added up first */
         entry->count--;

@@ -7,6 +7,7 @@
 #include "frames.h"
 #include "mode.h"
 #include "ports.h"
+#include "timeline.h"
 #include "traps.h"
 
 #include <string.h>
@@ -76,6 +77,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
     if (UNLIKELY(!d->in_kernel))
         return system_call(d);
     cpu->hypercalls++;
+    uint64_t begin = span_begins(cpu);
     cpu->acct += (int64_t)((uint64_t)(cpu->hypercall_cost + entry->cost) << ACCT_SHIFT);
     d->work = 0;
     call->args[0] = cpu->r[REG_RDI];
@@ -94,6 +96,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
     }
     uint64_t result = entry_call(entry, call, number);
     if (UNLIKELY(d->preempted)) {
+        note_span(cpu, SPAN_HYPERCALL, (uint32_t)number, 0, begin);
         call_again(d, number);
         return 1;
     }
@@ -102,6 +105,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
         return 1;
     }
     cpu->r[REG_RAX] = result;
+    note_span(cpu, SPAN_HYPERCALL, (uint32_t)number, 0, begin);
     if (UNLIKELY(d->nmi_pending))
         deliver_nmi(d);
     if (UNLIKELY(event_deliverable(d)))
@@ -127,6 +131,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
         memcpy(inner.args, entry.args, sizeof entry.args);
         struct hypercall_entry *function = table_entry(&d->table, entry.op == __HYPERVISOR_iret ? ~0ull : entry.op);
         int64_t acct = d->cpu->acct;
+        uint64_t begin = span_begins(d->cpu);
         charge_fraction(d->cpu, function->cost);
         entry.result = entry_call(function, &inner, entry.op);
         int again = d->preempted;
@@ -138,6 +143,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
             d->preempted = index > 0;
             return 0;
         }
+        note_span(d->cpu, SPAN_HYPERCALL, (uint32_t)entry.op, 0, begin);
         if (again) { /* the list is resumed with the rest of this element */
             memcpy(entry.args, inner.args, sizeof entry.args);
             entry.result = 0;

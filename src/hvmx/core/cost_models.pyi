@@ -1,6 +1,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hvmx.core.physical_memory import PhysicalMemory
 from hvmx.cost.profile import PipelineTables
 
@@ -29,6 +32,8 @@ class CostModels(PhysicalMemory):
     def mispredictions(self) -> int: ...
     def find_hot(self) -> None: ...
     def hot_blocks(self) -> dict[str, Any]: ...
+    def keep_timeline(self) -> None: ...
+    def timeline(self) -> tuple[NDArray[np.void], int]: ...
     def set_tlb(
         self,
         *,
