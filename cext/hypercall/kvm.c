@@ -100,12 +100,12 @@ int vmcall_dispatch(Cpu *cpu)
     uint64_t mask = register_mask(cpu), number = cpu->r[REG_RAX] & mask;
     struct hypercall_entry *entry = table_entry(&vmcall->table, number);
     int64_t before = cpu->acct;
-    uint64_t begin = span_begins(cpu);
     if (UNLIKELY(cpu->cpl || (entry->flags & (ENTRY_TAKEN | ENTRY_SLOW)) != ENTRY_TAKEN))
         return 1;
+    call_begins(cpu);
     cpu->r[REG_RAX] = answer(vmcall, entry, cpu, number, mask) & mask;
     charge_fraction(cpu, cpu->exit_cost[EXIT_REASON_VMCALL]); /* it is an exit, though no handler in Python sees it */
-    note_span(cpu, SPAN_EXIT, EXIT_REASON_VMCALL, number, begin);
+    call_ends(cpu, SPAN_EXIT, EXIT_REASON_VMCALL, number);
 
     if (UNLIKELY(cpu->acct - before != entry->last)) { /* another cost than the calls before: these are added up first */
         entry->count--;

@@ -77,8 +77,8 @@ void enter_trap(struct domain *d, uint32_t vector, uint32_t error, int flags)
         flags |= BOUNCE_MASKS_EVENTS;
     bounce(d, trap->address, error, flags, vector < 20 ? vector_names[vector] : "a software interrupt");
     if (!d->state)
-        note_entry(d->cpu, vector < 32 ? SPAN_EXCEPTION : SPAN_SOFTWARE_INTERRUPT, vector,
-                   vector == VEC_PF ? d->vcpu_info->arch.cr2 : error);
+        note_entry(d->cpu, flags & BOUNCE_SOFTWARE ? SPAN_SOFTWARE_INTERRUPT : vector == VEC_NMI ? SPAN_INTERRUPT : SPAN_EXCEPTION,
+                   vector, vector == VEC_PF ? d->vcpu_info->arch.cr2 : error);
 }
 
 int deliver_event(struct domain *d)

@@ -76,8 +76,8 @@ int xen_hypercall(Cpu *cpu, Op *op)
     before.acct = cpu->acct;
     if (UNLIKELY(!d->in_kernel))
         return system_call(d);
+    call_begins(cpu);
     cpu->hypercalls++;
-    uint64_t begin = span_begins(cpu);
     cpu->acct += (int64_t)((uint64_t)(cpu->hypercall_cost + entry->cost) << ACCT_SHIFT);
     d->work = 0;
     call->args[0] = cpu->r[REG_RDI];
@@ -90,13 +90,14 @@ int xen_hypercall(Cpu *cpu, Op *op)
         drop_tables(d);
         if (d->dropping_count) {
             entry->count++; /* as any call that is preempted */
+            call_ends(cpu, SPAN_HYPERCALL, (uint32_t)number, 0);
             call_again(d, number);
             return 1;
         }
     }
     uint64_t result = entry_call(entry, call, number);
     if (UNLIKELY(d->preempted)) {
-        note_span(cpu, SPAN_HYPERCALL, (uint32_t)number, 0, begin);
+        call_ends(cpu, SPAN_HYPERCALL, (uint32_t)number, 0);
         call_again(d, number);
         return 1;
     }
@@ -105,7 +106,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
         return 1;
     }
     cpu->r[REG_RAX] = result;
-    note_span(cpu, SPAN_HYPERCALL, (uint32_t)number, 0, begin);
+    call_ends(cpu, SPAN_HYPERCALL, (uint32_t)number, 0);
     if (UNLIKELY(d->nmi_pending))
         deliver_nmi(d);
     if (UNLIKELY(event_deliverable(d)))

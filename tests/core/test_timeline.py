@@ -191,6 +191,22 @@ def test_a_gate_changes_the_privilege_level_where_the_handler_is_entered() -> No
     assert entered["number"] == 0x21
 
 
+@pytest.mark.parametrize(
+    ("source", "kind", "vector"),
+    [
+        ("int 0x10", SpanKind.SOFTWARE_INTERRUPT, 0x10),
+        ("int3", SpanKind.EXCEPTION, 3),
+        ("ud2", SpanKind.EXCEPTION, 6),
+    ],
+)
+def test_a_call_of_the_bios_is_no_exception(source: str, kind: SpanKind, vector: int) -> None:
+    cpu = watched(world(16, assemble(16, [source])[0]))
+    cpu.run()
+    spans, _ = cpu.timeline()
+    (entered,) = spans[spans["kind"] >= SpanKind.EXCEPTION]
+    assert (entered["kind"], entered["number"]) == (kind, vector)
+
+
 def test_cr3_changes_at_the_end_of_the_instruction_that_loads_it() -> None:
     cpu = watched(world(32, assemble(32, ["mov eax, 0x5000; mov cr3, eax; cpuid; hlt"])[0]))
     cpu.set_handler(ExitReason.CPUID, lambda vcpu, exit: None)

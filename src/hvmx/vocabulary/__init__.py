@@ -169,7 +169,7 @@ class SpanKind(IntEnum):
     INTERRUPT = 6
     """So for one from outside, or an NMI: the vector."""
     SOFTWARE_INTERRUPT = 7
-    """So for INT n, with a vector that no exception has."""
+    """So for INT n."""
     UPCALL = 8
     """So for the events of a PV guest."""
 

@@ -21,6 +21,7 @@ typedef struct Timeline {
     uint64_t turn;         /* when the privilege level or CR3 may have changed last */
     uint32_t pv_privilege; /* that of a PV guest, whose CPL is always 3 */
     Span waiting;          /* the last one: what is due while it lasts may leave the guest waiting */
+    uint64_t call;         /* when the hypercall in progress began */
     uint64_t count, dropped;
     Span spans[MOST_SPANS];
 } Timeline;
@@ -50,6 +51,19 @@ static inline void note_span(Cpu *cpu, uint32_t kind, uint32_t number, uint64_t 
         Span span = { begin, guest_time(cpu), value, kind, number };
         keep_span(cpu->timeline, &span);
     }
+}
+
+/* The same for a hypercall, of which there is one at a time: where nothing is noted, nothing is held in a register meanwhile. */
+static inline void call_begins(Cpu *cpu)
+{
+    if (UNLIKELY(cpu->timeline != NULL))
+        cpu->timeline->call = guest_time(cpu);
+}
+
+static inline void call_ends(Cpu *cpu, uint32_t kind, uint32_t number, uint64_t value)
+{
+    if (UNLIKELY(cpu->timeline != NULL))
+        note_span(cpu, kind, number, value, cpu->timeline->call);
 }
 
 static inline void note_entry(Cpu *cpu, uint32_t kind, uint32_t vector, uint64_t value)

@@ -404,10 +404,10 @@ cdef bint enter_long(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_
 
 
 # --- INT n, INT3, INTO, INT1, BOUND ---------------------------------------------------------------------------------------
-cdef void enter_software(Cpu *cpu, Op *op, uint32_t vector, uint32_t source) noexcept nogil:
+cdef void enter_software(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_t span) noexcept nogil:
     if enter_handler(cpu, op, vector, source, 0, next_ip(op)):
         account(cpu, op)
-        note_entry(cpu, SPAN_EXCEPTION if vector < 32 else SPAN_SOFTWARE_INTERRUPT, vector, 0)
+        note_entry(cpu, span, vector, 0)
         cpu.entered = 1
 
 
@@ -425,7 +425,7 @@ cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source,
         cpu.rip = next_ip(op)
         cpu.pv_exception(cpu, vector, 0, 0)
         return
-    enter_software(cpu, op, vector, source)
+    enter_software(cpu, op, vector, source, SPAN_EXCEPTION)
 
 
 cdef void int_n(Cpu *cpu, Op *op) noexcept nogil:
@@ -435,7 +435,7 @@ cdef void int_n(Cpu *cpu, Op *op) noexcept nogil:
     elif cpu.pv != NULL:
         fault(cpu, op, VEC_GP, vector * 8 + 2)
     else:
-        enter_software(cpu, op, vector, 0)
+        enter_software(cpu, op, vector, 0, SPAN_SOFTWARE_INTERRUPT)
 
 
 cdef void int3(Cpu *cpu, Op *op) noexcept nogil:
