@@ -126,7 +126,7 @@ def test_each_of_several_guests_is_a_process_that_says_what_its_axis_is(find: Fi
     with closing(TraceProcessor(trace)) as processor:
         names = processor.query("select name from process where name is not null order by name")
         tracks = processor.query("select name, count(distinct upid) as n from process_track where name = 'exits'")
-    assert names == [("one: 1 ns is 1 guest cycle",), ("two: 1 ns is 1 guest cycle",)]
+    assert names == [("one [1 ns = 1 guest cycle]",), ("two [1 ns = 1 guest cycle]",)]
     assert tracks == [("exits", 2)]
 
 
@@ -148,5 +148,5 @@ def test_a_run_that_is_stopped_keeps_its_trace(tmp_path: Path) -> None:
     with closing(TraceProcessor(trace.read_bytes())) as processor:
         assert len(processor.query(SLICES.format("exits"))) > 50
         assert processor.query("select name from process where name is not null") == [
-            ("guest.bin (ept, skylake): 1 ns is 1 guest cycle",)
+            ("guest.bin (ept, skylake) [1 ns = 1 guest cycle]",)
         ]

@@ -85,7 +85,6 @@ _TRACKS: dict[str, tuple[SpanKind, ...]] = {
     "interrupts and exceptions": _INSTANTS,
     "waiting": (SpanKind.WAITING,),
 }
-"""From the top down."""
 
 
 def _tracks(spans: Any) -> Iterator[tuple[str, Any, dict[SpanKind, Words]]]:
@@ -149,13 +148,13 @@ def _event(kind: int, track: int, name: str = "", arguments: Arguments = ()) -> 
     return _bytes(11, content)
 
 
-def _process(uuid: int, name: str) -> bytes:
-    return _packet(_bytes(60, _number(1, uuid) + _bytes(3, _number(1, uuid) + _text(6, name)) + _number(11, 3)))
+def _process(uuid: int, number: int, name: str) -> bytes:
+    process = _number(1, number) + _text(6, f"{name} [1 ns = 1 guest cycle]")
+    return _packet(_bytes(60, _number(1, uuid) + _bytes(3, process)))
 
 
-def _track(uuid: int, process: int, rank: int, name: str) -> bytes:
-    content = _number(1, uuid) + _number(5, process) + _text(2, name) + _number(12, rank)
-    return _packet(_bytes(60, content + _text(14, "1 ns is 1 guest cycle")))
+def _track(uuid: int, process: int, name: str) -> bytes:
+    return _packet(_bytes(60, _number(1, uuid) + _number(5, process) + _text(2, name)))
 
 
 # --- a trace ------------------------------------------------------------------------------------------------------------
@@ -207,17 +206,17 @@ def _events(track: int, spans: Any, words: Mapping[SpanKind, Words]) -> Iterator
 def write_trace(out: BinaryIO, timelines: Iterable[Timeline]) -> None:
     """One process for each timeline, with a track for each kind of thing that happened there."""
     uuid = 0
-    for timeline in timelines:
+    for number, timeline in enumerate(timelines, 1):
         uuid += 1
         process = uuid
-        out.write(_process(process, f"{timeline.name}: 1 ns is 1 guest cycle"))
-        for rank, (name, spans, words) in enumerate(_tracks(timeline.spans)):
+        out.write(_process(process, number, timeline.name))
+        for name, spans, words in _tracks(timeline.spans):
             uuid += 1
-            out.write(_track(uuid, process, rank, name))
+            out.write(_track(uuid, process, name))
             out.writelines(_events(uuid, spans, words))
         if timeline.dropped:
             uuid += 1
-            out.write(_track(uuid, process, len(_TRACKS), "not recorded"))
+            out.write(_track(uuid, process, "not recorded"))
             last = int(timeline.spans["end"].max()) // FRACTION
             name = f"{timeline.dropped:,} more, for which there was no room"
             out.write(_packet(_number(8, last) + _event(_INSTANT, uuid, name)))
