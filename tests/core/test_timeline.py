@@ -131,6 +131,19 @@ def test_interrupts_and_exceptions_are_those_that_are_counted(name: str) -> None
     assert len(of_kind(spans, SpanKind.EXCEPTION)) == counters["exceptions"] > 0
 
 
+def test_upcalls_and_exceptions_of_a_pv_guest_enter_its_kernel() -> None:
+    machine = loaded("pv64")
+    spans = run(machine)
+    counters = machine.cpu.counters()
+    assert len(of_kind(spans, SpanKind.UPCALL)) == counters["interrupts"] > 0
+    # What Xen answers by itself, such as a privileged instruction, is no exception of the guest's.
+    assert 0 < len(of_kind(spans, SpanKind.EXCEPTION)) < counters["exceptions"]
+    kernel = of_kind(spans, SpanKind.PRIVILEGE)
+    kernel = kernel[kernel["number"] == Privilege.PV_KERNEL]
+    for entered in spans[spans["kind"] >= SpanKind.EXCEPTION]:
+        assert ((kernel["begin"] <= entered["begin"]) & (entered["begin"] < kernel["end"])).any()
+
+
 # --- one by one ---------------------------------------------------------------------------------------------------------
 def watched(state: State) -> Vcpu:
     cpu = Vcpu(MEMORY)

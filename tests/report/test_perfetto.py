@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from core.machine import CODE, assemble
+from test_cli import ANNOUNCE, SPIN_ON_PORTS, command, flat
 from test_hypercalls import NOTHING, calling
 
 from hvmx import ExitReason, Machine, guests
@@ -140,7 +143,22 @@ def test_what_had_no_room_is_said_in_the_trace(find: Find) -> None:
 
 
 # --- hvmx run -----------------------------------------------------------------------------------------------------------
-def test_a_run_that_is_stopped_keeps_its_trace(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_trace(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.pftrace"
+    with subprocess.Popen(
+        command([*flat(tmp_path, ANNOUNCE + SPIN_ON_PORTS), "--perfetto", str(trace)]),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"!", "the guest runs"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == Status.INTERRUPTED
+    with closing(TraceProcessor(trace.read_bytes())) as processor:
+        assert processor.query(ERRORS) == []
+        assert len(processor.query(SLICES.format("exits"))) > 0
+
+
+def test_a_run_with_a_limit_has_a_trace_that_names_its_guest(tmp_path: Path) -> None:
     image, trace = tmp_path / "guest.bin", tmp_path / "trace.pftrace"
     image.write_bytes(assemble(64, ["1: cpuid; jmp 1b"])[0])
     arguments = ["--load-address", hex(CODE), "--bits", "64", "--serial", "null", "--quiet", "--max-cycles", "100000"]
