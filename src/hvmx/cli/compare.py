@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import click
 
 from hvmx import guests
 from hvmx.boot import ImageError
+from hvmx.cli.compare_files import (
+    DIFF_OPTION,
+    HTML_OPTION,
+    PNG_OPTION,
+    charts_output,
+    earlier_figures,
+    print_differences,
+)
 from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, PROFILE_OPTION, profile_as_asked
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
@@ -48,6 +58,9 @@ class Ways(click.ParamType[Sequence[Way]]):
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="The same as CSV, a column for each way.")
+@HTML_OPTION
+@PNG_OPTION
+@DIFF_OPTION
 @click.argument("workloads", nargs=-1, metavar="[OPERATION]...")
 def compare_command(
     memory: int,
@@ -56,6 +69,9 @@ def compare_command(
     ways: Sequence[Way],
     as_json: bool,
     as_csv: bool,
+    html: str | None,
+    png: str | None,
+    diff: Path | None,
     workloads: Sequence[str],
 ) -> int:
     """Compare HVM with nested paging, HVM with shadow paging, PV, and the processor without a hypervisor.
@@ -70,11 +86,16 @@ def compare_command(
     hvmx compare pt-write tlb-miss             two of them
     hvmx compare --ways ept,native --csv       what nested paging and exits cost, for a spreadsheet
     hvmx compare --profile p4-672              on the first processor with VT-x
+    hvmx compare --html rift.html              a page with charts, to show to others
+    hvmx compare --json > old.json             to be kept
+    hvmx compare --diff old.json               what has changed since
 
     \b
     Exit status:
         0  all ran             2  a bad option
         4  no bundled guest    6  a guest failed
+       16  a file could not be written
+       22  some figure is different from --diff
     """
     from hvmx.comparison.compare import compare
     from hvmx.comparison.runs import GuestFailed
@@ -83,22 +104,31 @@ def compare_command(
     for name in workloads:
         if name not in guests.WORKLOADS:
             raise click.UsageError(f"no operation {name!r}: there are {', '.join(guests.WORKLOADS)}")
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv are different formats")
+    if sum((as_json, as_csv, diff is not None)) > 1:
+        raise click.UsageError("--json, --csv and --diff print different things: one of them at a time")
     profile = profile_as_asked(profile, caches)
-    try:
-        comparison = compare(
-            ways=[way.name for way in ways], profiles=[profile], memory=memory, workloads=workloads
-        )
-    except FileNotFoundError as problem:
-        raise ImageError(str(problem)) from problem
-    except MemoryError as problem:
-        raise click.UsageError(str(problem)) from problem
-    except GuestFailed as problem:
-        click.echo(f"hvmx: {problem}", err=True)
-        return Status.CRASH
+    before = None if diff is None else earlier_figures(diff)
+    with ExitStack() as stack:
+        write_charts = charts_output(stack, html, png, {} if diff is None else {"the file of --diff": diff})
+        try:
+            comparison = compare(
+                ways=[way.name for way in ways], profiles=[profile], memory=memory, workloads=workloads,
+                explain=html is not None,
+            )  # fmt: skip
+        except FileNotFoundError as problem:
+            raise ImageError(str(problem)) from problem
+        except MemoryError as problem:
+            raise click.UsageError(str(problem)) from problem
+        except GuestFailed as problem:
+            click.echo(f"hvmx: {problem}", err=True)
+            return Status.CRASH
+        profiles = {profile.name: profile}
+        write_charts(comparison, profiles)
+    data = comparison_json(comparison, profiles)
+    if diff is not None and before is not None:
+        return print_differences(diff, before, data)
     if as_json:
-        click.echo(json.dumps(comparison_json(comparison, {profile.name: profile}), indent=2))
+        click.echo(json.dumps(data, indent=2))
     elif as_csv:
         click.echo(comparison_csv(comparison), nl=False)
     else:

@@ -19,7 +19,7 @@ HYPERCALLS = "hypercalls"
 MOST_SLICES = 96
 """With more than these, two become one: at the end there are half of them at least, however long the run was."""
 
-FIRST_WIDTH = 1 << 10
+FIRST_WIDTH = 1000
 """Guest cycles of a slice at the start."""
 
 _SHORTEST = 1e-6
