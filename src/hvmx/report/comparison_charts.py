@@ -66,9 +66,9 @@ def style() -> Iterator[None]:
     with matplotlib.rc_context({
         "svg.fonttype": "none", "svg.hashsalt": "hvmx", "font.size": 8, "axes.titlesize": 9, "axes.titleweight": "bold",
         "axes.titlelocation": "left", "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK,
-        "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": LINES, "grid.color": LINES, "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False,
-        "legend.fontsize": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
-        "ytick.left": False, "figure.dpi": 72,
+        "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": LINES, "grid.color": LINES, "grid.linewidth": 0.6,
+        "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 8, "axes.spines.top": False,
+        "axes.spines.right": False, "axes.spines.left": False, "ytick.left": False, "figure.dpi": 72,
     }):  # fmt: skip
         yield
 
