@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 Link = Callable[[str, str], str]
 """Where the explanation of a way and an operation is, or with an empty operation that of the whole run."""
 
+PER_OPERATION = "Guest cycles per operation"
+WHERE = "Where the guest cycles of the whole run went"
+WHEN = "When the guest left for the hypervisor"
+"""Titles of the charts."""
+
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 INK, LINES = "#24292f", "#d0d7de"

@@ -25,7 +25,7 @@ COLOURS = {charts.INK: "var(--ink)", charts.LINES: "var(--lines)"}
 
 NOTHING_FROM_OUTSIDE = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
-CHART_WIDTH, SMALL_WIDTH = 4.5, 2.7
+CHART_WIDTH, SMALL_WIDTH, TALL = 4.5, 2.7, 4.0
 """Inches. On a phone a chart is about as wide, and its text stays legible."""
 
 MARKS = {mark.value for mark in Mark}
@@ -80,6 +80,7 @@ class _Section:
         self.outcomes = comparison.of(guest, profile.name)
         self.refusals = [it for it in comparison.refusals if (it.guest, it.profile) == (guest, profile.name)]
         self.operations = charts.timed(self.outcomes)
+        self._charts_drawn = 0
 
     def element(self) -> Element:
         head = [_element("h2", f"{self.title}: {self.profile.processor}")]
@@ -163,14 +164,15 @@ class _Section:
         found = []
         if self.operations:
             height = 0.6 + 0.115 * len(self.operations) * (ways + 1.2)
-            chart = self._chart("operations", CHART_WIDTH, height, self._draw_operations)
-            keys = charts.way_keys(self.outcomes)
-            found.append(_titled("Guest cycles per operation", keys, chart, **{"class": "tall"}))
-        chart = self._chart("run", CHART_WIDTH, 0.6 + 0.3 * ways, self._draw_run)
-        found.append(_titled("Where the guest cycles of the whole run went", charts.part_keys(self.outcomes), chart))
+            chart = self._chart(charts.PER_OPERATION, CHART_WIDTH, height, self._draw_operations)
+            # The others go beside it, unless it is as low as they are.
+            kind = "tall" if height > TALL else ""
+            found.append(_titled(charts.PER_OPERATION, charts.way_keys(self.outcomes), chart, **{"class": kind}))
+        chart = self._chart(charts.WHERE, CHART_WIDTH, 0.6 + 0.3 * ways, self._draw_run)
+        found.append(_titled(charts.WHERE, charts.part_keys(self.outcomes), chart))
         if exiting:
-            chart = self._chart("exits", CHART_WIDTH, 0.5 + 1.3 * len(exiting), self._draw_exits)
-            found.append(_titled("When the guest left for the hypervisor", charts.reason_keys(exiting), chart))
+            chart = self._chart(charts.WHEN, CHART_WIDTH, 0.5 + 1.3 * len(exiting), self._draw_exits)
+            found.append(_titled(charts.WHEN, charts.reason_keys(exiting), chart))
         return _element("div", *found, **{"class": "charts"})
 
     def _draw_operations(self, figure: Figure) -> None:
@@ -194,14 +196,15 @@ class _Section:
         def draw(figure: Figure) -> None:
             charts.draw_operation(figure.subplots(), self.outcomes, name, self._link)
 
-        chart = self._chart(name, SMALL_WIDTH, 0.5 + 0.2 * len(self.outcomes), draw)
+        chart = self._chart(f"Where the guest cycles of {name} went", SMALL_WIDTH, 0.5 + 0.2 * len(self.outcomes), draw)
         return _element("div", chart, _element("p", guests.WORKLOADS[name].does, **{"class": "dim"}))
 
-    def _chart(self, name: str, width: float, height: float, draw: Callable[[Figure], object]) -> Element:
+    def _chart(self, label: str, width: float, height: float, draw: Callable[[Figure], object]) -> Element:
         with charts.style():
             figure = Figure((width, height), layout="constrained")
             draw(figure)
-            return inline_svg(figure, f"{self.name}-chart-{name}", f"chart: {name}", COLOURS)
+            self._charts_drawn += 1
+            return inline_svg(figure, f"{self.name}-{self._charts_drawn}", label, COLOURS)
 
     # --- explanations -------------------------------------------------------------------------------------------------
     def _explanations(self) -> Iterator[Element]:

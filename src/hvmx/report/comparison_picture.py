@@ -47,14 +47,14 @@ def _draw(figure: SubFigure, outcomes: Mapping[str, Outcome]) -> None:
     *left, right = figure.subfigures(1, 2 if timed else 1, squeeze=False)[0]
     for part in left:
         charts.draw_ratios(part.subplots(), outcomes, _nowhere)
-        _head(part, "Guest cycles per operation", charts.way_keys(outcomes))
+        _head(part, charts.PER_OPERATION, charts.way_keys(outcomes))
     rows = [_WHOLE_RUN + 0.2 * len(outcomes), *([0.4 + _EACH_WITH_EXITS * len(exiting)] if exiting else [])]
     run, *over_time = right.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
     charts.draw_run(run.subplots(), outcomes, _nowhere)
-    _head(run, "Where the guest cycles of the whole run went", charts.part_keys(outcomes))
+    _head(run, charts.WHERE, charts.part_keys(outcomes))
     for part in over_time:
         charts.draw_exits(part.subplots(len(exiting), sharex=True, squeeze=False)[:, 0], exiting, _nowhere)
-        _head(part, "When the guest left for the hypervisor", charts.reason_keys(exiting))
+        _head(part, charts.WHEN, charts.reason_keys(exiting))
 
 
 def _nowhere(way: str, operation: str) -> str:

@@ -11,6 +11,9 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_FONT = re.compile(r"font-family: [^;]*; ?")
+"""The page's own is meant."""
+
 _REFERENCE = re.compile(r"url\(#(.+?)\)|^#(.+)")
 
 
@@ -53,6 +56,8 @@ def _adapt(element: ElementTree.Element, name: str, referred: set[str], colours:
     for key, value in element.attrib.items():
         for colour, ours in colours.items():
             value = value.replace(colour, ours)
+        if key == "style":
+            value = _FONT.sub("", value)
         if element.tag != "a":
             value = _REFERENCE.sub(lambda found: found[0].replace("#", f"#{name}-"), value)
         element.attrib[key] = value
