@@ -10,7 +10,7 @@ import pytest
 
 from hvmx import guests
 from hvmx.cli import Status, main
-from hvmx.report.comparison import WAYS
+from hvmx.comparison import WAYS
 
 
 def test_compare_prints_the_same_numbers_as_table_and_as_json(capfd: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +56,7 @@ def test_compare_names_a_way_that_is_not_there(ways: str, capfd: pytest.CaptureF
 
 def test_compare_answers_in_one_format(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--json", "--csv"]) == Status.BAD_OPTION
-    assert "--json and --csv" in capfd.readouterr().err
+    assert "--json, --csv and --diff" in capfd.readouterr().err
 
 
 def test_the_help_of_compare_says_what_each_operation_and_each_way_is(capfd: pytest.CaptureFixture[str]) -> None:

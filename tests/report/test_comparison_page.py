@@ -15,8 +15,8 @@ from browser import Browser, browser
 
 from hvmx import guests
 from hvmx.comparison import TOTALS, WAYS, Comparison, Refusal, compare
-from hvmx.cost import Figure, load_profile
-from hvmx.report.comparison import comparison_json
+from hvmx.cost import Figure, Timing, load_profile
+from hvmx.report.comparison import comparison_json, hang_on_assumed
 from hvmx.report.comparison_charts import PART_COLOURS, WAY_COLOURS
 from hvmx.report.comparison_page import comparison_page
 from hvmx.report.comparison_picture import DOTS_PER_INCH, WIDTH, comparison_picture
@@ -80,7 +80,7 @@ def test_the_figures_of_the_table_are_those_of_the_json(page: str, comparison: C
     heading, *rows = Reader(page).tables["s0"]
     outcomes = comparison_json(comparison, PROFILES)["outcomes"]
     assert heading == ["Operation", *(way.title for way in WAYS)]
-    by_name = {row[0]: row[1:] for row in rows}
+    by_name = {row[0].removesuffix(" *"): row[1:] for row in rows}
     assert list(by_name) == [*guests.WORKLOADS, *(f"whole run: {total.replace('_', ' ')}" for total in TOTALS)]
     for place, outcome in enumerate(outcomes):
         for name in guests.WORKLOADS:
@@ -110,7 +110,19 @@ def test_every_explanation_adds_up_to_its_figure_and_names_figures_of_the_profil
             if row[2]:
                 figure = PROFILES["skylake"].written[row[5]]
                 assert row[6] == figure.mark.value and row[7] == f"{figure.source}: {figure.where}"
-                assert isinstance(figure, Figure) and number(row[2].split()[0]) == figure.cycles
+                assert isinstance(figure, (Figure, Timing)) and number(row[2]) == pytest.approx(figure.cycles)
+
+
+def test_an_operation_whose_winner_hangs_on_assumed_figures_has_a_star_and_its_explanation_says_on_which(
+    page: str, comparison: Comparison
+) -> None:
+    read = Reader(page)
+    hanging = hang_on_assumed(PROFILES["skylake"], comparison.of())
+    assert hanging
+    assert [row[0].removesuffix(" *") for row in read.tables["s0"] if row[0].endswith(" *")] == hanging
+    assert read.text.count("That hangs on assumed figures") == sum(
+        name in run.operations for name in hanging for run in comparison
+    )
 
 
 def test_it_says_how_near_the_guest_cycles_are_and_on_which_processor(page: str) -> None:

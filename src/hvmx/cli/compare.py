@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hvmx import guests
 from hvmx.boot import ImageError
-from hvmx.cli.compare_files import (
-    DIFF_OPTION,
-    HTML_OPTION,
-    PNG_OPTION,
-    charts_output,
-    earlier_figures,
-    print_differences,
-)
-from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, PROFILE_OPTION, profile_as_asked
+from hvmx.cli.compare_files import DIFF_OPTION, HTML_OPTION, PNG_OPTION, Earlier, charts_output
+from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, CostProfile, ProfileOption, profile_as_asked
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
-from hvmx.comparison.ways import WAYS, Way
+from hvmx.comparison.ways import BY_NAME, WAYS, Way
 from hvmx.cost import Profile
+
+if TYPE_CHECKING:
+    from hvmx.comparison import Comparison
 
 OPERATIONS = "\b\nOperations:\n" + "\n".join(
     f"    {name:15} {workload.does}" for name, workload in guests.WORKLOADS.items()
@@ -47,7 +44,7 @@ class Ways(click.ParamType[Sequence[Way]]):
 
 @click.command("compare", epilog=OPERATIONS)
 @MEMORY_OPTION
-@PROFILE_OPTION
+@click.option("--profile", "profiles", cls=ProfileOption, type=CostProfile(), multiple=True, default=["skylake"])
 @CACHES_OPTION
 @click.option(
     "--ways",
@@ -56,36 +53,47 @@ class Ways(click.ParamType[Sequence[Way]]):
     metavar="WAY[,WAY]...",
     help=f"Only these, with commas between them: {', '.join(f'{way.name} ({way.title})' for way in WAYS)}.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="The same as CSV, a column for each way.")
+@click.option("--initrd", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE", help="For an IMAGE.")
+@click.option("--append", default="", metavar="TEXT", help="Command line of an IMAGE, the same each way.")
+@click.option(
+    "--explain", is_flag=True, help="Take each figure apart, to the last cycle: what was charged, at which price, and whose."
+)
+@click.option("--json", "as_json", is_flag=True, help="All that was found, as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="The figures of the table as CSV, one in a line.")
 @HTML_OPTION
 @PNG_OPTION
 @DIFF_OPTION
-@click.argument("workloads", nargs=-1, metavar="[OPERATION]...")
+@click.argument("what", nargs=-1, metavar="[IMAGE | OPERATION]...")
 def compare_command(
     memory: int,
-    profile: Profile,
+    profiles: Sequence[Profile],
     caches: bool | None,
     ways: Sequence[Way],
+    initrd: Path | None,
+    append: str,
+    explain: bool,
     as_json: bool,
     as_csv: bool,
     html: str | None,
     png: str | None,
     diff: Path | None,
-    workloads: Sequence[str],
+    what: Sequence[str],
 ) -> int:
     """Compare HVM with nested paging, HVM with shadow paging, PV, and the processor without a hypervisor.
 
-    The bundled guest runs once each way, with the OPERATIONs given or with all. The table holds guest cycles per
-    operation, each with the ratio to the cheapest way, then the counts of the whole runs. An operation that a way
-    does not allow is left empty. Native is the HVM guest where no exit is priced and page walks have one dimension;
-    where the profile has no figure for what a port takes, its operations with ports are left empty.
+    A guest runs once each way: the bundled one, with the OPERATIONs given or with all, or a kernel of your own, whose
+    IMAGE is read as by hvmx run. The table holds guest cycles per operation, each with the ratio to the cheapest way,
+    then where the guest cycles of the whole runs went, and counts. An operation that a way does not allow is left
+    empty. Native is the HVM guest where no exit is priced and page walks have one dimension; where the profile has no
+    figure for what a port takes, its operations with ports are left empty. With several profiles there is a table for each.
 
     \b
     hvmx compare                               all operations, each way
     hvmx compare pt-write tlb-miss             two of them
+    hvmx compare --explain port-out            why it takes as many guest cycles as it does, each way
     hvmx compare --ways ept,native --csv       what nested paging and exits cost, for a spreadsheet
     hvmx compare --profile p4-672              on the first processor with VT-x
+    hvmx compare --memory 256M vmlinuz --initrd initrd --append "console=hvc0 console=ttyS0"
     hvmx compare --html rift.html              a page with charts, to show to others
     hvmx compare --json > old.json             to be kept
     hvmx compare --diff old.json               what has changed since
@@ -93,28 +101,35 @@ def compare_command(
     \b
     Exit status:
         0  all ran             2  a bad option
-        4  no bundled guest    6  a guest failed
-       16  a file could not be written
-       22  some figure is different from --diff
+        4  a bad image, or no bundled guest
+        6  a guest failed     16  a file could not be written
+       22  some figure is another than in the file of --diff
     """
     from hvmx.comparison.compare import compare
     from hvmx.comparison.runs import GuestFailed
-    from hvmx.report.comparison import comparison_csv, comparison_json, comparison_table
+    from hvmx.report.comparison import comparison_csv, comparison_json
 
-    for name in workloads:
-        if name not in guests.WORKLOADS:
-            raise click.UsageError(f"no operation {name!r}: there are {', '.join(guests.WORKLOADS)}")
+    images, workloads = _images_and_workloads(what)
     if sum((as_json, as_csv, diff is not None)) > 1:
         raise click.UsageError("--json, --csv and --diff print different things: one of them at a time")
-    profile = profile_as_asked(profile, caches)
-    before = None if diff is None else earlier_figures(diff)
+    if not images and initrd is not None:
+        raise click.UsageError("--initrd is for an image of your own")
+    chosen = [profile_as_asked(profile, caches) for profile in profiles]
+    by_name = {profile.name: profile for profile in chosen}
+    earlier = None if diff is None else Earlier(diff)
+    read = {"the file of --diff": diff, "the initrd": initrd, **{f"the image {image}": image for image in images}}
     with ExitStack() as stack:
-        write_charts = charts_output(stack, html, png, {} if diff is None else {"the file of --diff": diff})
+        write_charts = charts_output(stack, html, png, {what: path for what, path in read.items() if path is not None})
         try:
             comparison = compare(
-                ways=[way.name for way in ways], profiles=[profile], memory=memory, workloads=workloads,
-                explain=html is not None,
-            )  # fmt: skip
+                *images,
+                ways=[way.name for way in ways],
+                profiles=chosen,
+                memory=memory,
+                workloads=workloads,
+                initrd=initrd,
+                append=append,
+            )
         except FileNotFoundError as problem:
             raise ImageError(str(problem)) from problem
         except MemoryError as problem:
@@ -122,15 +137,46 @@ def compare_command(
         except GuestFailed as problem:
             click.echo(f"hvmx: {problem}", err=True)
             return Status.CRASH
-        profiles = {profile.name: profile}
-        write_charts(comparison, profiles)
-    data = comparison_json(comparison, profiles)
-    if diff is not None and before is not None:
-        return print_differences(diff, before, data)
+        write_charts(comparison, by_name)
+    if earlier is not None:
+        return earlier.print_differences(comparison_json(comparison, by_name))
     if as_json:
-        click.echo(json.dumps(data, indent=2))
+        click.echo(json.dumps(comparison_json(comparison, by_name), indent=2))
     elif as_csv:
         click.echo(comparison_csv(comparison), nl=False)
     else:
-        print_table(comparison_table(profile, comparison.of()))
+        _print_tables(comparison, by_name, explain)
     return Status.GOOD
+
+
+def _images_and_workloads(what: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """An operation by its name, or else a file; ``./syscall`` is a file whatever it is called."""
+    workloads = [word for word in what if word in guests.WORKLOADS]
+    images = [Path(word) for word in what if word not in guests.WORKLOADS]
+    for image in images:
+        if not image.exists():
+            operations = ", ".join(guests.WORKLOADS)
+            raise click.UsageError(f"no operation {str(image)!r}, and no image of that name: operations are {operations}")
+    if images and workloads:
+        raise click.UsageError(f"{workloads[0]}: operations are the bundled guest's, not {images[0]}'s")
+    return images, workloads
+
+
+def _print_tables(comparison: Comparison, profiles: Mapping[str, Profile], explain: bool) -> None:
+    from hvmx.report.comparison import comparison_table
+    from hvmx.report.explanation import explanation, explanation_of_runs
+
+    for guest, name in comparison.pairs():
+        profile, outcomes = profiles[name], comparison.of(guest, name)
+        for refusal in comparison.refusals:
+            if (refusal.guest, refusal.profile) == (guest, name):
+                click.echo(f"{BY_NAME[refusal.way].title}: {refusal.why}", err=True)
+        if not explain:
+            print_table(comparison_table(profile, outcomes))
+            continue
+        operations = dict.fromkeys(name for outcome in outcomes.values() for name in outcome.operations)
+        for operation in operations:
+            print_table(explanation(profile, outcomes, operation))
+            click.echo()
+        if not operations:
+            print_table(explanation_of_runs(profile, outcomes))

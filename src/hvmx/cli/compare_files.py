@@ -16,14 +16,7 @@ from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
 from hvmx.comparison.outcome import Comparison
 from hvmx.cost import Profile
-from hvmx.report.comparison_diff import (
-    Figure,
-    NotAComparison,
-    Run,
-    differences,
-    differences_table,
-    figures_by_run,
-)
+from hvmx.report.comparison_diff import NotAComparison, differences, differences_table, figures_by_run
 
 HTML_OPTION = click.option(
     "--html", metavar="FILE", help="Write a page with charts, too, where each figure leads to what it is made of. "
@@ -69,30 +62,31 @@ def charts_output(
     return write
 
 
-def earlier_figures(path: Path) -> dict[Run, dict[str, Figure]]:
-    """Those of the file of --diff. BadParameter where they cannot be read."""
-    try:
-        return figures_by_run(json.loads(path.read_text()))
-    except OSError as problem:
-        raise _bad(path, f"cannot be read: {problem.strerror}") from problem
-    except NotAComparison as problem:
-        raise _bad(path, str(problem)) from problem
-    except (ValueError, RecursionError) as problem:
-        raise _bad(path, f"is not JSON ({problem})") from problem
+class Earlier:
+    """The earlier comparison, in the file of --diff. BadParameter where that is none."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._figures = figures_by_run(json.loads(path.read_text()))
+        except OSError as problem:
+            raise self._bad(f"cannot be read: {problem.strerror}") from problem
+        except NotAComparison as problem:
+            raise self._bad(str(problem)) from problem
+        except (ValueError, RecursionError) as problem:
+            raise self._bad(f"is not JSON ({problem})") from problem
 
-def print_differences(path: Path, before: Mapping[Run, Mapping[str, Figure]], now: Mapping[str, Any]) -> Status:
-    """What is different ``now``, as ``comparison_json`` has it. BadParameter where the file has other runs."""
-    try:
-        found = differences(before, figures_by_run(now))
-    except NotAComparison as problem:
-        raise _bad(path, str(problem)) from problem
-    if not found:
-        click.echo(f"No figure is different from {path}.")
-        return Status.GOOD
-    print_table(differences_table(found, str(path)))
-    return Status.DIFFERENT
+    def print_differences(self, now: Mapping[str, Any]) -> Status:
+        """What is different now, as ``comparison_json`` has it. BadParameter where the file has no such runs."""
+        try:
+            found = differences(self._figures, figures_by_run(now))
+        except NotAComparison as problem:
+            raise self._bad(str(problem)) from problem
+        if not found:
+            click.echo(f"No figure is different from {self._path}.")
+            return Status.GOOD
+        print_table(differences_table(found, str(self._path)))
+        return Status.DIFFERENT
 
-
-def _bad(path: Path, problem: str) -> click.BadParameter:
-    return click.BadParameter(f"{path}: {problem}", param_hint="--diff")
+    def _bad(self, problem: str) -> click.BadParameter:
+        return click.BadParameter(f"{self._path}: {problem}", param_hint="--diff")

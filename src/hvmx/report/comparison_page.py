@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from xml.etree import ElementTree
 
@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 
 import hvmx
 from hvmx import guests
-from hvmx.comparison.ledger import Item, Part
-from hvmx.comparison.outcome import TOTALS, Comparison
+from hvmx.comparison.ledger import Part, gathered
+from hvmx.comparison.outcome import TOTALS, Comparison, Operation
 from hvmx.comparison.ways import BY_NAME
-from hvmx.cost import Mark, Profile
+from hvmx.comparison.winner import verdict
+from hvmx.cost import Mark, Profile, marks_in_words
 from hvmx.report import comparison_charts as charts
-from hvmx.report.comparison import factor, notes, ratios
+from hvmx.report.comparison import factor, hang_on_assumed, notes, ratios
+from hvmx.report.explanation import Charge, charges, count_in_words, winner_in_words
 from hvmx.report.inline_svg import inline_svg
-from hvmx.report.ledger_rows import Row, ledger_rows, short
 
 Element = ElementTree.Element
 
@@ -27,6 +28,9 @@ NOTHING_FROM_OUTSIDE = "default-src 'none'; style-src 'unsafe-inline'; img-src d
 
 CHART_WIDTH, SMALL_WIDTH, TALL = 4.5, 2.7, 4.0
 """Inches. On a phone a chart is about as wide, and its text stays legible."""
+
+PLAIN_CODE = ("pipeline", "instructions", "memory", "branches")
+"""The tables of a profile that say how instructions overlap."""
 
 MARKS = {mark.value for mark in Mark}
 
@@ -80,6 +84,7 @@ class _Section:
         self.outcomes = comparison.of(guest, profile.name)
         self.refusals = [it for it in comparison.refusals if (it.guest, it.profile) == (guest, profile.name)]
         self.operations = charts.timed(self.outcomes)
+        self.hanging = hang_on_assumed(profile, self.outcomes)
         self._charts_drawn = 0
 
     def element(self) -> Element:
@@ -93,16 +98,18 @@ class _Section:
 
     def _link(self, way: str, operation: str) -> str:
         """Where the explanation of a figure is; empty where there is none."""
-        return f"#{self._id(way, operation)}" if self._ledger(way, operation) else ""
+        return f"#{self._id(way, operation)}" if self._explained(way, operation) else ""
 
     def _id(self, way: str, operation: str) -> str:
         return f"{self.name}-{way}-{operation or 'run'}"
 
-    def _ledger(self, way: str, operation: str) -> Sequence[Item]:
+    def _explained(self, way: str, operation: str) -> Operation | None:
+        """What there is a ledger of: an operation, or the whole run as one."""
         run = self.outcomes[way]
         if operation == WHOLE_RUN:
-            return run.ledger
-        return run.operations[operation].ledger if operation in run.operations else ()
+            return Operation("the whole run", 1, run.guest_cycles, tuple(gathered(run.ledger)))
+        found = run.operations.get(operation)
+        return found if found is not None and found.ledger else None
 
     # --- figures ------------------------------------------------------------------------------------------------------
     def _cards(self) -> Element:
@@ -147,7 +154,8 @@ class _Section:
 
     def _operation_row(self, operation: str) -> Element:
         by_way = ratios(self.outcomes, operation)
-        name = _element("th", operation, scope="row", title=guests.WORKLOADS[operation].does)
+        shown = f"{operation} *" if operation in self.hanging else operation
+        name = _element("th", shown, scope="row", title=guests.WORKLOADS[operation].does)
         return _element("tr", name, *(self._cell(way, operation, by_way.get(way)) for way in self.outcomes))
 
     def _cell(self, way: str, operation: str, ratio: float | None) -> Element:
@@ -186,7 +194,7 @@ class _Section:
         charts.draw_exits(figure.subplots(len(exiting), sharex=True, squeeze=False)[:, 0], exiting, self._link)
 
     def _operation_charts(self) -> Element | None:
-        explained = [name for name in self.operations if any(self._ledger(way, name) for way in self.outcomes)]
+        explained = [name for name in self.operations if any(self._explained(way, name) for way in self.outcomes)]
         if not explained:
             return None
         small = _element("div", *(self._operation_chart(name) for name in explained), **{"class": "small"})
@@ -209,62 +217,85 @@ class _Section:
     # --- explanations -------------------------------------------------------------------------------------------------
     def _explanations(self) -> Iterator[Element]:
         for operation in (WHOLE_RUN, *self.operations):
-            ways = [way for way in self.outcomes if self._ledger(way, operation)]
-            for way in ways:
-                yield self._explanation(way, operation, ways)
+            found = {way: self._explained(way, operation) for way in self.outcomes}
+            explained = {way: it for way, it in found.items() if it is not None}
+            for way in explained:
+                yield self._explanation(way, operation, explained)
 
-    def _explanation(self, way: str, operation: str, ways: Sequence[str]) -> Element:
-        run = self.outcomes[way]
-        count = 1 if operation == WHOLE_RUN else run.operations[operation].count
-        each = run.guest_cycles if operation == WHOLE_RUN else run.operations[operation].cycles_each
-        what = "the whole run" if operation == WHOLE_RUN else f"{operation}: {guests.WORKLOADS[operation].does}"
-        others = (_element("a", BY_NAME[it].title, href=f"#{self._id(it, operation)}") for it in ways if it != way)
-        said = f"{each:,.1f} guest cycles, the mean of {count:,}" if operation else f"{each:,} guest cycles"
+    def _explanation(self, way: str, operation: str, ways: Mapping[str, Operation]) -> Element:
+        it = ways[way]
+        what, said = it.name, []
+        if operation != WHOLE_RUN:
+            what = f"{operation}: {guests.WORKLOADS[operation].does}"
+            said = winner_in_words(self.profile, verdict(self.profile, self.outcomes, operation))
+        others = (_element("a", BY_NAME[name].title, href=f"#{self._id(name, operation)}") for name in ways if name != way)
         return _element(
             "aside",
             _element("a", "close", href="#closed", **{"class": "close"}),
             _element("h3", f"{BY_NAME[way].title}, {what}"),
-            _element("p", f"{said}. Prices are figures of {self.profile.name}: hvmx profiles show {self.profile.name}."),
+            _element("p", f"{it.cycles_each:,.1f} guest cycles{f', the mean of {it.count:,}' if operation else ''}. Figures are "
+                     f"those of hvmx profiles show {self.profile.name}."),
             _element("nav", *others),
-            _element("div", _ledger_table(ledger_rows(self._ledger(way, operation), self.profile, count), each),
-                     **{"class": "scroll"}),
+            _element("div", _ledger_table(self.profile, it), **{"class": "scroll"}),
+            *(_element("p", line) for line in said),
             id=self._id(way, operation), style=_key(charts.WAY_COLOURS[way]), **{"class": "why"},
         )  # fmt: skip
 
 
 LEDGER_COLUMNS = {
-    "Cause": "", "Count": "", "Price": "", "Guest cycles": "", "Share": "share", "Figure of the profile": "words",
+    "Cause": "", "Times": "", "Each": "", "Guest cycles": "", "Share": "share", "Figure of the profile": "words",
     "Mark": "words", "Source": "long words",
 }  # fmt: skip
 """Each with its class."""
 
 
-def _ledger_table(rows: Sequence[Row], total: float) -> Element:
+def _ledger_table(profile: Profile, operation: Operation) -> Element:
     heading = (_element("th", name, scope="col", **{"class": kind}) for name, kind in LEDGER_COLUMNS.items())
-    return _element(
-        "table",
-        _element("thead", _element("tr", *heading)),
-        _element("tbody", *(_ledger_row(row, total) for row in rows)),
-        **{"class": "ledger"},
-    )
+    rows = (_ledger_row(profile, charge, operation.cycles_each) for charge in charges(profile, operation))
+    table = (_element("thead", _element("tr", *heading)), _element("tbody", *rows))
+    return _element("table", *table, **{"class": "ledger"})
 
 
-def _ledger_row(row: Row, total: float) -> Element:
-    share = row.guest_cycles / total
-    mark = _element("span", row.mark, **{"class": f"mark {row.mark}" if row.mark in MARKS else "mark"})
+def _ledger_row(profile: Profile, charge: Charge, total: float) -> Element:
+    share = charge.guest_cycles / total
+    key, mark, source = _provenance(profile, charge)
     cells: tuple[str | Element, ...] = (
-        short(row.count), row.price, f"{row.guest_cycles:,.1f}", f"{share:.1%}", _element("code", row.key), mark,
-        row.source,
-    )  # fmt: skip
+        count_in_words(charge.times) if charge.item.count else "",
+        "" if charge.each is None else f"{charge.each:,g}",
+        f"{charge.guest_cycles:,.1f}",
+        f"{share:.1%}",
+        _element("code", key),
+        _element("span", mark, **{"class": f"mark {mark}" if mark in MARKS else "mark"}),
+        source,
+    )
     return _element(
         "tr",
-        _element("th", _keyed(row.part, row.cause), scope="row"),
+        _element("th", _keyed(charge.item.part, charge.name), scope="row"),
         *(
             _element("td", cell, **{"class": kind, "data-name": name})
             for cell, (name, kind) in zip(cells, [*LEDGER_COLUMNS.items()][1:], strict=True)
         ),
-        style=f"{_key(charts.PART_COLOURS[row.part])}; --share: {max(share, 0):.1%}",
+        style=f"{_key(charts.PART_COLOURS[charge.item.part])}; --share: {max(share, 0):.1%}",
     )
+
+
+def _provenance(profile: Profile, charge: Charge) -> tuple[str, str, str]:
+    """The key of the figure, its mark and its source; of what several figures say, their tables and how many are of each
+    mark."""
+    key = charge.item.price
+    if (figure := dict(profile.figures()).get(key or "")) is not None:
+        # One line of a profile may stand for several figures, such as exits.default.
+        line = next((name for name, it in profile.written.items() if it is figure), str(key))
+        return line, figure.mark.value, f"{figure.source}: {figure.where}"
+    if key is not None:
+        tables: tuple[str, ...] = (key,)
+    elif charge.item.of and charge.item.part is Part.CODE:
+        tables = PLAIN_CODE
+    else:
+        return "", "", ""
+    counted = [profile.marks(f"{table}.") for table in tables]
+    marks = {mark: sum(count[mark] for count in counted) for mark in Mark}
+    return " ".join(f"[{table}]" for table in tables), marks_in_words(marks), ""
 
 
 def _keyed(part: Part, cause: str) -> Element:
