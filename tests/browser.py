@@ -119,8 +119,8 @@ def browser(profile: Path) -> Iterator[Browser]:
     (read_there, to_browser), (from_browser, write_there) = _pipe(), _pipe()
     # As root it has no sandbox.
     command = (
-        chromium, "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        "--no-first-run", f"--user-data-dir={profile}",
+        chromium, "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--hide-scrollbars", "--no-first-run", f"--user-data-dir={profile}",
     )  # fmt: skip
     process = os.posix_spawn(chromium, command, os.environ, file_actions=[
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_DUP2, 1, 2),
