@@ -191,7 +191,7 @@ cdef class Hypercalls:
 
     def trace(self, called):
         """From now on call `called(rip, number, arguments, result)` after each call, with where it was made from, and the six
-        arguments that it was made with."""
+        arguments that it was made with. What that raises comes out of `run()`, and the call has been made."""
         cdef uint32_t number
         held(self.owner)
         for number in range(<uint32_t>HVMX_HYPERCALLS):
@@ -282,7 +282,7 @@ cdef int report_call(Traced traced, uint64_t rip, const hvmx_hypercall *before, 
     try:
         traced.called(rip, before.number, tuple([before.args[index] for index in range(6)]), result)
     except BaseException as error:
-        keep_error(traced.table, cpu, error)
+        traced.table.owner.report(error)  # when the call is over: it has been made
     return 0
 
 
