@@ -18,19 +18,22 @@ struct hypercall_entry {
     hvmx_hypercall_fn fn;     /* never NULL: numbers without a function have one that answers -ENOSYS */
     void *user;
     uint64_t count;           /* calls so far */
-    uint64_t unanswered;      /* of these, answered -ENOSYS: no function, or one without the operation asked for */
+    uint64_t refused;         /* of these, answered by an error */
+    uint64_t unanswered;      /* of these, by -ENOSYS: no function, or one without the operation asked for */
     uint32_t cost;            /* of the work beyond the way in and out, in 1/CYCLE_FRACTION guest cycles */
     uint32_t flags;           /* ENTRY_* */
     struct call_tally *tally; /* by sub-operation, and behind them one for larger numbers; one alone where there are none */
     uint32_t sub_operations;
     uint32_t untimed;         /* a call is timed when `count` has none of these bits */
-    uint64_t spare;           /* padding to a power of 2, for cheap indexing */
 };
+_Static_assert(sizeof(struct hypercall_entry) == 64, "a power of 2, for cheap indexing");
 
 enum { ENTRY_TAKEN = 1,       /* a function answers this number */
        ENTRY_SLOW = 2,        /* that function is in Python */
-       ENTRY_COMMANDS = 4 };  /* its sub-operation is not the first argument, but in what that points to */
+       ENTRY_COMMANDS = 4,    /* its sub-operation is not the first argument, but in what that points to */
+       ENTRY_RESUMES = 8 };   /* what it returns is the guest's own value of the register, and never an error */
 
+enum { LARGEST_ERROR = 4095 }; /* Linux's MAX_ERRNO, in whose range Xen's and KVM's errors are, too */
 enum { CALLS_TIMED = 64 };    /* of each number: as many of the first, and after that one of as many */
 
 struct hypercall_table {
@@ -101,8 +104,10 @@ static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hyp
         result = timed_call(entry, call, host_ns);
     else
         result = entry->fn(call);
-    if (UNLIKELY(result == -HVMX_ENOSYS))
-        entry->unanswered++;
+    if (UNLIKELY((uint64_t)result > (uint64_t)-1 - LARGEST_ERROR) && !(entry->flags & ENTRY_RESUMES)) {
+        entry->refused++;
+        entry->unanswered += result == -HVMX_ENOSYS;
+    }
     return (uint64_t)result;
 }
 

@@ -62,6 +62,7 @@ static void fill_table(struct domain *d)
     for (size_t i = 0; i < DIVIDED_HYPERCALLS; i++)
         hvmx_table_divide(&d->table, divided[i], d->sub_operations[i], SUB_OPERATIONS);
     d->table.entry[__HYPERVISOR_mmuext_op].flags |= ENTRY_COMMANDS;
+    d->table.entry[__HYPERVISOR_iret].flags |= ENTRY_RESUMES;
 }
 
 /* --- the hypervisor's own frames ---------------------------------------------------------------------------------------- */

@@ -87,6 +87,7 @@ struct domain {
     uint32_t update_cost, entry_cost; /* cost of a list element and of a validated entry, in 1/CYCLE_FRACTION cycles */
 
     struct emulated_fault emulated_fault;
+    uint64_t refused_instructions;  /* of the guest's kernel: not emulated, it got the #GP */
     struct page_write page_write;
     uint64_t page_before[512];      /* its table before the instruction */
 

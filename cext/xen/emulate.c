@@ -461,8 +461,10 @@ int emulate_privileged(struct domain *d, uint64_t ip)
         if (d->in_kernel)
             result = system_instruction(d, &insn);
     }
-    if (result == REFUSED)
+    if (result == REFUSED) {
+        d->refused_instructions += d->in_kernel;
         return 1;
+    }
     if (result == UNDEFINED) {
         cpu->rip = ip;
         fault_with(d, VEC_UD, 0, 0);

@@ -21,6 +21,7 @@ cdef extern from "core_services.h" nogil:
 
 cdef extern from "table.h" nogil:
     enum:
+        ENTRY_TAKEN
         ENTRY_SLOW
     struct call_tally:
         uint64_t count, units, least, most, host_ns, host_least, host_most
@@ -28,7 +29,7 @@ cdef extern from "table.h" nogil:
         hvmx_hypercall_fn fn
         void *user
         uint64_t count
-        uint64_t unanswered
+        uint64_t refused, unanswered
         uint32_t cost
         uint32_t flags
         call_tally *tally
@@ -62,6 +63,12 @@ cdef extern from "domain.h" nogil:
         uint32_t shutdown_code
         char *crash_reason
         uint32_t flags
+        uint64_t refused_instructions
+
+cdef extern from "frames.h" nogil:
+    struct frame:
+        pass
+    uint64_t count_tables(const domain *)
 
 cdef extern from "create.h" nogil:
     struct domain_config:
