@@ -52,6 +52,11 @@ cdef extern from "domain.h" nogil:
         DOMAIN_RUNNING
         DOMAIN_SHUT_DOWN
         DOMAIN_CRASHED
+    enum:
+        ANSWERED_MSRS
+    struct msr_count:
+        uint32_t number
+        uint64_t count
     struct domain:
         uint64_t kernel_table
         Cpu *cpu
@@ -64,6 +69,10 @@ cdef extern from "domain.h" nogil:
         char *crash_reason
         uint32_t flags
         uint64_t refused_instructions
+        msr_count msrs[32]
+
+cdef extern from "emulate.h" nogil:
+    int domain_has_msr "has_msr"(domain *, uint32_t)
 
 cdef extern from "frames.h" nogil:
     struct frame:

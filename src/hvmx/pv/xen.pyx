@@ -483,6 +483,16 @@ cdef class XenDomain:
         """The domain's shutdown code (SHUTDOWN_*); None while it runs."""
         return None if self.state.state == DOMAIN_RUNNING else self.state.shutdown_code
 
+    def has_msr(self, uint32_t number):
+        """Whether the hypervisor answers the kernel's RDMSR of this register."""
+        return bool(domain_has_msr(self.state, number))
+
+    def msr_counts(self):
+        """{MSR: accesses} of those that it answered."""
+        cdef uint32_t index
+        return {self.state.msrs[index].number: self.state.msrs[index].count
+                for index in range(<uint32_t>ANSWERED_MSRS) if self.state.msrs[index].count}
+
     @property
     def refused_instructions(self):
         """Privileged instructions of the kernel that were not emulated: it got the #GP."""
