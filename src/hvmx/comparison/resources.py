@@ -1,22 +1,42 @@
-"""What a run took besides guest cycles: memory that is not the guest's own, and the host's time."""
+"""What a run took besides guest cycles: page tables and state that a hypervisor keeps, and of this host memory and time."""
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hvmx.exits import Statistic
+from hvmx.hvm.device import State
 
 if TYPE_CHECKING:
     from hvmx.machine import Machine
 
+_WORD = 8
+"""Bytes that a number counts of a device's state."""
+
 
 @dataclass(frozen=True)
 class Resources:
-    """Memory, in bytes and in pages of 4 KiB; the same on every machine."""
+    """At the end of the run; the same on every host."""
 
     guest_memory: int
     """Bytes."""
-    shadow_pages: int
-    """Page tables that the hypervisor keeps for shadow paging."""
+    nested_tables: int
+    """Pages of 4 KiB: page tables that nested paging needs for what it has mapped."""
+    shadow_tables: int
+    """The same that shadow paging keeps, one for each page table of the guest that was walked."""
+    typed_tables: int
+    """Page tables of the guest's own that the hypervisor has validated: PV's."""
+    frame_table: int
+    """Bytes: the owner, type and references of each frame that a domain may have."""
+    device_state: int
+    """Bytes: the fields that the board's devices save, a number as 8 bytes; none where the guest does not reach them."""
+    domain_state: int
+    """Bytes that the hypervisor keeps of a domain, with its tables of hypercalls and events."""
 
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -28,10 +48,63 @@ class Host:
 
     seconds: float
     """Host time of the run."""
+    exit_seconds: float
+    """Of it, in handlers of exits and in devices."""
+    hypercall_seconds: float
+    """Of it, in the functions of hypercalls: an estimate from those that were timed."""
+    core_memory: int
+    """Bytes, resident at the end, of what the core has besides guest memory: code decoded and translated, books of pages, the
+    pipeline's paths. Python's objects and the small tables of the models are not in it."""
+
+    @property
+    def other_seconds(self) -> float:
+        """The rest: guest code, page walks, deadlines of devices."""
+        return self.seconds - self.exit_seconds - self.hypercall_seconds
 
     def as_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {**vars(self), "other_seconds": self.other_seconds}
 
 
 def resources_of(machine: Machine) -> Resources:
-    return Resources(machine.cpu.memory_bytes, 0)
+    domain = None if machine.domain is None else machine.domain.xen
+    return Resources(
+        guest_memory=machine.cpu.memory_bytes,
+        nested_tables=machine.cpu.nested_tables,
+        shadow_tables=machine.cpu.shadow_tables,
+        typed_tables=0 if domain is None else domain.page_tables,
+        frame_table=0 if domain is None else domain.frame_table_bytes,
+        device_state=0 if machine.board is None else _state_bytes(machine.board.save()),
+        domain_state=0 if domain is None else domain.state_bytes,
+    )
+
+
+def _state_bytes(state: State) -> int:
+    return sum(
+        _state_bytes(value) if isinstance(value, dict) else len(value) if isinstance(value, bytes) else _WORD
+        for name, value in state.items()
+        if name != "version"
+    )
+
+
+def host_of(machine: Machine, seconds: float) -> Host:
+    """What a run of so many seconds took."""
+    return Host(
+        seconds=seconds,
+        exit_seconds=_seconds(machine.exits.statistics()),
+        # VMCALLs are exits.
+        hypercall_seconds=0.0 if machine.domain is None else _seconds(machine.hypercall_statistics()),
+        core_memory=sum(_resident_bytes(address, size) for address, size in machine.cpu.host_memory()),
+    )
+
+
+def _seconds(rows: Mapping[Any, Statistic]) -> float:
+    return sum(row.host_ns for row in rows.values()) / 1e9
+
+
+def _resident_bytes(address: int, size: int) -> int:
+    """Of a stretch of this process's memory (proc(5), pagemap: bit 63 of each page), in whole pages."""
+    first, last = address // mmap.PAGESIZE, -(-(address + size) // mmap.PAGESIZE)
+    with open("/proc/self/pagemap", "rb") as pagemap:
+        pagemap.seek(first * 8)
+        entries = np.frombuffer(pagemap.read((last - first) * 8), np.uint64)
+    return int((entries >> np.uint64(63)).sum()) * mmap.PAGESIZE

@@ -20,7 +20,7 @@ from .explained import explained, windows_of
 from .interface import interface_of
 from .ledger import Reading
 from .outcome import TOTALS, Operation, Outcome
-from .resources import Host, resources_of
+from .resources import host_of, resources_of
 from .ways import Way
 
 BUNDLED = "bundled"
@@ -80,7 +80,7 @@ def carry_out(run: Run) -> Outcome:
     machine = machine_for(run.guest, way, profile, console.extend, run.memory)
     started = time.perf_counter()
     stop = machine.run(cycles=run.cycles, timeout=run.timeout)
-    seconds = time.perf_counter() - started
+    host = host_of(machine, time.perf_counter() - started)
     text = console.decode(errors="replace")
     end = checked_end(run, stop, text)
     operations = _operations(text, profile, way)
@@ -103,7 +103,7 @@ def carry_out(run: Run) -> Outcome:
         interface=interface_of(machine, way),
         resources=resources_of(machine),
         caches=machine.cpu.cache_hits(),
-        host=Host(seconds),
+        host=host,
     )
 
 
