@@ -20,6 +20,10 @@ OPERATIONS = "\b\nOperations:\n" + "\n".join(
 )
 
 
+ROWS = ("performance", "compatibility", "security", "resources")
+"""Of the comparison at a glance."""
+
+
 class Ways(click.ParamType[Sequence[Way]]):
     """Names of ways, with commas between them."""
 
@@ -46,6 +50,12 @@ class Ways(click.ParamType[Sequence[Way]]):
     metavar="WAY[,WAY]...",
     help=f"Only these, with commas between them: {', '.join(f'{way.name} ({way.title})' for way in WAYS)}.",
 )
+@click.option(
+    "--details",
+    type=click.Choice(ROWS),
+    multiple=True,
+    help="What is behind this row of the first table, in tables instead; can be given several times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="The same as CSV, a column for each way.")
 @click.argument("workloads", nargs=-1, metavar="[OPERATION]...")
@@ -56,6 +66,7 @@ def compare_command(
     ways: Sequence[Way],
     as_json: bool,
     as_csv: bool,
+    details: Sequence[str],
     workloads: Sequence[str],
 ) -> int:
     """Compare HVM with nested paging, HVM with shadow paging, PV, and the processor without a hypervisor.
@@ -79,6 +90,8 @@ def compare_command(
     from hvmx.comparison.compare import compare
     from hvmx.comparison.runs import GuestFailed
     from hvmx.report.comparison import comparison_csv, comparison_json, comparison_table
+    from hvmx.report.glance import glance_tables
+    from hvmx.report.glance_details import DETAILS
 
     for name in workloads:
         if name not in guests.WORKLOADS:
@@ -102,5 +115,13 @@ def compare_command(
     elif as_csv:
         click.echo(comparison_csv(comparison), nl=False)
     else:
-        print_table(comparison_table(profile, comparison.of()))
+        outcomes = comparison.of()
+        if details:
+            tables = [table for row in details for table in DETAILS[row](outcomes)]
+        else:
+            tables = [*glance_tables(outcomes, comparison.refusals), comparison_table(profile, outcomes)]
+        for index, table in enumerate(tables):
+            if index:
+                click.echo()
+            print_table(table)
     return Status.GOOD

@@ -16,6 +16,7 @@ from hvmx.hvm.device import Sink
 from hvmx.machine import Machine
 from hvmx.stops import Stop, StopKind
 
+from .compatibility import uses_of
 from .explained import explained, windows_of
 from .interface import interface_of
 from .ledger import Reading
@@ -100,6 +101,7 @@ def carry_out(run: Run) -> Outcome:
         operations=operations,
         exits={} if way.native else machine.exits.statistics(),
         hypercalls=machine.hypercall_statistics(),
+        uses=uses_of(machine, way),
         interface=interface_of(machine, way),
         resources=resources_of(machine),
         caches=machine.cpu.cache_hits(),
