@@ -84,7 +84,7 @@ struct domain {
 
     /* work done by this hypercall, in page-table entries and list elements: beyond a limit it is preempted */
     uint64_t work, work_limit;
-    uint64_t units_within, host_ns_within; /* what the calls of a multicall have taken, which are tallied for themselves */
+    uint64_t units_within;          /* what the calls of a multicall have taken, which are tallied for themselves */
     uint32_t command;               /* of the last element of mmuext_op's list, or all ones */
     uint8_t preempted;
     /* Tables that nobody uses any more, but that still hold references: these are dropped before anything else is done. After

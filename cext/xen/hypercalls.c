@@ -91,7 +91,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
     if (UNLIKELY(entry->cost))
         charge(cpu, CHARGE_CALL, entry->cost);
     d->work = 0;
-    d->units_within = d->host_ns_within = 0;
+    d->units_within = 0;
     call->args[0] = cpu->r[REG_RDI];
     call->args[1] = cpu->r[REG_RSI];
     call->args[2] = cpu->r[REG_RDX];
@@ -109,8 +109,6 @@ int xen_hypercall(Cpu *cpu, Op *op)
     }
     uint64_t sub_operation = call->args[0], result = entry_call(entry, call, number, &host_ns);
     struct call_tally *tally = tally_of(entry, entry->flags & ENTRY_COMMANDS ? d->command : (uint32_t)sub_operation);
-    if (UNLIKELY(host_ns && d->host_ns_within)) /* which is an estimate, and so may be too much */
-        host_ns = host_ns > d->host_ns_within ? host_ns - d->host_ns_within : 1;
     tally_add(tally, charged_since(cpu, &before) - d->units_within, host_ns);
     if (UNLIKELY(d->preempted)) {
         call_again(d, number);
@@ -162,9 +160,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
             return 0;
         }
         d->units_within += units;
-        struct call_tally *tally = tally_of(function, function->flags & ENTRY_COMMANDS ? d->command : (uint32_t)entry.args[0]);
-        tally_add(tally, units, host_ns);
-        d->host_ns_within += tally->host_sample;
+        tally_add(tally_of(function, function->flags & ENTRY_COMMANDS ? d->command : (uint32_t)entry.args[0]), units, host_ns);
         if (again) { /* the list is resumed with the rest of this element */
             memcpy(entry.args, inner.args, sizeof entry.args);
             entry.result = 0;

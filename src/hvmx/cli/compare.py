@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +16,9 @@ from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
 from hvmx.comparison.ways import WAYS, Way
 from hvmx.cost import Profile
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 OPERATIONS = "\b\nOperations:\n" + "\n".join(
     f"    {name:15} {workload.does}" for name, workload in guests.WORKLOADS.items()
@@ -37,6 +42,16 @@ class Ways(click.ParamType[Sequence[Way]]):
             if name not in known:
                 self.fail(f"no way {name!r}: there are {', '.join(known)}", param, ctx)
         return [way for way in WAYS if way.name in asked]
+
+
+def image_tables(ways: Sequence[Way], memory: int) -> list[Table]:
+    """In which way each image can run, and why not in the others."""
+    from hvmx.inspection import read_facts, ways_to_run
+    from hvmx.report.inspection import way_table
+
+    images = {guests.image(way.bundled): None for way in ways}
+    facts = [read_facts(image, memory) for image in images]
+    return [way_table(ways_to_run(found), memory, Path(found.name).name) for found in facts]
 
 
 @click.command("compare", epilog=OPERATIONS)
@@ -96,6 +111,8 @@ def compare_command(
     for name in workloads:
         if name not in guests.WORKLOADS:
             raise click.UsageError(f"no operation {name!r}: there are {', '.join(guests.WORKLOADS)}")
+    if details and (as_json or as_csv):
+        raise click.UsageError("--details are tables: --json has all of it")
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are different formats")
     profile = profile_as_asked(profile, caches)
@@ -118,6 +135,8 @@ def compare_command(
         outcomes = comparison.of()
         if details:
             tables = [table for row in details for table in DETAILS[row](outcomes)]
+            if "compatibility" in details:
+                tables += image_tables(ways, memory)
         else:
             tables = [*glance_tables(outcomes, comparison.refusals), comparison_table(profile, outcomes)]
         for index, table in enumerate(tables):

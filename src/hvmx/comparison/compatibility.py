@@ -13,7 +13,7 @@ from hvmx.exits import exit_name
 from hvmx.hvm.board import EPOCH
 from hvmx.machine import Machine
 from hvmx.pv import start_of_day
-from hvmx.vocabulary import PV_REASONS, ExitReason
+from hvmx.vocabulary import ExitReason
 
 if TYPE_CHECKING:
     from .ways import Way

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SHARED = ("hvmx.exits", "hvmx.hvm.board", "hvmx.hvm.bus", Device.__module__)
 """Modules by way of which a device is reached."""
 _CORE = "src/hvmx/core"
+_EMULATION = "cext/xen/emulate.c"
 _HYPERVISOR_OF_DOMAINS = ("cext/xen", "cext/hypercall")
 _OF_VMCALL_ALONE = "cext/hypercall/kvm.c"
 
@@ -170,15 +171,14 @@ def _exits(machine: Machine, counted: CodeLines) -> Iterator[Service]:
     statistics = machine.exits.statistics()
     for reason in reasons_that_occur(machine):
         requests = statistics[reason].count if reason in statistics else 0
-        handler = machine.cpu.handler(reason)
-        module = getattr(handler, "__module__", None) or type(handler).__module__
-        yield Service(Kind.EXITS, reason.name, 1, min(requests, 1), requests, _file(counted, module))
+        file = _file_of_handler(machine, reason, counted)
+        yield Service(Kind.EXITS, reason.name, 1, min(requests, 1), requests, file)
 
 
 _TRAPS = {
     "exceptions": (Charge.BOUNCED_EXCEPTION, "cext/xen/traps.c"),
     "system calls": (Charge.BOUNCED_CALL, "cext/xen/bounce.c"),
-    "privileged instructions": (Charge.EMULATION, "cext/xen/emulate.c"),
+    "privileged instructions": (Charge.EMULATION, _EMULATION),
 }
 """What of a domain the hypervisor gets without an exit to a handler: how that is charged, and what answers it."""
 
@@ -218,13 +218,15 @@ def _msrs(machine: Machine, counted: CodeLines) -> Iterator[Service]:
     """Those that the hypervisor answers: of an HVM guest the ones that exit, of a domain the ones that it emulates."""
     numbers = [number for numbers in MSR_RANGES for number in numbers]
     if machine.domain is not None:
-        answered = filter(machine.domain.xen.has_msr, numbers)
-        used, file = machine.domain.xen.msr_counts(), "cext/xen/emulate.c"
+        domain = machine.domain.xen
+        answered = [number for number in numbers if domain.has_msr(number)]
+        used = domain.msr_counts()
+        file: str | None = _EMULATION
     else:
-        answered = (number for number in numbers if machine.cpu.has_msr(number) and _exits_for(machine, number))
+        answered = [number for number in numbers if machine.cpu.has_msr(number) and _exits_for(machine, number)]
         reads, writes = (_numbers(machine, reason) for reason in (ExitReason.MSR_READ, ExitReason.MSR_WRITE))
         used = {number: reads.get(number, 0) + writes.get(number, 0) for number in {**reads, **writes}}
-        file = _file(counted, getattr(machine.cpu.handler(ExitReason.MSR_READ), "__module__", ""))
+        file = _file_of_handler(machine, ExitReason.MSR_READ, counted)
     for number in answered:
         requests = used.get(number, 0)
         yield Service(Kind.MSRS, detail_name(ExitReason.MSR_READ, number), 1, min(requests, 1), requests, file)
@@ -239,6 +241,11 @@ def _numbers(machine: Machine, reason: ExitReason) -> dict[int, int]:
     """The exits of a reason by what they concern."""
     row = machine.exits.statistics().get(reason)
     return {} if row is None else {number: one.count for number, one in row.detail.items()}
+
+
+def _file_of_handler(machine: Machine, reason: ExitReason, counted: CodeLines) -> str | None:
+    handler = machine.cpu.handler(reason)
+    return _file(counted, getattr(handler, "__module__", None) or type(handler).__module__)
 
 
 def _file(counted: CodeLines, module: str) -> str | None:

@@ -6,6 +6,7 @@ What is behind them is in the tables of ``hvmx.report.glance_details``. Figures 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from rich.table import Table
 
@@ -61,12 +62,15 @@ def _performance(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, _Cell]]
     yield "guest cycles", lambda outcome: short_number(outcome.guest_cycles, _WIDTH)
     yield "more than the fewest", lambda outcome: f"{100 * (outcome.guest_cycles / fewest - 1):+,.0f}%"
     for part in Part:
-        if any(_share(outcome, part) >= SHARE_SHOWN for outcome in outcomes.values()):
-            # Bound now: the lines are made later.
-            yield f"of them {part.value}", lambda outcome, part=part: f"{100 * _share(outcome, part):.0f}%"
+        if any(_share(part, outcome) >= SHARE_SHOWN for outcome in outcomes.values()):
+            yield f"of them {part.value}", partial(_percent, part)
 
 
-def _share(outcome: Outcome, part: Part) -> float:
+def _percent(part: Part, outcome: Outcome) -> str:
+    return f"{100 * _share(part, outcome):.0f}%"
+
+
+def _share(part: Part, outcome: Outcome) -> float:
     parts = by_part(outcome.ledger)
     return parts.get(part, 0) / max(sum(parts.values()), 1)
 
@@ -89,7 +93,7 @@ _COMPATIBILITY: Mapping[str, _Cell] = {
 def _security(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, _Cell]]:
     for kind in Kind:
         if any(outcome.interface.of(kind) for outcome in outcomes.values()):
-            yield f"{kind.value}, reached/there", lambda outcome, kind=kind: _reached(outcome, kind)
+            yield f"{kind.value}, reached/there", partial(_reached, kind)
     yield "requests refused", lambda outcome: _unless_native(outcome, f"{outcome.interface.refusals:,}")
     yield (
         "lines of code, the same",
@@ -101,7 +105,7 @@ def _security(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, _Cell]]:
     yield "lines of the core", lambda outcome: _unless_native(outcome, f"{outcome.interface.core_lines:,}")
 
 
-def _reached(outcome: Outcome, kind: Kind) -> str:
+def _reached(kind: Kind, outcome: Outcome) -> str:
     interface = outcome.interface
     return f"{interface.reached(kind)}/{interface.reachable(kind)}" if interface.of(kind) else NONE
 

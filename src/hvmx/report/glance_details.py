@@ -11,7 +11,7 @@ from hvmx.comparison.interface import Kind, Service
 from hvmx.comparison.ledger import Part, by_part
 from hvmx.comparison.outcome import Outcome
 from hvmx.cost import FRACTION
-from hvmx.exits import ExitReason
+from hvmx.exits import ExitReason, Statistic
 from hvmx.report.exit_table import short_number
 from hvmx.report.glance import NONE, add_rows, table_of_ways
 
@@ -34,10 +34,14 @@ def performance_tables(outcomes: _Outcomes) -> Iterator[Table]:
     calls = {way: outcome.hypercalls for way, outcome in outcomes.items()}
     names = dict.fromkeys(name for found in calls.values() for name in found)
     if names:
-        table = table_of_ways("Hypercalls: how many", outcomes, "Guest cycles of each: hvmx run --stats, or --json here.")
+        table = table_of_ways("Performance: hypercalls by number, and guest cycles of each on average", outcomes)
         for name in names:
-            table.add_row(name, *(f"{found[name].count:,}" if name in found else NONE for found in calls.values()))
+            table.add_row(name, *(_calls(found.get(name)) for found in calls.values()))
         yield table
+
+
+def _calls(row: Statistic | None) -> str:
+    return NONE if row is None else f"{row.count:,} x {row.guest_cycles_average:,.0f}"
 
 
 def _by_name(outcome: Outcome, part: Part) -> dict[str, int]:
@@ -60,8 +64,8 @@ def compatibility_tables(outcomes: _Outcomes) -> Iterator[Table]:
     table = table_of_ways(
         "Compatibility: exits by which an unmodified guest used virtual hardware",
         {way: outcome for way, outcome in outcomes.items() if outcome.uses},
-        "Offered to PV is what a kernel that tries it in a domain gets: of a register, that it can be read and written\n"
-        "with the value that it has. A PV guest gets the rest done by hypercalls and events.",
+        "Offered to PV is what a kernel that tries it in a domain gets; a register, if it can be read, and written with the "
+        "value that it has. The rest PV guests do by hypercalls and events.",
     )
     table.add_column("offered to PV")
     used: dict[str, dict[str, Use]] = {}
