@@ -24,6 +24,7 @@ NONE = "-"
 _NAMES_SHOWN = 6
 _WIDTH = len("999,999,999")
 """Of figures that grow with the run: with four ways, a table of 80 columns."""
+_NAME_WIDTH = 80 - 4 * (_WIDTH + 1)
 
 _Cell = Callable[[Outcome], str]
 
@@ -44,7 +45,7 @@ def glance_tables(outcomes: Mapping[str, Outcome], refusals: Sequence[Refusal] =
 def table_of_ways(title: str, outcomes: Mapping[str, Outcome], caption: str | None = None) -> Table:
     """With a column for what the lines are and one for each way."""
     table = plain_table(title, caption)
-    table.add_column("")
+    table.add_column("", max_width=_NAME_WIDTH)
     for way in outcomes:
         table.add_column(BY_NAME[way].title.replace(" ", "\n"), justify="right", no_wrap=True)
     return table
@@ -58,7 +59,7 @@ def add_rows(table: Table, outcomes: Mapping[str, Outcome], heading: str | None,
 
 
 def _performance(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, _Cell]]:
-    fewest = min(outcome.guest_cycles for outcome in outcomes.values())
+    fewest = min((outcome.guest_cycles for outcome in outcomes.values()), default=0)
     yield "guest cycles", lambda outcome: short_number(outcome.guest_cycles, _WIDTH)
     yield "more than the fewest", lambda outcome: f"{100 * (outcome.guest_cycles / fewest - 1):+,.0f}%"
     for part in Part:
