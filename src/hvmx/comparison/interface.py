@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +63,9 @@ class Interface:
     """All that answered the guest of one run."""
 
     services: tuple[Service, ...] = ()
-    refused: Mapping[str, int] | None = None
-    """Requests that were answered by an error or by nobody, by what they were for; None without a hypervisor."""
-    lines: Mapping[str, int] | None = None
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Requests that were answered by an error or by nobody, by what they were for."""
+    lines: Mapping[str, int] = field(default_factory=dict)
     """Of code, by file: of the services' files."""
     shared_lines: int = 0
     """Of code by way of which these are reached."""
@@ -84,25 +84,25 @@ class Interface:
     @property
     def reachable_lines(self) -> int:
         """Of code behind all that the guest could reach."""
-        return sum((self.lines or {}).values())
+        return sum(self.lines.values())
 
     @property
     def reached_lines(self) -> int:
         """The same of what it did reach: of each file that answered it, all lines."""
         files = {service.file for service in self.services if service.requests}
-        return sum(lines for file, lines in (self.lines or {}).items() if file in files)
+        return sum(lines for file, lines in self.lines.items() if file in files)
 
     @property
     def refusals(self) -> int:
-        return sum((self.refused or {}).values())
+        return sum(self.refused.values())
 
     def as_json(self) -> dict[str, Any]:
         return {
             "services": [service.as_json() for service in self.services],
             "reachable": {kind.value: self.reachable(kind) for kind in Kind},
             "reached": {kind.value: self.reached(kind) for kind in Kind},
-            "refused": dict(self.refused or {}),
-            "lines": dict(self.lines or {}),
+            "refused": dict(self.refused),
+            "lines": dict(self.lines),
             "reachable_lines": self.reachable_lines,
             "reached_lines": self.reached_lines,
             "shared_lines": self.shared_lines,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 _WORD = 8
 """Bytes that a number counts of a device's state."""
+
+
+PAGEMAP = Path("/proc/self/pagemap")
+"""A word for each page of this process; bit 63: it is resident (proc(5))."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,9 @@ class Host:
     """Of it, in handlers of exits and in devices."""
     hypercall_seconds: float
     """Of it, in the functions of hypercalls: an estimate from those that were timed. A multicall counts by the calls in it."""
-    core_memory: int
+    core_memory: int | None
     """Bytes, resident at the end, of what the core has besides guest memory: code decoded and translated, books of pages, the
-    pipeline's paths. Python's objects and the small tables of the models are not in it."""
+    pipeline's paths. Python's objects and the small tables of the models are not in it. None where the host does not say."""
 
     @property
     def other_seconds(self) -> float:
@@ -92,7 +97,7 @@ def host_of(machine: Machine, seconds: float) -> Host:
         seconds=seconds,
         exit_seconds=_seconds(machine.exits.statistics()),
         hypercall_seconds=_seconds(_calls(machine)),
-        core_memory=sum(_resident_bytes(address, size) for address, size in machine.cpu.host_memory()),
+        core_memory=_core_memory(machine),
     )
 
 
@@ -107,10 +112,15 @@ def _seconds(rows: Mapping[Any, Statistic]) -> float:
     return sum(row.host_ns for row in rows.values()) / 1e9
 
 
-def _resident_bytes(address: int, size: int) -> int:
-    """Of a stretch of this process's memory (proc(5), pagemap: bit 63 of each page), in whole pages."""
-    first, last = address // mmap.PAGESIZE, -(-(address + size) // mmap.PAGESIZE)
-    with open("/proc/self/pagemap", "rb") as pagemap:
-        pagemap.seek(first * 8)
-        entries = np.frombuffer(pagemap.read((last - first) * 8), np.uint64)
-    return int((entries >> np.uint64(63)).sum()) * mmap.PAGESIZE
+def _core_memory(machine: Machine) -> int | None:
+    pages = 0
+    try:
+        with PAGEMAP.open("rb") as pagemap:
+            for address, size in machine.cpu.host_memory():
+                first, last = address // mmap.PAGESIZE, -(-(address + size) // mmap.PAGESIZE)
+                pagemap.seek(first * 8)
+                entries = np.frombuffer(pagemap.read((last - first) * 8), np.uint64)
+                pages += int((entries >> np.uint64(63)).sum())
+    except OSError:
+        return None
+    return pages * mmap.PAGESIZE

@@ -31,7 +31,8 @@ _Cell = Callable[[Outcome], str]
 
 def glance_tables(outcomes: Mapping[str, Outcome], refusals: Sequence[Refusal] = ()) -> Iterator[Table]:
     """The four rows, each with its figures, by way; then what the runs took of this host."""
-    table = table_of_ways("At a glance", outcomes, "\n".join(_notes(outcomes, refusals)))
+    of = dict.fromkeys(f": {outcome.guest} guest, {outcome.profile}" for outcome in outcomes.values())
+    table = table_of_ways(f"At a glance{''.join(of)}", outcomes, "\n".join(_notes(outcomes, refusals)))
     add_rows(table, outcomes, "Performance", dict(_performance(outcomes)))
     add_rows(table, outcomes, "Compatibility", _COMPATIBILITY)
     add_rows(table, outcomes, "Security", dict(_security(outcomes)))
@@ -97,7 +98,7 @@ def _security(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, _Cell]]:
             yield f"{kind.value}, reached/there", partial(_reached, kind)
     yield "requests refused", lambda outcome: _unless_native(outcome, f"{outcome.interface.refusals:,}")
     yield (
-        "lines of code, the same",
+        "lines of code, reached/there",
         lambda outcome: _unless_native(
             outcome, f"{outcome.interface.reached_lines:,}/{outcome.interface.reachable_lines:,}"
         ),
@@ -139,16 +140,18 @@ _HOST: Mapping[str, _Cell] = {
     "host time, ms": lambda outcome: f"{1000 * outcome.host.seconds:,.1f}",
     "of it, handlers and devices": _of_seconds(lambda outcome: outcome.host.exit_seconds),
     "of it, hypercalls": _of_seconds(lambda outcome: outcome.host.hypercall_seconds),
-    "memory of the core, KiB": lambda outcome: f"{outcome.host.core_memory >> 10:,}",
+    "memory of the core, KiB": lambda outcome: NONE if outcome.host.core_memory is None else f"{outcome.host.core_memory >> 10:,}",
 }
 
 
 def _notes(outcomes: Mapping[str, Outcome], refusals: Sequence[Refusal]) -> Iterator[str]:
     for refusal in refusals:
         yield f"Not as {BY_NAME[refusal.way].title}: {refusal.why}"
-    names = dict.fromkeys(use.name for outcome in outcomes.values() for use in outcome.uses if use.pv is Offer.NO)
-    if names:
-        yield f"No PV guest is offered what this one used: {enumerated(list(names))}."
+    lacking = {use.name for outcome in outcomes.values() for use in outcome.uses if use.pv is Offer.NO}
+    if lacking:
+        # There may be very many MSRs.
+        names = sorted(lacking, key=lambda name: (name.startswith(("RDMSR", "WRMSR")), name))
+        yield f"Used, and offered to no PV guest: {enumerated(names)}."
     yield "More of each by --details."
 
 

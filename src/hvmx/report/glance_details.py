@@ -90,7 +90,7 @@ def security_tables(outcomes: _Outcomes) -> Iterator[Table]:
         if services:
             yield _services_table(kind, services, outcomes)
     table = table_of_ways("Security: requests refused", outcomes)
-    refused = {way: outcome.interface.refused or {} for way, outcome in outcomes.items()}
+    refused = {way: outcome.interface.refused for way, outcome in outcomes.items()}
     for name in dict.fromkeys(name for found in refused.values() for name in found):
         table.add_row(name, *(f"{found[name]:,}" if name in found else NONE for found in refused.values()))
     yield table
@@ -118,7 +118,7 @@ def _lines_table(outcomes: _Outcomes) -> Table:
         outcomes,
         "In brackets: there for the guest, and not reached.",
     )
-    for file in sorted({file for outcome in outcomes.values() for file in outcome.interface.lines or {}}):
+    for file in sorted({file for outcome in outcomes.values() for file in outcome.interface.lines}):
         table.add_row(file, *(_lines_of(outcome, file) for outcome in outcomes.values()))
     shared: Mapping[str, Callable[[Outcome], int]] = {
         "on the way there": lambda outcome: outcome.interface.shared_lines,
@@ -130,7 +130,7 @@ def _lines_table(outcomes: _Outcomes) -> Table:
 
 
 def _lines_of(outcome: Outcome, file: str) -> str:
-    lines = (outcome.interface.lines or {}).get(file)
+    lines = outcome.interface.lines.get(file)
     if lines is None:
         return NONE
     reached = any(service.file == file and service.requests for service in outcome.interface.services)
@@ -156,7 +156,9 @@ def resources_tables(outcomes: _Outcomes) -> Iterator[Table]:
         "handlers and devices": lambda outcome: f"{1000 * outcome.host.exit_seconds:,.2f}",
         "hypercalls": lambda outcome: f"{1000 * outcome.host.hypercall_seconds:,.2f}",
         "the rest: the native loop": lambda outcome: f"{1000 * outcome.host.other_seconds:,.2f}",
-        "memory of the core, bytes": lambda outcome: f"{outcome.host.core_memory:,}",
+        "memory of the core, bytes": lambda outcome: (
+            NONE if outcome.host.core_memory is None else f"{outcome.host.core_memory:,}"
+        ),
     })  # fmt: skip
     yield host
 
