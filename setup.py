@@ -153,14 +153,14 @@ class BuildExt(build_ext):
 
     def run(self) -> None:
         from hvmx.guests.build import build as build_guests
-        from hvmx.reproduce.build import build as build_linux_programs
+        from hvmx.reproduce.build import build as build_reproductions
         from hvmx.validation.build import build as build_programs
 
         super().run()
         package = (SOURCE if self.inplace else Path(self.build_lib)) / "hvmx"
         build_guests(package / "guests" / "built")
         build_programs(package / "validation" / "built")
-        build_linux_programs(package / "reproduce" / "built")
+        build_reproductions(package / "reproduce" / "built")
 
 
 class BuildPy(build_py):

@@ -10,7 +10,7 @@ import pytest
 
 from hvmx import guests
 from hvmx.cli import Status, main
-from hvmx.report.comparison import WAYS
+from hvmx.comparison import WAYS
 
 
 def test_compare_prints_the_same_numbers_as_table_and_as_json(capfd: pytest.CaptureFixture[str]) -> None:

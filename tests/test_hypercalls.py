@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from pv.kernel import assemble
 from hvmx import ExitReason, Machine, StopKind
 from hvmx.cost import FRACTION
 from hvmx.debug.trace import trace_exits
+from hvmx.exits import detail_name
 
 if TYPE_CHECKING:
     from hvmx.core.exit_info import Exit
@@ -47,7 +49,7 @@ def test_calls_that_c_functions_answer_are_exits_by_their_numbers(instruction: s
         NOTHING: (2, 2 * (price + 70)),
         PAIRING: (1, price),
     }
-    assert set(row.as_json(ExitReason.VMCALL)["detail"]) == {"hypercall 1", "hypercall 9"}
+    assert set(row.as_json(partial(detail_name, ExitReason.VMCALL))["detail"]) == {"hypercall 1", "hypercall 9"}
     assert machine.exits.total == sum(one.count for one in machine.exits.statistics().values())
 
 
@@ -137,7 +139,8 @@ def test_a_handler_is_taken_back() -> None:
     assert before is not None and machine.exits.on(ExitReason.VMCALL, before) is refuse
     assert machine.run().kind is StopKind.HALTED
     row = machine.exits.statistics()[ExitReason.VMCALL]
-    assert (machine.cpu.rax, row.count, row.host_ns) == (0, 1, 0), "answered in C again"
+    assert (machine.cpu.rax, row.count) == (0, 1)
+    assert ExitReason.VMCALL not in machine.cpu.exit_statistics(), "answered in C again"
 
 
 def test_the_table_of_another_machine_is_no_handler() -> None:

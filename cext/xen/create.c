@@ -61,7 +61,8 @@ static void fill_table(struct domain *d)
         hvmx_table_register(&d->table, functions[i].number, functions[i].fn, NULL, 0);
     for (size_t i = 0; i < DIVIDED_HYPERCALLS; i++)
         hvmx_table_divide(&d->table, divided[i], d->sub_operations[i], SUB_OPERATIONS);
-    d->table.entry[__HYPERVISOR_mmuext_op].flags |= ENTRY_COMMANDS;
+    d->table.entry[__HYPERVISOR_mmuext_op].flags |= ENTRY_LIST;
+    d->table.entry[__HYPERVISOR_multicall].flags |= ENTRY_LIST;
     d->table.entry[__HYPERVISOR_iret].flags |= ENTRY_RESUMES;
 }
 

@@ -210,7 +210,8 @@ def test_what_pv_lacks_is_named_at_a_glance(outcomes: dict[str, Outcome]) -> Non
 
 
 def test_a_way_that_is_refused_says_why() -> None:
-    comparison = compare(guests.image("hvm64"), ways=["pv"])
+    comparison = compare(guests.image("hvm64"), ways=["ept", "pv"])
+    assert list(comparison.of()) == ["ept"]
     assert "XEN_VERSION note" in " ".join(printed(glance_tables(comparison.of(), comparison.refusals)).split())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,14 @@ import click
 
 from hvmx import guests
 from hvmx.boot import ImageError
-from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, PROFILE_OPTION, profile_as_asked
+from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, CostProfile, ProfileOption, profile_as_asked
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
-from hvmx.comparison.ways import WAYS, Way
+from hvmx.comparison.ways import BY_NAME, WAYS, Way
 from hvmx.cost import Profile
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from hvmx.comparison import Comparison
 
 OPERATIONS = "\b\nOperations:\n" + "\n".join(
     f"    {name:15} {workload.does}" for name, workload in guests.WORKLOADS.items()
@@ -44,19 +44,9 @@ class Ways(click.ParamType[Sequence[Way]]):
         return [way for way in WAYS if way.name in asked]
 
 
-def image_tables(ways: Sequence[Way], memory: int) -> list[Table]:
-    """In which way each image can run, and why not in the others."""
-    from hvmx.inspection import read_facts, ways_to_run
-    from hvmx.report.inspection import way_table
-
-    images = {guests.image(way.bundled): None for way in ways}
-    facts = [read_facts(image, memory) for image in images]
-    return [way_table(ways_to_run(found), memory, Path(found.name).name) for found in facts]
-
-
 @click.command("compare", epilog=OPERATIONS)
 @MEMORY_OPTION
-@PROFILE_OPTION
+@click.option("--profile", "profiles", cls=ProfileOption, type=CostProfile(), multiple=True, default=["skylake"])
 @CACHES_OPTION
 @click.option(
     "--ways",
@@ -65,60 +55,78 @@ def image_tables(ways: Sequence[Way], memory: int) -> list[Table]:
     metavar="WAY[,WAY]...",
     help=f"Only these, with commas between them: {', '.join(f'{way.name} ({way.title})' for way in WAYS)}.",
 )
+@click.option("--initrd", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE", help="For an IMAGE.")
+@click.option("--append", default="", metavar="TEXT", help="Command line of an IMAGE, the same each way.")
+@click.option(
+    "--explain", is_flag=True, help="Take each figure apart, to the last cycle: what was charged, at which price, and whose."
+)
 @click.option(
     "--details",
     type=click.Choice(ROWS),
     multiple=True,
     help="What is behind this row of the first table, in tables instead; can be given several times.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="The same as CSV, a column for each way.")
-@click.argument("workloads", nargs=-1, metavar="[OPERATION]...")
+@click.option("--json", "as_json", is_flag=True, help="All that was found, as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="The figures of the table as CSV, one in a line.")
+@click.argument("what", nargs=-1, metavar="[IMAGE | OPERATION]...")
 def compare_command(
     memory: int,
-    profile: Profile,
+    profiles: Sequence[Profile],
     caches: bool | None,
     ways: Sequence[Way],
+    initrd: Path | None,
+    append: str,
+    explain: bool,
+    details: Sequence[str],
     as_json: bool,
     as_csv: bool,
-    details: Sequence[str],
-    workloads: Sequence[str],
+    what: Sequence[str],
 ) -> int:
     """Compare HVM with nested paging, HVM with shadow paging, PV, and the processor without a hypervisor.
 
-    The bundled guest runs once each way, with the OPERATIONs given or with all. The table holds guest cycles per
-    operation, each with the ratio to the cheapest way, then the counts of the whole runs. An operation that a way
-    does not allow is left empty. Native is the HVM guest where no exit is priced and page walks have one dimension;
-    where the profile has no figure for what a port takes, its operations with ports are left empty.
+    A guest runs once each way: the bundled one, with the OPERATIONs given or with all, or a kernel of your own, whose
+    IMAGE is read as by hvmx run. The first table says at a glance how they differ, in guest cycles, compatibility,
+    security and resources; then comes what the runs took of this host. The last holds guest cycles per operation, each with the ratio to the cheapest way,
+    then where the guest cycles of the whole runs went, and counts. An operation that a way does not allow is left
+    empty. Native is the HVM guest where no exit is priced and page walks have one dimension; where the profile has no
+    figure for what a port takes, its operations with ports are left empty. With several profiles there is a table for each.
 
     \b
     hvmx compare                               all operations, each way
     hvmx compare pt-write tlb-miss             two of them
+    hvmx compare --explain port-out            why it takes as many guest cycles as it does, each way
+    hvmx compare --details security            what the guest could reach of the hypervisor, and did
     hvmx compare --ways ept,native --csv       what nested paging and exits cost, for a spreadsheet
     hvmx compare --profile p4-672              on the first processor with VT-x
+    hvmx compare --memory 256M vmlinuz --initrd initrd --append "console=hvc0 console=ttyS0"
 
     \b
     Exit status:
         0  all ran             2  a bad option
-        4  no bundled guest    6  a guest failed
+        4  a bad image, or no bundled guest
+        6  a guest failed
     """
     from hvmx.comparison.compare import compare
     from hvmx.comparison.runs import GuestFailed
-    from hvmx.report.comparison import comparison_csv, comparison_json, comparison_table
-    from hvmx.report.glance import glance_tables
-    from hvmx.report.glance_details import DETAILS
+    from hvmx.report.comparison import comparison_csv, comparison_json
 
-    for name in workloads:
-        if name not in guests.WORKLOADS:
-            raise click.UsageError(f"no operation {name!r}: there are {', '.join(guests.WORKLOADS)}")
-    if details and (as_json or as_csv):
-        raise click.UsageError("--details are tables: --json has all of it")
+    images, workloads = _images_and_workloads(what)
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are different formats")
-    profile = profile_as_asked(profile, caches)
+    if details and (as_json or as_csv or explain):
+        raise click.UsageError("--details are tables of their own: --json has all of it, --explain is for operations")
+    if not images and initrd is not None:
+        raise click.UsageError("--initrd is for an image of your own")
+    chosen = [profile_as_asked(profile, caches) for profile in profiles]
     try:
         comparison = compare(
-            ways=[way.name for way in ways], profiles=[profile], memory=memory, workloads=workloads
+            *images,
+            ways=[way.name for way in ways],
+            profiles=chosen,
+            memory=memory,
+            workloads=workloads,
+            initrd=initrd,
+            append=append,
         )
     except FileNotFoundError as problem:
         raise ImageError(str(problem)) from problem
@@ -127,20 +135,69 @@ def compare_command(
     except GuestFailed as problem:
         click.echo(f"hvmx: {problem}", err=True)
         return Status.CRASH
+    by_name = {profile.name: profile for profile in chosen}
     if as_json:
-        click.echo(json.dumps(comparison_json(comparison, {profile.name: profile}), indent=2))
+        click.echo(json.dumps(comparison_json(comparison, by_name), indent=2))
     elif as_csv:
         click.echo(comparison_csv(comparison), nl=False)
     else:
-        outcomes = comparison.of()
-        if details:
-            tables = [table for row in details for table in DETAILS[row](outcomes)]
-            if "compatibility" in details:
-                tables += image_tables(ways, memory)
-        else:
-            tables = [*glance_tables(outcomes, comparison.refusals), comparison_table(profile, outcomes)]
-        for index, table in enumerate(tables):
-            if index:
-                click.echo()
-            print_table(table)
+        _print_tables(comparison, by_name, explain, details)
+        if "compatibility" in details:
+            _print_ways(images or dict.fromkeys(guests.image(way.bundled) for way in ways), memory)
     return Status.GOOD
+
+
+def _images_and_workloads(what: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """An operation by its name, or else a file; ``./syscall`` is a file whatever it is called."""
+    workloads = [word for word in what if word in guests.WORKLOADS]
+    images = [Path(word) for word in what if word not in guests.WORKLOADS]
+    for image in images:
+        if not image.exists():
+            operations = ", ".join(guests.WORKLOADS)
+            raise click.UsageError(f"no operation {str(image)!r}, and no image of that name: operations are {operations}")
+    if images and workloads:
+        raise click.UsageError(f"{workloads[0]}: operations are the bundled guest's, not {images[0]}'s")
+    return images, workloads
+
+
+def _print_tables(
+    comparison: Comparison, profiles: Mapping[str, Profile], explain: bool, details: Sequence[str]
+) -> None:
+    from hvmx.report.comparison import comparison_table
+    from hvmx.report.explanation import explanation, explanation_of_runs
+    from hvmx.report.glance import glance_tables
+    from hvmx.report.glance_details import DETAILS
+
+    for guest, name in comparison.pairs():
+        profile, outcomes = profiles[name], comparison.of(guest, name)
+        refusals = [refusal for refusal in comparison.refusals if (refusal.guest, refusal.profile) == (guest, name)]
+        if outcomes and not explain and not details:
+            for table in (*glance_tables(outcomes, refusals), comparison_table(profile, outcomes)):
+                print_table(table)
+                click.echo()
+            continue
+        for refusal in refusals:
+            click.echo(f"{BY_NAME[refusal.way].title}: {refusal.why}", err=True)
+        if not outcomes:
+            continue
+        if details:
+            for table in (table for row in details for table in DETAILS[row](outcomes)):
+                print_table(table)
+                click.echo()
+            continue
+        operations = dict.fromkeys(name for outcome in outcomes.values() for name in outcome.operations)
+        for operation in operations:
+            print_table(explanation(profile, outcomes, operation))
+            click.echo()
+        if not operations:
+            print_table(explanation_of_runs(profile, outcomes))
+
+
+def _print_ways(images: Iterable[Path], memory: int) -> None:
+    """In which way each image can run, and why not in the others."""
+    from hvmx.inspection import read_facts, ways_to_run
+    from hvmx.report.inspection import way_table
+
+    for image in images:
+        print_table(way_table(ways_to_run(read_facts(image, memory)), memory, image.name))
+        click.echo()

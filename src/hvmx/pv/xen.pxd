@@ -24,12 +24,12 @@ cdef extern from "table.h" nogil:
         ENTRY_TAKEN
         ENTRY_SLOW
     struct call_tally:
-        uint64_t count, units, least, most, host_ns, host_least, host_most
+        uint64_t calls, units, least, most, last, settled, host_ns, host_least, host_most, host_sample
     struct hypercall_entry:
         hvmx_hypercall_fn fn
         void *user
-        uint64_t count
         uint64_t refused, unanswered
+        uint64_t exits
         uint32_t cost
         uint32_t flags
         call_tally *tally
@@ -37,7 +37,6 @@ cdef extern from "table.h" nogil:
     struct hypercall_table:
         hypercall_entry entry[256]
         hypercall_entry beyond
-    void tally_settle(call_tally *, uint64_t units, uint64_t host_ns)
     int hvmx_table_register(hypercall_table *, uint32_t, hvmx_hypercall_fn, void *, uint32_t)
     struct vmcall:
         hypercall_table table

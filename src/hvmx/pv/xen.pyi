@@ -3,6 +3,7 @@ from typing import Any, TypeAlias
 
 FIRST_FREE: int
 NUMBERS: int
+OTHERS: int
 
 Tally: TypeAlias = tuple[int, int, int, int, int, int, int]
 """Count, guest cycles, least, most, host nanoseconds, least, most."""

@@ -20,6 +20,7 @@ from hvmx.pv.xen cimport *
 
 FIRST_FREE = HVMX_FIRST_FREE
 NUMBERS = HVMX_HYPERCALLS
+OTHERS = -1                    # under which stands what is not tallied number by number
 
 
 # --- the core's services for C (cext/hypercall/core_services.h) ----------------------------------------------------------
@@ -161,11 +162,11 @@ cdef class Hypercalls:
         """{name: calls} of the numbers called so far; a number without a name is "hypercall N"."""
         cdef uint32_t number
         result = {
-            self.names.get(number, f"hypercall {number}"): self.table.entry[number].count
-            for number in range(<uint32_t>HVMX_HYPERCALLS) if self.table.entry[number].count
+            self.names.get(number, f"hypercall {number}"): calls_of(&self.table.entry[number])
+            for number in range(<uint32_t>HVMX_HYPERCALLS) if calls_of(&self.table.entry[number])
         }
-        if self.table.beyond.count:
-            result["beyond the table"] = self.table.beyond.count
+        if calls_of(&self.table.beyond):
+            result["beyond the table"] = calls_of(&self.table.beyond)
         return result
 
     def statistics(self):
@@ -182,7 +183,7 @@ cdef class Hypercalls:
             if found := tallies(&self.table.entry[number]):
                 result[number] = found
         if found := tallies(&self.table.beyond):
-            result[-1] = found
+            result[OTHERS] = found
         return result
 
     def trace(self, called):
@@ -228,14 +229,27 @@ cdef class Hypercalls:
     def slow(self):
         """Calls that were answered by Python."""
         cdef uint32_t number
-        return sum(self.table.entry[number].count for number in range(<uint32_t>HVMX_HYPERCALLS)
+        return sum(calls_of(&self.table.entry[number]) for number in range(<uint32_t>HVMX_HYPERCALLS)
                    if self.table.entry[number].flags & ENTRY_SLOW)
 
 
-cdef tuple figures(call_tally *tally):
-    tally_settle(tally, 0, 0)
-    return (tally.count, tally.units // CYCLE_FRACTION, tally.least // CYCLE_FRACTION, tally.most // CYCLE_FRACTION,
-            tally.host_ns, tally.host_least, tally.host_most)
+cdef tuple figures(const call_tally *tally):
+    """As of the exits of one reason, with what is not in the sums yet."""
+    cdef uint64_t more = tally.calls - tally.settled
+    cdef uint64_t least = tally.least, most = tally.most
+    if more:
+        least = tally.last if tally.settled == 0 else min(least, tally.last)
+        most = max(most, tally.last)
+    return (tally.calls, (tally.units + more * tally.last) // CYCLE_FRACTION, least // CYCLE_FRACTION,
+            most // CYCLE_FRACTION, tally.host_ns + more * tally.host_sample, tally.host_least, tally.host_most)
+
+
+cdef uint64_t calls_of(const hypercall_entry *entry) noexcept nogil:
+    cdef uint64_t calls = entry.exits
+    cdef uint32_t index
+    for index in range(entry.sub_operations + 1):
+        calls += entry.tally[index].calls
+    return calls
 
 
 cdef dict tallies(hypercall_entry *entry):
@@ -244,7 +258,7 @@ cdef dict tallies(hypercall_entry *entry):
     for index in range(entry.sub_operations + 1):
         row = figures(&entry.tally[index])
         if row[0]:
-            result[-1 if entry.sub_operations and index == entry.sub_operations else <int>index] = row
+            result[OTHERS if entry.sub_operations and index == entry.sub_operations else index] = row
     return result
 
 

@@ -14,6 +14,7 @@ from hvmx import guests
 from hvmx.comparison.outcome import TOTALS, Comparison, Outcome
 from hvmx.comparison.runs import knows_ports
 from hvmx.comparison.ways import BY_NAME
+from hvmx.comparison.winner import verdict
 from hvmx.cost import Profile, marks_in_words
 from hvmx.report.caches import NOT_MODELLED, PLACES
 from hvmx.report.plain_table import plain_table
@@ -39,9 +40,11 @@ def comparison_table(profile: Profile, outcomes: Mapping[str, Outcome]) -> Table
     for way in outcomes:
         table.add_column(BY_NAME[way].title.replace(" ", "\n"), justify="right", no_wrap=True)
     by_operation = {name: ratios(outcomes, name) for name in guests.WORKLOADS}
+    hanging = hang_on_assumed(profile, outcomes)
     for name, by_way in by_operation.items():
         if by_way:
-            table.add_row(name, *(_cell(way, name, outcomes, by_operation) for way in outcomes))
+            mark = " *" if name in hanging else ""
+            table.add_row(f"{name}{mark}", *(_cell(way, name, outcomes, by_operation) for way in outcomes))
     table.add_row("whole run:", style="dim")
     for total in TOTALS:
         cells = (f"{outcome.totals[total]:,}" for outcome in outcomes.values())
@@ -51,6 +54,12 @@ def comparison_table(profile: Profile, outcomes: Mapping[str, Outcome]) -> Table
             cells = (f"{outcome.caches[place]:,}" if outcome.caches else "-" for outcome in outcomes.values())
             table.add_row(f"  data in {title}", *cells, style="dim")
     return table
+
+
+def hang_on_assumed(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """The operations of which another way may win with assumed figures between half and double of what they are."""
+    verdicts = {name: verdict(profile, outcomes, name) for name in guests.WORKLOADS}
+    return [name for name, found in verdicts.items() if found is not None and not found.sure]
 
 
 def _cell(
@@ -74,6 +83,8 @@ def notes(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
     ]
     if "pv" in outcomes:
         said.append(f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}.")
+    if hang_on_assumed(profile, outcomes):
+        said.append("*: which way wins hangs on assumed figures; --explain says on which.")
     if "native" in outcomes:
         said += ["Native: no exits, and page walks of one dimension.", _note_on_ports(profile)]
     if not profile.caches.modelled:

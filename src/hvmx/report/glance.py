@@ -30,15 +30,21 @@ _Cell = Callable[[Outcome], str]
 
 
 def glance_tables(outcomes: Mapping[str, Outcome], refusals: Sequence[Refusal] = ()) -> Iterator[Table]:
-    """The four rows, each with its figures, by way; then what the runs took of this host."""
+    """The four rows, each with its figures, by way, with notes; then what the runs took of this host."""
     of = dict.fromkeys(f": {outcome.guest} guest, {outcome.profile}" for outcome in outcomes.values())
-    table = table_of_ways(f"At a glance{''.join(of)}", outcomes, "\n".join(_notes(outcomes, refusals)))
+    table = table_of_ways(f"At a glance{''.join(of)}", outcomes)
     add_rows(table, outcomes, "Performance", dict(_performance(outcomes)))
     add_rows(table, outcomes, "Compatibility", _COMPATIBILITY)
     add_rows(table, outcomes, "Security", dict(_security(outcomes)))
     add_rows(table, outcomes, "Resources", _RESOURCES)
     yield table
-    host = table_of_ways("Resources of this host", outcomes, "These figures are others at each run.")
+    notes = plain_table("")  # of its own: as a caption it would be as narrow as the table
+    notes.show_header = False
+    notes.add_column(max_width=80)
+    for note in _notes(outcomes, refusals):
+        notes.add_row(note)
+    yield notes
+    host = table_of_ways("Resources of this host, at this run", outcomes)
     add_rows(host, outcomes, None, _HOST)
     yield host
 
@@ -146,13 +152,13 @@ _HOST: Mapping[str, _Cell] = {
 
 def _notes(outcomes: Mapping[str, Outcome], refusals: Sequence[Refusal]) -> Iterator[str]:
     for refusal in refusals:
-        yield f"Not as {BY_NAME[refusal.way].title}: {refusal.why}"
+        yield f"Not as {BY_NAME[refusal.way].title}: {refusal.why}."
     lacking = {use.name for outcome in outcomes.values() for use in outcome.uses if use.pv is Offer.NO}
     if lacking:
         # There may be very many MSRs.
         names = sorted(lacking, key=lambda name: (name.startswith(("RDMSR", "WRMSR")), name))
         yield f"Used, and offered to no PV guest: {enumerated(names)}."
-    yield "More of each by --details."
+    yield "What is behind each row: --details performance, compatibility, security or resources."
 
 
 def enumerated(names: Sequence[str]) -> str:
