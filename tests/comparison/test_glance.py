@@ -21,6 +21,8 @@ from hvmx.comparison.interface import MSR_RANGES, Kind, interface_of
 from hvmx.comparison.resources import resources_of
 from hvmx.comparison.ways import BY_NAME
 from hvmx.exits import ExitReason
+from hvmx.hvm.console import null_sink
+from hvmx.hvm.debug_console import DebugConsole
 from hvmx.report.glance import glance_tables
 from hvmx.report.glance_details import DETAILS
 from hvmx.report.plain_table import print_whole
@@ -202,6 +204,35 @@ def test_what_an_unmodified_guest_used_and_pv_lacks_is_named() -> None:
     }
 
 
+def test_what_is_counted_with_others_is_not_tried() -> None:
+    # mov edi, 0x100000; mov ecx, 33000; 1: mov eax, [edi]; add edi, 0x1000; loop 1b: so many that no more are told apart
+    pages = "bf 00 00 10 00  b9 e8 80 00 00  8b 07  81 c7 00 10 00 00  e2 f6"
+    machine = bare(f"{pages}  e4 61  b9 1b 00 00 00  0f 32  f4", "256M", board=True)  # in al, 0x61; rdmsr; hlt
+    machine.run()
+    uses = {use.name: (use.count, use.pv) for use in uses_of(machine, BY_NAME["ept"])}
+    assert uses == {
+        "IO_INSTRUCTION others": (1, Offer.UNTRIED),
+        "MSR_READ others": (1, Offer.UNTRIED),
+        "HLT": (1, Offer.NO),
+    }
+    interface = interface_of(machine, BY_NAME["ept"])
+    assert interface.reached(Kind.PORTS) == interface.reached(Kind.MSRS) == interface.refusals == 0
+
+
+def test_mmio_is_reached_by_an_unmodified_guest_and_offered_to_no_pv_guest() -> None:
+    machine = bare("a1 00 00 c0 fe  f4", "2M", board=True)  # mov eax, [0xfec00000]; hlt
+    assert machine.board is not None
+    for base, name in ((0xFEC00000, "the one"), (0xFED00000, "the other")):
+        machine.board.mmio.add(base, 0x20, DebugConsole(null_sink), name)
+    machine.run()
+    services = interface_of(machine, BY_NAME["ept"]).of(Kind.MMIO)
+    assert [(service.name, service.used, service.requests) for service in services] == [
+        ("the one", 1, 1), ("the other", 0, 0),
+    ]  # fmt: skip
+    assert services[0].file == "src/hvmx/hvm/debug_console.py"
+    assert {use.name: use.pv for use in uses_of(machine, BY_NAME["ept"])}["the one"] is Offer.NO
+
+
 def test_what_pv_lacks_is_named_at_a_glance(outcomes: dict[str, Outcome]) -> None:
     text = " ".join(printed(glance_tables(outcomes)).split())
     lacking = [use.name for use in outcomes["ept"].uses if use.pv is Offer.NO]
@@ -224,8 +255,6 @@ def test_nested_page_tables_are_those_of_the_pages_that_were_mapped(outcomes: di
 
 
 def test_shadow_page_tables_mirror_the_page_tables_that_were_walked() -> None:
-    # mov eax, 0x200003; mov [0x100000], eax; mov dword [0x200000], 0x1003 | A | D; mov eax, 0x100000; mov cr3, eax; ...
-    # identity-mapped first pages, then CR0.PG on: the code's page, by two tables
     code = (
         "c7 05 00 00 10 00 23 00 20 00"  # the directory's entry 0: the table at 0x200000
         "c7 05 04 00 20 00 63 10 00 00"  # the table's entry 1: the page at 0x1000
@@ -241,7 +270,6 @@ def test_shadow_page_tables_mirror_the_page_tables_that_were_walked() -> None:
 def test_typed_page_tables_are_those_of_the_start_of_day_and_those_that_are_pinned() -> None:
     machine = Machine("16M")
     machine.load(assemble(""), pv=True)
-    # 16 MiB from the kernel's base on would need 8 level 1 tables; one each of levels 2 to 4.
     before = resources_of(machine).typed_tables
     first = machine.cpu.cr3 >> 12
     assert before == len(tables_below(machine, first, 4))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hvmx.boot import Segment, XenImage
 from hvmx.boot.layout import PAGE
-from hvmx.exits import exit_name
+from hvmx.exits import OTHERS, exit_name
 from hvmx.hvm.board import EPOCH
 from hvmx.machine import Machine
 from hvmx.pv import start_of_day
@@ -25,6 +25,8 @@ class Offer(Enum):
     YES = "yes"
     DOM0 = "a dom0 only"
     NO = "no"
+    UNTRIED = "not tried"
+    """Of very many ports, MSRs and pages the last are counted together, and it is not known which they are."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,14 @@ def uses_of(machine: Machine, way: Way) -> tuple[Use, ...]:
             before = found[name].count if name in found else 0
             # Xen treats all ports alike (cext/xen/emulate.c): one is tried for all of them.
             tried = 0 if reason is ExitReason.IO_INSTRUCTION else number
-            found[name] = Use(name, before + count, offer(reason, tried))
+            found[name] = Use(name, before + count, Offer.UNTRIED if number == OTHERS else offer(reason, tried))
     return tuple(sorted(found.values(), key=lambda use: (-use.count, use.name)))
 
 
 def _name(machine: Machine, reason: ExitReason, number: int) -> str:
     """What the guest used, in words: of ports and addresses the device that answers."""
+    if number == OTHERS:
+        return exit_name(reason, number)
     buses = {ExitReason.IO_INSTRUCTION: "ports", ExitReason.EPT_MISCONFIG: "mmio"}
     if reason in buses and machine.board is not None:
         bus = getattr(machine.board, buses[reason])

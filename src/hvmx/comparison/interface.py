@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hvmx.boot.layout import PAGE
 from hvmx.code_lines import CodeLines, code_lines
-from hvmx.exits import detail_name
+from hvmx.exits import OTHERS, detail_name
 from hvmx.hvm.device import Device
 from hvmx.vocabulary import CONTROLLED, PV_REASONS, Charge, ExitReason
 
@@ -238,9 +238,9 @@ def _exits_for(machine: Machine, msr: int) -> bool:
 
 
 def _numbers(machine: Machine, reason: ExitReason) -> dict[int, int]:
-    """The exits of a reason by what they concern."""
+    """The exits of a reason by what they concern, as far as that is known: of very many the last are counted together."""
     row = machine.exits.statistics().get(reason)
-    return {} if row is None else {number: one.count for number, one in row.detail.items()}
+    return {} if row is None else {number: one.count for number, one in row.detail.items() if number != OTHERS}
 
 
 def _file_of_handler(machine: Machine, reason: ExitReason, counted: CodeLines) -> str | None:
