@@ -1,5 +1,6 @@
 /* KVM's hypercalls, for HVM guests that know they are virtual: VMCALL with the number in RAX. */
 #include "table.h"
+#include "timeline.h"
 
 #include <string.h>
 
@@ -89,6 +90,8 @@ int vmcall_dispatch(Cpu *cpu)
     struct answer answer = answer_call(vmcall, entry, entry->tally, cpu, number, mask);
     cpu->r[REG_RAX] = answer.result & mask;
     charge(cpu, CHARGE_EXIT, cpu->exit_cost[EXIT_REASON_VMCALL]); /* it is an exit, though no handler in Python sees it */
+    if (UNLIKELY(cpu->timeline != NULL))
+        note_span(cpu, SPAN_EXIT, EXIT_REASON_VMCALL, number, guest_time(cpu) - ((uint64_t)(cpu->acct - before) >> ACCT_SHIFT));
     tally_add(entry->tally, (uint64_t)(cpu->acct - before) >> ACCT_SHIFT, answer.host_ns);
     return 0;
 }

@@ -7,6 +7,7 @@
 #include "frames.h"
 #include "mode.h"
 #include "ports.h"
+#include "timeline.h"
 #include "traps.h"
 
 #include <string.h>
@@ -50,6 +51,13 @@ struct before {
 static inline uint64_t charged_since(const Cpu *cpu, const struct before *before)
 {
     return (uint64_t)(cpu->acct - before->acct) >> ACCT_SHIFT;
+}
+
+/* A call has just ended that took so much; one that is taken back has not been. */
+static void note_call(Cpu *cpu, uint64_t number, uint64_t units)
+{
+    if (cpu->timeline != NULL && (!cpu->fault || ((const struct domain *)cpu->pv)->preempted))
+        note_span(cpu, SPAN_HYPERCALL, (uint32_t)number, 0, guest_time(cpu) - units);
 }
 
 /* A function in Python raised or injected an exception: restores the state before the instruction. */
@@ -114,6 +122,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
         if (d->dropping_count) {
             entry->tally[entry->sub_operations].calls++; /* as any call that is preempted */
             tally_add(&entry->tally[entry->sub_operations], charged_since(cpu, &before), 0);
+            note_call(cpu, number, charged_since(cpu, &before));
             call_again(d, number);
             return 1;
         }
@@ -121,9 +130,12 @@ int xen_hypercall(Cpu *cpu, Op *op)
     struct call_tally *tally = tally_before(entry, call);
     struct answer answer = entry_call(entry, tally, call, number);
     uint64_t units = charged_since(cpu, &before);
-    if (UNLIKELY(answer.host_ns && entry->flags & ENTRY_LIST)) {
-        tally = tally_after(d, entry, tally);
-        units -= number == __HYPERVISOR_multicall ? d->units_within : 0;
+    if (UNLIKELY(answer.host_ns || cpu->timeline != NULL)) {
+        note_call(cpu, number, units);
+        if (entry->flags & ENTRY_LIST) {
+            tally = tally_after(d, entry, tally);
+            units -= number == __HYPERVISOR_multicall ? d->units_within : 0;
+        }
     }
     tally_add(tally, units, answer.host_ns);
     if (UNLIKELY(d->attention | cpu->fault)) {
@@ -179,6 +191,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
             d->preempted = index > 0;
             return 0;
         }
+        note_call(d->cpu, entry.op, units);
         d->units_within += units;
         if (function->flags & ENTRY_LIST)
             tally = tally_after(d, function, tally);
