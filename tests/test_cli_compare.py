@@ -56,7 +56,7 @@ def test_compare_names_a_way_that_is_not_there(ways: str, capfd: pytest.CaptureF
 
 def test_compare_answers_in_one_format(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--json", "--csv"]) == Status.BAD_OPTION
-    assert "--json and --csv" in capfd.readouterr().err
+    assert "--json, --csv and --diff" in capfd.readouterr().err
 
 
 def test_the_help_of_compare_says_what_each_operation_and_each_way_is(capfd: pytest.CaptureFixture[str]) -> None:

@@ -220,7 +220,9 @@ int xen_start(struct domain *d, const struct domain_start *start)
 {
     Cpu *cpu = d->cpu;
     int64_t acct = cpu->acct;
+    Charged charged[CHARGES];
     int error;
+    memcpy(charged, cpu->charged, sizeof charged);
     while ((error = get_frame_and_type(d, start->l4, FRAME_L4)) == UNFINISHED) /* nobody waits for a limit yet */
         d->work = 0;
     if (error)
@@ -258,6 +260,7 @@ int xen_start(struct domain *d, const struct domain_start *start)
     hvmx_core->update_mode(cpu);
     flush_all(d);
     cpu->acct = acct; /* building the domain costs the guest nothing */
+    memcpy(cpu->charged, charged, sizeof charged);
     d->runstate.state_entry_time = system_time(d);
     d->period_last = system_time(d);
     schedule(d);

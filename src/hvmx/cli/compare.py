@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 
 from hvmx import guests
 from hvmx.boot import ImageError
+from hvmx.cli.compare_files import DIFF_OPTION, HTML_OPTION, PNG_OPTION, Earlier, charts_output
 from hvmx.cli.options import CACHES_OPTION, MEMORY_OPTION, CostProfile, ProfileOption, profile_as_asked
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
@@ -68,6 +70,9 @@ class Ways(click.ParamType[Sequence[Way]]):
 )
 @click.option("--json", "as_json", is_flag=True, help="All that was found, as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="The figures of the table as CSV, one in a line.")
+@HTML_OPTION
+@PNG_OPTION
+@DIFF_OPTION
 @click.argument("what", nargs=-1, metavar="[IMAGE | OPERATION]...")
 def compare_command(
     memory: int,
@@ -80,6 +85,9 @@ def compare_command(
     details: Sequence[str],
     as_json: bool,
     as_csv: bool,
+    html: str | None,
+    png: str | None,
+    diff: Path | None,
     what: Sequence[str],
 ) -> int:
     """Compare HVM with nested paging, HVM with shadow paging, PV, and the processor without a hypervisor.
@@ -99,43 +107,54 @@ def compare_command(
     hvmx compare --ways ept,native --csv       what nested paging and exits cost, for a spreadsheet
     hvmx compare --profile p4-672              on the first processor with VT-x
     hvmx compare --memory 256M vmlinuz --initrd initrd --append "console=hvc0 console=ttyS0"
+    hvmx compare --html rift.html              a page with charts, to show to others
+    hvmx compare --json > old.json             to be kept
+    hvmx compare --diff old.json               what has changed since
 
     \b
     Exit status:
         0  all ran             2  a bad option
         4  a bad image, or no bundled guest
-        6  a guest failed
+        6  a guest failed     16  a file could not be written
+       22  some figure is another than in the file of --diff
     """
     from hvmx.comparison.compare import compare
     from hvmx.comparison.runs import GuestFailed
     from hvmx.report.comparison import comparison_csv, comparison_json
 
     images, workloads = _images_and_workloads(what)
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv are different formats")
-    if details and (as_json or as_csv or explain):
+    if sum((as_json, as_csv, diff is not None)) > 1:
+        raise click.UsageError("--json, --csv and --diff print different things: one of them at a time")
+    if details and (as_json or as_csv or explain or diff is not None):
         raise click.UsageError("--details are tables of their own: --json has all of it, --explain is for operations")
     if not images and initrd is not None:
         raise click.UsageError("--initrd is for an image of your own")
     chosen = [profile_as_asked(profile, caches) for profile in profiles]
-    try:
-        comparison = compare(
-            *images,
-            ways=[way.name for way in ways],
-            profiles=chosen,
-            memory=memory,
-            workloads=workloads,
-            initrd=initrd,
-            append=append,
-        )
-    except FileNotFoundError as problem:
-        raise ImageError(str(problem)) from problem
-    except MemoryError as problem:
-        raise click.UsageError(str(problem)) from problem
-    except GuestFailed as problem:
-        click.echo(f"hvmx: {problem}", err=True)
-        return Status.CRASH
     by_name = {profile.name: profile for profile in chosen}
+    earlier = None if diff is None else Earlier(diff)
+    read = {"the file of --diff": diff, "the initrd": initrd, **{f"the image {image}": image for image in images}}
+    with ExitStack() as stack:
+        write_charts = charts_output(stack, html, png, {what: path for what, path in read.items() if path is not None})
+        try:
+            comparison = compare(
+                *images,
+                ways=[way.name for way in ways],
+                profiles=chosen,
+                memory=memory,
+                workloads=workloads,
+                initrd=initrd,
+                append=append,
+            )
+        except FileNotFoundError as problem:
+            raise ImageError(str(problem)) from problem
+        except MemoryError as problem:
+            raise click.UsageError(str(problem)) from problem
+        except GuestFailed as problem:
+            click.echo(f"hvmx: {problem}", err=True)
+            return Status.CRASH
+        write_charts(comparison, by_name)
+    if earlier is not None:
+        return earlier.print_differences(comparison_json(comparison, by_name))
     if as_json:
         click.echo(json.dumps(comparison_json(comparison, by_name), indent=2))
     elif as_csv:

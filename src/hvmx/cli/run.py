@@ -92,7 +92,7 @@ from hvmx.isa.levels import LEVELS
     help="A hash of the final memory and registers, in --stats and at the end.",
 )
 @click.option(
-    "--trace", type=Trace(), metavar="exits|instructions[=FILE]", help="A line for each exit or instruction, to FILE (standard error without)."
+    "--trace", type=Trace(), metavar=Trace.name, help="A line for each exit, hypercall or instruction, to FILE (standard error without)."
 )
 @click.option(
     "--hot",

@@ -163,14 +163,17 @@ class Session:
             raise click.UsageError(str(problem)) from problem
 
     def _go(self, machine: Machine, trace: TextIO | None) -> Stop:
-        from hvmx.debug.trace import run_traced, trace_exits
+        from hvmx.debug.trace import run_traced, trace_exits, trace_hypercalls
 
         run = machine.run
         if trace is not None:
-            if self.options["trace"][0] == "instructions":
-                run = partial(run_traced, machine, trace)
-            else:
-                trace_exits(machine, trace)
+            match self.options["trace"][0]:
+                case "instructions":
+                    run = partial(run_traced, machine, trace)
+                case "hypercalls":
+                    trace_hypercalls(machine, trace)
+                case "exits":
+                    trace_exits(machine, trace)
         timeout = None if self.until is None else max(self.until - time.monotonic(), 0.0)
         try:
             return run(self.options["max_cycles"], timeout)
@@ -287,12 +290,15 @@ class Session:
 
     def _summary(self, machine: Machine, ended: str, counts: dict[str, Any]) -> None:
         from hvmx.report.caches import caches_in_words
-        from hvmx.report.exit_table import exit_table, host_time_table
+        from hvmx.report.exit_table import exit_table, host_time_table, hypercall_table, hypercall_time_table
 
         click.echo(f"\nhvmx: {ended}", err=True)
         if statistics := machine.exits.statistics():
             print_table(exit_table(statistics), err=True)
             print_table(host_time_table(statistics), err=True)
+        if machine.domain is not None and (calls := machine.hypercall_statistics()):
+            print_table(hypercall_table(calls), err=True)
+            print_table(hypercall_time_table(calls), err=True)
         names = ("guest_cycles", "instructions", "mispredictions", "hypercalls", "tlb_misses", "walk_references")
         figures = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
         figures += f"\n{machine.profile.accuracy}\n{caches_in_words(machine.cpu.cache_hits())}"

@@ -6,7 +6,7 @@ to what the clock advanced by.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -241,3 +241,24 @@ def by_part(items: list[Item] | tuple[Item, ...]) -> dict[Part, int]:
     """The units of each part that has any."""
     found = {part: sum(item.units for item in items if item.part is part) for part in Part}
     return {part: units for part, units in found.items() if units}
+
+
+MOST_NUMBERS = 6
+"""Of more ports, pages, ... a report has the exits of one reason in one row."""
+
+
+def gathered(items: Iterable[Item]) -> list[Item]:
+    """The same, where exits of one reason that are of many ports, pages, ... are one item."""
+    together: dict[tuple[Part, str], list[Item]] = {}
+    for item in items:
+        # What is no exit has a name of its own.
+        name = item.name.partition(" ")[0] if item.part is Part.EXITS else item.name
+        together.setdefault((item.part, name), []).append(item)
+    found = []
+    for (part, reason), parts in together.items():
+        if len(parts) <= MOST_NUMBERS:
+            found += parts
+        else:
+            name = f"{reason}, {len(parts)} {DETAILS[ExitReason[reason]]}s"
+            found.append(Item(part, name, sum(it.count for it in parts), sum(it.units for it in parts), parts[0].price))
+    return found

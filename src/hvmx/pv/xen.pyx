@@ -20,6 +20,9 @@ from hvmx.pv.xen cimport *
 
 FIRST_FREE = HVMX_FIRST_FREE
 NUMBERS = HVMX_HYPERCALLS
+cdef enum:
+    SYSCALL_BYTES = 2
+
 OTHERS = -1                    # under which stands what is not tallied number by number
 
 
@@ -187,7 +190,8 @@ cdef class Hypercalls:
         return result
 
     def trace(self, called):
-        """From now on call `called(number, arguments, result)` after each call, with the six arguments that it was made with."""
+        """From now on call `called(rip, number, arguments, result)` after each call, with where it was made from, and the six
+        arguments that it was made with."""
         cdef uint32_t number
         held(self.owner)
         for number in range(<uint32_t>HVMX_HYPERCALLS):
@@ -273,20 +277,22 @@ cdef class Traced:
 
 cdef int64_t call_traced(hvmx_hypercall *call) noexcept nogil:
     cdef hvmx_hypercall before = call[0]
+    cdef Cpu *cpu = <Cpu *>call.vcpu
+    cdef uint64_t rip = cpu.rip if cpu.pv == NULL else cpu.rip - SYSCALL_BYTES
     cdef int64_t result
     with gil:
         call.user = (<Traced>before.user).user
         result = (<Traced>before.user).fn(call)
-        report_call(<Traced>before.user, &before, <Cpu *>call.vcpu, result)
+        report_call(<Traced>before.user, rip, &before, cpu, result)
     took_time(<Cpu *>call.vcpu)
     return result
 
 
-cdef int report_call(Traced traced, const hvmx_hypercall *before, Cpu *cpu, int64_t result) noexcept:
+cdef int report_call(Traced traced, uint64_t rip, const hvmx_hypercall *before, Cpu *cpu, int64_t result) noexcept:
     if cpu.fault == FAULT_ABORT:
         return 0               # it has not happened
     try:
-        traced.called(before.number, tuple([before.args[index] for index in range(6)]), result)
+        traced.called(rip, before.number, tuple([before.args[index] for index in range(6)]), result)
     except BaseException as error:
         keep_error(traced.table, cpu, error)
     return 0

@@ -19,6 +19,9 @@ from hvmx.cost import Profile, marks_in_words
 from hvmx.report.caches import NOT_MODELLED, PLACES
 from hvmx.report.plain_table import plain_table
 
+FORMAT = 1
+"""The version of what ``comparison_json`` gives."""
+
 
 def ratios(outcomes: Mapping[str, Outcome], operation: str) -> dict[str, float]:
     """The guest cycles of an operation, by way, as multiples of those of the cheapest way."""
@@ -66,12 +69,12 @@ def _cell(
     way: str, operation: str, outcomes: Mapping[str, Outcome], by_operation: Mapping[str, Mapping[str, float]]
 ) -> Text:
     """Guest cycles and their ratio, which is as wide as the widest of its column: so the figures stand in columns, too."""
-    width = max((len(_factor(by_way[way])) for by_way in by_operation.values() if way in by_way), default=0)
+    width = max((len(factor(by_way[way])) for by_way in by_operation.values() if way in by_way), default=0)
     if way not in by_operation[operation]:
         return Text("-" + " " * (width + 3))
     ratio = by_operation[operation][way]
     cycles = outcomes[way].operations[operation].cycles_each
-    return Text(f"{cycles:,.0f} {'x ' + _factor(ratio):>{width + 2}}", style="bold" if ratio == 1 else "")
+    return Text(f"{cycles:,.0f} {'x ' + factor(ratio):>{width + 2}}", style="bold" if ratio == 1 else "")
 
 
 def notes(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
@@ -102,7 +105,7 @@ def _note_on_ports(profile: Profile) -> str:
     )
 
 
-def _factor(ratio: float) -> str:
+def factor(ratio: float) -> str:
     """With three digits, or all of them before the point."""
     return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}" if ratio < 99.95 else f"{ratio:,.0f}"
 
@@ -126,7 +129,7 @@ def comparison_csv(comparison: Comparison) -> str:
 def comparison_json(comparison: Comparison, profiles: Mapping[str, Profile]) -> dict[str, Any]:
     """The same as data; ``profiles`` are those of the runs, by the names that the runs have for them."""
     return {
-        "format": 1,
+        "format": FORMAT,
         "profiles": {
             name: {
                 "processor": profile.processor,

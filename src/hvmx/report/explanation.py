@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from hvmx import guests
-from hvmx.comparison.ledger import Item, Part
+from hvmx.comparison.ledger import Item, Part, gathered
 from hvmx.comparison.outcome import Operation, Outcome
 from hvmx.comparison.ways import BY_NAME
 from hvmx.comparison.winner import Hinge, Verdict, verdict
@@ -49,7 +49,7 @@ class Charge:
         if not self.item.of:
             return self.item.name
         scale = self.times / self.item.count if self.item.count else 0.0
-        kinds = [f"{name} {_times(count * scale)}" for name, count in self.item.of[:KINDS_SHOWN]]
+        kinds = [f"{name} {count_in_words(count * scale)}" for name, count in self.item.of[:KINDS_SHOWN]]
         more = len(self.item.of) - KINDS_SHOWN
         return f"{self.item.name}: {', '.join(kinds)}" + (f" and {more} kinds more" if more > 0 else "")
 
@@ -76,12 +76,12 @@ def explanation(profile: Profile, outcomes: Mapping[str, Outcome], name: str) ->
     """Of one operation, in each way that has it."""
     ways = {way: outcome.operations[name] for way, outcome in outcomes.items() if name in outcome.operations}
     heading = f"{name}: {guests.WORKLOADS[name].does}" if name in guests.WORKLOADS else name
-    return _table(heading, profile, ways, _said(profile, verdict(profile, outcomes, name)))
+    return _table(heading, profile, ways, winner_in_words(profile, verdict(profile, outcomes, name)))
 
 
 def explanation_of_runs(profile: Profile, outcomes: Mapping[str, Outcome]) -> Table:
     """Of whole runs, from the first instruction on."""
-    runs = {way: Operation("run", 1, outcome.guest_cycles, outcome.ledger) for way, outcome in outcomes.items()}
+    runs = {way: Operation("run", 1, outcome.guest_cycles, tuple(gathered(outcome.ledger))) for way, outcome in outcomes.items()}
     return _table("Whole runs", profile, runs, [])
 
 
@@ -107,9 +107,9 @@ def _table(heading: str, profile: Profile, ways: Mapping[str, Operation], said: 
                 figures.append(key)
             number = f"[{figures.index(key) + 1}]" if key is not None else ""
             each = "" if charge.each is None else f"{charge.each:,g}"
-            times = _times(charge.times) if charge.item.count else ""
+            times = count_in_words(charge.times) if charge.item.count else ""
             table.add_row(_indented(charge.name), times, each, _cycles(charge.guest_cycles), number)
-    table.caption = "\n".join(["", *_legend(profile, figures), *said])
+    table.caption = "\n".join(["", *_legend(profile, figures), *(["", *said] if said else [])])
     return table
 
 
@@ -129,13 +129,13 @@ def figure_in_words(figure: Provenance) -> str:
     return f"{figure.mark.value}, {figure.source}: {figure.where}"
 
 
-def _said(profile: Profile, found: Verdict | None) -> list[str]:
+def winner_in_words(profile: Profile, found: Verdict | None) -> list[str]:
     """Who wins, and on which assumed figures that hangs."""
     if found is None:
         return []
     winners = " and ".join(BY_NAME[way].title for way in found.winners)
     one = len(found.winners) == 1
-    lines = ["", f"{winners} {'wins' if one else 'win'} of the ways that have a hypervisor."]
+    lines = [f"{winners} {'wins' if one else 'win'} of the ways that have a hypervisor."]
     if found.sure:
         lines.append("It stays so with every assumed figure anywhere between half and double.")
     else:
@@ -153,7 +153,7 @@ def _hinge(hinge: Hinge, one: bool) -> str:
     )
 
 
-def _times(times: float) -> str:
+def count_in_words(times: float) -> str:
     return f"{times:,.0f}" if times >= 100 or times == round(times) else f"{times:.2f}" if abs(times) < 10 else f"{times:.1f}"
 
 
