@@ -24,14 +24,18 @@ struct hypercall_entry {
     uint32_t sub_operations;
     uint32_t flags;           /* ENTRY_* */
     uint32_t cost;            /* of the work beyond the way in and out, in 1/CYCLE_FRACTION guest cycles */
-    uint64_t unanswered;      /* calls answered -ENOSYS: no function, or one without the operation asked for */
+    uint64_t refused;         /* calls answered by an error */
+    uint64_t unanswered;      /* of these, by -ENOSYS: no function, or one without the operation asked for */
     uint64_t exits;           /* VMCALLs that exited to Python, and are not tallied here */
-    uint64_t spare;           /* padding to a power of 2, for cheap indexing */
 };
+_Static_assert(sizeof(struct hypercall_entry) == 64, "a power of 2, for cheap indexing");
 
 enum { ENTRY_TAKEN = 1,       /* a function answers this number */
        ENTRY_SLOW = 2,        /* that function is in Python */
-       ENTRY_LIST = 4 };      /* what it is tallied by is known when it has gone through its list: each call is timed */
+       ENTRY_LIST = 4,        /* what it is tallied by is known when it has gone through its list: each call is timed */
+       ENTRY_RESUMES = 8 };   /* what it returns is the guest's own value of the register, and never an error */
+
+enum { LARGEST_ERROR = 4095 }; /* Linux's MAX_ERRNO, in whose range Xen's and KVM's errors are, too */
 
 /* Of each number and sub-operation so many of the first calls are timed, and after that one of so many (a power of 2): reading
  * the host's clock takes several times as long as a call. */
@@ -98,8 +102,10 @@ static inline struct answer entry_call(struct hypercall_entry *entry, struct cal
         answer = timed_call(entry, tally, call);
     else
         answer = (struct answer){ (uint64_t)entry->fn(call), 0 };
-    if (UNLIKELY(answer.result == (uint64_t)-HVMX_ENOSYS))
-        entry->unanswered++;
+    if (UNLIKELY(answer.result > (uint64_t)-1 - LARGEST_ERROR) && !(entry->flags & ENTRY_RESUMES)) {
+        entry->refused++;
+        entry->unanswered += answer.result == (uint64_t)-HVMX_ENOSYS;
+    }
     return answer;
 }
 

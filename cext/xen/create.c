@@ -63,6 +63,7 @@ static void fill_table(struct domain *d)
         hvmx_table_divide(&d->table, divided[i], d->sub_operations[i], SUB_OPERATIONS);
     d->table.entry[__HYPERVISOR_mmuext_op].flags |= ENTRY_LIST;
     d->table.entry[__HYPERVISOR_multicall].flags |= ENTRY_LIST;
+    d->table.entry[__HYPERVISOR_iret].flags |= ENTRY_RESUMES;
 }
 
 /* --- the hypervisor's own frames ---------------------------------------------------------------------------------------- */

@@ -32,6 +32,13 @@ struct emulated_fault {
     uint64_t cr2;
 };
 
+/* How often the kernel accessed a model-specific register. */
+struct msr_count {
+    uint32_t number;
+    uint64_t count;
+};
+enum { ANSWERED_MSRS = 32 }; /* there are fewer (emulate.c) */
+
 #define SHUTDOWN_CODE_NONE UINT32_MAX
 enum domain_state { DOMAIN_RUNNING, DOMAIN_SHUT_DOWN, DOMAIN_CRASHED };
 
@@ -91,6 +98,8 @@ struct domain {
     uint32_t update_cost, entry_cost; /* cost of a list element and of a validated entry, in 1/CYCLE_FRACTION cycles */
 
     struct emulated_fault emulated_fault;
+    struct msr_count msrs[ANSWERED_MSRS]; /* accesses of each that was answered; number 0: none */
+    uint64_t refused_instructions;  /* of the guest's kernel: not emulated, it got the #GP */
     struct page_write page_write;
     uint64_t page_before[512];      /* its table before the instruction */
 

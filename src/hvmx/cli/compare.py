@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 OPERATIONS = "\b\nOperations:\n" + "\n".join(
     f"    {name:15} {workload.does}" for name, workload in guests.WORKLOADS.items()
 )
+
+
+ROWS = ("performance", "compatibility", "security", "resources")
+"""Of the comparison at a glance."""
 
 
 class Ways(click.ParamType[Sequence[Way]]):
@@ -58,6 +62,12 @@ class Ways(click.ParamType[Sequence[Way]]):
 @click.option(
     "--explain", is_flag=True, help="Take each figure apart, to the last cycle: what was charged, at which price, and whose."
 )
+@click.option(
+    "--details",
+    type=click.Choice(ROWS),
+    multiple=True,
+    help="What is behind this row of the first table, in tables instead; can be given several times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="All that was found, as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="The figures of the table as CSV, one in a line.")
 @HTML_OPTION
@@ -72,6 +82,7 @@ def compare_command(
     initrd: Path | None,
     append: str,
     explain: bool,
+    details: Sequence[str],
     as_json: bool,
     as_csv: bool,
     html: str | None,
@@ -82,7 +93,8 @@ def compare_command(
     """Compare HVM with nested paging, HVM with shadow paging, PV, and the processor without a hypervisor.
 
     A guest runs once each way: the bundled one, with the OPERATIONs given or with all, or a kernel of your own, whose
-    IMAGE is read as by hvmx run. The table holds guest cycles per operation, each with the ratio to the cheapest way,
+    IMAGE is read as by hvmx run. The first table says at a glance how they differ, in guest cycles, compatibility,
+    security and resources; then comes what the runs took of this host. The last holds guest cycles per operation, each with the ratio to the cheapest way,
     then where the guest cycles of the whole runs went, and counts. An operation that a way does not allow is left
     empty. Native is the HVM guest where no exit is priced and page walks have one dimension; where the profile has no
     figure for what a port takes, its operations with ports are left empty. With several profiles there is a table for each.
@@ -91,6 +103,7 @@ def compare_command(
     hvmx compare                               all operations, each way
     hvmx compare pt-write tlb-miss             two of them
     hvmx compare --explain port-out            why it takes as many guest cycles as it does, each way
+    hvmx compare --details security            what the guest could reach of the hypervisor, and did
     hvmx compare --ways ept,native --csv       what nested paging and exits cost, for a spreadsheet
     hvmx compare --profile p4-672              on the first processor with VT-x
     hvmx compare --memory 256M vmlinuz --initrd initrd --append "console=hvc0 console=ttyS0"
@@ -112,6 +125,8 @@ def compare_command(
     images, workloads = _images_and_workloads(what)
     if sum((as_json, as_csv, diff is not None)) > 1:
         raise click.UsageError("--json, --csv and --diff print different things: one of them at a time")
+    if details and (as_json or as_csv or explain or diff is not None):
+        raise click.UsageError("--details are tables of their own: --json has all of it, --explain is for operations")
     if not images and initrd is not None:
         raise click.UsageError("--initrd is for an image of your own")
     chosen = [profile_as_asked(profile, caches) for profile in profiles]
@@ -145,7 +160,9 @@ def compare_command(
     elif as_csv:
         click.echo(comparison_csv(comparison), nl=False)
     else:
-        _print_tables(comparison, by_name, explain)
+        _print_tables(comparison, by_name, explain, details)
+        if "compatibility" in details:
+            _print_ways(images or dict.fromkeys(guests.image(way.bundled) for way in ways), memory)
     return Status.GOOD
 
 
@@ -162,17 +179,30 @@ def _images_and_workloads(what: Sequence[str]) -> tuple[list[Path], list[str]]:
     return images, workloads
 
 
-def _print_tables(comparison: Comparison, profiles: Mapping[str, Profile], explain: bool) -> None:
+def _print_tables(
+    comparison: Comparison, profiles: Mapping[str, Profile], explain: bool, details: Sequence[str]
+) -> None:
     from hvmx.report.comparison import comparison_table
     from hvmx.report.explanation import explanation, explanation_of_runs
+    from hvmx.report.glance import glance_tables
+    from hvmx.report.glance_details import DETAILS
 
     for guest, name in comparison.pairs():
         profile, outcomes = profiles[name], comparison.of(guest, name)
-        for refusal in comparison.refusals:
-            if (refusal.guest, refusal.profile) == (guest, name):
-                click.echo(f"{BY_NAME[refusal.way].title}: {refusal.why}", err=True)
-        if not explain:
-            print_table(comparison_table(profile, outcomes))
+        refusals = [refusal for refusal in comparison.refusals if (refusal.guest, refusal.profile) == (guest, name)]
+        if outcomes and not explain and not details:
+            for table in (*glance_tables(outcomes, refusals), comparison_table(profile, outcomes)):
+                print_table(table)
+                click.echo()
+            continue
+        for refusal in refusals:
+            click.echo(f"{BY_NAME[refusal.way].title}: {refusal.why}", err=True)
+        if not outcomes:
+            continue
+        if details:
+            for table in (table for row in details for table in DETAILS[row](outcomes)):
+                print_table(table)
+                click.echo()
             continue
         operations = dict.fromkeys(name for outcome in outcomes.values() for name in outcome.operations)
         for operation in operations:
@@ -180,3 +210,13 @@ def _print_tables(comparison: Comparison, profiles: Mapping[str, Profile], expla
             click.echo()
         if not operations:
             print_table(explanation_of_runs(profile, outcomes))
+
+
+def _print_ways(images: Iterable[Path], memory: int) -> None:
+    """In which way each image can run, and why not in the others."""
+    from hvmx.inspection import read_facts, ways_to_run
+    from hvmx.report.inspection import way_table
+
+    for image in images:
+        print_table(way_table(ways_to_run(read_facts(image, memory)), memory, image.name))
+        click.echo()

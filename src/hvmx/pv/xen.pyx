@@ -209,6 +209,18 @@ cdef class Hypercalls:
         self.functions.append(traced)
         return 0
 
+    def answered(self):
+        """{number: name} of those that have a function."""
+        return {number: self.names.get(number, f"hypercall {number}") for number in range(HVMX_HYPERCALLS)
+                if self.table.entry[<uint32_t>number].flags & ENTRY_TAKEN}
+
+    @property
+    def refused(self):
+        """Calls answered by an error, those that `unanswered` counts among them."""
+        cdef uint32_t number
+        return self.table.beyond.refused + sum(
+            self.table.entry[number].refused for number in range(<uint32_t>HVMX_HYPERCALLS))
+
     @property
     def unanswered(self):
         """Calls answered by the ABI's "no such call" (Xen's -38, KVM's -1000), for want of a function or of the operation asked
@@ -490,6 +502,36 @@ cdef class XenDomain:
     def shutdown_code(self):
         """The domain's shutdown code (SHUTDOWN_*); None while it runs."""
         return None if self.state.state == DOMAIN_RUNNING else self.state.shutdown_code
+
+    def has_msr(self, uint32_t number):
+        """Whether the hypervisor answers the kernel's RDMSR of this register."""
+        return bool(domain_has_msr(self.state, number))
+
+    def msr_counts(self):
+        """{MSR: accesses} of those that it answered."""
+        cdef uint32_t index
+        return {self.state.msrs[index].number: self.state.msrs[index].count
+                for index in range(<uint32_t>ANSWERED_MSRS) if self.state.msrs[index].count}
+
+    @property
+    def refused_instructions(self):
+        """Privileged instructions of the kernel that were not emulated: it got the #GP."""
+        return self.state.refused_instructions
+
+    @property
+    def page_tables(self):
+        """Pages of the domain that are in use as page tables, as which the hypervisor has validated them."""
+        return count_tables(self.state)
+
+    @property
+    def state_bytes(self):
+        """What the hypervisor keeps of the domain itself, beside the table of frames."""
+        return sizeof(domain)
+
+    @property
+    def frame_table_bytes(self):
+        """What it keeps of all frames: owner, type and references of each."""
+        return self.state.frame_count * sizeof(frame)
 
     @property
     def input_room(self):

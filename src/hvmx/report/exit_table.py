@@ -69,7 +69,7 @@ def _hypercalls(statistics: Mapping[str, Statistic]) -> list[_Row]:
 def _in_guest_cycles(what: str, heading: str, rows: Sequence[_Row]) -> Table:
     """Those that do not get a line of their own are added up in one."""
     everything = _sum([row.statistic for row in rows])
-    count, cycles = (_number(value, _TITLE_WIDTH) for value in (everything.count, everything.guest_cycles))
+    count, cycles = (short_number(value, _TITLE_WIDTH) for value in (everything.count, everything.guest_cycles))
     names = ("Samples", "Samples%", "Cycles%", "Min cycles", "Max cycles", "Avg cycles")
     table = _table(f"{what}: {count}, which took {cycles} guest cycles", heading, names)
     for row in rows:
@@ -95,7 +95,7 @@ def _in_host_time(title: str, heading: str, rows: Sequence[_Row]) -> Table:
     for name, row in (*((row.name, row.statistic) for row in rows), ("all", everything)):
         table.add_row(
             name,
-            _number(row.count, _SAMPLES_WIDTH),
+            short_number(row.count, _SAMPLES_WIDTH),
             _host(row.host_ns),
             _percent(row.host_ns, everything.host_ns),
             _host(row.host_ns_min),
@@ -134,12 +134,12 @@ def _is_worth_a_line(row: Statistic, everything: Statistic) -> bool:
 
 def _cells(row: Statistic, everything: Statistic) -> tuple[str, ...]:
     return (
-        _number(row.count, _SAMPLES_WIDTH),
+        short_number(row.count, _SAMPLES_WIDTH),
         _percent(row.count, everything.count),
         _percent(row.guest_cycles, everything.guest_cycles),
-        _number(row.guest_cycles_min, _CYCLES_WIDTH),
-        _number(row.guest_cycles_max, _CYCLES_WIDTH),
-        _number(row.guest_cycles_average, _CYCLES_WIDTH, 1),
+        short_number(row.guest_cycles_min, _CYCLES_WIDTH),
+        short_number(row.guest_cycles_max, _CYCLES_WIDTH),
+        short_number(row.guest_cycles_average, _CYCLES_WIDTH, 1),
     )
 
 
@@ -147,7 +147,7 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f}%" if whole else "-"
 
 
-def _number(value: float, width: int, places: int = 0) -> str:
+def short_number(value: float, width: int, places: int = 0) -> str:
     """In full if there is room, else in a unit with which it fits."""
     text = f"{value:,.{places}f}"
     if len(text) <= width:

@@ -82,6 +82,10 @@ cdef void free_paths(Cpu *cpu) noexcept nogil:
         munmap(cpu.paths, sizeof(Paths))
 
 
+cdef uint64_t bytes_of_paths() noexcept nogil:
+    return sizeof(Paths)
+
+
 # --- states and nodes ---------------------------------------------------------------------------------------------------
 cdef void forget_paths(Cpu *cpu) noexcept nogil:
     cdef Paths *paths = paths_of(cpu)
