@@ -97,6 +97,12 @@ def list_handlers() -> None:
     write_if_changed(GENERATED / "handlers.txt", listing(CORE))
 
 
+def count_code_lines() -> None:
+    from hvmx.code_lines import FILE, listing
+
+    write_if_changed(FILE, listing(ROOT))
+
+
 def headers_of(source: Path, headers: dict[str, Path], seen: set[Path]) -> set[Path]:
     """The project's C headers that a file of C or Cython takes in, by way of others too."""
     found: set[Path] = set()
@@ -147,14 +153,14 @@ class BuildExt(build_ext):
 
     def run(self) -> None:
         from hvmx.guests.build import build as build_guests
-        from hvmx.reproduce.build import build as build_linux_programs
+        from hvmx.reproduce.build import build as build_reproductions
         from hvmx.validation.build import build as build_programs
 
         super().run()
         package = (SOURCE if self.inplace else Path(self.build_lib)) / "hvmx"
         build_guests(package / "guests" / "built")
         build_programs(package / "validation" / "built")
-        build_linux_programs(package / "reproduce" / "built")
+        build_reproductions(package / "reproduce" / "built")
 
 
 class BuildPy(build_py):
@@ -172,6 +178,7 @@ def cythonized() -> list[Extension]:
     generate_tables()
     render_templates()
     list_handlers()
+    count_code_lines()
     return cythonize(
         extensions(),
         nthreads=os.cpu_count() or 1,

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -204,7 +205,7 @@ def test_a_guest_that_waits_for_input_stops_at_the_timeout(tmp_path: Path) -> No
         (["--timeout", "1e300"], "1e300 is not a positive number of seconds up to 1e+09"),
         (["--debug-exit", "0xffff"], "0xffff is no range of the port bus"),
         (["--stats", ""], "--stats: : cannot be written"),
-        (["--trace", "everything"], "'everything' is neither exits nor instructions"),
+        (["--trace", "everything"], "'everything' is none of exits, hypercalls, instructions"),
         (["--serial", "/nowhere/at/all"], "--serial: /nowhere/at/all: cannot be written"),
         (["--stats", "/nowhere/at/all"], "--stats: /nowhere/at/all: cannot be written"),
         (["--record", "/nowhere/at/all"], "--record: /nowhere/at/all: cannot be written"),
@@ -452,6 +453,7 @@ def test_a_file_that_cannot_be_written_to_the_end_is_named(
 ) -> None:
     options = {
         "exits": ["--trace", f"exits={FULL}"],
+        "hypercalls": ["--pv", "--trace", f"hypercalls={FULL}"],
         "instructions": ["--trace", f"instructions={FULL}"],
         "debugcon": ["--debugcon", f"0xe9={FULL}"],
     }.get(option, [option, str(FULL)])
@@ -601,6 +603,31 @@ def test_a_trace_of_exits_names_each_with_its_data(tmp_path: Path) -> None:
     arguments = [*flat(tmp_path, WRITE_DEBUG_EXIT), "--debug-exit", hex(DEBUG_EXIT), "--quiet"]
     main([*arguments, "--trace", f"exits={trace}"])
     assert "IO_INSTRUCTION port 0xf4 write 1 bytes: 0x3" in trace.read_text()
+
+
+def test_a_trace_of_hypercalls_has_a_line_for_each_with_its_arguments_and_result(tmp_path: Path) -> None:
+    trace, stats = tmp_path / "trace", tmp_path / "stats"
+    arguments = ["run", "--pv", "--quiet", "--serial", "null", "--append", "checks=no workloads=pgfault"]
+    main([*arguments, "--trace", f"hypercalls={trace}", "--stats", str(stats)])
+    calls = [line.split(maxsplit=2) for line in trace.read_text().splitlines()]
+    counts = {name: row["count"] for name, row in json.loads(stats.read_text())["hypercalls_by_name"].items()}
+    assert Counter(call.split("(")[0] for _, _, call in calls) == counts
+    cycles = [int(cycle) for cycle, _, _ in calls]
+    assert cycles == sorted(cycles)
+    assert calls[-1][2] == "sched_op(shutdown, " + calls[-1][2].split(", ")[1]
+    assert re.fullmatch(r"console_io\(write, 0x[0-9a-f]+, 0xffffffff8[0-9a-f]+\) = 0", next(
+        call for _, _, call in calls if call.startswith("console_io")
+    ))  # fmt: skip
+
+
+def test_a_trace_of_vmcalls_names_kvms(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    # mov eax, 5; vmcall; mov eax, 99; vmcall; hlt
+    code = bytes.fromhex("66b805000000 0f01c1 66b863000000 0f01c1 f4")
+    main([*flat(tmp_path, code), "--quiet", "--trace", f"hypercalls={trace}"])
+    calls = [line.split(maxsplit=2)[2] for line in trace.read_text().splitlines()]
+    assert re.fullmatch(r"kick_cpu\((0x[0-9a-f]+(, )?){4}\) = 0", calls[0])
+    assert calls[1].startswith("hypercall 99(")
 
 
 def test_a_trace_of_memory_exits_names_the_address_and_no_port(tmp_path: Path) -> None:

@@ -5,47 +5,59 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hvmx import guests
 from hvmx.cli import Status, main
-from hvmx.report.comparison import WAYS
+from hvmx.comparison import WAYS
+
+
+def as_json(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, Any]]:
+    """What each way came to."""
+    assert main(["compare", "--json", *arguments]) == Status.GOOD
+    return {outcome["way"]: outcome for outcome in json.loads(capfd.readouterr().out)["outcomes"]}
 
 
 def test_compare_prints_the_same_numbers_as_table_and_as_json(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", "--json", "syscall", "pt-write"]) == Status.GOOD
-    data = json.loads(capfd.readouterr().out)
+    data = as_json(capfd, "syscall", "pt-write")
     assert main(["compare", "syscall", "pt-write"]) == Status.GOOD
     table = capfd.readouterr().out
-    assert set(data["operations"]) == {"syscall", "pt-write"}
-    for operation, ways in data["operations"].items():
-        (row,) = (line.split() for line in table.splitlines() if line.startswith(operation))
-        assert row[1::3] == [f"{way['guest_cycles']:,.0f}" for way in ways.values()]
-        for shown, way in zip(row[3::3], ways.values(), strict=True):
-            assert float(shown) == pytest.approx(way["ratio"], rel=0.005)
+    for operation in ("syscall", "pt-write"):
+        figures = [outcome["operations"][operation]["guest_cycles_each"] for outcome in data.values()]
+        (row,) = (line.split() for line in table.splitlines() if line.startswith(f"{operation} "))
+        assert row[1::3] == [f"{figure:,.0f}" for figure in figures]
+        for shown, figure in zip(row[3::3], figures, strict=True):
+            assert float(shown) == pytest.approx(figure / min(figures), rel=0.005)
     for total in ("exits", "hypercalls", "walk_references"):
         (row,) = (
             line.split()
             for line in table.splitlines()
             if line.startswith(f"  {total.replace('_', ' ')}")
         )
-        assert row[-4:] == [f"{totals[total]:,}" for totals in data["totals"].values()]
+        assert row[-4:] == [f"{outcome['totals'][total]:,}" for outcome in data.values()]
 
 
 def test_compare_prints_the_same_numbers_as_csv_and_as_json(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", "--json", "--ways", "native,ept", "tlb-miss", "port-in"]) == Status.GOOD
-    data = json.loads(capfd.readouterr().out)
+    data = as_json(capfd, "--ways", "native,ept", "tlb-miss", "port-in")
+    assert list(data) == ["ept", "native"]
     assert main(["compare", "--csv", "--ways", "native,ept", "tlb-miss", "port-in"]) == Status.GOOD
     rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
-    assert list(data["totals"]) == list(rows[0])[2:] == ["ept", "native"]
-    by_figure = {row["figure"]: row for row in rows}
-    for operation, ways in data["operations"].items():
-        for way in ("ept", "native"):
-            assert by_figure[operation][way] == (str(ways[way]["guest_cycles"]) if way in ways else "")
-    for way, totals in data["totals"].items():
-        for name, value in totals.items():
-            assert by_figure[f"whole run: {name}"][way] == str(value)
+    assert {(row["guest"], row["profile"]) for row in rows} == {("bundled", "skylake")}
+    shown = {(row["way"], row["figure"]): float(row["value"]) for row in rows}
+    expected = {
+        (way, name): operation["guest_cycles"] / operation["count"]
+        for way, outcome in data.items()
+        for name, operation in outcome["operations"].items()
+    }
+    expected |= {
+        (way, f"whole run: {name}"): value for way, outcome in data.items() for name, value in outcome["totals"].items()
+    }
+    assert shown == expected
+    assert ("ept", "port-in") in shown and ("native", "port-in") not in shown
+    assert {row["unit"] for row in rows} == {"guest cycles per operation", "guest cycles", "count"}
 
 
 @pytest.mark.parametrize("ways", ["ept,vmware", "vmware", ""])
@@ -56,7 +68,7 @@ def test_compare_names_a_way_that_is_not_there(ways: str, capfd: pytest.CaptureF
 
 def test_compare_answers_in_one_format(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--json", "--csv"]) == Status.BAD_OPTION
-    assert "--json and --csv" in capfd.readouterr().err
+    assert "--json, --csv and --diff" in capfd.readouterr().err
 
 
 def test_the_help_of_compare_says_what_each_operation_and_each_way_is(capfd: pytest.CaptureFixture[str]) -> None:
@@ -74,4 +86,13 @@ def test_compare_names_memory_that_the_host_does_not_have(capfd: pytest.CaptureF
 
 def test_compare_names_an_operation_that_is_not_there(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "nothing"]) == Status.BAD_OPTION
-    assert "no operation 'nothing': there are syscall" in capfd.readouterr().err
+    assert "no operation 'nothing', and no image of that name: operations are syscall" in capfd.readouterr().err
+
+
+def test_operations_are_of_the_bundled_guest_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = tmp_path / "kernel"
+    image.write_bytes(b"\x7fELF")
+    assert main(["compare", str(image), "cpuid"]) == Status.BAD_OPTION
+    assert f"cpuid: operations are the bundled guest's, not {image}'s" in capfd.readouterr().err
+    assert main(["compare", "--initrd", str(image)]) == Status.BAD_OPTION
+    assert "--initrd is for an image of your own" in capfd.readouterr().err

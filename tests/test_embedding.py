@@ -273,7 +273,7 @@ def test_a_handler_registered_before_a_pv_guest_is_loaded_stays() -> None:
     before = machine.exits.on(ExitReason.IO_INSTRUCTION, note)
     machine.load(guests.image("pv64"), pv=True, append="checks=no workloads=port-in")
     assert machine.run().kind is StopKind.POWEROFF
-    assert len(ports) >= 100 and set(ports) == {0x61}
+    assert len(ports) >= 100 and set(ports) == {0x80}
 
 
 def test_an_error_in_the_handler_of_a_shadow_page_fault_loses_none() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,9 +12,11 @@ from bare_guest import FLAT_CODE32, FLAT_DATA32, START, bare
 from exit_guests import FLAT_CODE64, RING3, Seen, answer, of_the_guest, pv_guest, refuse, state_of
 from pv.kernel import assemble
 
-from hvmx import ExitReason, Machine, StopKind
+from hvmx import ExitReason, Machine, StopKind, guests
 from hvmx.cost import FRACTION
 from hvmx.debug.trace import trace_exits
+from hvmx.exits import detail_name
+from hvmx.vocabulary import Charge
 
 if TYPE_CHECKING:
     from hvmx.core.exit_info import Exit
@@ -47,7 +50,7 @@ def test_calls_that_c_functions_answer_are_exits_by_their_numbers(instruction: s
         NOTHING: (2, 2 * (price + 70)),
         PAIRING: (1, price),
     }
-    assert set(row.as_json(ExitReason.VMCALL)["detail"]) == {"hypercall 1", "hypercall 9"}
+    assert set(row.as_json(partial(detail_name, ExitReason.VMCALL))["detail"]) == {"hypercall 1", "hypercall 9"}
     assert machine.exits.total == sum(one.count for one in machine.exits.statistics().values())
 
 
@@ -137,7 +140,8 @@ def test_a_handler_is_taken_back() -> None:
     assert before is not None and machine.exits.on(ExitReason.VMCALL, before) is refuse
     assert machine.run().kind is StopKind.HALTED
     row = machine.exits.statistics()[ExitReason.VMCALL]
-    assert (machine.cpu.rax, row.count, row.host_ns) == (0, 1, 0), "answered in C again"
+    assert (machine.cpu.rax, row.count) == (0, 1)
+    assert ExitReason.VMCALL not in machine.cpu.exit_statistics(), "answered in C again"
 
 
 def test_the_table_of_another_machine_is_no_handler() -> None:
@@ -358,3 +362,74 @@ def test_no_such_call_is_the_abis_own_number(kind: str, no_such_call: int) -> No
         machine.run()
         assert (machine.cpu.rax if kind == "vmcall" else machine.cpu.rbx) == no_such_call
         assert machine.hypercalls.unanswered == 1
+
+
+# --- what they came to ----------------------------------------------------------------------------------------------------
+def test_statistics_of_a_pv_guest_are_its_counts_and_its_cycles() -> None:
+    machine = Machine("64M")
+    machine.load(guests.image("pv64"), pv=True, append="checks=no workloads=fork-wait,timer-tick")
+    machine.run()
+    found = machine.hypercall_statistics()
+    assert {name: row.count for name, row in found.items()} == machine.hypercalls.counts()
+    price = machine.profile.paravirtual.hypercall.cycles
+    for name, row in found.items():
+        assert row.guest_cycles_min * row.count <= row.guest_cycles <= row.guest_cycles_max * row.count, name
+        if row.detail:
+            assert sum(one.count for one in row.detail.values()) == row.count
+            assert sum(one.guest_cycles for one in row.detail.values()) == row.guest_cycles
+        assert 0 < row.host_ns_min <= row.host_ns_max, name
+    iret = found["iret"]
+    assert (iret.guest_cycles_min, iret.guest_cycles_max) == (price, price)
+    assert set(found["mmuext_op"].detail) >= {3, 4, 15}, "pin_l4_table, unpin_table, new_user_baseptr"
+    assert found["stack_switch"].guest_cycles == 0, "in a multicall the way in is paid for once"
+
+
+def test_a_multicall_is_without_what_the_calls_within_it_take() -> None:
+    machine = Machine("64M")
+    machine.load(guests.image("pv64"), pv=True, append="checks=no workloads=pt-write-batch")
+    machine.run()
+    charges = machine.cpu.charges()
+    of_hypercalls = sum(charges[kind][1] for kind in (Charge.HYPERCALL, Charge.CALL, Charge.UPDATE, Charge.ENTRY))
+    assert sum(row.guest_cycles for row in machine.hypercall_statistics().values()) == of_hypercalls // FRACTION
+
+
+def test_tracing_hypercalls_changes_nothing_for_the_guest() -> None:
+    def run(traced: bool) -> Machine:
+        machine = Machine("64M")
+        machine.load(guests.image("pv64"), pv=True, append="checks=no workloads=pgfault,timer-tick")
+        if traced:
+            machine.hypercalls.trace(lambda rip, number, arguments, result: lines.append((rip, number, arguments, result)))
+        machine.run()
+        return machine
+
+    lines: list[tuple[int, int, tuple[int, ...], int]] = []
+    plain, traced = run(False), run(True)
+    assert plain.state_hash() == traced.state_hash() and plain.cycles == traced.cycles
+    assert plain.hypercalls.counts() == traced.hypercalls.counts()
+    assert len(lines) == sum(traced.hypercalls.counts().values())
+
+
+def pv_guest_of_faults() -> Machine:
+    machine = Machine("64M")
+    machine.load(guests.image("pv64"), pv=True, append="checks=no workloads=pgfault")
+    return machine
+
+
+@pytest.mark.parametrize("make", [pv_guest_of_faults, lambda: calling(NOTHING, PAIRING, NOTHING)], ids=["pv", "vmcall"])
+def test_what_a_trace_raises_comes_out_of_the_run_and_the_call_has_been_made(make: Callable[[], Machine]) -> None:
+    plain, traced, calls = make(), make(), 0
+
+    def called(rip: int, number: int, arguments: tuple[int, ...], result: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Seen
+
+    traced.hypercalls.trace(called)
+    with pytest.raises(Seen):
+        traced.run()
+    plain.run()
+    traced.run()
+    assert traced.state_hash() == plain.state_hash() and traced.cycles == plain.cycles
+    assert calls == sum(plain.hypercalls.counts().values())
+

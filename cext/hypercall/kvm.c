@@ -1,5 +1,6 @@
 /* KVM's hypercalls, for HVM guests that know they are virtual: VMCALL with the number in RAX. */
 #include "table.h"
+#include "timeline.h"
 
 #include <string.h>
 
@@ -57,10 +58,10 @@ static inline uint64_t register_mask(const Cpu *cpu)
     return (cpu->mode & MODE_WIDTH) == MODE_64 ? ~0ull : 0xffffffff;
 }
 
-/* Calls the function of a number with the arguments in the registers; its result. Always inlined: it is the fast path. */
-static inline __attribute__((always_inline)) uint64_t answer(struct vmcall *vmcall, struct hypercall_entry *entry,
-                                                             Cpu *cpu, uint64_t number, uint64_t mask,
-                                                             uint64_t *host_ns)
+/* Calls the function of a number with the arguments in the registers. Always inlined: it is the fast path. */
+static inline __attribute__((always_inline)) struct answer answer_call(struct vmcall *vmcall, struct hypercall_entry *entry,
+                                                                       struct call_tally *tally, Cpu *cpu, uint64_t number,
+                                                                       uint64_t mask)
 {
     struct hvmx_hypercall *call = &vmcall->call;
     cpu->hypercalls++;
@@ -70,23 +71,28 @@ static inline __attribute__((always_inline)) uint64_t answer(struct vmcall *vmca
     call->args[3] = cpu->r[REG_RSI] & mask;
     if (UNLIKELY(entry->cost)) /* mostly 0: saves a load and a store of Cpu.acct */
         charge(cpu, CHARGE_CALL, entry->cost);
-    uint64_t result = entry_call(entry, call, number, host_ns);
-    if (UNLIKELY(result == (uint64_t)-KVM_ENOSYS))
+    struct answer answer = entry_call(entry, tally, call, number);
+    if (UNLIKELY(answer.result == (uint64_t)-KVM_ENOSYS))
         entry->unanswered++;
-    return LIKELY(result != (uint64_t)-HVMX_ENOSYS) ? result : (uint64_t)-KVM_ENOSYS;
+    else if (UNLIKELY(answer.result == (uint64_t)-HVMX_ENOSYS))
+        answer.result = (uint64_t)-KVM_ENOSYS;
+    return answer;
 }
 
 int vmcall_dispatch(Cpu *cpu)
 {
     struct vmcall *vmcall = cpu->vmcall_table;
-    uint64_t mask = register_mask(cpu), number = cpu->r[REG_RAX] & mask, host_ns;
+    uint64_t mask = register_mask(cpu), number = cpu->r[REG_RAX] & mask;
     struct hypercall_entry *entry = table_entry(&vmcall->table, number);
     int64_t before = cpu->acct;
     if (UNLIKELY(cpu->cpl || (entry->flags & (ENTRY_TAKEN | ENTRY_SLOW)) != ENTRY_TAKEN))
         return 1;
-    cpu->r[REG_RAX] = answer(vmcall, entry, cpu, number, mask, &host_ns) & mask;
+    struct answer answer = answer_call(vmcall, entry, entry->tally, cpu, number, mask);
+    cpu->r[REG_RAX] = answer.result & mask;
     charge(cpu, CHARGE_EXIT, cpu->exit_cost[EXIT_REASON_VMCALL]); /* it is an exit, though no handler in Python sees it */
-    tally_add(entry->tally, (uint64_t)(cpu->acct - before) >> ACCT_SHIFT, host_ns);
+    if (UNLIKELY(cpu->timeline != NULL))
+        note_span(cpu, SPAN_EXIT, EXIT_REASON_VMCALL, number, guest_time(cpu) - ((uint64_t)(cpu->acct - before) >> ACCT_SHIFT));
+    tally_add(entry->tally, (uint64_t)(cpu->acct - before) >> ACCT_SHIFT, answer.host_ns);
     return 0;
 }
 
@@ -99,9 +105,11 @@ int vmcall_answer(struct vmcall *vmcall, Cpu *cpu)
         return 0;
     }
     struct hypercall_entry *entry = table_entry(&vmcall->table, number);
-    uint64_t host_ns, result = answer(vmcall, entry, cpu, number, mask, &host_ns);
+    struct call_tally exit = { .calls = 1, .untimed = 1 }; /* of an exit, which is counted and timed as such */
+    entry->exits++;
+    uint64_t result = answer_call(vmcall, entry, &exit, cpu, number, mask).result;
     if (cpu->fault == FAULT_ABORT) {
-        entry->count--;
+        entry->exits--;
         cpu->hypercalls--;
         cpu->fault = FAULT_NONE;
         return 1;

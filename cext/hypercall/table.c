@@ -43,15 +43,15 @@ int hvmx_table_register(struct hypercall_table *table, uint32_t number, hvmx_hyp
 
 void tally_settle(struct call_tally *tally, uint64_t units, uint64_t host_ns)
 {
-    if (tally->run) {
-        if (tally->count == 0 || tally->last < tally->least)
+    uint64_t before = tally->calls - 1 - tally->settled;
+    if (before) {
+        if (tally->settled == 0 || tally->last < tally->least)
             tally->least = tally->last;
         if (tally->last > tally->most)
             tally->most = tally->last;
-        tally->count += tally->run;
-        tally->units += tally->run * tally->last;
-        tally->host_ns += tally->run * tally->host_sample;
-        tally->run = 0;
+        tally->settled += before;
+        tally->units += before * tally->last;
+        tally->host_ns += before * tally->host_sample;
     }
     tally->last = units;
     if (host_ns) {
@@ -70,13 +70,12 @@ static uint64_t host_nanoseconds(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-int64_t timed_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t *host_ns)
+struct answer timed_call(struct hypercall_entry *entry, struct call_tally *tally, struct hvmx_hypercall *call)
 {
     uint64_t start = host_nanoseconds();
     int64_t result = entry->fn(call);
     uint64_t passed = host_nanoseconds() - start;
-    if (entry->count == CALLS_TIMED)
-        entry->untimed = CALLS_TIMED - 1;
-    *host_ns = passed ? passed : 1;
-    return result;
+    if (tally->calls == FIRST_TIMED && !(entry->flags & ENTRY_LIST))
+        tally->untimed = ONE_TIMED_OF - 1;
+    return (struct answer){ (uint64_t)result, passed ? passed : 1 };
 }

@@ -8,30 +8,38 @@
 /* What the calls of one number, or of one of its sub-operations, came to. Guest time is in units of 1/CYCLE_FRACTION cycle. To
  * know the host's time takes longer than most calls: some are timed, and each after it counts as the last one that was. */
 struct call_tally {
-    uint64_t last, run;       /* the last `run` calls took `last` units each, and are not in the sums yet */
-    uint64_t count, units, least, most;
+    uint64_t calls;           /* so far */
+    uint64_t untimed;         /* the next one is timed if `calls` has none of these bits */
+    uint64_t last, settled;   /* all calls but the first `settled` took `last` units each, and are not in the sums yet */
+    uint64_t units, least, most;
     uint64_t host_ns, host_least, host_most;
     uint64_t host_sample;     /* of the last that was timed; 0 if none was */
+    uint64_t spare[5];        /* padding to a power of 2, for cheap indexing */
 };
 
 struct hypercall_entry {
     hvmx_hypercall_fn fn;     /* never NULL: numbers without a function have one that answers -ENOSYS */
     void *user;
-    uint64_t count;           /* calls so far */
-    uint64_t unanswered;      /* of these, answered -ENOSYS: no function, or one without the operation asked for */
-    uint32_t cost;            /* of the work beyond the way in and out, in 1/CYCLE_FRACTION guest cycles */
-    uint32_t flags;           /* ENTRY_* */
     struct call_tally *tally; /* by sub-operation, and behind them one for larger numbers; one alone where there are none */
     uint32_t sub_operations;
-    uint32_t untimed;         /* a call is timed when `count` has none of these bits */
-    uint64_t spare;           /* padding to a power of 2, for cheap indexing */
+    uint32_t flags;           /* ENTRY_* */
+    uint32_t cost;            /* of the work beyond the way in and out, in 1/CYCLE_FRACTION guest cycles */
+    uint64_t refused;         /* calls answered by an error */
+    uint64_t unanswered;      /* of these, by -ENOSYS: no function, or one without the operation asked for */
+    uint64_t exits;           /* VMCALLs that exited to Python, and are not tallied here */
 };
+_Static_assert(sizeof(struct hypercall_entry) == 64, "a power of 2, for cheap indexing");
 
 enum { ENTRY_TAKEN = 1,       /* a function answers this number */
        ENTRY_SLOW = 2,        /* that function is in Python */
-       ENTRY_COMMANDS = 4 };  /* its sub-operation is not the first argument, but in what that points to */
+       ENTRY_LIST = 4,        /* what it is tallied by is known when it has gone through its list: each call is timed */
+       ENTRY_RESUMES = 8 };   /* what it returns is the guest's own value of the register, and never an error */
 
-enum { CALLS_TIMED = 64 };    /* of each number: as many of the first, and after that one of as many */
+enum { LARGEST_ERROR = 4095 }; /* Linux's MAX_ERRNO, in whose range Xen's and KVM's errors are, too */
+
+/* Of each number and sub-operation so many of the first calls are timed, and after that one of so many (a power of 2): reading
+ * the host's clock takes several times as long as a call. */
+enum { FIRST_TIMED = 64, ONE_TIMED_OF = 1024 };
 
 struct hypercall_table {
     struct hypercall_entry entry[HVMX_HYPERCALLS];
@@ -68,42 +76,47 @@ static inline struct hypercall_entry *table_entry(struct hypercall_table *table,
     return LIKELY(number < HVMX_HYPERCALLS) ? &table->entry[number] : &table->beyond;
 }
 
-/* Adds a call that took other than those before it, or was timed. */
-void tally_settle(struct call_tally *tally, uint64_t units, uint64_t host_ns);
-
-/* Adds a call. `host_ns` is 0 unless it was timed. */
-static inline void tally_add(struct call_tally *tally, uint64_t units, uint64_t host_ns)
-{
-    if (UNLIKELY(units != tally->last || host_ns))
-        tally_settle(tally, units, host_ns);
-    tally->run++;
-}
-
 /* The tally of a sub-operation, which is ignored where there are none. */
 static inline struct call_tally *tally_of(struct hypercall_entry *entry, uint64_t sub_operation)
 {
     return &entry->tally[sub_operation < entry->sub_operations ? sub_operation : entry->sub_operations];
 }
 
-/* The function's answer, and how long it took on this host. */
-int64_t timed_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t *host_ns);
+struct answer {
+    uint64_t result;
+    uint64_t host_ns;         /* 0 unless the call was timed */
+};
 
-/* Makes the call, whose cost the caller has charged and will tally, with *host_ns. If Cpu.fault is FAULT_ABORT afterwards, a
+/* The function's answer, timed. */
+struct answer timed_call(struct hypercall_entry *entry, struct call_tally *tally, struct hvmx_hypercall *call);
+
+/* Makes the call, whose cost the caller has charged and will add to the tally. If Cpu.fault is FAULT_ABORT afterwards, a
  * function in Python raised: the caller undoes everything, this count included. */
-static inline uint64_t entry_call(struct hypercall_entry *entry, struct hvmx_hypercall *call, uint64_t number,
-                                  uint64_t *host_ns)
+static inline struct answer entry_call(struct hypercall_entry *entry, struct call_tally *tally, struct hvmx_hypercall *call,
+                                       uint64_t number)
 {
-    int64_t result;
+    struct answer answer;
     call->number = (uint32_t)number;
     call->user = entry->user;
-    *host_ns = 0;
-    if (UNLIKELY((entry->count++ & entry->untimed) == 0))
-        result = timed_call(entry, call, host_ns);
+    if (UNLIKELY((tally->calls++ & tally->untimed) == 0))
+        answer = timed_call(entry, tally, call);
     else
-        result = entry->fn(call);
-    if (UNLIKELY(result == -HVMX_ENOSYS))
-        entry->unanswered++;
-    return (uint64_t)result;
+        answer = (struct answer){ (uint64_t)entry->fn(call), 0 };
+    if (UNLIKELY(answer.result > (uint64_t)-1 - LARGEST_ERROR) && !(entry->flags & ENTRY_RESUMES)) {
+        entry->refused++;
+        entry->unanswered += answer.result == (uint64_t)-HVMX_ENOSYS;
+    }
+    return answer;
+}
+
+/* The last call took so much, other than those before it, or it was timed. */
+void tally_settle(struct call_tally *tally, uint64_t units, uint64_t host_ns);
+
+/* What the last call took; `host_ns` is 0 unless it was timed. */
+static inline void tally_add(struct call_tally *tally, uint64_t units, uint64_t host_ns)
+{
+    if (UNLIKELY(host_ns || units != tally->last))
+        tally_settle(tally, units, host_ns);
 }
 
 /* Access to guest memory by linear address, with the guest's rights. 0 or -HVMX_EFAULT. */

@@ -5,6 +5,7 @@
 #include "flags.h"
 #include "mode.h"
 #include "ports.h"
+#include "timeline.h"
 
 /* RFLAGS that are cleared on entry to a handler (SDM vol. 3, 6.12.1), and AC: the kernel starts without alignment checks. */
 #define CLEARED_ON_ENTRY ((uint64_t)(FL_AC | FL_VM | FL_RF | FL_NT | FL_TF))
@@ -75,6 +76,9 @@ void enter_trap(struct domain *d, uint32_t vector, uint32_t error, int flags)
     if (trap->flags & TRAP_MASKS_EVENTS)
         flags |= BOUNCE_MASKS_EVENTS;
     bounce(d, CHARGE_BOUNCED_EXCEPTION, trap->address, error, flags, vector < 20 ? vector_names[vector] : "a software interrupt");
+    if (!d->state)
+        note_entry(d->cpu, flags & BOUNCE_SOFTWARE ? SPAN_SOFTWARE_INTERRUPT : vector == VEC_NMI ? SPAN_INTERRUPT : SPAN_EXCEPTION,
+                   vector, vector == VEC_PF ? d->vcpu_info->arch.cr2 : error);
 }
 
 int deliver_event(struct domain *d)
@@ -83,6 +87,8 @@ int deliver_event(struct domain *d)
         return 0;
     d->cpu->interrupts++;
     bounce(d, CHARGE_BOUNCED_EVENT, d->event_callback, 0, BOUNCE_MASKS_EVENTS, "an event");
+    if (!d->state)
+        note_entry(d->cpu, SPAN_UPCALL, 0, 0);
     return 1;
 }
 

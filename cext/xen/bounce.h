@@ -4,7 +4,7 @@
 
 #include "domain.h"
 
-enum { BOUNCE_ERROR = 1, BOUNCE_MASKS_EVENTS = 2 };
+enum { BOUNCE_ERROR = 1, BOUNCE_MASKS_EVENTS = 2, BOUNCE_SOFTWARE = 4 /* by INT n */ };
 enum { TRAP_MASKS_EVENTS = 4 }; /* in trap_info.flags, above the privilege that INT n needs */
 
 void bounce(struct domain *d, enum Charge kind, uint64_t handler, uint32_t error, int flags, const char *what);

@@ -61,7 +61,9 @@ static void fill_table(struct domain *d)
         hvmx_table_register(&d->table, functions[i].number, functions[i].fn, NULL, 0);
     for (size_t i = 0; i < DIVIDED_HYPERCALLS; i++)
         hvmx_table_divide(&d->table, divided[i], d->sub_operations[i], SUB_OPERATIONS);
-    d->table.entry[__HYPERVISOR_mmuext_op].flags |= ENTRY_COMMANDS;
+    d->table.entry[__HYPERVISOR_mmuext_op].flags |= ENTRY_LIST;
+    d->table.entry[__HYPERVISOR_multicall].flags |= ENTRY_LIST;
+    d->table.entry[__HYPERVISOR_iret].flags |= ENTRY_RESUMES;
 }
 
 /* --- the hypervisor's own frames ---------------------------------------------------------------------------------------- */
@@ -218,7 +220,9 @@ int xen_start(struct domain *d, const struct domain_start *start)
 {
     Cpu *cpu = d->cpu;
     int64_t acct = cpu->acct;
+    Charged charged[CHARGES];
     int error;
+    memcpy(charged, cpu->charged, sizeof charged);
     while ((error = get_frame_and_type(d, start->l4, FRAME_L4)) == UNFINISHED) /* nobody waits for a limit yet */
         d->work = 0;
     if (error)
@@ -256,6 +260,7 @@ int xen_start(struct domain *d, const struct domain_start *start)
     hvmx_core->update_mode(cpu);
     flush_all(d);
     cpu->acct = acct; /* building the domain costs the guest nothing */
+    memcpy(cpu->charged, charged, sizeof charged);
     d->runstate.state_entry_time = system_time(d);
     d->period_last = system_time(d);
     schedule(d);

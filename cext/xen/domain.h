@@ -32,6 +32,13 @@ struct emulated_fault {
     uint64_t cr2;
 };
 
+/* How often the kernel accessed a model-specific register. */
+struct msr_count {
+    uint32_t number;
+    uint64_t count;
+};
+enum { ANSWERED_MSRS = 32 }; /* there are fewer (emulate.c) */
+
 #define SHUTDOWN_CODE_NONE UINT32_MAX
 enum domain_state { DOMAIN_RUNNING, DOMAIN_SHUT_DOWN, DOMAIN_CRASHED };
 
@@ -40,13 +47,21 @@ enum { DIVIDED_HYPERCALLS = 10, SUB_OPERATIONS = 32 };
 
 struct domain {
     Cpu *cpu;
+    /* What every hypercall looks at. */
+    struct hvmx_hypercall call;     /* the one in progress */
+    uint8_t in_kernel;              /* kernel or user mode, both at ring 3 */
+    union {
+        struct { uint8_t preempted, nmi_pending; };
+        uint16_t attention;         /* there is more to do after it than usual */
+    };
+    uint32_t dropping_count;        /* of `dropping` */
+    uint64_t work;                  /* done by it, in page-table entries and list elements: beyond a limit it is preempted */
+    struct vcpu_info *vcpu_info;    /* host address, in a frame of the domain's RAM that keeps the type "writable" */
     struct hypercall_table table;
-    struct hvmx_hypercall call;     /* the hypercall in progress */
 
     /* the virtual processor */
-    uint8_t in_kernel;              /* kernel or user mode, both at ring 3 */
     uint8_t syscall_masks_events, sysenter_masks_events;
-    uint8_t nmi_pending, in_nmi;
+    uint8_t in_nmi;
     uint8_t iopl;                   /* virtual: 0..3 */
     uint64_t kernel_sp;
     uint64_t event_callback, syscall_callback, sysenter_callback;
@@ -55,7 +70,6 @@ struct domain {
     uint64_t vm_assist;
     uint64_t io_bitmap;             /* guest address; io_ports 0: none */
     uint32_t io_ports;
-    struct vcpu_info *vcpu_info;    /* host address, in a frame of the domain's RAM that keeps the type "writable" */
     uint64_t vcpu_info_frame;       /* 0: still within shared_info */
 
     /* memory */
@@ -75,18 +89,17 @@ struct domain {
     uint32_t grant_frames;          /* given out by setup_table */
     struct shared_info *shared_info;
 
-    /* work done by this hypercall, in page-table entries and list elements: beyond a limit it is preempted */
-    uint64_t work, work_limit;
+    uint64_t work_limit;
     uint64_t units_within;          /* what the calls of a multicall have taken, which are tallied for themselves */
     uint32_t command;               /* of the last element of mmuext_op's list, or all ones */
-    uint8_t preempted;
     /* Tables that nobody uses any more, but that still hold references: these are dropped before anything else is done. After
      * an error there may be one of each level, and two more that the one of level 4 has held. */
-    uint32_t dropping_count;
     uint64_t dropping[5];
     uint32_t update_cost, entry_cost; /* cost of a list element and of a validated entry, in 1/CYCLE_FRACTION cycles */
 
     struct emulated_fault emulated_fault;
+    struct msr_count msrs[ANSWERED_MSRS]; /* accesses of each that was answered; number 0: none */
+    uint64_t refused_instructions;  /* of the guest's kernel: not emulated, it got the #GP */
     struct page_write page_write;
     uint64_t page_before[512];      /* its table before the instruction */
 

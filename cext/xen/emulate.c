@@ -397,6 +397,22 @@ static int write_msr(struct domain *d, uint32_t number, uint64_t value)
     }
 }
 
+int has_msr(struct domain *d, uint32_t number)
+{
+    uint64_t value;
+    return read_msr(d, number, &value);
+}
+
+static void count_msr(struct domain *d, uint32_t number)
+{
+    for (struct msr_count *msr = d->msrs; msr < d->msrs + ANSWERED_MSRS; msr++)
+        if (msr->number == number || msr->number == 0) {
+            msr->number = number;
+            msr->count++;
+            return;
+        }
+}
+
 enum emulated { REFUSED, DONE, UNDEFINED }; /* REFUSED: the guest gets the #GP that the processor raised; UNDEFINED: a #UD */
 
 static enum emulated system_instruction(struct domain *d, const Insn *insn)
@@ -423,13 +439,17 @@ static enum emulated system_instruction(struct domain *d, const Insn *insn)
         error = write_debug(d, insn->reg, *operand);
         return error == -XEN_ENODEV ? UNDEFINED : error ? REFUSED : DONE;
     case FAM_WRMSR:
-        return write_msr(d, (uint32_t)cpu->r[REG_RCX], (uint32_t)cpu->r[REG_RAX] | cpu->r[REG_RDX] << 32) ? DONE : REFUSED;
+        if (!write_msr(d, (uint32_t)cpu->r[REG_RCX], (uint32_t)cpu->r[REG_RAX] | cpu->r[REG_RDX] << 32))
+            return REFUSED;
+        count_msr(d, (uint32_t)cpu->r[REG_RCX]);
+        return DONE;
     case FAM_RDTSC: /* which faults because of CR4.TSD */
         value = cycles_now(cpu);
         break;
     case FAM_RDMSR:
         if (!read_msr(d, (uint32_t)cpu->r[REG_RCX], &value))
             return REFUSED;
+        count_msr(d, (uint32_t)cpu->r[REG_RCX]);
         break;
     default:
         return REFUSED;
@@ -461,8 +481,10 @@ int emulate_privileged(struct domain *d, uint64_t ip)
         if (d->in_kernel)
             result = system_instruction(d, &insn);
     }
-    if (result == REFUSED)
+    if (result == REFUSED) {
+        d->refused_instructions += d->in_kernel;
         return 1;
+    }
     if (result == UNDEFINED) {
         cpu->rip = ip;
         fault_with(d, VEC_UD, 0, 0);

@@ -9,6 +9,8 @@
 int emulate_privileged(struct domain *d, uint64_t ip);
 /* 1: the #UD was that of a forced CPUID, which has been emulated, or has raised as above. */
 int forced_cpuid(struct domain *d);
+/* Whether RDMSR of this model-specific register is answered. */
+int has_msr(struct domain *d, uint32_t number);
 int64_t xen_fpu_taskswitch(struct hvmx_hypercall *call);
 int64_t xen_set_debugreg(struct hvmx_hypercall *call);
 int64_t xen_get_debugreg(struct hvmx_hypercall *call);

@@ -45,6 +45,8 @@ uint64_t take_free_frame(struct domain *d);
 int set_entry(struct domain *d, uint64_t table, uint32_t index, uint64_t value, int preserve_ad);
 int check_descriptor(uint64_t *descriptor);
 void flush_all(struct domain *d);
+/* How many frames are in use as page tables. */
+uint64_t count_tables(const struct domain *d);
 /* The level 1 table for a guest address, below a level 4 table; 0 if there is none. `*granted`: the bits that the entries on the
  * way have in common. */
 uint64_t level1_table(const struct domain *d, uint64_t l4, uint64_t address, uint64_t *granted);

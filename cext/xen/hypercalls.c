@@ -7,6 +7,7 @@
 #include "frames.h"
 #include "mode.h"
 #include "ports.h"
+#include "timeline.h"
 #include "traps.h"
 
 #include <string.h>
@@ -52,18 +53,22 @@ static inline uint64_t charged_since(const Cpu *cpu, const struct before *before
     return (uint64_t)(cpu->acct - before->acct) >> ACCT_SHIFT;
 }
 
-/* A function in Python raised or injected an exception: restores the state before the instruction. */
-static void take_back(Cpu *cpu, Op *op, struct hypercall_entry *entry, struct call_tally *tally, const struct before *before)
+/* A call has just ended that took so much; one that is taken back has not been. */
+static void note_call(Cpu *cpu, uint64_t number, uint64_t units)
 {
-    tally->run--;
-    if (cpu->fault == FAULT_ABORT) {
-        entry->count--;
-        cpu->hypercalls--;
-    } else {
+    if (cpu->timeline != NULL && (!cpu->fault || ((const struct domain *)cpu->pv)->preempted))
+        note_span(cpu, SPAN_HYPERCALL, (uint32_t)number, 0, guest_time(cpu) - units);
+}
+
+/* A function in Python raised or injected an exception: restores the state before the instruction. */
+static void take_back(Cpu *cpu, Op *op, struct call_tally *tally, const struct before *before)
+{
+    if (cpu->fault == FAULT_ABORT)
+        tally->calls--;
+    else
         tally_add(tally, 0, 0);
-    }
-    take_back_charge(cpu, CHARGE_HYPERCALL, cpu->hypercall_cost);
-    cpu->charged[CHARGE_CALL].units -= (cpu->acct - before->acct) >> ACCT_SHIFT; /* what such a function has asked for */
+    cpu->charged[CHARGE_HYPERCALL].count--;
+    cpu->charged[CHARGE_CALL].units -= (int64_t)(charged_since(cpu, before) - cpu->hypercall_cost);
     cpu->acct = before->acct;
     cpu->take_back(cpu, op);
     cpu->rip = op->ip;
@@ -71,11 +76,26 @@ static void take_back(Cpu *cpu, Op *op, struct hypercall_entry *entry, struct ca
     cpu->r[REG_R8 + 3] = before->r11;
 }
 
+/* The tally of a call that is to be made. */
+static inline struct call_tally *tally_before(struct hypercall_entry *entry, const struct hvmx_hypercall *call)
+{
+    return tally_of(entry, (uint32_t)call->args[0]);
+}
+
+/* Now it is known what it was: the call goes to that tally. */
+static struct call_tally *tally_after(const struct domain *d, struct hypercall_entry *entry, struct call_tally *tally)
+{
+    tally->calls--;
+    tally = tally_of(entry, d->command);
+    tally->calls++;
+    return tally;
+}
+
 int xen_hypercall(Cpu *cpu, Op *op)
 {
     struct domain *d = cpu->pv;
     struct hvmx_hypercall *call = &d->call;
-    uint64_t number = cpu->r[REG_RAX], host_ns;
+    uint64_t number = cpu->r[REG_RAX];
     struct hypercall_entry *entry = table_entry(&d->table, number);
     struct before before = { 0, cpu->r[REG_RCX], cpu->r[REG_R8 + 3] };
 
@@ -86,12 +106,11 @@ int xen_hypercall(Cpu *cpu, Op *op)
     before.acct = cpu->acct;
     if (UNLIKELY(!d->in_kernel))
         return system_call(d);
-    cpu->hypercalls++;
-    charge(cpu, CHARGE_HYPERCALL, cpu->hypercall_cost);
+    cpu->charged[CHARGE_HYPERCALL].count++; /* that is all: its price is always the same, and this the fast path */
+    cpu->acct += (int64_t)((uint64_t)cpu->hypercall_cost << ACCT_SHIFT);
     if (UNLIKELY(entry->cost))
         charge(cpu, CHARGE_CALL, entry->cost);
     d->work = 0;
-    d->units_within = 0;
     call->args[0] = cpu->r[REG_RDI];
     call->args[1] = cpu->r[REG_RSI];
     call->args[2] = cpu->r[REG_RDX];
@@ -101,25 +120,36 @@ int xen_hypercall(Cpu *cpu, Op *op)
     if (UNLIKELY(d->dropping_count)) { /* whatever is asked for, it finds no frame in use that is not */
         drop_tables(d);
         if (d->dropping_count) {
-            entry->count++; /* as any call that is preempted */
-            tally_add(tally_of(entry, (uint32_t)call->args[0]), charged_since(cpu, &before), 0);
+            entry->tally[entry->sub_operations].calls++; /* as any call that is preempted */
+            tally_add(&entry->tally[entry->sub_operations], charged_since(cpu, &before), 0);
+            note_call(cpu, number, charged_since(cpu, &before));
             call_again(d, number);
             return 1;
         }
     }
-    uint64_t sub_operation = call->args[0], result = entry_call(entry, call, number, &host_ns);
-    struct call_tally *tally = tally_of(entry, entry->flags & ENTRY_COMMANDS ? d->command : (uint32_t)sub_operation);
-    tally_add(tally, charged_since(cpu, &before) - d->units_within, host_ns);
-    if (UNLIKELY(d->preempted)) {
-        call_again(d, number);
-        return 1;
+    struct call_tally *tally = tally_before(entry, call);
+    struct answer answer = entry_call(entry, tally, call, number);
+    uint64_t units = charged_since(cpu, &before);
+    if (UNLIKELY(answer.host_ns || cpu->timeline != NULL)) {
+        note_call(cpu, number, units);
+        if (entry->flags & ENTRY_LIST) {
+            tally = tally_after(d, entry, tally);
+            units -= number == __HYPERVISOR_multicall ? d->units_within : 0;
+        }
     }
-    if (UNLIKELY(cpu->fault)) {
-        take_back(cpu, op, entry, tally, &before);
-        return 1;
+    tally_add(tally, units, answer.host_ns);
+    if (UNLIKELY(d->attention | cpu->fault)) {
+        if (d->preempted) {
+            call_again(d, number);
+            return 1;
+        }
+        if (cpu->fault) {
+            take_back(cpu, op, tally, &before);
+            return 1;
+        }
     }
-    cpu->r[REG_RAX] = result;
-    if (UNLIKELY(d->nmi_pending))
+    cpu->r[REG_RAX] = answer.result;
+    if (UNLIKELY(d->attention))
         deliver_nmi(d);
     if (UNLIKELY(event_deliverable(d)))
         deliver_event(d);
@@ -134,6 +164,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
     uint32_t count = (uint32_t)call->args[1];
     if (call != &d->call) /* no multicall within a multicall */
         return -XEN_EINVAL;
+    d->units_within = 0;
     if (!is_guest_address(list))
         return -XEN_EFAULT;
     for (uint32_t index = 0; index < count; index++, list += sizeof(struct multicall_entry)) {
@@ -144,23 +175,27 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
         memcpy(inner.args, entry.args, sizeof entry.args);
         struct hypercall_entry *function = table_entry(&d->table, entry.op == __HYPERVISOR_iret ? ~0ull : entry.op);
         struct before before = { .acct = d->cpu->acct };
-        uint64_t host_ns;
         if (UNLIKELY(function->cost))
             charge(d->cpu, CHARGE_CALL, function->cost);
-        entry.result = entry_call(function, &inner, entry.op, &host_ns);
+        struct call_tally *tally = tally_before(function, &inner);
+        struct answer answer = entry_call(function, tally, &inner, entry.op);
+        entry.result = answer.result;
         int again = d->preempted;
         uint64_t units = charged_since(d->cpu, &before);
         if (UNLIKELY(d->cpu->fault && !again)) { /* this element did not happen: the list is resumed with it */
             d->cpu->charged[CHARGE_CALL].units -= (int64_t)units;
             d->cpu->acct = before.acct;
-            function->count -= d->cpu->fault == FAULT_ABORT;
+            tally->calls -= d->cpu->fault == FAULT_ABORT;
             call->args[0] = list;
             call->args[1] = count - index;
             d->preempted = index > 0;
             return 0;
         }
+        note_call(d->cpu, entry.op, units);
         d->units_within += units;
-        tally_add(tally_of(function, function->flags & ENTRY_COMMANDS ? d->command : (uint32_t)entry.args[0]), units, host_ns);
+        if (function->flags & ENTRY_LIST)
+            tally = tally_after(d, function, tally);
+        tally_add(tally, units, answer.host_ns);
         if (again) { /* the list is resumed with the rest of this element */
             memcpy(entry.args, inner.args, sizeof entry.args);
             entry.result = 0;

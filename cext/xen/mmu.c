@@ -5,6 +5,7 @@
 #include "descriptors.h"
 #include "frames.h"
 #include "mode.h"
+#include "timeline.h"
 
 #include <string.h>
 
@@ -214,6 +215,7 @@ int new_base(struct domain *d, uint64_t mfn)
     drop_ldt_pages(d); /* in the new address space the LDT's addresses may map other pages */
     set_m2p_slot(d, mfn, 1);
     d->kernel_table = mfn;
+    note_turn(d->cpu, guest_time(d->cpu));
     load_page_tables(d);
     flush_all(d);
     put_frame_and_type(d, old);

@@ -2,6 +2,7 @@
 #include "mode.h"
 
 #include "flags.h"
+#include "timeline.h"
 
 /* The RFLAGS that TLB selection and mode of decoding depend on. */
 #define MODE_FLAGS ((uint64_t)(FL_AC | FL_TF))
@@ -25,9 +26,12 @@ void toggle_mode(struct domain *d)
 {
     Cpu *cpu = d->cpu;
     uint64_t gs = cpu->seg[SEG_GS].base;
+    note_turn(cpu, guest_time(cpu));
     cpu->seg[SEG_GS].base = cpu->kernel_gs_base;
     cpu->kernel_gs_base = gs;
     d->in_kernel ^= 1;
+    if (UNLIKELY(cpu->timeline != NULL))
+        cpu->timeline->pv_privilege = d->in_kernel ? PRIVILEGE_PV_KERNEL : PRIVILEGE_PV_USER;
     load_page_tables(d);
     hvmx_core->flush_tlb(cpu, 0); /* global pages stay: both modes have them, and none is the kernel's */
 }

@@ -68,7 +68,7 @@ int xen_exception(Cpu *cpu, uint32_t vector, uint32_t error, uint64_t cr2)
         uint32_t number = error >> 3 & 255;
         if ((d->traps[number].flags & 3) >= (d->in_kernel ? 1 : 3)) {
             cpu->rip += 2;
-            enter_trap(d, number, 0, 0);
+            enter_trap(d, number, 0, BOUNCE_SOFTWARE);
             return 0;
         }
     }

@@ -224,8 +224,14 @@ class Exits(NoCopies):
     @property
     def total(self) -> int:
         """All exits so far."""
-        in_c = sum(row[0] for row in self._vmcalls.answered_in_c().values())
-        return in_c + sum(row[0] for row in self._vcpu.exit_statistics().values())
+        return sum(self.counts().values())
+
+    def counts(self) -> dict[ExitReason, int]:
+        """How many so far, by reason."""
+        counts = {ExitReason(reason): row[0] for reason, row in self._vcpu.exit_statistics().items()}
+        if in_c := sum(row[0] for row in self._vmcalls.answered_in_c().values()):
+            counts[ExitReason.VMCALL] = counts.get(ExitReason.VMCALL, 0) + in_c
+        return counts
 
     def statistics(self) -> dict[ExitReason, Statistic]:
         """By reason, the most frequent first."""

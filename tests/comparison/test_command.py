@@ -49,7 +49,7 @@ def test_a_failed_run_is_named_with_its_last_words_and_the_others_are_shown(
     (row,) = (line.split() for line in table.splitlines() if line.startswith(OPERATION))
     assert len(row) == 1 + 3 * len(["ept", "pv", "native"])
     assert said.splitlines() == [
-        "hvmx: HVM, shadow paging, skylake: hvm64 did not come to its end: a test",
+        "hvmx: bundled, HVM, shadow paging, skylake: hvm64 did not come to its end: a test",
         "...",
         *(f"line {n}" for n in range(91, 99)),
     ]
@@ -81,8 +81,8 @@ def test_ctrl_c_shows_the_runs_that_had_ended_and_names_the_others(
     out, said = capfd.readouterr()
     assert [outcome["way"] for outcome in json.loads(out)["outcomes"]] == ["ept", "shadow"]
     assert said.splitlines() == [
-        "hvmx: PV, skylake: stopped before its end",
-        "hvmx: native, skylake: stopped before its end",
+        "hvmx: bundled, PV, skylake: stopped before its end",
+        "hvmx: bundled, native, skylake: stopped before its end",
     ]
 
 

@@ -67,7 +67,7 @@ def test_without_caches_every_access_hits_the_first_level(kilobytes: int) -> Non
     assert 4 <= chase(kilobytes, load_profile("zen4")) < 4 + 8
 
 
-@pytest.mark.parametrize("name", ["skylake", "golden-cove", "nehalem", "p4-672"])
+@pytest.mark.parametrize("name", ["skylake", "cascade-lake", "golden-cove", "nehalem", "p4-672"])
 def test_each_profile_has_steps_where_its_levels_end(name: str) -> None:
     caches = load_profile(name).caches
     near = chase(caches.l1.size // 2, load_profile(name).with_caches())

@@ -366,7 +366,7 @@ def test_a_measured_figure_is_marked_so_with_its_source(tmp_path: Path) -> None:
     assert imul.slots == load_profile("zen4").instructions["imul"].slots
 
 
-@pytest.mark.parametrize("base", ["skylake", "zen4", "golden-cove", "nehalem", "p4-672"])
+@pytest.mark.parametrize("base", ["skylake", "cascade-lake", "zen4", "golden-cove", "nehalem", "p4-672"])
 def test_what_was_not_measured_is_the_base_s_with_its_mark_and_source(tmp_path: Path, base: str) -> None:
     made, before = (
         profile(tmp_path, [Finding("pipeline.load", {"cycles": 6}, "6.0")], base),

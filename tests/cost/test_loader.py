@@ -286,7 +286,7 @@ def test_a_guest_second_is_of_whole_cycles(tmp_path: Path) -> None:
 def test_a_profile_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(
         ProfileError,
-        match=r"profile skylke: cannot be read: .*; the bundled ones are skylake, zen4, golden-cove, nehalem, p4-672",
+        match=r"profile skylke: cannot be read: .*; the bundled ones are skylake, cascade-lake, zen4, golden-cove, nehalem, p4-672",
     ):
         load_profile("skylke")
 

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from hvmx import cost
 from hvmx.cli import Status, main
+from hvmx.comparison import compare
 from hvmx.cost import BUNDLED, Mark, load_profile, marks_in_words
 from hvmx.isa import OPERAND_CLASSES, rows
-from hvmx.report.comparison import compare, comparison_json, comparison_table
+from hvmx.report.comparison import comparison_json, comparison_table
 
 README = Path(__file__).parents[2] / "README.md"
 PV_TABLE = "paravirtual"
@@ -94,13 +95,14 @@ def test_the_first_help_says_that_some_figures_are_assumed(capsys: pytest.Captur
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_comparison_says_what_its_figures_and_those_of_pv_are(name: str) -> None:
     profile = load_profile(name)
-    results = compare(profile, workloads=["cpuid"])
+    found = compare(profiles=[profile], workloads=["cpuid"])
     out = io.StringIO()
-    Console(file=out, width=80).print(comparison_table(profile, results))
+    Console(file=out, width=80).print(comparison_table(profile, found.of()))
     everything, pv = tallies(name), tallies(name, PV_TABLE)
     text = plain(out.getvalue())
     assert f"The profile's {sum(everything.values())} figures: {marks_in_words(everything)}." in text
     assert f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}." in text
-    data = json.loads(json.dumps(comparison_json(profile, results)))
-    assert data["figures"] == {mark.value: count for mark, count in everything.items()}
-    assert data["pv_figures"] == {mark.value: count for mark, count in pv.items()}
+    data = json.loads(json.dumps(comparison_json(found, {name: profile})))
+    said = data["profiles"][name]
+    assert said["figures"] == {mark.value: count for mark, count in everything.items()}
+    assert said["pv_figures"] == {mark.value: count for mark, count in pv.items()}

@@ -196,7 +196,14 @@ uint32_t harness_frame_bytes(void) { return sizeof(struct frame); }
 uint64_t harness_pages(Cpu *cpu) { return ((struct domain *)cpu->pv)->nr_pages; }
 uint64_t harness_shared_info(Cpu *cpu) { return ((struct domain *)cpu->pv)->shared_info_frame; }
 uint64_t harness_system_time(Cpu *cpu) { return system_time(cpu->pv); }
-uint64_t harness_count(Cpu *cpu, uint32_t n) { return ((struct domain *)cpu->pv)->table.entry[n].count; }
+uint64_t harness_count(Cpu *cpu, uint32_t n)
+{
+    const struct hypercall_entry *entry = &((struct domain *)cpu->pv)->table.entry[n];
+    uint64_t count = 0;
+    for (uint32_t i = 0; i <= entry->sub_operations; i++)
+        count += entry->tally[i].calls;
+    return count;
+}
 uint64_t harness_cycles(Cpu *cpu) { return cycles_now(cpu); }
 uint32_t harness_console(char *out) { memcpy(out, console, console_size); return console_size; }
 uint32_t harness_input(Cpu *cpu, const uint8_t *text, uint32_t size) { return xen_console_input(cpu->pv, text, size); }

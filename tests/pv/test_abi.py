@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hvmx.pv.numbers import XEN_SUB_OPERATIONS
+
 from .harness import ROOT, compile_c
 
 XEN_HEADERS = Path("/usr/include/xen")
@@ -159,3 +161,34 @@ def test_the_two_shapes_without_a_name_in_xen_stand_for_xens(tmp_path: Path) -> 
         ["size_t size = sizeof(struct evtchn_port);", 'printf("%zu %zu %zu\\n", size, size, size);'],
     )
     assert ours == theirs
+
+
+SUB_OPERATION_HEADERS = {
+    "memory_op": ("memory.h", "XENMEM_"),
+    "xen_version": ("version.h", "XENVER_"),
+    "console_io": ("xen.h", "CONSOLEIO_"),
+    "grant_table_op": ("grant_table.h", "GNTTABOP_"),
+    "vcpu_op": ("vcpu.h", "VCPUOP_"),
+    "mmuext_op": ("xen.h", "MMUEXT_"),
+    "sched_op": ("sched.h", "SCHEDOP_"),
+    "callback_op": ("callback.h", "CALLBACKOP_"),
+    "event_channel_op": ("event_channel.h", "EVTCHNOP_"),
+    "physdev_op": ("physdev.h", "PHYSDEVOP_"),
+}
+"""Where Xen defines the sub-operations of a hypercall, and how their names begin."""
+
+
+def test_the_names_of_sub_operations_are_xens() -> None:
+    if not XEN_HEADERS.is_dir():
+        missing = "Xen's headers (libxen-dev) are not installed"
+        assert "CI" not in os.environ, missing
+        pytest.skip(missing)
+    assert set(SUB_OPERATION_HEADERS) == set(XEN_SUB_OPERATIONS)
+    for hypercall, (header, prefix) in SUB_OPERATION_HEADERS.items():
+        text = (XEN_HEADERS / header).read_text()
+        defined = {
+            (int(number), name.lower())
+            for name, number in re.findall(rf"^#define\s+{prefix}(\w+)\s+\(?(\d+)\)?\s*(?:/\*.*)?$", text, re.MULTILINE)
+        }
+        unknown = {(number, name) for number, name in XEN_SUB_OPERATIONS[hypercall].items()} - defined
+        assert not unknown, f"{hypercall}: {unknown}"

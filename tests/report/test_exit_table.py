@@ -10,7 +10,13 @@ from rich.table import Table
 
 from hvmx.cli import Status, main
 from hvmx.exits import OTHERS, ExitReason, Statistic
-from hvmx.report.exit_table import DETAILS_SHOWN, exit_table, host_time_table
+from hvmx.report.exit_table import (
+    DETAILS_SHOWN,
+    exit_table,
+    host_time_table,
+    hypercall_table,
+    hypercall_time_table,
+)
 
 PORTS = {
     0x60 + number: Statistic(10 - number, 1000, 90, 110, 5000, 400, 900) for number in range(DETAILS_SHOWN + 2)
@@ -151,3 +157,28 @@ def test_a_run_says_it_in_80_columns_on_every_terminal(
     tables = capfd.readouterr().err.split("\nExits: ")[1].split(" guest cycles, ")[0].splitlines()[:-1]
     assert [line.split()[0] for line in tables if line.startswith(("VM-EXIT", "all"))] == ["VM-EXIT", "all"] * 2
     assert max(len(line.rstrip()) for line in tables) <= 80
+
+
+# --- hypercalls -----------------------------------------------------------------------------------------------------------
+CALLS = {
+    "sched_op": Statistic(30, 6000, 150, 300, 6000, 100, 400, {
+        0: Statistic(10, 1500, 150, 150, 2000, 100, 300), 1: Statistic(20, 4500, 150, 300, 4000, 150, 400),
+    }),
+    "iret": Statistic(70, 10500, 150, 150, 3500, 50, 50),
+}  # fmt: skip
+
+
+def test_hypercalls_have_the_columns_of_exits_and_name_their_sub_operations() -> None:
+    table = hypercall_table(CALLS)
+    assert heads(table) == ["HYPERCALL", *heads(exit_table(STATISTICS))[1:]]
+    found = rows(table)
+    assert found["sched_op"] == ["30", "30.00%", "36.36%", "150", "300", "200.0"]
+    assert found["block"] == ["20", "20.00%", "27.27%", "150", "300", "225.0"]
+    assert found["yield"][0] == "10" and found["all"][0] == "100"
+
+
+def test_host_time_of_hypercalls_stands_in_a_table_of_its_own() -> None:
+    host = hypercall_time_table(CALLS)
+    assert rows(host)["iret"] == ["70", "3.50 us", "36.84%", "50 ns", "50 ns", "50 ns"]
+    assert not [line for line in text_of(host) if "ycles" in line]
+    assert not [line for line in text_of(hypercall_table(CALLS)) if "ost" in line]

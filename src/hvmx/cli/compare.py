@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hvmx import guests
 from hvmx.boot import ImageError
+from hvmx.cli.compare_files import DIFF_OPTION, HTML_OPTION, PNG_OPTION, Earlier, charts_output
 from hvmx.cli.options import (
     CACHES_OPTION,
     CYCLES,
     MEMORY_OPTION,
-    PROFILE_OPTION,
+    CostProfile,
     HostSeconds,
     Number,
+    ProfileOption,
     profile_as_asked,
 )
 from hvmx.cli.progress import steps
@@ -24,9 +29,16 @@ from hvmx.cli.table import print_table
 from hvmx.comparison.ways import BY_NAME, WAYS, Way
 from hvmx.cost import Profile
 
+if TYPE_CHECKING:
+    from hvmx.comparison import Comparison
+
 OPERATIONS = "\b\nOperations:\n" + "\n".join(
     f"    {name:15} {workload.does}" for name, workload in guests.WORKLOADS.items()
 )
+
+
+ROWS = ("performance", "compatibility", "security", "resources")
+"""Of the comparison at a glance."""
 
 
 class Ways(click.ParamType[Sequence[Way]]):
@@ -52,7 +64,7 @@ def _beginning_and_end(why: str) -> str:
 
 @click.command("compare", epilog=OPERATIONS)
 @MEMORY_OPTION
-@PROFILE_OPTION
+@click.option("--profile", "profiles", cls=ProfileOption, type=CostProfile(), multiple=True, default=["skylake"])
 @CACHES_OPTION
 @click.option(
     "--ways",
@@ -70,72 +82,181 @@ def _beginning_and_end(why: str) -> str:
     help="Let the workers of a Dask cluster carry out the runs (pip install 'hvmx[dask]'): tcp://HOST:8786, say. Nothing but "
     "host time depends on who does.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="The same as CSV, a column for each way.")
-@click.argument("workloads", nargs=-1, metavar="[OPERATION]...")
+@click.option("--initrd", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE", help="For an IMAGE.")
+@click.option("--append", default="", metavar="TEXT", help="Command line of an IMAGE, the same each way.")
+@click.option(
+    "--explain", is_flag=True, help="Take each figure apart, to the last cycle: what was charged, at which price, and whose."
+)
+@click.option(
+    "--details",
+    type=click.Choice(ROWS),
+    multiple=True,
+    help="What is behind this row of the first table, in tables instead; can be given several times.",
+)
+@click.option("--json", "as_json", is_flag=True, help="All that was found, as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="The figures of the table as CSV, one in a line.")
+@HTML_OPTION
+@PNG_OPTION
+@DIFF_OPTION
+@click.argument("what", nargs=-1, metavar="[IMAGE | OPERATION]...")
 def compare_command(
     memory: int,
-    profile: Profile,
+    profiles: Sequence[Profile],
     caches: bool | None,
     ways: Sequence[Way],
     cycles: int | None,
     timeout: float | None,
     jobs: int | None,
     scheduler: str | None,
+    initrd: Path | None,
+    append: str,
+    explain: bool,
+    details: Sequence[str],
     as_json: bool,
     as_csv: bool,
-    workloads: Sequence[str],
+    html: str | None,
+    png: str | None,
+    diff: Path | None,
+    what: Sequence[str],
 ) -> int:
     """Compare HVM with nested paging, HVM with shadow paging, PV, and the processor without a hypervisor.
 
-    The bundled guest runs once each way, with the OPERATIONs given or with all. The table holds guest cycles per
-    operation, each with the ratio to the cheapest way, then the counts of the whole runs. An operation that a way
-    does not allow is left empty. Native is the HVM guest where no exit is priced and page walks have one dimension;
-    where the profile has no figure for what a port takes, its operations with ports are left empty.
+    A guest runs once each way: the bundled one, with the OPERATIONs given or with all, or a kernel of your own, whose
+    IMAGE is read as by hvmx run. The first table says at a glance how they differ, in guest cycles, compatibility,
+    security and resources; then comes what the runs took of this host. The last holds guest cycles per operation, each with the ratio to the cheapest way,
+    then where the guest cycles of the whole runs went, and counts. An operation that a way does not allow is left
+    empty. Native is the HVM guest where no exit is priced and page walks have one dimension; where the profile has no
+    figure for what a port takes, its operations with ports are left empty. With several profiles there is a table for each.
 
     \b
     hvmx compare                               all operations, each way
     hvmx compare pt-write tlb-miss             two of them
+    hvmx compare --explain port-out            why it takes as many guest cycles as it does, each way
+    hvmx compare --details security            what the guest could reach of the hypervisor, and did
     hvmx compare --ways ept,native --csv       what nested paging and exits cost, for a spreadsheet
     hvmx compare --profile p4-672              on the first processor with VT-x
+    hvmx compare --memory 256M vmlinuz --initrd initrd --append "console=hvc0 console=ttyS0"
+    hvmx compare --html rift.html              a page with charts, to show to others
+    hvmx compare --json > old.json             to be kept
+    hvmx compare --diff old.json               what has changed since
 
     A run that fails, and why, is named on standard error; the others are shown nevertheless, also after Ctrl-C.
 
     \b
     Exit status:
         0  all ran             2  a bad option, or no Dask cluster
-        4  no bundled guest    6  a run failed    130  stopped by Ctrl-C
+        4  a bad image, or no bundled guest
+        6  a run failed       16  a file could not be written
+       22  some figure is another than in the file of --diff
+      130  stopped by Ctrl-C
     """
-    from hvmx.comparison import Interrupted, SchedulerError, compare
-    from hvmx.report.comparison import comparison_csv, comparison_json, comparison_table
+    from hvmx.report.comparison import comparison_csv, comparison_json
 
-    for name in workloads:
-        if name not in guests.WORKLOADS:
-            raise click.UsageError(f"no operation {name!r}: there are {', '.join(guests.WORKLOADS)}")
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv are different formats")
+    images, workloads = _images_and_workloads(what)
+    if sum((as_json, as_csv, diff is not None)) > 1:
+        raise click.UsageError("--json, --csv and --diff print different things: one of them at a time")
+    if details and (as_json or as_csv or explain or diff is not None):
+        raise click.UsageError("--details are tables of their own: --json has all of it, --explain is for operations")
     if jobs is not None and scheduler is not None:
         raise click.UsageError("--jobs is of this host, and --scheduler of others")
-    profile = profile_as_asked(profile, caches)
-    interrupted = False
+    if not images and initrd is not None:
+        raise click.UsageError("--initrd is for an image of your own")
+    chosen = [profile_as_asked(profile, caches) for profile in profiles]
+    by_name = {profile.name: profile for profile in chosen}
+    earlier = None if diff is None else Earlier(diff)
+    read = {"the file of --diff": diff, "the initrd": initrd, **{f"the image {image}": image for image in images}}
+    with ExitStack() as stack:
+        write_charts = charts_output(stack, html, png, {what: path for what, path in read.items() if path is not None})
+        comparison, interrupted = _compared(
+            images, len(ways) * len(chosen) * (len(images) or 1),
+            ways=[way.name for way in ways], profiles=chosen, memory=memory, workloads=workloads, initrd=initrd,
+            append=append, cycles=cycles, timeout=timeout, jobs=jobs, scheduler=scheduler,
+        )  # fmt: skip
+        write_charts(comparison, by_name)
+    status: int = Status.INTERRUPTED if interrupted else Status.CRASH if comparison.failures else Status.GOOD
+    if earlier is not None:
+        differences = earlier.print_differences(comparison_json(comparison, by_name))
+        status = status or differences
+    elif as_json:
+        click.echo(json.dumps(comparison_json(comparison, by_name), indent=2))
+    elif as_csv:
+        click.echo(comparison_csv(comparison), nl=False)
+    else:
+        _print_tables(comparison, by_name, explain, details)
+        if "compatibility" in details:
+            _print_ways(images or dict.fromkeys(guests.image(way.bundled) for way in ways), memory)
+    for failure in comparison.failures:
+        who = f"{failure.guest}, {BY_NAME[failure.way].title}, {failure.profile}"
+        click.echo(f"hvmx: {who}: {_beginning_and_end(failure.why)}", err=True)
+    return status
+
+
+def _compared(images: Sequence[Path], runs: int, **options: Any) -> tuple[Comparison, bool]:
+    """What came of the runs, and whether Ctrl-C stopped them."""
+    from hvmx.comparison import Interrupted, SchedulerError, compare
+
     try:
-        with steps("runs", len(ways)) as step:
-            comparison = compare(
-                ways=[way.name for way in ways], profiles=[profile], memory=memory, workloads=workloads,
-                cycles=cycles, timeout=timeout, jobs=jobs, scheduler=scheduler, done=step,
-            )  # fmt: skip
+        with steps("runs", runs) as step:
+            return compare(*images, done=step, **options), False
     except Interrupted as stop:
-        comparison, interrupted = stop.comparison, True
+        return stop.comparison, True
     except FileNotFoundError as problem:
         raise ImageError(str(problem)) from problem
     except (MemoryError, SchedulerError) as problem:
         raise click.UsageError(str(problem)) from problem
-    if as_json:
-        click.echo(json.dumps(comparison_json(comparison, {profile.name: profile}), indent=2))
-    elif as_csv:
-        click.echo(comparison_csv(comparison), nl=False)
-    elif comparison.outcomes:
-        print_table(comparison_table(profile, comparison.of()))
-    for failure in comparison.failures:
-        click.echo(f"hvmx: {BY_NAME[failure.way].title}, {failure.profile}: {_beginning_and_end(failure.why)}", err=True)
-    return Status.INTERRUPTED if interrupted else Status.CRASH if comparison.failures else Status.GOOD
+
+
+def _images_and_workloads(what: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """An operation by its name, or else a file; ``./syscall`` is a file whatever it is called."""
+    workloads = [word for word in what if word in guests.WORKLOADS]
+    images = [Path(word) for word in what if word not in guests.WORKLOADS]
+    for image in images:
+        if not image.exists():
+            operations = ", ".join(guests.WORKLOADS)
+            raise click.UsageError(f"no operation {str(image)!r}, and no image of that name: operations are {operations}")
+    if images and workloads:
+        raise click.UsageError(f"{workloads[0]}: operations are the bundled guest's, not {images[0]}'s")
+    return images, workloads
+
+
+def _print_tables(
+    comparison: Comparison, profiles: Mapping[str, Profile], explain: bool, details: Sequence[str]
+) -> None:
+    from hvmx.report.comparison import comparison_table
+    from hvmx.report.explanation import explanation, explanation_of_runs
+    from hvmx.report.glance import glance_tables
+    from hvmx.report.glance_details import DETAILS
+
+    for guest, name in comparison.pairs():
+        profile, outcomes = profiles[name], comparison.of(guest, name)
+        refusals = [refusal for refusal in comparison.refusals if (refusal.guest, refusal.profile) == (guest, name)]
+        if outcomes and not explain and not details:
+            for table in (*glance_tables(outcomes, refusals), comparison_table(profile, outcomes)):
+                print_table(table)
+                click.echo()
+            continue
+        for refusal in refusals:
+            click.echo(f"{BY_NAME[refusal.way].title}: {refusal.why}", err=True)
+        if not outcomes:
+            continue
+        if details:
+            for table in (table for row in details for table in DETAILS[row](outcomes)):
+                print_table(table)
+                click.echo()
+            continue
+        operations = dict.fromkeys(name for outcome in outcomes.values() for name in outcome.operations)
+        for operation in operations:
+            print_table(explanation(profile, outcomes, operation))
+            click.echo()
+        if not operations:
+            print_table(explanation_of_runs(profile, outcomes))
+
+
+def _print_ways(images: Iterable[Path], memory: int) -> None:
+    """In which way each image can run, and why not in the others."""
+    from hvmx.inspection import read_facts, ways_to_run
+    from hvmx.report.inspection import way_table
+
+    for image in images:
+        print_table(way_table(ways_to_run(read_facts(image, memory)), memory, image.name))
+        click.echo()

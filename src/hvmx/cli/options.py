@@ -60,16 +60,17 @@ class PortAndFile(click.ParamType[tuple[int, str | None]]):
 
 
 class Trace(click.ParamType[tuple[str, str | None]]):
-    """exits or instructions, and =FILE."""
+    """What to trace, and =FILE."""
 
-    name = "exits|instructions[=FILE]"
+    KINDS = ("exits", "hypercalls", "instructions")
+    name = f"{'|'.join(KINDS)}[=FILE]"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str | None]:
         kind, _, path = value.partition("=")
-        if kind not in ("exits", "instructions"):
-            self.fail(f"{kind!r} is neither exits nor instructions", param, ctx)
+        if kind not in self.KINDS:
+            self.fail(f"{kind!r} is none of {', '.join(self.KINDS)}", param, ctx)
         return kind, path or None
 
 

@@ -84,6 +84,7 @@ def commands() -> None:
     hvmx run --append "console=ttyS0 acpi=off" --initrd tiny.cpio vmlinuz
     hvmx inspect vmlinuz                what an image is, and how it can run
     hvmx validate                       a profile's guest cycles beside this host's processor
+    hvmx reproduce adams-agesen-2006    a published table, and what the model predicts of it
     hvmx reproduce linux-signs          stock Linux's services in all three ways
     """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hvmx.boot import ImageError
-from hvmx.cli.options import PROFILE_OPTION, HostSeconds, MemorySize
+from hvmx.cli.options import PROFILE_OPTION, CostProfile, HostSeconds, MemorySize, ProfileOption
 from hvmx.cli.outputs import json_output
 from hvmx.cli.progress import progress_bars
 from hvmx.cli.status import Status
@@ -19,7 +20,51 @@ from hvmx.cli.table import print_table
 from hvmx.cost import Profile
 
 if TYPE_CHECKING:
+    from hvmx.reproduce.published import Publication, Row
     from hvmx.reproduce.signs import Signs
+
+_KERNEL_OPTION = click.option(
+    "--kernel",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="VMLINUZ",
+    help="A stock 64-bit kernel that also runs as a PV guest with a console: that of Debian's package linux-image-amd64. "
+    "Unless given, the one that .ci/fetch-guests has unpacked below $HVMX_GUESTS or .guests. Its initial RAM disk is hvmx's "
+    "own.",
+)
+_MEMORY_OPTION = click.option(
+    "--memory", type=MemorySize(), default="256M", show_default=True, help="Guest RAM: bytes, or with K, M or G."
+)
+_TIMEOUT_OPTION = click.option(
+    "--timeout", type=HostSeconds(), default="600", show_default=True, help="Host time that a boot may take."
+)
+
+_HOW_TO_GET_ONE = (
+    "name one with --kernel (Debian: apt-get download linux-image-amd64 and the package that it depends on, dpkg -x; or "
+    ".ci/fetch-guests)"
+)
+
+
+def _options_of_table(profile: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Those of a published table."""
+
+    def add(command: Callable[..., int]) -> Callable[..., int]:
+        for option in (
+            click.argument("operations", nargs=-1, metavar="[OPERATION]..."),
+            click.option(
+                "--at-most",
+                type=click.FloatRange(min=0),
+                metavar="PERCENT",
+                help="Fail (exit status 20) if the mean error of the predictions is greater.",
+            ),
+            click.option(
+                "--json", "output", metavar="FILE", help="Write the same as JSON too; to - (standard output) instead of the table."
+            ),
+            click.option("--profile", cls=ProfileOption, type=CostProfile(), default=profile, show_default=True),
+        ):
+            command = option(command)
+        return command
+
+    return add
 
 
 @click.group("reproduce")
@@ -27,19 +72,20 @@ def reproduce_command() -> None:
     """Reproduce what others measured, on the same kind of guest.
 
     \b
+    hvmx reproduce adams-agesen-2006    single operations on the first VT-x and natively, beside a binary translator
+    hvmx reproduce kvm-vmexit           kvm-unit-tests' exits
+    hvmx reproduce pvm-sosp23           exits, and Linux's services with nested and shadow paging, in microseconds
     hvmx reproduce linux-signs          Linux's system calls, faults and processes, nested and shadow paging and PV
+
+    The first three are tables of figures. Beside each stands what the model has, with its error, unless the cost profile
+    was made from the figure: such a one is marked as fitted, since nothing is predicted by it. The last compares signs: which
+    way is the dearer.
     """
 
 
 @reproduce_command.command("linux-signs")
-@click.option(
-    "--kernel",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="VMLINUZ",
-    help="A stock 64-bit kernel that also runs as a PV guest with a console: that of Debian's package linux-image-amd64. "
-    "Unless given, the one that .ci/fetch-guests has unpacked below $HVMX_GUESTS or .guests.",
-)
-@click.option("--memory", type=MemorySize(), default="256M", show_default=True, help="Guest RAM: bytes, or with K, M or G.")
+@_KERNEL_OPTION
+@_MEMORY_OPTION
 @PROFILE_OPTION
 @click.option(
     "--json",
@@ -47,7 +93,7 @@ def reproduce_command() -> None:
     metavar="FILE",
     help="Write the same as JSON too, with counts of each boot; to - (standard output) instead of the table.",
 )
-@click.option("--timeout", type=HostSeconds(), default="600", show_default=True, help="Host time that a boot may take.")
+@_TIMEOUT_OPTION
 @click.argument("operations", nargs=-1, metavar="[OPERATION]...")
 def linux_signs_command(
     kernel: Path | None, memory: int, profile: Profile, output: str | None, timeout: float, operations: Sequence[str]
@@ -77,10 +123,7 @@ def linux_signs_command(
             raise click.UsageError(f"no operation {name!r}: there are {', '.join(signs.NAMES)}")
     kernel = kernel or signs.find_kernel()
     if kernel is None:
-        raise click.UsageError(
-            "no kernel: name one with --kernel (Debian: apt-get download linux-image-amd64 and the package that it depends "
-            "on, dpkg -x; or .ci/fetch-guests)"
-        )
+        raise click.UsageError(f"no kernel: {_HOW_TO_GET_ONE}")
     with ExitStack() as stack:
         write_json = json_output(stack, output, {"the kernel": kernel})
         try:
@@ -110,3 +153,166 @@ def _measure(kernel: Path, profile: Profile, memory: int, operations: Sequence[s
                 way, kernel, profile, memory, operations, timeout=timeout, done=partial(bars.advance, task)
             )
     return signs.Signs(profile, boots)
+
+
+@reproduce_command.command("adams-agesen-2006")
+@_options_of_table("p4-672")
+def adams_agesen_command(profile: Profile, output: str | None, at_most: float | None, operations: Sequence[str]) -> int:
+    """What single operations cost natively and under the first VMM with VT-x, as VMware measured it in 2006.
+
+    Each operation runs by itself in a loop, in hvmx on the bare machine, natively and with shadow paging: there was no
+    nested paging yet. OPERATIONS are in, cr8wr, callret, pgfault, divzero, ptemod and syscall; all unless given. The third
+    column, of a binary translator, is as published: hvmx has none. A figure that the profile was made from says fitted in
+    place of an error.
+
+    \b
+    Exit status:
+        0  it was reproduced           2  a bad option
+        4  the operations were not built here
+        6  an operation does not come to its end
+       20  the mean error is greater than --at-most
+       22  another operation is the dearest than is published
+    """
+    from hvmx.reproduce.publications import ADAMS_AGESEN
+
+    return _reproduce(ADAMS_AGESEN, profile, output, at_most, operations)
+
+
+@reproduce_command.command("kvm-vmexit")
+@_options_of_table("cascade-lake")
+def kvm_vmexit_command(profile: Profile, output: str | None, at_most: float | None, operations: Sequence[str]) -> int:
+    """What exits cost under KVM by kvm-unit-tests' vmexit, as a commit of Linux's has it.
+
+    OPERATIONS are cpuid, vmcall, inl_from_qemu (a port of user space), mov_from_cr8 and mov_to_cr8; all unless given. The
+    source does not state its processor. Unless you choose, the profile is one of whose exits no price is from this source, so
+    that all is predicted; of skylake and nehalem some is, and says fitted.
+
+    \b
+    Exit status:
+        0  it was reproduced           2  a bad option
+        4  the operations were not built here
+        6  an operation does not come to its end
+       20  the mean error is greater than --at-most
+       22  another operation is the dearest than is published
+    """
+    from hvmx.reproduce.publications import KVM_VMEXIT
+
+    return _reproduce(KVM_VMEXIT, profile, output, at_most, operations)
+
+
+@reproduce_command.command("pvm-sosp23")
+@_KERNEL_OPTION
+@_MEMORY_OPTION
+@_TIMEOUT_OPTION
+@_options_of_table("cascade-lake")
+def pvm_command(
+    kernel: Path | None,
+    memory: int,
+    timeout: float,
+    profile: Profile,
+    output: str | None,
+    at_most: float | None,
+    operations: Sequence[str],
+) -> int:
+    """What exits and Linux's services cost under KVM, with nested and with shadow paging, as the authors of PVM measured it.
+
+    OPERATIONS are hypercall, exception, msr, cpuid and port-io, which run on the bare machine, and getpid, page-fault and fork,
+    for which a stock kernel boots four times; all unless given. Times are guest time: guest cycles by the profile's clock.
+    PVM's own column is as published. It takes some twenty seconds of host time; without getpid, page-fault and fork none, and
+    no kernel is needed.
+
+    \b
+    hvmx reproduce pvm-sosp23 hypercall exception msr cpuid port-io         without a kernel
+    hvmx reproduce pvm-sosp23 --kernel vmlinuz --json pvm.json
+
+    \b
+    Exit status:
+        0  it was reproduced           2  a bad option, or no kernel
+        4  a bad image, or the operations were not built here
+        6  an operation or a kernel does not come to its end
+       20  the mean error is greater than --at-most
+       22  another operation is the dearest than is published
+    """
+    from hvmx.reproduce import signs
+    from hvmx.reproduce.publications import PVM_SOSP23
+
+    rows = _chosen(PVM_SOSP23, operations)
+    needing = dict.fromkeys(row.operation for row in rows if row.kernel)
+    if not needing:
+        return _reproduce(PVM_SOSP23, profile, output, at_most, operations)
+    kernel = kernel or signs.find_kernel()
+    if kernel is None:
+        others = dict.fromkeys(row.operation for row in PVM_SOSP23.rows if not row.kernel)
+        raise click.UsageError(
+            f"no kernel, for {', '.join(needing)}: {_HOW_TO_GET_ONE}; or ask for {' '.join(others)} only"
+        )
+    return _reproduce(PVM_SOSP23, profile, output, at_most, operations, _Linux(kernel, memory, timeout))
+
+
+@dataclass(frozen=True)
+class _Linux:
+    """A kernel, and how it is booted for the rows that need one."""
+
+    kernel: Path
+    memory: int
+    timeout: float
+
+    def cycles(self, publication: Publication, rows: Sequence[Row], profile: Profile) -> Mapping[tuple[str, str], float]:
+        from hvmx.reproduce.predictions import boots
+
+        cycles: dict[tuple[str, str], float] = {}
+        for boot in boots(publication, rows):
+            with progress_bars() as bars:
+                task = bars.add_task(boot.way.description, total=1 + len(boot.rows))
+                done = partial(bars.advance, task)
+                cycles.update(boot.cycles(self.kernel, profile, self.memory, self.timeout, done))
+        return cycles
+
+
+def _chosen(publication: Publication, operations: Sequence[str]) -> Sequence[Row]:
+    for name in operations:
+        if name not in publication.operations:
+            raise click.UsageError(f"no operation {name!r}: there are {', '.join(publication.operations)}")
+    return publication.chosen(operations)
+
+
+def _reproduce(
+    publication: Publication,
+    profile: Profile,
+    output: str | None,
+    at_most: float | None,
+    operations: Sequence[str],
+    linux: _Linux | None = None,
+) -> int:
+    from hvmx.comparison.runs import GuestFailed
+    from hvmx.reproduce.predictions import of_operations
+    from hvmx.reproduce.published import published_json, reproduction
+    from hvmx.reproduce.published_table import published_table, summary
+
+    rows = _chosen(publication, operations)
+    with ExitStack() as stack:
+        write_json = json_output(stack, output, {} if linux is None else {"the kernel": linux.kernel})
+        try:
+            cycles = dict(of_operations(publication, rows, profile))
+            if linux is not None:
+                cycles.update(linux.cycles(publication, rows, profile))
+        except FileNotFoundError as problem:
+            raise ImageError(str(problem)) from problem
+        except MemoryError as problem:
+            raise click.UsageError(str(problem)) from problem
+        except GuestFailed as problem:
+            click.echo(f"hvmx: {problem}", err=True)
+            return Status.CRASH
+        found = reproduction(publication, profile, rows, cycles)
+        instead_of_table = write_json(published_json(found))
+    if not instead_of_table:
+        print_table(published_table(found))
+        click.echo(summary(found))
+    if found.wrong_signs:
+        return Status.DIFFERENT
+    error = found.mean_error()
+    if at_most is not None and error is not None and error * 100 > at_most:
+        click.echo(f"hvmx: the mean error is {error:.1%}, more than {at_most:g}%", err=True)
+        return Status.EXCEEDED
+    return Status.GOOD
+

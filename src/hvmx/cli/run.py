@@ -92,7 +92,7 @@ from hvmx.isa.levels import LEVELS
     help="A hash of the final memory and registers, in --stats and at the end.",
 )
 @click.option(
-    "--trace", type=Trace(), metavar="exits|instructions[=FILE]", help="A line for each exit or instruction, to FILE (standard error without)."
+    "--trace", type=Trace(), metavar=Trace.name, help="A line for each exit, hypercall or instruction, to FILE (standard error without)."
 )
 @click.option(
     "--hot",
@@ -108,6 +108,12 @@ from hvmx.isa.levels import LEVELS
     help="An ELF file with symbols (vmlinux) or a System.map: the names of code for --hot, by addresses as they are "
     "there, so that a kernel needs nokaslr. Default: the image's own, if it is an ELF file.",
 )
+@click.option(
+    "--perfetto",
+    metavar="FILE",
+    help="What happened when, for ui.perfetto.dev: privilege levels, address spaces, exits, hypercalls, interrupts and "
+    "exceptions, waiting. The axis is guest cycles: 1 ns there is one. A million of them; later ones are counted.",
+)
 @click.option("--quiet", is_flag=True, help="No exit table, no closing line.")
 @click.argument("image", required=False)
 def run_command(**options: Any) -> int:
@@ -120,7 +126,7 @@ def run_command(**options: Any) -> int:
     workloads=A,B,... it runs these. What an operation costs is the same each way, and hvmx compare's figure.
 
     The guest's console is standard output, everything else standard error, which is - as a FILE to write. No file is
-    touched before the guest is loaded; --stats and --record are written at the end, whole or not at all.
+    touched before the guest is loaded; --stats, --record and --perfetto are written at the end, whole or not at all.
     """
     image, append, pv = bundled_image(options["image"], options["append"], options["pv"], options["bios"])
     given = click.get_current_context().get_parameter_source("paging")

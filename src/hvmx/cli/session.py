@@ -75,6 +75,8 @@ class Session:
         symbols = self._symbols()
         if symbols is not None:
             machine.cpu.find_hot()
+        if self.options["perfetto"] is not None:
+            machine.cpu.keep_timeline()
         if log is not None:
             assert machine.board is not None
             machine.board.input.replay(log.entries)
@@ -95,16 +97,20 @@ class Session:
             self.host_seconds = time.perf_counter() - start
             if stop is not None:
                 ready.outputs.flush()
-            try:
-                if "record" in ready.reports:
-                    self._record(ready.machine, ready.reports["record"])
-            finally:
-                try:
-                    self._finish(ready.machine, stop, ended, ready.reports.get("stats"))
-                finally:
-                    if ready.symbols is not None:
-                        self._hot(ready.machine, ready.symbols, ready.reports["hot"])
+            self._report(ready, stop, ended)
         return stop
+
+    def _report(self, ready: _Ready, stop: Stop | None, ended: str) -> None:
+        """Write the reports: each of them, whatever becomes of the others. The first is that of the last line."""
+        machine, reports = ready.machine, ready.reports
+        with ExitStack() as stack:
+            if "perfetto" in reports:
+                stack.callback(self._perfetto, machine, reports["perfetto"])
+            if ready.symbols is not None:
+                stack.callback(self._hot, machine, ready.symbols, reports["hot"])
+            stack.callback(self._finish, machine, stop, ended, reports.get("stats"))
+            if "record" in reports:
+                stack.callback(self._record, machine, reports["record"])
 
     def _keys(self, serial: StreamSink | None) -> KeySource | None:
         """What the guest's input comes from."""
@@ -157,14 +163,17 @@ class Session:
             raise click.UsageError(str(problem)) from problem
 
     def _go(self, machine: Machine, trace: TextIO | None) -> Stop:
-        from hvmx.debug.trace import run_traced, trace_exits
+        from hvmx.debug.trace import run_traced, trace_exits, trace_hypercalls
 
         run = machine.run
         if trace is not None:
-            if self.options["trace"][0] == "instructions":
-                run = partial(run_traced, machine, trace)
-            else:
-                trace_exits(machine, trace)
+            match self.options["trace"][0]:
+                case "instructions":
+                    run = partial(run_traced, machine, trace)
+                case "hypercalls":
+                    trace_hypercalls(machine, trace)
+                case "exits":
+                    trace_exits(machine, trace)
         timeout = None if self.until is None else max(self.until - time.monotonic(), 0.0)
         try:
             return run(self.options["max_cycles"], timeout)
@@ -179,7 +188,7 @@ class Session:
         serial = {"stdio": stdout, "null": None}.get(options["serial"], options["serial"])
         if serial == "-":
             raise click.UsageError("--serial: -: standard input and output are called stdio here")
-        named = {"serial": serial, **{name: options[name] for name in ("stats", "record", "hot")}}
+        named = {"serial": serial, **{name: options[name] for name in ("stats", "record", "hot", "perfetto")}}
         for option in ("debugcon", "trace"):
             named[option] = options[option] and (options[option][1] or stderr)
         return {option: place for option, place in named.items() if place is not None}
@@ -241,6 +250,19 @@ class Session:
         with report.written() as out:
             found.writer(str(self.options["hot"]))(out)
 
+    def _perfetto(self, machine: Machine, report: Report) -> None:
+        """What --perfetto gets."""
+        from hvmx.report.perfetto import Timeline, write_trace
+
+        options = self.options
+        image = Path(options["image"] or options["bios"]).name
+        way = "PV" if options["pv"] else options["paging"]
+        timeline = Timeline(f"{image} ({way}, {machine.profile.name})", *machine.cpu.timeline())
+        with report.written() as out:
+            write_trace(out.buffer, [timeline])
+        if timeline.dropped:
+            click.echo(f"--perfetto: {timeline.dropped:,} later events had no room", err=True)
+
     def _record(self, machine: Machine, report: Report) -> None:
         """What --record gets."""
         assert machine.board is not None
@@ -268,12 +290,15 @@ class Session:
 
     def _summary(self, machine: Machine, ended: str, counts: dict[str, Any]) -> None:
         from hvmx.report.caches import caches_in_words
-        from hvmx.report.exit_table import exit_table, host_time_table
+        from hvmx.report.exit_table import exit_table, host_time_table, hypercall_table, hypercall_time_table
 
         click.echo(f"\nhvmx: {ended}", err=True)
         if statistics := machine.exits.statistics():
             print_table(exit_table(statistics), err=True)
             print_table(host_time_table(statistics), err=True)
+        if machine.domain is not None and (calls := machine.hypercall_statistics()):
+            print_table(hypercall_table(calls), err=True)
+            print_table(hypercall_time_table(calls), err=True)
         names = ("guest_cycles", "instructions", "mispredictions", "hypercalls", "tlb_misses", "walk_references")
         figures = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in names)
         figures += f"\n{machine.profile.accuracy}\n{caches_in_words(machine.cpu.cache_hits())}"

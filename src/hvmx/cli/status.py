@@ -36,7 +36,7 @@ Exit status:
    12  the guest reset the machine
    14  stopped by Ctrl-A x, SIGTERM or SIGHUP, or nobody reads standard output any more
    16  what it had to say could not be written: standard output, --stats, --serial, ...
-    18  20  22  of `hvmx validate`, `hvmx calibrate` and `hvmx reproduce`, whose help has them
+    18  20  22  of `hvmx validate`, `calibrate`, `reproduce` and `compare`, whose help has them
   130  stopped by Ctrl-C
 """
 

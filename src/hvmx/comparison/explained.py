@@ -75,9 +75,10 @@ def explained(
 ) -> dict[str, Operation]:
     """The operations with their ledgers; ``again`` is a machine that is about to run as the one that had these windows did."""
     readings: dict[int, Reading] = {}
+    again.cpu.find_hot()
     for cycle in sorted({edge for window in windows for edge in (window.start, window.end)}):
         again.run(cycle - again.cycles)
-        readings[cycle] = Reading.of(again)
+        readings[cycle] = Reading.of(again, with_classes=True)
     found = {}
     for name, operation in operations.items():
         sums = {1: NOTHING, -1: NOTHING}

@@ -6,13 +6,14 @@ to what the clock advanced by.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hvmx.cost import FRACTION, Profile
 from hvmx.exits import detail_name
+from hvmx.isa import MEMORY_CLASSES
 from hvmx.vocabulary import DETAILS, Charge, ExitReason
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Item:
     price: str | None = None
     """The key of its figure in the profile, such as ``exits.CPUID``; None where it is the pipeline's work, or none."""
     of: tuple[tuple[str, int], ...] = ()
-    """What the count is made of, where that says more: hypercalls by name."""
+    """What the count is made of, where that says more: hypercalls by name, instructions by class."""
 
     @property
     def guest_cycles(self) -> float:
@@ -78,6 +79,7 @@ class Item:
         )
 
 
+_MISPREDICTION = "misprediction"
 _WALK = "paging.reference"
 _SECOND_HIT = "tlb.second_hit"
 _EVENT = "events.exception"
@@ -121,9 +123,11 @@ class Reading:
     """By reason, and by port, MSR, ... where there is one."""
     hypercalls: Mapping[str, int]
     """By name, those within a multicall too."""
+    classes: Mapping[str, tuple[int, int]]
+    """Instructions and their units by cost class; empty unless the machine finds that out."""
 
     @classmethod
-    def of(cls, machine: Machine) -> Reading:
+    def of(cls, machine: Machine, *, with_classes: bool = False) -> Reading:
         units, waited = machine.cpu.time_units
         return cls(
             units=units,
@@ -132,6 +136,7 @@ class Reading:
             charges={Charge(kind): row for kind, row in machine.cpu.charges().items()},
             exits=dict(_exits(machine)),
             hypercalls=machine.hypercalls.counts() if machine.domain is not None else {},
+            classes=machine.cpu.time_by_class() if with_classes else {},
         )
 
     def __sub__(self, before: Reading) -> Reading:
@@ -139,12 +144,10 @@ class Reading:
             units=self.units - before.units,
             waited=self.waited - before.waited,
             instructions=self.instructions - before.instructions,
-            charges={
-                kind: (count - before.charges[kind][0], units - before.charges[kind][1])
-                for kind, (count, units) in self.charges.items()
-            },
+            charges=_less_each(self.charges, before.charges),
             exits=_less(self.exits, before.exits),
             hypercalls=_less(self.hypercalls, before.hypercalls),
+            classes=_less_each(self.classes, before.classes),
         )
 
     def __add__(self, other: Reading) -> Reading:
@@ -152,13 +155,40 @@ class Reading:
 
     def items(self, profile: Profile, way: Way) -> list[Item]:
         """The time split up, in the order of ``Part``."""
-        items = [*self._charged(), *self._exits(profile, way)]
+        items = [*self._by_class(profile), *self._charged(), *self._exits(profile, way)]
         if self.waited:
             items.append(Item(Part.WAITING, "halted until an interrupt", 0, self.waited))
         rest = self.units - sum(item.units for item in items)
-        items.insert(0, Item(Part.CODE, "instructions", self.instructions, rest))
+        others = self.instructions - sum(count for count, _ in self.classes.values())
+        if rest or others:
+            items.insert(0, Item(Part.CODE, "instructions", others, rest))
         order = list(Part)
         return sorted(items, key=lambda item: order.index(item.part))
+
+    def _by_class(self, profile: Profile) -> Iterator[Item]:
+        """What nothing overlaps with has a price, and waits for what came before. Of the rest the figures say how it goes
+        through the pipeline, and no more than the time of all of it together can be told."""
+        overlapping, waits = [], 0
+        for name, (count, units) in self.classes.items():
+            if name == _MISPREDICTION:
+                key, price = f"pipeline.{name}", profile.pipeline.misprediction.units
+                name = "mispredicted branches"
+            elif profile.instructions[name].serial or not profile.pipeline.window.value:
+                key = f"{'memory' if name in MEMORY_CLASSES else 'instructions'}.{name}"
+                price = profile.instructions[name].units
+            else:
+                overlapping.append((name, count, units))
+                continue
+            waits += units - count * price
+            if count:
+                yield Item(Part.CODE, name, count, count * price, key)
+        if overlapping:
+            overlapping.sort(key=lambda row: (-row[1], row[0]))
+            counts = tuple((name, count) for name, count, _ in overlapping)
+            units = sum(units for _, _, units in overlapping)
+            yield Item(Part.CODE, "instructions that overlap", sum(count for _, count in counts), units, of=counts)
+        if waits:
+            yield Item(Part.CODE, "waiting for what came before", 0, waits)
 
     def _charged(self) -> Iterator[Item]:
         for kind, (part, name, price) in _CHARGES.items():
@@ -171,7 +201,7 @@ class Reading:
         """Each at the price of its reason; of a native guest none has any."""
         if way.native:
             return
-        left = self.charges[Charge.EXIT][1]
+        left = self.charges.get(Charge.EXIT, (0, 0))[1]
         for (reason, number), count in sorted(self.exits.items(), key=lambda exit: -exit[1]):
             figure = profile.paravirtual.emulation if way.pv else profile.exits[reason]
             key = "paravirtual.emulation" if way.pv else f"exits.{reason.name}"
@@ -181,7 +211,7 @@ class Reading:
         assert left == 0, f"exits: {left} units were charged otherwise than by reason"
 
 
-NOTHING = Reading(0, 0, 0, dict.fromkeys(Charge, (0, 0)), {}, {})
+NOTHING = Reading(0, 0, 0, {}, {}, {}, {})
 
 
 def _exits(machine: Machine) -> Iterator[tuple[tuple[ExitReason, int | None], int]]:
@@ -197,7 +227,38 @@ def _less(now: Mapping[_Key, int], before: Mapping[_Key, int]) -> dict[_Key, int
     return {key: now.get(key, 0) - before.get(key, 0) for key in {**before, **now} if now.get(key, 0) != before.get(key, 0)}
 
 
+def _less_each(now: Mapping[_Key, tuple[int, int]], before: Mapping[_Key, tuple[int, int]]) -> dict[_Key, tuple[int, int]]:
+    """The same of counts with their units."""
+    found = {}
+    for key in {**before, **now}:
+        (count, units), (count_before, units_before) = now.get(key, (0, 0)), before.get(key, (0, 0))
+        if count != count_before or units != units_before:
+            found[key] = count - count_before, units - units_before
+    return found
+
+
 def by_part(items: list[Item] | tuple[Item, ...]) -> dict[Part, int]:
     """The units of each part that has any."""
     found = {part: sum(item.units for item in items if item.part is part) for part in Part}
     return {part: units for part, units in found.items() if units}
+
+
+MOST_NUMBERS = 6
+"""Of more ports, pages, ... a report has the exits of one reason in one row."""
+
+
+def gathered(items: Iterable[Item]) -> list[Item]:
+    """The same, where exits of one reason that are of many ports, pages, ... are one item."""
+    together: dict[tuple[Part, str], list[Item]] = {}
+    for item in items:
+        # What is no exit has a name of its own.
+        name = item.name.partition(" ")[0] if item.part is Part.EXITS else item.name
+        together.setdefault((item.part, name), []).append(item)
+    found = []
+    for (part, reason), parts in together.items():
+        if len(parts) <= MOST_NUMBERS:
+            found += parts
+        else:
+            name = f"{reason}, {len(parts)} {DETAILS[ExitReason[reason]]}s"
+            found.append(Item(part, name, sum(it.count for it in parts), sum(it.units for it in parts), parts[0].price))
+    return found

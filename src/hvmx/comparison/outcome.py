@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from hvmx.exits import ExitReason, Statistic
 
+from .compatibility import Use
 from .interface import Interface
 from .ledger import Item
+from .over_time import OverTime
 from .resources import Host, Resources
 
 if TYPE_CHECKING:
@@ -67,8 +69,11 @@ class Outcome:
     operations: Mapping[str, Operation]
     """By name: those that the guest timed, without those that its way does not allow or has no figure for."""
     exits: Mapping[ExitReason, Statistic]
+    exits_over_time: OverTime
     hypercalls: Mapping[str, Statistic]
     """By name, with those of each sub-operation below."""
+    uses: tuple[Use, ...]
+    """What of a processor's and a board's an unmodified guest used, and whether PV offers it."""
     interface: Interface
     resources: Resources
     caches: Mapping[str, int] | None
@@ -89,7 +94,9 @@ class Outcome:
             "ledger": [item.as_json() for item in self.ledger],
             "operations": {name: operation.as_json() for name, operation in self.operations.items()},
             "exits": {reason.name: row.as_json() for reason, row in self.exits.items()},
+            "exits_over_time": self.exits_over_time.as_json(),
             "hypercalls": {name: row.as_json() for name, row in self.hypercalls.items()},
+            "uses": [use.as_json() for use in self.uses],
             "interface": self.interface.as_json(),
             "resources": self.resources.as_json(),
             "caches": None if self.caches is None else dict(self.caches),

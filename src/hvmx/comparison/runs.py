@@ -16,11 +16,13 @@ from hvmx.hvm.device import Sink
 from hvmx.machine import Machine
 from hvmx.stops import Stop, StopKind
 
+from .compatibility import uses_of
 from .explained import explained, windows_of
 from .interface import interface_of
 from .ledger import Reading
 from .outcome import TOTALS, Operation, Outcome
-from .resources import Host, resources_of
+from .over_time import OverTime, run_in_slices
+from .resources import host_of, resources_of
 from .ways import Way
 
 BUNDLED = "bundled"
@@ -83,8 +85,8 @@ def carry_out(run: Run) -> Outcome:
     console = bytearray()
     machine = machine_for(run.guest, way, profile, console.extend, run.memory)
     started = time.perf_counter()
-    stop = machine.run(cycles=run.cycles, timeout=run.timeout)
-    seconds = time.perf_counter() - started
+    stop, over_time = run_in_slices(machine, run.cycles, run.timeout)
+    host = host_of(machine, time.perf_counter() - started)
     text = console.decode(errors="replace")
     end = checked_end(run, stop, text)
     operations = _operations(text, profile, way)
@@ -103,11 +105,13 @@ def carry_out(run: Run) -> Outcome:
         ledger=tuple(Reading.of(machine).items(profile, way)),
         operations=operations,
         exits={} if way.native else machine.exits.statistics(),
+        exits_over_time=OverTime(over_time.slice_cycles, {}) if way.native else over_time,
         hypercalls=machine.hypercall_statistics(),
+        uses=uses_of(machine, way),
         interface=interface_of(machine, way),
         resources=resources_of(machine),
         caches=machine.cpu.cache_hits(),
-        host=Host(seconds),
+        host=host,
     )
 
 

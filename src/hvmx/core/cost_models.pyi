@@ -1,6 +1,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hvmx.core.physical_memory import PhysicalMemory
 from hvmx.cost.profile import PipelineTables
 
@@ -28,7 +31,10 @@ class CostModels(PhysicalMemory):
     @property
     def mispredictions(self) -> int: ...
     def find_hot(self) -> None: ...
+    def time_by_class(self) -> dict[str, tuple[int, int]]: ...
     def hot_blocks(self) -> dict[str, Any]: ...
+    def keep_timeline(self) -> None: ...
+    def timeline(self) -> tuple[NDArray[np.void], int]: ...
     def set_tlb(
         self,
         *,

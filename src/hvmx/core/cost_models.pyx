@@ -8,13 +8,14 @@ from hvmx.core.exit.counts cimport REASONS
 from hvmx.core.memory.caches cimport CacheModel, caches_of, free_caches, new_caches
 from hvmx.core.memory.mmu cimport drop_translations
 from hvmx.core.memory.tlb cimport free_model, new_model
-from hvmx.core.pipeline.hot cimport begin_hot, hot_blocks
+from hvmx.core.pipeline.hot cimport begin_hot, hot_blocks, time_by_class
 from hvmx.core.pipeline.model cimport load_model, no_overlap
 from hvmx.core.pipeline.paths cimport forget_paths
 from hvmx.core.pipeline.predictor cimport make_predictor
 from hvmx.core.physical_memory cimport PhysicalMemory
 from hvmx.core.registers cimport held, up_to
 from hvmx.core.state.state cimport *
+from hvmx.core.state.timeline cimport begin_timeline, timeline_of
 
 from hvmx.isa import cost_classes
 
@@ -88,6 +89,30 @@ cdef class CostModels(PhysicalMemory):
         if held(self).hot == NULL:
             raise RuntimeError("find_hot() begins the search for hot blocks")
         return hot_blocks(self.cpu)
+
+    def time_by_class(self):
+        """{cost class: (instructions, units of 1/120 guest cycle)} since `find_hot`, with mispredicted branches for themselves as
+        "misprediction". Where instructions overlap, each has the time by which it moved the clock on. RuntimeError without
+        `find_hot`."""
+        if held(self).hot == NULL:
+            raise RuntimeError("find_hot() begins the search for hot blocks")
+        classes, mispredicted = time_by_class(self.cpu)
+        names = cost_classes()
+        return {names[number]: row for number, row in classes.items()} | {"misprediction": mispredicted}
+
+    def keep_timeline(self):
+        """From now on, keep what happens when; `timeline` says it. It makes no difference to the guest."""
+        begin_timeline(held(self))
+
+    def timeline(self):
+        """(spans, how many more there were for which there was no room): what has happened since `keep_timeline`.
+
+        A structured array, by the beginning: `begin` and `end` in units of 1/120 guest cycle since the machine was made;
+        `kind`, `number` and `value` as hvmx.vocabulary.SpanKind has them. RuntimeError without `keep_timeline`.
+        """
+        if held(self).timeline == NULL:
+            raise RuntimeError("keep_timeline() begins a timeline")
+        return timeline_of(self.cpu)
 
     def set_tlb(self, *, data_4k=(64, 4), data_2m=(32, 4), data_1g=(4, 4), code_4k=(128, 8), code_2m=(8, 8),
                 second_4k=(1536, 12), second_2m="shared", second_1g=(16, 4), second_hit=0,

@@ -88,6 +88,29 @@ cdef class PhysicalMemory(Registers):
         """Size of guest RAM in bytes."""
         return self.cpu.ram_low + self.cpu.ram_high
 
+    @property
+    def nested_tables(self):
+        """Pages of page tables that nested paging needs for the guest pages that it has mapped so far, of 4 KiB each (SDM
+        vol. 3, 28.2.2): one for each 2 MiB, 1 GiB and 512 GiB in which there is one, and the root."""
+        cdef uint64_t frame, table, last, count = 0
+        cdef int shift
+        for shift in (9, 18, 27, 36):
+            last = NEVER
+            for frame in range(<uint64_t>((self.cpu.ram_low + self.cpu.ram_high) >> 12)):
+                if self.cpu.page_flags[frame] & PAGE_BACKED:
+                    table = frame >> shift
+                    count += table != last
+                    last = table
+        return count
+
+    @property
+    def shadow_tables(self):
+        """Pages of page tables that shadow paging keeps: one for each page table of the guest that a walk has used."""
+        cdef uint64_t frame, count = 0
+        for frame in range(<uint64_t>((self.cpu.ram_low + self.cpu.ram_high) >> 12)):
+            count += self.cpu.shadow_pages[frame] != NULL
+        return count
+
     cdef uint64_t _range(self, uint64_t address, uint64_t length) except? 0xbad:
         cdef uint64_t start = address, end = self.cpu.ram_low
         if address >= FOUR_GIB and self.cpu.ram_high:

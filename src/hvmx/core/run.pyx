@@ -11,6 +11,7 @@ from hvmx.core.execute.system.interrupt cimport debug_fault, debug_trap, deliver
 from hvmx.core.state.mxcsr cimport settle_mxcsr
 from hvmx.core.state.ops cimport *
 from hvmx.core.state.state cimport *
+from hvmx.core.state.timeline cimport note_wait
 
 cdef extern from "run_chain.h" nogil:
     void run_chain(Cpu *cpu, Op *op)
@@ -131,6 +132,7 @@ cdef void idle(Cpu *cpu) noexcept nogil:
             cpu.stop = STOP_HALTED
         return
     if until > cpu.time:
+        note_wait(cpu, until)
         cpu.halted_time += until - cpu.time
         cpu.time = until
 

@@ -17,7 +17,7 @@ from .figures import Provenance, Timing, Validation
 from .profile import Branches, Caches, Paravirtual, Pipeline, Profile, Strings, Tlb
 from .reader import ProfileError, Reader, contents
 
-BUNDLED = ("skylake", "zen4", "golden-cove", "nehalem", "p4-672")
+BUNDLED = ("skylake", "cascade-lake", "zen4", "golden-cove", "nehalem", "p4-672")
 """Names of the profiles that come with the package."""
 
 FORMAT = 2

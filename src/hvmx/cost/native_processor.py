@@ -12,7 +12,8 @@ from pathlib import Path
 #: processor programming references for family 19h.
 MODELS: Mapping[str, Mapping[tuple[str, int], tuple[int, ...]]] = {
     "zen4": {("AuthenticAMD", 0x19): (*range(0x10, 0x20), *range(0x60, 0x80), *range(0xA0, 0xB0))},
-    "skylake": {("GenuineIntel", 6): (0x4E, 0x55, 0x5E)},
+    "skylake": {("GenuineIntel", 6): (0x4E, 0x5E)},
+    "cascade-lake": {("GenuineIntel", 6): (0x55,)},  # Skylake's servers have the number, too
     "golden-cove": {("GenuineIntel", 6): (0x8F, 0x97, 0x9A)},
     "nehalem": {("GenuineIntel", 6): (0x1A, 0x1E, 0x1F, 0x2E)},
     "p4-672": {("GenuineIntel", 15): (4,)},

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hvmx.exits import exit_name
+from hvmx.vocabulary import EXCEPTIONS, EXCEPTIONS_WITH_ERROR
 
 from .code import code_bits, disassemble, linear_ip, read_linear
 
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
 DEEPEST = 32
 """The most frames of a backtrace."""
 
-_EXCEPTIONS = {
-    0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 10: "#TS", 11: "#NP",
-    12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC", 19: "#XM",
-}  # fmt: skip
-"""Names of exceptions, those of the SDM (vol. 3, table 6-1)."""
-_WITH_ERROR = (8, 10, 11, 12, 13, 14, 17)
 _DOUBLE_FAULT, _PAGE_FAULT = 8, 14
 _CR0_PE = 1
 # Types of events in IDT-vectoring information (SDM vol. 3, 24.9.3); bits 8-10.
@@ -72,15 +67,15 @@ def backtrace(vcpu: Vcpu) -> Iterator[int]:
 def _event(vector: int, kind: int) -> str:
     if kind == _EXTERNAL_INTERRUPT:
         return f"interrupt {vector:#x}"
-    return _EXCEPTIONS.get(vector, f"exception {vector:#x}")
+    return EXCEPTIONS.get(vector, f"exception {vector:#x}")
 
 
 def exceptions(vcpu: Vcpu) -> Iterator[str]:
     """The last exceptions, one on a line: below each one those that its delivery raised, up to a triple fault."""
     has_errors = vcpu.cr0 & _CR0_PE  # in real-address mode there are no error codes (SDM vol. 3, 20.1.4)
     for vector, error, address, rip, cycle, vectoring in vcpu.last_exceptions():
-        text = _EXCEPTIONS.get(vector, f"exception {vector:#x}")
-        if vector in _WITH_ERROR and has_errors:
+        text = EXCEPTIONS.get(vector, f"exception {vector:#x}")
+        if vector in EXCEPTIONS_WITH_ERROR and has_errors:
             text += f" error {error:#x}"
         if vector == _PAGE_FAULT:
             text += f" address {address:#x}"

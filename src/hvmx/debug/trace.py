@@ -1,4 +1,4 @@
-"""Traces: a line for each exit, or for each instruction."""
+"""Traces: a line for each exit, hypercall or instruction."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from hvmx.exits import ExitReason, exit_name
 from hvmx.hvm.controls import PAGE_FAULT
+from hvmx.pv.numbers import KVM_HYPERCALLS, XEN_HYPERCALLS, call_in_words
 
 from .code import disassemble, linear_ip
 
@@ -32,6 +33,20 @@ def trace_exits(machine: Machine, out: TextIO) -> None:
         handler = machine.cpu.handler(reason)
         if handler is not None:
             machine.cpu.set_handler(reason, traced(reason, handler))
+
+
+def trace_hypercalls(machine: Machine, out: TextIO) -> None:
+    """From now on write a line for each hypercall that was answered: guest cycle, where, the call, its result.
+
+    Those within a multicall come before it. A call that goes on later, since it was preempted, has a line each time.
+    """
+    names = KVM_HYPERCALLS if machine.domain is None else XEN_HYPERCALLS
+
+    def called(rip: int, number: int, arguments: tuple[int, ...], result: int) -> None:
+        said = call_in_words(names, number, arguments)
+        out.write(f"{machine.cpu.cycles:>12}  {rip:#018x}  {said} = {result if abs(result) < 4096 else hex(result)}\n")
+
+    machine.hypercalls.trace(called)
 
 
 def _describe(reason: ExitReason, exit: Exit) -> str:

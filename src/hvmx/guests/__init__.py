@@ -35,8 +35,9 @@ class Workload:
 WORKLOADS: Mapping[str, Workload] = MappingProxyType({
     "syscall": Workload("a system call that does nothing, from user mode and back"),
     "cpuid": Workload("CPUID, leaf 0"),
-    "port-in": Workload("IN from the NMI status port, 0x61, whose device is in the kernel", ports=True),
-    "port-out": Workload("OUT to the POST code's port, 0x80, which is left to user space", ports=True),
+    "port-in": Workload("IN from port 0x80 (POST code), which is left to user space; on PV the hardware's own", ports=True),
+    "port-out": Workload("OUT to port 0x80 (POST code), which is left to user space; on PV the hardware's own", ports=True),
+    "port-kernel": Workload("IN from port 0x61 (NMI status), whose device is in the kernel; on PV as port-in", ports=True),
     "pt-write": Workload("a page-table entry changed, invalidated and used"),
     "pt-write-batch": Workload("an entry of 64 that are changed in a batch, with one flush"),
     "tlb-miss": Workload("a page read after a flush of the TLB"),

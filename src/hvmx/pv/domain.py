@@ -55,6 +55,11 @@ class Domain(NoCopies):
         return self.xen.hypercalls.counts()
 
     @property
+    def privileged(self) -> bool:
+        """Whether it is a dom0."""
+        return bool(self.xen.flags & SIF_INITDOMAIN)
+
+    @property
     def running(self) -> bool:
         """Neither shut down nor crashed."""
         return self.xen.running

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 XEN_HYPERCALLS: Mapping[int, str] = {
     0: "set_trap_table",
@@ -44,6 +44,47 @@ XEN_HYPERCALLS: Mapping[int, str] = {
     41: "dm_op",
     42: "hypfs_op",
 }
+
+XEN_ARGUMENTS: Mapping[str, int] = {
+    "set_trap_table": 1,
+    "mmu_update": 4,
+    "set_gdt": 2,
+    "stack_switch": 2,
+    "set_callbacks": 3,
+    "fpu_taskswitch": 1,
+    "platform_op": 1,
+    "set_debugreg": 2,
+    "get_debugreg": 1,
+    "update_descriptor": 2,
+    "memory_op": 2,
+    "multicall": 2,
+    "update_va_mapping": 3,
+    "set_timer_op": 1,
+    "xen_version": 2,
+    "console_io": 3,
+    "grant_table_op": 3,
+    "vm_assist": 2,
+    "update_va_mapping_otherdomain": 4,
+    "iret": 0,
+    "vcpu_op": 3,
+    "set_segment_base": 2,
+    "mmuext_op": 4,
+    "xsm_op": 1,
+    "nmi_op": 2,
+    "sched_op": 2,
+    "callback_op": 2,
+    "xenoprof_op": 2,
+    "event_channel_op": 2,
+    "physdev_op": 2,
+    "hvm_op": 2,
+    "sysctl": 1,
+    "domctl": 1,
+    "kexec_op": 2,
+    "xenpmu_op": 2,
+    "dm_op": 3,
+    "hypfs_op": 5,
+}
+"""How many arguments a hypercall takes, by its name; the registers of others hold anything."""
 
 XEN_SUB_OPERATIONS: Mapping[str, Mapping[int, str]] = {
     "memory_op": {
@@ -208,6 +249,11 @@ XEN_SUB_OPERATIONS: Mapping[str, Mapping[int, str]] = {
 }
 """By the name of the hypercall that has them."""
 
+IN_LISTS = frozenset({"mmuext_op"})
+"""Those whose sub-operations are in what their first argument points to."""
+
+KVM_ARGUMENTS = 4
+
 KVM_HYPERCALLS: Mapping[int, str] = {
     1: "vapic_poll_irq",
     5: "kick_cpu",
@@ -235,3 +281,14 @@ def hypercall_name(names: Mapping[int, str], number: int) -> str:
 def sub_operation_name(hypercall: str, number: int) -> str:
     """The name of a sub-operation of one of Xen's; -1 stands for those that are not tallied one by one."""
     return "others" if number < 0 else XEN_SUB_OPERATIONS.get(hypercall, {}).get(number, str(number))
+
+
+def call_in_words(names: Mapping[int, str], number: int, arguments: Sequence[int]) -> str:
+    """A call as one writes it: ``sched_op(block, 0x0)``."""
+    name = hypercall_name(names, number)
+    words = [f"{value:#x}" for value in arguments]
+    if names is KVM_HYPERCALLS:
+        return f"{name}({', '.join(words[:KVM_ARGUMENTS])})"
+    if name in XEN_SUB_OPERATIONS and name not in IN_LISTS:
+        words[0] = sub_operation_name(name, arguments[0] & 0xFFFF_FFFF)
+    return f"{name}({', '.join(words[: XEN_ARGUMENTS.get(name, len(words))])})"

@@ -21,14 +21,15 @@ cdef extern from "core_services.h" nogil:
 
 cdef extern from "table.h" nogil:
     enum:
+        ENTRY_TAKEN
         ENTRY_SLOW
     struct call_tally:
-        uint64_t count, units, least, most, host_ns, host_least, host_most
+        uint64_t calls, units, least, most, last, settled, host_ns, host_least, host_most, host_sample
     struct hypercall_entry:
         hvmx_hypercall_fn fn
         void *user
-        uint64_t count
-        uint64_t unanswered
+        uint64_t refused, unanswered
+        uint64_t exits
         uint32_t cost
         uint32_t flags
         call_tally *tally
@@ -36,7 +37,6 @@ cdef extern from "table.h" nogil:
     struct hypercall_table:
         hypercall_entry entry[256]
         hypercall_entry beyond
-    void tally_settle(call_tally *, uint64_t units, uint64_t host_ns)
     int hvmx_table_register(hypercall_table *, uint32_t, hvmx_hypercall_fn, void *, uint32_t)
     struct vmcall:
         hypercall_table table
@@ -51,6 +51,11 @@ cdef extern from "domain.h" nogil:
         DOMAIN_RUNNING
         DOMAIN_SHUT_DOWN
         DOMAIN_CRASHED
+    enum:
+        ANSWERED_MSRS
+    struct msr_count:
+        uint32_t number
+        uint64_t count
     struct domain:
         uint64_t kernel_table
         Cpu *cpu
@@ -62,6 +67,16 @@ cdef extern from "domain.h" nogil:
         uint32_t shutdown_code
         char *crash_reason
         uint32_t flags
+        uint64_t refused_instructions
+        msr_count msrs[32]
+
+cdef extern from "emulate.h" nogil:
+    int domain_has_msr "has_msr"(domain *, uint32_t)
+
+cdef extern from "frames.h" nogil:
+    struct frame:
+        pass
+    uint64_t count_tables(const domain *)
 
 cdef extern from "create.h" nogil:
     struct domain_config:

@@ -20,6 +20,10 @@ from hvmx.pv.xen cimport *
 
 FIRST_FREE = HVMX_FIRST_FREE
 NUMBERS = HVMX_HYPERCALLS
+cdef enum:
+    SYSCALL_BYTES = 2
+
+OTHERS = -1                    # under which stands what is not tallied number by number
 
 
 # --- the core's services for C (cext/hypercall/core_services.h) ----------------------------------------------------------
@@ -161,11 +165,11 @@ cdef class Hypercalls:
         """{name: calls} of the numbers called so far; a number without a name is "hypercall N"."""
         cdef uint32_t number
         result = {
-            self.names.get(number, f"hypercall {number}"): self.table.entry[number].count
-            for number in range(<uint32_t>HVMX_HYPERCALLS) if self.table.entry[number].count
+            self.names.get(number, f"hypercall {number}"): calls_of(&self.table.entry[number])
+            for number in range(<uint32_t>HVMX_HYPERCALLS) if calls_of(&self.table.entry[number])
         }
-        if self.table.beyond.count:
-            result["beyond the table"] = self.table.beyond.count
+        if calls_of(&self.table.beyond):
+            result["beyond the table"] = calls_of(&self.table.beyond)
         return result
 
     def statistics(self):
@@ -182,11 +186,12 @@ cdef class Hypercalls:
             if found := tallies(&self.table.entry[number]):
                 result[number] = found
         if found := tallies(&self.table.beyond):
-            result[-1] = found
+            result[OTHERS] = found
         return result
 
     def trace(self, called):
-        """From now on call `called(number, arguments, result)` after each call, with the six arguments that it was made with."""
+        """From now on call `called(rip, number, arguments, result)` after each call, with where it was made from, and the six
+        arguments that it was made with. What that raises comes out of `run()`, and the call has been made."""
         cdef uint32_t number
         held(self.owner)
         for number in range(<uint32_t>HVMX_HYPERCALLS):
@@ -204,6 +209,18 @@ cdef class Hypercalls:
         self.functions.append(traced)
         return 0
 
+    def answered(self):
+        """{number: name} of those that have a function."""
+        return {number: self.names.get(number, f"hypercall {number}") for number in range(HVMX_HYPERCALLS)
+                if self.table.entry[<uint32_t>number].flags & ENTRY_TAKEN}
+
+    @property
+    def refused(self):
+        """Calls answered by an error, those that `unanswered` counts among them."""
+        cdef uint32_t number
+        return self.table.beyond.refused + sum(
+            self.table.entry[number].refused for number in range(<uint32_t>HVMX_HYPERCALLS))
+
     @property
     def unanswered(self):
         """Calls answered by the ABI's "no such call" (Xen's -38, KVM's -1000), for want of a function or of the operation asked
@@ -216,14 +233,27 @@ cdef class Hypercalls:
     def slow(self):
         """Calls that were answered by Python."""
         cdef uint32_t number
-        return sum(self.table.entry[number].count for number in range(<uint32_t>HVMX_HYPERCALLS)
+        return sum(calls_of(&self.table.entry[number]) for number in range(<uint32_t>HVMX_HYPERCALLS)
                    if self.table.entry[number].flags & ENTRY_SLOW)
 
 
-cdef tuple figures(call_tally *tally):
-    tally_settle(tally, 0, 0)
-    return (tally.count, tally.units // CYCLE_FRACTION, tally.least // CYCLE_FRACTION, tally.most // CYCLE_FRACTION,
-            tally.host_ns, tally.host_least, tally.host_most)
+cdef tuple figures(const call_tally *tally):
+    """As of the exits of one reason, with what is not in the sums yet."""
+    cdef uint64_t more = tally.calls - tally.settled
+    cdef uint64_t least = tally.least, most = tally.most
+    if more:
+        least = tally.last if tally.settled == 0 else min(least, tally.last)
+        most = max(most, tally.last)
+    return (tally.calls, (tally.units + more * tally.last) // CYCLE_FRACTION, least // CYCLE_FRACTION,
+            most // CYCLE_FRACTION, tally.host_ns + more * tally.host_sample, tally.host_least, tally.host_most)
+
+
+cdef uint64_t calls_of(const hypercall_entry *entry) noexcept nogil:
+    cdef uint64_t calls = entry.exits
+    cdef uint32_t index
+    for index in range(entry.sub_operations + 1):
+        calls += entry.tally[index].calls
+    return calls
 
 
 cdef dict tallies(hypercall_entry *entry):
@@ -232,7 +262,7 @@ cdef dict tallies(hypercall_entry *entry):
     for index in range(entry.sub_operations + 1):
         row = figures(&entry.tally[index])
         if row[0]:
-            result[-1 if entry.sub_operations and index == entry.sub_operations else <int>index] = row
+            result[OTHERS if entry.sub_operations and index == entry.sub_operations else index] = row
     return result
 
 
@@ -247,22 +277,24 @@ cdef class Traced:
 
 cdef int64_t call_traced(hvmx_hypercall *call) noexcept nogil:
     cdef hvmx_hypercall before = call[0]
+    cdef Cpu *cpu = <Cpu *>call.vcpu
+    cdef uint64_t rip = cpu.rip if cpu.pv == NULL else cpu.rip - SYSCALL_BYTES
     cdef int64_t result
     with gil:
         call.user = (<Traced>before.user).user
         result = (<Traced>before.user).fn(call)
-        report_call(<Traced>before.user, &before, <Cpu *>call.vcpu, result)
+        report_call(<Traced>before.user, rip, &before, cpu, result)
     took_time(<Cpu *>call.vcpu)
     return result
 
 
-cdef int report_call(Traced traced, const hvmx_hypercall *before, Cpu *cpu, int64_t result) noexcept:
+cdef int report_call(Traced traced, uint64_t rip, const hvmx_hypercall *before, Cpu *cpu, int64_t result) noexcept:
     if cpu.fault == FAULT_ABORT:
         return 0               # it has not happened
     try:
-        traced.called(before.number, tuple([before.args[index] for index in range(6)]), result)
+        traced.called(rip, before.number, tuple([before.args[index] for index in range(6)]), result)
     except BaseException as error:
-        keep_error(traced.table, cpu, error)
+        traced.table.owner.report(error)  # when the call is over: it has been made
     return 0
 
 
@@ -470,6 +502,36 @@ cdef class XenDomain:
     def shutdown_code(self):
         """The domain's shutdown code (SHUTDOWN_*); None while it runs."""
         return None if self.state.state == DOMAIN_RUNNING else self.state.shutdown_code
+
+    def has_msr(self, uint32_t number):
+        """Whether the hypervisor answers the kernel's RDMSR of this register."""
+        return bool(domain_has_msr(self.state, number))
+
+    def msr_counts(self):
+        """{MSR: accesses} of those that it answered."""
+        cdef uint32_t index
+        return {self.state.msrs[index].number: self.state.msrs[index].count
+                for index in range(<uint32_t>ANSWERED_MSRS) if self.state.msrs[index].count}
+
+    @property
+    def refused_instructions(self):
+        """Privileged instructions of the kernel that were not emulated: it got the #GP."""
+        return self.state.refused_instructions
+
+    @property
+    def page_tables(self):
+        """Pages of the domain that are in use as page tables, as which the hypervisor has validated them."""
+        return count_tables(self.state)
+
+    @property
+    def state_bytes(self):
+        """What the hypervisor keeps of the domain itself, beside the table of frames."""
+        return sizeof(domain)
+
+    @property
+    def frame_table_bytes(self):
+        """What it keeps of all frames: owner, type and references of each."""
+        return self.state.frame_count * sizeof(frame)
 
     @property
     def input_room(self):

@@ -14,9 +14,13 @@ from hvmx import guests
 from hvmx.comparison.outcome import TOTALS, Comparison, Outcome
 from hvmx.comparison.runs import knows_ports
 from hvmx.comparison.ways import BY_NAME
+from hvmx.comparison.winner import verdict
 from hvmx.cost import Profile, marks_in_words
 from hvmx.report.caches import NOT_MODELLED, PLACES
 from hvmx.report.plain_table import plain_table
+
+FORMAT = 1
+"""The version of what ``comparison_json`` gives."""
 
 
 def ratios(outcomes: Mapping[str, Outcome], operation: str) -> dict[str, float]:
@@ -39,9 +43,11 @@ def comparison_table(profile: Profile, outcomes: Mapping[str, Outcome]) -> Table
     for way in outcomes:
         table.add_column(BY_NAME[way].title.replace(" ", "\n"), justify="right", no_wrap=True)
     by_operation = {name: ratios(outcomes, name) for name in guests.WORKLOADS}
+    hanging = hang_on_assumed(profile, outcomes)
     for name, by_way in by_operation.items():
         if by_way:
-            table.add_row(name, *(_cell(way, name, outcomes, by_operation) for way in outcomes))
+            mark = " *" if name in hanging else ""
+            table.add_row(f"{name}{mark}", *(_cell(way, name, outcomes, by_operation) for way in outcomes))
     table.add_row("whole run:", style="dim")
     for total in TOTALS:
         cells = (f"{outcome.totals[total]:,}" for outcome in outcomes.values())
@@ -53,16 +59,22 @@ def comparison_table(profile: Profile, outcomes: Mapping[str, Outcome]) -> Table
     return table
 
 
+def hang_on_assumed(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """The operations of which another way may win with assumed figures between half and double of what they are."""
+    verdicts = {name: verdict(profile, outcomes, name) for name in guests.WORKLOADS}
+    return [name for name, found in verdicts.items() if found is not None and not found.sure]
+
+
 def _cell(
     way: str, operation: str, outcomes: Mapping[str, Outcome], by_operation: Mapping[str, Mapping[str, float]]
 ) -> Text:
     """Guest cycles and their ratio, which is as wide as the widest of its column: so the figures stand in columns, too."""
-    width = max((len(_factor(by_way[way])) for by_way in by_operation.values() if way in by_way), default=0)
+    width = max((len(factor(by_way[way])) for by_way in by_operation.values() if way in by_way), default=0)
     if way not in by_operation[operation]:
         return Text("-" + " " * (width + 3))
     ratio = by_operation[operation][way]
     cycles = outcomes[way].operations[operation].cycles_each
-    return Text(f"{cycles:,.0f} {'x ' + _factor(ratio):>{width + 2}}", style="bold" if ratio == 1 else "")
+    return Text(f"{cycles:,.0f} {'x ' + factor(ratio):>{width + 2}}", style="bold" if ratio == 1 else "")
 
 
 def notes(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
@@ -74,6 +86,8 @@ def notes(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
     ]
     if "pv" in outcomes:
         said.append(f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}.")
+    if hang_on_assumed(profile, outcomes):
+        said.append("*: which way wins hangs on assumed figures; --explain says on which.")
     if "native" in outcomes:
         said += ["Native: no exits, and page walks of one dimension.", _note_on_ports(profile)]
     if not profile.caches.modelled:
@@ -91,7 +105,7 @@ def _note_on_ports(profile: Profile) -> str:
     )
 
 
-def _factor(ratio: float) -> str:
+def factor(ratio: float) -> str:
     """With three digits, or all of them before the point."""
     return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}" if ratio < 99.95 else f"{ratio:,.0f}"
 
@@ -115,7 +129,7 @@ def comparison_csv(comparison: Comparison) -> str:
 def comparison_json(comparison: Comparison, profiles: Mapping[str, Profile]) -> dict[str, Any]:
     """The same as data; ``profiles`` are those of the runs, by the names that the runs have for them."""
     return {
-        "format": 1,
+        "format": FORMAT,
         "profiles": {
             name: {
                 "processor": profile.processor,

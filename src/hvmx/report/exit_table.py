@@ -1,16 +1,21 @@
-"""The exits of a run as tables, in the columns of ``perf kvm stat``: guest cycles in one, host time in another.
+"""The exits and the hypercalls of a run as tables, in the columns of ``perf kvm stat``: guest cycles in one, host time in another.
 
 They fit a terminal of 80 columns: figures that are too long are rounded. ``--stats`` has them in full.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from rich.table import Table
 
-from hvmx.exits import ExitReason, Statistic, detail_name
+from hvmx.exits import ExitReason, detail_name
+from hvmx.pv.numbers import sub_operation_name
 from hvmx.report.plain_table import plain_table
+from hvmx.statistic import Statistic
+from hvmx.vocabulary import DETAILS
 
 DETAILS_SHOWN = 6
 """At most this many ports, MSRs or pages are shown for a reason: the most frequent."""
@@ -24,42 +29,73 @@ _TITLE_WIDTH = 20  # of a number in the title
 
 
 def exit_table(statistics: Mapping[ExitReason, Statistic]) -> Table:
-    """By reason, the most frequent first, and below it by vector, register, port, MSR or page.
+    """By reason, the most frequent first, and below it by vector, register, port, MSR or page."""
+    rows = [
+        _Row(reason.name, row, partial(detail_name, reason), DETAILS.get(reason, "")) for reason, row in statistics.items()
+    ]
+    return _in_guest_cycles("Exits", "VM-EXIT", rows)
 
-    Those that do not get a line of their own are added up in one.
-    """
-    everything = _sum(statistics.values())
-    count, cycles = (_number(value, _TITLE_WIDTH) for value in (everything.count, everything.guest_cycles))
-    title = f"Exits: {count}, which took {cycles} guest cycles"
+
+def hypercall_table(statistics: Mapping[str, Statistic]) -> Table:
+    """By name, the most frequent first, and below it by sub-operation."""
+    return _in_guest_cycles("Hypercalls", "HYPERCALL", _hypercalls(statistics))
+
+
+def host_time_table(statistics: Mapping[ExitReason, Statistic]) -> Table:
+    """The host time of handling the exits, by reason, in the same order."""
+    rows = [_Row(reason.name, row, str, "") for reason, row in statistics.items()]
+    return _in_host_time("Host time of handling them", "VM-EXIT", rows)
+
+
+def hypercall_time_table(statistics: Mapping[str, Statistic]) -> Table:
+    """The host time of the functions behind the hypercalls, of which some calls were timed."""
+    return _in_host_time("Host time of the hypercalls, by those that were timed", "HYPERCALL", _hypercalls(statistics))
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    statistic: Statistic
+    detail: Callable[[int], str]
+    """What a number of its details is called."""
+    kind: str
+    """What all of them are."""
+
+
+def _hypercalls(statistics: Mapping[str, Statistic]) -> list[_Row]:
+    return [_Row(name, row, partial(sub_operation_name, name), "sub-operation") for name, row in statistics.items()]
+
+
+def _in_guest_cycles(what: str, heading: str, rows: Sequence[_Row]) -> Table:
+    """Those that do not get a line of their own are added up in one."""
+    everything = _sum([row.statistic for row in rows])
+    count, cycles = (short_number(value, _TITLE_WIDTH) for value in (everything.count, everything.guest_cycles))
     names = ("Samples", "Samples%", "Cycles%", "Min cycles", "Max cycles", "Avg cycles")
-    table = _table(title, names)
-    for reason, row in statistics.items():
-        table.add_row(reason.name, *_cells(row, everything))
-        details = sorted(row.detail.items(), key=lambda item: (-item[1].count, item[0]))
+    table = _table(f"{what}: {count}, which took {cycles} guest cycles", heading, names)
+    for row in rows:
+        table.add_row(row.name, *_cells(row.statistic, everything))
+        details = sorted(row.statistic.detail.items(), key=lambda item: (-item[1].count, item[0]))
         shown = [item for item in details if _is_worth_a_line(item[1], everything)][:DETAILS_SHOWN]
         rest = [item for item in details if item not in shown]
         if len(rest) == 1:  # its line is no longer than one that counts it
             shown, rest = shown + rest, []
         for number, one in shown:
-            table.add_row(f"  {detail_name(reason, number)}", *_cells(one, everything), style="dim")
+            table.add_row(f"  {row.detail(number)}", *_cells(one, everything), style="dim")
         if rest:
-            kind = detail_name(reason, 0).split()[0]
-            name = f"  + {len(rest)} more {kind}s" if shown else f"  {len(rest)} {kind}s"
+            name = f"  + {len(rest)} more {row.kind}s" if shown else f"  {len(rest)} {row.kind}s"
             table.add_row(name, *_cells(_sum([one for _, one in rest]), everything), style="dim")
-    if statistics:
+    if rows:
         table.add_row("all", *_cells(everything, everything))
     return table
 
 
-def host_time_table(statistics: Mapping[ExitReason, Statistic]) -> Table:
-    """The host time of handling the exits, by reason, in the same order."""
-    everything = _sum(statistics.values())
-    names = ("Samples", "Host time", "Time%", "Min host", "Max host", "Avg host")
-    table = _table("Host time of handling them", names)
-    for name, row in (*((reason.name, row) for reason, row in statistics.items()), ("all", everything)):
+def _in_host_time(title: str, heading: str, rows: Sequence[_Row]) -> Table:
+    everything = _sum([row.statistic for row in rows])
+    table = _table(title, heading, ("Samples", "Host time", "Time%", "Min host", "Max host", "Avg host"))
+    for name, row in (*((row.name, row.statistic) for row in rows), ("all", everything)):
         table.add_row(
             name,
-            _number(row.count, _SAMPLES_WIDTH),
+            short_number(row.count, _SAMPLES_WIDTH),
             _host(row.host_ns),
             _percent(row.host_ns, everything.host_ns),
             _host(row.host_ns_min),
@@ -69,9 +105,9 @@ def host_time_table(statistics: Mapping[ExitReason, Statistic]) -> Table:
     return table
 
 
-def _table(title: str, names: Collection[str]) -> Table:
+def _table(title: str, heading: str, names: Collection[str]) -> Table:
     table = plain_table(title)
-    table.add_column("VM-EXIT", no_wrap=True)
+    table.add_column(heading, no_wrap=True)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     return table
@@ -98,12 +134,12 @@ def _is_worth_a_line(row: Statistic, everything: Statistic) -> bool:
 
 def _cells(row: Statistic, everything: Statistic) -> tuple[str, ...]:
     return (
-        _number(row.count, _SAMPLES_WIDTH),
+        short_number(row.count, _SAMPLES_WIDTH),
         _percent(row.count, everything.count),
         _percent(row.guest_cycles, everything.guest_cycles),
-        _number(row.guest_cycles_min, _CYCLES_WIDTH),
-        _number(row.guest_cycles_max, _CYCLES_WIDTH),
-        _number(row.guest_cycles_average, _CYCLES_WIDTH, 1),
+        short_number(row.guest_cycles_min, _CYCLES_WIDTH),
+        short_number(row.guest_cycles_max, _CYCLES_WIDTH),
+        short_number(row.guest_cycles_average, _CYCLES_WIDTH, 1),
     )
 
 
@@ -111,7 +147,7 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f}%" if whole else "-"
 
 
-def _number(value: float, width: int, places: int = 0) -> str:
+def short_number(value: float, width: int, places: int = 0) -> str:
     """In full if there is room, else in a unit with which it fits."""
     text = f"{value:,.{places}f}"
     if len(text) <= width:

@@ -43,7 +43,7 @@ def inspection_tables(facts: ImageFacts, ways: Sequence[Way]) -> Iterator[Table]
         yield _note_table(facts.notes)
     if facts.segments:
         yield _segment_table(facts)
-    yield _way_table(ways, facts.memory_bytes)
+    yield way_table(ways, facts.memory_bytes)
 
 
 def _pairs(title: str) -> Table:
@@ -142,8 +142,8 @@ def _add_rest(table: Table, count: int) -> None:
         table.add_row(f"+ {count - _ROWS_SHOWN} more")
 
 
-def _way_table(ways: Sequence[Way], memory_bytes: int) -> Table:
-    table = plain_table(f"Ways to run it, in {memory_bytes:#x} bytes of memory")
+def way_table(ways: Sequence[Way], memory_bytes: int, image: str = "it") -> Table:
+    table = plain_table(f"Ways to run {image}, in {memory_bytes:#x} bytes of memory")
     names, verdicts = 15, 7
     table.add_column("Way", width=names)
     table.add_column("Runs", width=verdicts, no_wrap=True)

@@ -1,5 +1,5 @@
 """The words of exits and of guest time, each written down once: reasons, controls, how a handler left its exit, why a run
-ended, what time is charged for.
+ended, what time is charged for, and what a timeline consists of.
 
 The build makes C and Cython of them (:mod:`hvmx.vocabulary.generate`): ``EXIT_REASON_CPUID``, ``CTL_HLT``, ``EXIT_DONE``,
 ``STOP_HALTED``. Python has the classes. `docs/exits.md` is made of them, too.
@@ -182,3 +182,46 @@ class Charge(IntEnum):
     """The same of exceptions."""
     BOUNCED_EVENT = 18
     """Events delivered to the kernel of a PV guest."""
+
+
+EXCEPTIONS = {
+    0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 10: "#TS", 11: "#NP",
+    12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC", 19: "#XM",
+}  # fmt: skip
+"""Names of exceptions, those of the SDM (vol. 3, table 6-1)."""
+EXCEPTIONS_WITH_ERROR = (8, 10, 11, 12, 13, 14, 17)
+"""Those that push an error code."""
+
+
+class SpanKind(IntEnum):
+    """What a timeline has spans of (``Vcpu.timeline``), and what their ``number`` and ``value`` are."""
+
+    EXIT = 0
+    """The reason; what it is counted by besides, or all ones."""
+    HYPERCALL = 1
+    """Of a PV guest, also one in a list: its number. (Those of an HVM guest are exits, of ``VMCALL``.)"""
+    PRIVILEGE = 2
+    """A ``Privilege``."""
+    ADDRESS_SPACE = 3
+    """``value``: CR3."""
+    WAITING = 4
+    """For an interrupt."""
+    EXCEPTION = 5
+    """The guest's handler is entered, which takes no time: the vector; the error code, or the address of a page fault."""
+    INTERRUPT = 6
+    """So for one from outside, or an NMI: the vector."""
+    SOFTWARE_INTERRUPT = 7
+    """So for INT n."""
+    UPCALL = 8
+    """So for the events of a PV guest."""
+
+
+class Privilege(IntEnum):
+    """The levels between which a guest changes: those of the processor, and the two modes that a PV guest has at CPL 3."""
+
+    CPL0 = 0
+    CPL1 = 1
+    CPL2 = 2
+    CPL3 = 3
+    PV_KERNEL = 4
+    PV_USER = 5

@@ -8,6 +8,7 @@ from hvmx.core.pipeline.hot cimport charge
 from hvmx.core.pipeline.paths cimport account_before, begin_at, drain_pipeline, take_back
 from hvmx.core.state.ops cimport next_ip
 from hvmx.core.state.state cimport *
+from hvmx.core.state.timeline cimport note_span, span_begins
 
 
 cdef ExitOutcome exit_to_handler(Cpu *cpu, uint32_t reason) noexcept nogil:
@@ -29,7 +30,7 @@ cdef void before_exit(Cpu *cpu, Op *op) noexcept nogil:
 cdef int call_handler(Cpu *cpu, object handler, object vcpu, object exit, ExitCounts counts, DevicePlaces places) except -1:
     cdef uint32_t reason = cpu.exit.reason
     cdef uint64_t number = counts.began(cpu), start = host_nanoseconds(), time = cpu.time
-    cdef uint64_t price, extra, end
+    cdef uint64_t price, extra, end, begin = span_begins(cpu)
     if handler is None:
         raise RuntimeError(f"exit reason {reason} has no handler")
     handler(vcpu, exit)
@@ -43,6 +44,7 @@ cdef int call_handler(Cpu *cpu, object handler, object vcpu, object exit, ExitCo
     end = host_nanoseconds()
     counts.ended(reason, number, price + cpu.time - time, end - start)
     charge(cpu, CHARGE_EXIT, 1, <int64_t>price)
+    note_span(cpu, SPAN_EXIT, reason, number, begin)
     if end >= cpu.poll_at:
         cpu.pending |= PEND_BUDGET  # to the run loop, which looks at the limits
     return 0

@@ -27,19 +27,25 @@ cdef enum:
     BOUND_PIPES
     BOUNDS = BOUND_PIPES + PIPES
 
-# The time of a path by what held it, in units of 1/CYCLE_FRACTION cycle.
+cdef enum:
+    PATH_INSTRUCTIONS = 64     # at most: those of a block
+
+# The time of a path by what held it, and by its instructions, in units of 1/CYCLE_FRACTION cycle.
 cdef struct Split:
     uint32_t units[BOUNDS]
+    uint32_t steps[PATH_INSTRUCTIONS]
+    uint32_t mispredicted      # whether its last instruction is a branch that went another way than predicted
 
 # Begin; MemoryError where the host has no room. The caller forgets all paths.
 cdef int begin_hot(Cpu *cpu) except -1
 cdef void free_hot(Cpu *cpu) noexcept nogil
-# What has been gathered: see Vcpu.hot_blocks().
+# What has been gathered: see Vcpu.hot_blocks() and Vcpu.time_by_class().
 cdef dict hot_blocks(Cpu *cpu)
+cdef tuple time_by_class(Cpu *cpu)
 # Of the path in this place of the table of paths.
 cdef Split *split_of_path(Cpu *cpu, uint64_t place) noexcept nogil
-# After step(), which took so many units and has left this state.
-cdef void split_step(Split *split, const Pipeline *s, const Timing *t, const PipelineModel *m, bint mispredicted,
+# After step() of a path's instruction, which took so many units and has left this state.
+cdef void split_step(Split *split, uint32_t index, const Pipeline *s, const Timing *t, const PipelineModel *m, bint mispredicted,
                      uint32_t units) noexcept nogil
 # A path from `entry` on, before it is accounted for, or (-1) taken back.
 cdef void note_path(Cpu *cpu, Op *entry, const Split *split, int64_t cost, int64_t times) noexcept nogil

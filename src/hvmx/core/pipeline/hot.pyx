@@ -10,6 +10,7 @@ _NAMES = ("front end", "dependency", "misprediction", "serial", "string", "data 
 cdef enum:
     ROW_BITS = 16
     ROWS_LOOKED_AT = 8         # of those where a block may stand
+    CLASSES = 256              # as in PipelineModel
 
 cdef struct Row:
     uint64_t ip                # linear
@@ -26,6 +27,8 @@ cdef struct Hot:
     uint64_t ip                # of the block to which time is charged that no path is for
     uint32_t mode
     Row others
+    Charged classes[CLASSES]   # instructions by cost class, but for mispredicted branches
+    Charged mispredicted
     Row rows[1 << ROW_BITS]
     Split splits[1 << HOT_PATH_BITS]
 
@@ -78,12 +81,14 @@ cdef inline uint32_t queued(const Pipeline *s, uint32_t pipe) noexcept nogil:
     return work
 
 
-cdef void split_step(Split *split, const Pipeline *s, const Timing *t, const PipelineModel *m, bint mispredicted,
+cdef void split_step(Split *split, uint32_t index, const Pipeline *s, const Timing *t, const PipelineModel *m, bint mispredicted,
                      uint32_t units) noexcept nogil:
     """When dispatch is limited by what comes behind it, completion falls behind the front until the window is full, and
     stays there; when the front end is the limit, completion follows at the distance of some latencies. So which of the two
     it is shows in the state: is the latest completion, or the queue of a pipe, more than half the window behind?"""
-    cdef uint32_t index, latest = 0, pipes = 0, count = 0, each
+    cdef uint32_t latest = 0, pipes = 0, count = 0, each
+    split.steps[index] = units
+    split.mispredicted = mispredicted
     if mispredicted:
         split.units[BOUND_MISPREDICTION] += units
         return
@@ -179,9 +184,16 @@ cdef void note_place(Cpu *cpu, Op *op) noexcept nogil:
 cdef void note_path(Cpu *cpu, Op *entry, const Split *split, int64_t cost, int64_t times) noexcept nogil:
     cdef Hot *hot = hot_of(cpu)
     cdef int64_t instructions = times * (cost & ACCT_INSTR_MASK), total = times * (cost >> ACCT_SHIFT)
-    cdef uint32_t index
+    cdef uint32_t index, count = <uint32_t>(cost & ACCT_INSTR_MASK)
+    cdef Charged *by_class
     cdef Row *row
     note_place(cpu, entry)
+    for index in range(count):
+        by_class = &hot.classes[block_of(entry).timings[entry.number + index].cost]
+        if split.mispredicted and index == count - 1:
+            by_class = &hot.mispredicted
+        by_class.count += times
+        by_class.units += times * <int64_t>split.steps[index]
     row = present_row(hot)
     for index in range(BOUNDS):
         row.units[index] += times * <int64_t>split.units[index]
@@ -226,6 +238,14 @@ cdef tuple by_name(const Row *row):
     cdef uint32_t index
     return (row.instructions, {name: row.units[index] for index, name in enumerate(_NAMES) if row.units[index]},
             [row.units[BOUND_PIPES + index] for index in range(PIPES)])
+
+
+cdef tuple time_by_class(Cpu *cpu):
+    """(count, units) by number of the class, of those that came; and of mispredicted branches, whatever their class."""
+    cdef Hot *hot = hot_of(cpu)
+    cdef uint32_t number
+    return ({number: (hot.classes[number].count, hot.classes[number].units) for number in range(<uint32_t>CLASSES)
+             if hot.classes[number].count}, (hot.mispredicted.count, hot.mispredicted.units))
 
 
 cdef dict hot_blocks(Cpu *cpu):

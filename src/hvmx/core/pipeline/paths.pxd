@@ -12,6 +12,7 @@ from hvmx.core.state.state cimport *
 # Room for all that is known of a processor's paths; NULL where the host has none. Cpu.node is then the empty state.
 cdef bint make_paths(Cpu *cpu) noexcept nogil
 cdef void free_paths(Cpu *cpu) noexcept nogil
+cdef uint64_t bytes_of_paths() noexcept nogil
 # Forget all nodes, but keep the present place and state: when the model changes.
 cdef void forget_paths(Cpu *cpu) noexcept nogil
 # Cpu.node in the present state, at no place.

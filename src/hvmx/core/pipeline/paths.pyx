@@ -82,6 +82,10 @@ cdef void free_paths(Cpu *cpu) noexcept nogil:
         munmap(cpu.paths, sizeof(Paths))
 
 
+cdef uint64_t bytes_of_paths() noexcept nogil:
+    return sizeof(Paths)
+
+
 # --- states and nodes ---------------------------------------------------------------------------------------------------
 cdef void forget_paths(Cpu *cpu) noexcept nogil:
     cdef Paths *paths = paths_of(cpu)
@@ -238,7 +242,7 @@ cdef Node *take_path(Cpu *cpu, Op *op, uint32_t kind, int64_t *cost, Split *spli
         units += taken
         if split != NULL:
             settle_pipeline(&s)
-            split_step(split, &s, &timings[number], cpu.model, course & COURSE_MISPREDICTED != 0, taken)
+            split_step(split, number - first, &s, &timings[number], cpu.model, course & COURSE_MISPREDICTED != 0, taken)
     cost[0] = <int64_t>((units << ACCT_SHIFT) + last - first + (kind != BEFORE))
     settle_pipeline(&s)
     return node_in(cpu, &s)

@@ -399,6 +399,7 @@ struct Cpu {
     const uint32_t *exit_cost;     /* by exit reason */
     uint32_t walk_cost, exception_cost, hypercall_cost, pv_bounce_cost;
     uint64_t tlb_misses, tlb_second_hits; /* of the model */
+    struct Timeline *timeline;     /* what happens when, if that is asked (timeline.h); else NULL */
     uint64_t walk_references, exceptions, hypercalls, interrupts, blocks_decoded, blocks_translated, code_flushes;
     Charged charged[CHARGES];
     uint64_t halted_time;          /* spent waiting for an interrupt, in the unit of `time` */

@@ -615,6 +615,7 @@ cdef extern from "state.h" nogil:
         void (*on_misprediction)(Cpu *, Op *) noexcept nogil
         uint64_t mispredictions
         void *hot
+        void *timeline
         void *paths
         void (*time_through)(Cpu *, Op *) noexcept nogil
         void (*go_through)(Cpu *, Op *, Op *) noexcept nogil

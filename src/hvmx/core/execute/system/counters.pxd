@@ -6,8 +6,9 @@ There are no overflow interrupts, as there is no local APIC to send them.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from hvmx.core.pipeline.paths cimport cost_through
+from hvmx.core.pipeline.paths cimport cost_through, cycles_now
 from hvmx.core.state.state cimport *
+from hvmx.core.state.timeline cimport note_turn
 
 # Does the processor have counters that RDPMC reads?
 cdef bint has_p6_counters(Cpu *cpu) noexcept nogil
@@ -21,7 +22,9 @@ cdef void select_events(Cpu *cpu, uint32_t index, uint64_t value) noexcept nogil
 cdef void count_until(Cpu *cpu, int64_t acct) noexcept nogil
 
 
-cdef inline void count_events(Cpu *cpu, Op *op) noexcept nogil:
+cdef inline void leave_level(Cpu *cpu, Op *op) noexcept nogil:
     """Before the privilege level changes: an instruction counts at the level at which it began. NULL: there is none."""
     if UNLIKELY(cpu.counting):
         count_until(cpu, cpu.acct + (cost_through(cpu, op) if op != NULL else 0))
+    if UNLIKELY(cpu.timeline != NULL):
+        note_turn(cpu, cycles_now(cpu, op))

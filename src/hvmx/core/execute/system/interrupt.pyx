@@ -11,6 +11,7 @@ from hvmx.core.memory.segmentation cimport linear, update_mode
 from hvmx.core.state.ops cimport *
 from hvmx.core.execute.system.segment cimport *
 from hvmx.core.state.state cimport *
+from hvmx.core.state.timeline cimport note_entry
 from hvmx.core.execute.system.task cimport SWITCH_INTERRUPT, switch_task
 from hvmx.core.execute.system.transfer cimport load_code_and_stack
 
@@ -123,6 +124,7 @@ cdef void deliver_in_place_of(Cpu *cpu, uint32_t vectoring) noexcept nogil:
         if first == VEC_DB:
             cpu.dr[7] &= ~<uint64_t>0x2000  # general detect (SDM vol. 3, 17.2.4)
         if enter_handler(cpu, NULL, first, source, cpu.fault_error, cpu.rip):
+            note_entry(cpu, SPAN_EXCEPTION, first, cpu.cr2 if first == VEC_PF else cpu.fault_error)
             return
         if cpu.fault == FAULT_ABORT:
             take_back_exceptions(cpu, serial + 1)
@@ -158,7 +160,9 @@ cdef void deliver_event(Cpu *cpu, uint32_t event) noexcept nogil:
     drain_pipeline(cpu)
     charge(cpu, CHARGE_INTERRUPT, 1, cpu.exception_cost)
     cpu.shadow = 0
-    if not enter_handler(cpu, NULL, event & 0xff, SOURCE_EXTERNAL, 0, cpu.rip) and cpu.fault == FAULT_EXCEPTION:
+    if enter_handler(cpu, NULL, event & 0xff, SOURCE_EXTERNAL, 0, cpu.rip):
+        note_entry(cpu, SPAN_INTERRUPT, event & 0xff, 0)
+    elif cpu.fault == FAULT_EXCEPTION:
         deliver_in_place_of(cpu, event | VECTORING_VALID)
     if cpu.fault == FAULT_ABORT:
         cpu.vectoring = event | VECTORING_VALID
@@ -400,9 +404,10 @@ cdef bint enter_long(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_
 
 
 # --- INT n, INT3, INTO, INT1, BOUND ---------------------------------------------------------------------------------------
-cdef void enter_software(Cpu *cpu, Op *op, uint32_t vector, uint32_t source) noexcept nogil:
+cdef void enter_software(Cpu *cpu, Op *op, uint32_t vector, uint32_t source, uint32_t span) noexcept nogil:
     if enter_handler(cpu, op, vector, source, 0, next_ip(op)):
         account(cpu, op)
+        note_entry(cpu, span, vector, 0)
         cpu.entered = 1
 
 
@@ -420,7 +425,7 @@ cdef void software_exception(Cpu *cpu, Op *op, uint32_t vector, uint32_t source,
         cpu.rip = next_ip(op)
         cpu.pv_exception(cpu, vector, 0, 0)
         return
-    enter_software(cpu, op, vector, source)
+    enter_software(cpu, op, vector, source, SPAN_EXCEPTION)
 
 
 cdef void int_n(Cpu *cpu, Op *op) noexcept nogil:
@@ -430,7 +435,7 @@ cdef void int_n(Cpu *cpu, Op *op) noexcept nogil:
     elif cpu.pv != NULL:
         fault(cpu, op, VEC_GP, vector * 8 + 2)
     else:
-        enter_software(cpu, op, vector, 0)
+        enter_software(cpu, op, vector, 0, SPAN_SOFTWARE_INTERRUPT)
 
 
 cdef void int3(Cpu *cpu, Op *op) noexcept nogil:

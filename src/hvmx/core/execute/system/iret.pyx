@@ -2,7 +2,7 @@
 """IRET in all its forms (SDM vol. 2, IRET)."""
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
-from hvmx.core.execute.system.counters cimport count_events
+from hvmx.core.execute.system.counters cimport leave_level
 from hvmx.core.state.insn cimport FORM_NONE
 from hvmx.core.execute.integer.flags cimport *
 from hvmx.core.execute.system.frame cimport *
@@ -126,7 +126,7 @@ cdef void iret_to_v86(Cpu *cpu, Op *op, Frame *frame, uint64_t target, uint32_t 
     if target > 0xffff:
         fault(cpu, op, VEC_GP, 0)
         return
-    count_events(cpu, op)
+    leave_level(cpu, op)
     cpu.cpl = 3
     cpu.r[REG_RSP] = popped[0]
     set_v86(&cpu.seg[SEG_CS], selector)

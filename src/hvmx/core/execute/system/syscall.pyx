@@ -2,7 +2,7 @@
 """SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS (SDM vol. 3, 5.8.7 and 5.8.8)."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from hvmx.core.execute.system.counters cimport count_events
+from hvmx.core.execute.system.counters cimport leave_level
 from hvmx.core.state.insn cimport FORM_NONE
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.memory.segmentation cimport update_mode
@@ -30,7 +30,7 @@ cdef inline void set_flat(Segment *seg, uint32_t selector, uint32_t rights, uint
 cdef void enter_flat(Cpu *cpu, Op *op, uint32_t code, uint32_t code_rights, uint32_t stack, uint32_t cpl) noexcept nogil:
     set_flat(&cpu.seg[SEG_CS], code, code_rights, cpl)
     set_flat(&cpu.seg[SEG_SS], stack, STACK_RIGHTS, cpl)
-    count_events(cpu, op)
+    leave_level(cpu, op)
     cpu.cpl = <uint8_t>cpl
     update_mode(cpu)
 

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from hvmx.core.execute.system.counters cimport count_events
+from hvmx.core.execute.system.counters cimport leave_level
 from hvmx.core.exit.door cimport describe_exit, event_exit
 from hvmx.core.memory.mmu cimport *
 from hvmx.core.memory.segmentation cimport update_mode
@@ -174,7 +174,7 @@ cdef bint switch_task(Cpu *cpu, Op *op, uint32_t selector, uint32_t kind, uint32
             set16(cpu, 8 * index, <uint16_t>image.registers[index])
     set_arithmetic_flags(cpu, image.flags)
     cpu.rflags = (image.flags & (0x3f7fd5 if wide else 0x7fd5) & ~<uint64_t>FL_ARITH) | 2
-    count_events(cpu, op)
+    leave_level(cpu, op)
     if not enter_task(cpu, &image, wide, ext):
         if op != NULL:
             account(cpu, op)  # the instruction that switched has ended

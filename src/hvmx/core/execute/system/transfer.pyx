@@ -2,7 +2,7 @@
 """Far JMP, CALL and RET (SDM vol. 3, 5.8)."""
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
-from hvmx.core.execute.system.counters cimport count_events
+from hvmx.core.execute.system.counters cimport leave_level
 from hvmx.core.state.insn cimport FORM_I, FORM_I_I, FORM_NONE, FORM_RM
 from hvmx.core.execute.system.frame cimport *
 from hvmx.core.memory.mmu cimport *
@@ -76,7 +76,7 @@ cdef bint load_code_and_stack(Cpu *cpu, Op *op, uint32_t selector, uint64_t raw,
     set_from_descriptor(&code, (selector & 0xfffc) | level, raw)
     if not mark_accessed(cpu, op, &code) or frame != NULL and not mark_accessed(cpu, op, &frame.ss):
         return False
-    count_events(cpu, op)
+    leave_level(cpu, op)
     cpu.cpl = <uint8_t>level
     cpu.seg[SEG_CS] = code
     if frame != NULL:
