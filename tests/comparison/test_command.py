@@ -98,7 +98,7 @@ def test_limits_and_jobs_reach_the_runs(
 ) -> None:
     runs: list[Run] = []
     before_each_run(runs.append)
-    assert main(["compare", "--jobs", "1", "--cycles", "1000000", "--timeout", "30", "--json"]) == Status.GOOD
+    assert main(["compare", "--jobs", "1", "--max-cycles", "1000000", "--timeout", "30", "--json"]) == Status.GOOD
     assert [(run.cycles, run.timeout) for run in runs] == [(1_000_000, 30.0)] * 4
     for outcome in json.loads(capfd.readouterr().out)["outcomes"]:
         assert 1_000_000 <= outcome["totals"]["guest_cycles"] < 1_100_000

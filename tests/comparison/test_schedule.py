@@ -15,7 +15,7 @@ from guests import guest
 import hvmx
 from comparison.images import image
 from hvmx import guests
-from hvmx.comparison import WAYS, Comparison, Interrupted, compared
+from hvmx.comparison import WAYS, Comparison, Interrupted, compare, compared
 from hvmx.comparison import apart as apart_module
 from hvmx.comparison.outcome import Failure, Refusal
 from hvmx.comparison.runs import Guest, Run, carry_out
@@ -169,3 +169,14 @@ def test_what_no_other_run_could_do_either_is_raised_with_the_trace_of_the_proce
     with pytest.raises(MemoryError, match="no room for guest memory") as raised:
         compared([run])
     assert "carry_out" in str(raised.value.__cause__)
+
+
+def test_images_of_one_name_are_told_apart_and_one_given_twice_runs_once(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (image(folder, "halting") for folder in folders)
+    found = compare(first, second, first, ways=["ept", "ept"], profiles=["skylake", "skylake"])
+    assert [run.guest for run in found] == [str(first), str(second)]
+    assert [run.guest for run in compare(first, ways=["ept"])] == ["halting"]
+

@@ -12,7 +12,14 @@ import click
 
 from hvmx import guests
 from hvmx.boot import ImageError
-from hvmx.cli.compare_files import DIFF_OPTION, HTML_OPTION, PNG_OPTION, Earlier, charts_output
+from hvmx.cli.compare_files import (
+    DIFF_OPTION,
+    HTML_OPTION,
+    PERFETTO_OPTION,
+    PNG_OPTION,
+    Earlier,
+    files_output,
+)
 from hvmx.cli.options import (
     CACHES_OPTION,
     CYCLES,
@@ -73,7 +80,7 @@ def _beginning_and_end(why: str) -> str:
     metavar="WAY[,WAY]...",
     help=f"Only these, with commas between them: {', '.join(f'{way.name} ({way.title})' for way in WAYS)}.",
 )
-@click.option("--cycles", type=CYCLES, help="End each run after so many guest cycles.")
+@click.option("--max-cycles", type=CYCLES, help="End each run after so many guest cycles.")
 @click.option("--timeout", type=HostSeconds(), help="A run that takes more seconds of host time has failed.")
 @click.option("--jobs", type=Number(1, 4096), help="Runs at a time; unless given, one on each core.")
 @click.option(
@@ -97,6 +104,7 @@ def _beginning_and_end(why: str) -> str:
 @click.option("--csv", "as_csv", is_flag=True, help="The figures of the table as CSV, one in a line.")
 @HTML_OPTION
 @PNG_OPTION
+@PERFETTO_OPTION
 @DIFF_OPTION
 @click.argument("what", nargs=-1, metavar="[IMAGE | OPERATION]...")
 def compare_command(
@@ -104,7 +112,7 @@ def compare_command(
     profiles: Sequence[Profile],
     caches: bool | None,
     ways: Sequence[Way],
-    cycles: int | None,
+    max_cycles: int | None,
     timeout: float | None,
     jobs: int | None,
     scheduler: str | None,
@@ -116,6 +124,7 @@ def compare_command(
     as_csv: bool,
     html: str | None,
     png: str | None,
+    perfetto: str | None,
     diff: Path | None,
     what: Sequence[str],
 ) -> int:
@@ -166,13 +175,14 @@ def compare_command(
     earlier = None if diff is None else Earlier(diff)
     read = {"the file of --diff": diff, "the initrd": initrd, **{f"the image {image}": image for image in images}}
     with ExitStack() as stack:
-        write_charts = charts_output(stack, html, png, {what: path for what, path in read.items() if path is not None})
+        write_files = files_output(stack, {"html": html, "png": png, "perfetto": perfetto}, {what: path for what, path in read.items() if path is not None})
         comparison, interrupted = _compared(
             images, len(ways) * len(chosen) * (len(images) or 1),
             ways=[way.name for way in ways], profiles=chosen, memory=memory, workloads=workloads, initrd=initrd,
-            append=append, cycles=cycles, timeout=timeout, jobs=jobs, scheduler=scheduler,
+            append=append, cycles=max_cycles, timeout=timeout, jobs=jobs, scheduler=scheduler,
+            timeline=perfetto is not None,
         )  # fmt: skip
-        write_charts(comparison, by_name)
+        write_files(comparison, by_name)
     status: int = Status.INTERRUPTED if interrupted else Status.CRASH if comparison.failures else Status.GOOD
     if earlier is not None:
         differences = earlier.print_differences(comparison_json(comparison, by_name))

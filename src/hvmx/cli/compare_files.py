@@ -1,4 +1,4 @@
-"""The files of ``hvmx compare``: the page and the picture that it writes, and the earlier comparison that it reads."""
+"""The files of ``hvmx compare``: the page, the picture and the trace that it writes, and the earlier comparison that it reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -15,6 +15,7 @@ from hvmx.cli.outputs import Outputs
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
 from hvmx.comparison.outcome import Comparison
+from hvmx.comparison.ways import BY_NAME
 from hvmx.cost import Profile
 from hvmx.report.comparison_diff import NotAComparison, differences, differences_table, figures_by_run
 
@@ -25,6 +26,9 @@ HTML_OPTION = click.option(
 PNG_OPTION = click.option(
     "--png", metavar="FILE", help="Write the charts as a picture, too. Needs matplotlib."
 )  # fmt: skip
+PERFETTO_OPTION = click.option(
+    "--perfetto", metavar="FILE", help="Write what happened when, each way, for ui.perfetto.dev; its axis is guest cycles.",
+)  # fmt: skip
 DIFF_OPTION = click.option(
     "--diff",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -33,13 +37,14 @@ DIFF_OPTION = click.option(
 )
 
 
-def charts_output(
-    stack: ExitStack, html: str | None, png: str | None, inputs: Mapping[str, Path]
+def files_output(
+    stack: ExitStack, names: Mapping[str, str | None], inputs: Mapping[str, Path]
 ) -> Callable[[Comparison, Mapping[str, Profile]], None]:
-    """The files of --html and --png, known to be writable before the work takes its time. What this gives writes them."""
-    named: dict[str, str | int] = {option: name for option, name in (("html", html), ("png", png)) if name is not None}
-    for option in named:
-        if find_spec("matplotlib") is None:
+    """The files by the names of their options, known to be writable before the work takes its time. What this gives writes
+    them."""
+    named: dict[str, str | int] = {option: name for option, name in names.items() if name is not None}
+    for option in ("html", "png"):
+        if option in named and find_spec("matplotlib") is None:
             raise click.UsageError(
                 f"--{option}: charts are drawn by matplotlib, which is not installed: pip install 'hvmx[charts]'"
             )
@@ -47,19 +52,41 @@ def charts_output(
 
     def write(comparison: Comparison, profiles: Mapping[str, Profile]) -> None:
         if "png" in reports and not comparison.outcomes:
-            raise click.UsageError(f"--png: {png}: there is nothing to draw, as no way could run")
-        if "html" in reports:
-            from hvmx.report.comparison_page import comparison_page
-
-            with reports["html"].written() as file:
-                file.write(comparison_page(comparison, profiles))
-        if "png" in reports:
-            from hvmx.report.comparison_picture import comparison_picture
-
-            with reports["png"].written() as file:
-                file.buffer.write(comparison_picture(comparison, profiles))
+            raise click.UsageError(f"--png: {named['png']}: there is nothing to draw, as no way could run")
+        for option, report in reports.items():
+            with report.written() as file:
+                _WRITERS[option](file, comparison, profiles)
 
     return write
+
+
+def _write_page(file: TextIO, comparison: Comparison, profiles: Mapping[str, Profile]) -> None:
+    from hvmx.report.comparison_page import comparison_page
+
+    file.write(comparison_page(comparison, profiles))
+
+
+def _write_picture(file: TextIO, comparison: Comparison, profiles: Mapping[str, Profile]) -> None:
+    from hvmx.report.comparison_picture import comparison_picture
+
+    file.buffer.write(comparison_picture(comparison, profiles))
+
+
+def _write_trace(file: TextIO, comparison: Comparison, profiles: Mapping[str, Profile]) -> None:
+    from hvmx.report.perfetto import Timeline, write_trace
+
+    timelines = [
+        Timeline(f"{run.guest}, {BY_NAME[run.way].title}, {run.profile}", *run.timeline)
+        for run in comparison
+        if run.timeline is not None
+    ]
+    for timeline in timelines:
+        if timeline.dropped:
+            click.echo(f"--perfetto: {timeline.name}: {timeline.dropped:,} later events had no room", err=True)
+    write_trace(file.buffer, timelines)
+
+
+_WRITERS = {"html": _write_page, "png": _write_picture, "perfetto": _write_trace}
 
 
 class Earlier:

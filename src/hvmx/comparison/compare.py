@@ -35,6 +35,7 @@ def compare(
     cycles: int | None = None,
     timeout: float | None = None,
     explain: bool = True,
+    timeline: bool = False,
     jobs: int | None = None,
     scheduler: str | None = None,
     done: Callable[[Result], object] = lambda result: None,
@@ -44,7 +45,7 @@ def compare(
     ``ways`` are names of ``WAYS``, ``profiles`` names of bundled profiles, paths, or profiles themselves; ``initrd`` goes with
     images, ``workloads`` with the bundled guest, ``append`` with the command line of either. A run ends after ``cycles`` guest
     cycles, and fails after ``timeout`` seconds of host time. Without ``explain`` operations have no ledgers, and a run of the
-    bundled guest takes half the host time.
+    bundled guest takes half the host time. With ``timeline`` outcomes have what happened when, up to a million events each.
 
     ``jobs`` runs at a time are carried out on this host, by default one on each core; or all by the workers of the Dask
     scheduler at the address ``scheduler`` (``pip install 'hvmx[dask]'``). What comes out is the same, bit for bit, but for
@@ -58,13 +59,17 @@ def compare(
     if unknown := [name for name in ways if name not in BY_NAME]:
         raise ValueError(f"no way {unknown[0]!r}: there are {', '.join(BY_NAME)}")
     disk = None if initrd is None else Path(initrd)
-    compared_guests = [Guest(Path(image), disk, append) for image in images] or [Guest(None, None, append, tuple(workloads))]
+    paths = [Path(image) for image in dict.fromkeys(images)]
+    names = [path.name for path in paths]
+    compared_guests = [
+        Guest(path, disk, append, label=str(path) if names.count(path.name) > 1 else None) for path in paths
+    ]
     loaded = [profile if isinstance(profile, Profile) else load_profile(profile) for profile in profiles]
     runs = [
-        Run(guest, BY_NAME[way], profile, memory_size(memory), cycles, timeout, explain)
-        for guest in compared_guests
-        for profile in loaded
-        for way in ways
+        Run(guest, BY_NAME[way], profile, memory_size(memory), cycles, timeout, explain, timeline)
+        for guest in compared_guests or [Guest(append=append, workloads=tuple(workloads))]
+        for profile in {profile.name: profile for profile in loaded}.values()
+        for way in dict.fromkeys(ways)
     ]
     return compared(runs, jobs=jobs, scheduler=scheduler, done=done)
 

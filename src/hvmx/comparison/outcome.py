@@ -79,6 +79,8 @@ class Outcome:
     caches: Mapping[str, int] | None
     """Where accesses to data found their lines, as ``Vcpu.cache_hits`` has it."""
     host: Host = field(compare=False)
+    timeline: tuple[NDArray[np.void], int] | None = field(default=None, compare=False)
+    """What ``Vcpu.timeline`` says happened when, where that was asked for."""
 
     @property
     def guest_cycles(self) -> int:

@@ -52,10 +52,12 @@ class Guest:
     """What its command line has; of the bundled guest besides the workloads."""
     workloads: tuple[str, ...] = ()
     """Of the bundled guest: these only, or all."""
+    label: str | None = None
+    """What it is called where its file's name does not tell it from another."""
 
     @property
     def name(self) -> str:
-        return BUNDLED if self.image is None else self.image.name
+        return self.label or (BUNDLED if self.image is None else self.image.name)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Run:
     """Seconds of host time after which it ends."""
     explain: bool = False
     """Whether to find out where the cycles of each operation went."""
+    timeline: bool = False
+    """Whether to keep what happened when."""
 
 
 def carry_out(run: Run) -> Outcome:
@@ -84,6 +88,8 @@ def carry_out(run: Run) -> Outcome:
     profile, way = run.profile, run.way
     console = bytearray()
     machine = machine_for(run.guest, way, profile, console.extend, run.memory)
+    if run.timeline:
+        machine.cpu.keep_timeline()
     started = time.perf_counter()
     stop, over_time = run_in_slices(machine, run.cycles, run.timeout)
     host = host_of(machine, time.perf_counter() - started)
@@ -112,6 +118,7 @@ def carry_out(run: Run) -> Outcome:
         resources=resources_of(machine),
         caches=machine.cpu.cache_hits(),
         host=host,
+        timeline=machine.cpu.timeline() if run.timeline else None,
     )
 
 
