@@ -93,6 +93,16 @@ def test_the_figures_of_the_table_are_those_of_the_json(page: str, comparison: C
             assert number(by_name[f"whole run: {total.replace('_', ' ')}"][place]) == outcome["totals"][total]
 
 
+def test_the_page_has_the_rows_at_a_glance(page: str, comparison: Comparison) -> None:
+    heading, *rows = Reader(page).tables["s0-glance"]
+    assert heading[1:] == [way.title for way in WAYS]
+    assert [row[0] for row in rows if len(row) == 1] == ["Performance", "Compatibility", "Security", "Resources"]
+    by_name = {row[0]: row[1:] for row in rows if len(row) > 1}
+    outcomes = comparison.of()
+    assert by_name["guest cycles"] == [f"{outcome.guest_cycles:,}" for outcome in outcomes.values()]
+    assert by_name["lines of the core"][:3] == [f"{outcomes[way].interface.core_lines:,}" for way in ("ept", "shadow", "pv")]
+
+
 def test_every_explanation_adds_up_to_its_figure_and_names_figures_of_the_profile(
     page: str, comparison: Comparison
 ) -> None:

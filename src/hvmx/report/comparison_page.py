@@ -18,6 +18,7 @@ from hvmx.cost import Mark, Profile, marks_in_words
 from hvmx.report import comparison_charts as charts
 from hvmx.report.comparison import factor, hang_on_assumed, notes, ratios
 from hvmx.report.explanation import Charge, charges, count_in_words, winner_in_words
+from hvmx.report.glance import glance_rows
 from hvmx.report.inline_svg import inline_svg
 
 Element = ElementTree.Element
@@ -93,7 +94,7 @@ class _Section:
             head += [self._cards()]
         head += [_element("p", f"Not run: {BY_NAME[it.way].title}: {it.why}") for it in self.refusals]
         head += [_element("p", " ".join(notes(self.profile, self.outcomes)), **{"class": "dim"})]
-        rest = [self._charts(), self._table(), self._operation_charts(), *self._explanations()] if self.outcomes else []
+        rest = [self._charts(), self._table(), self._glance(), self._operation_charts(), *self._explanations()] if self.outcomes else []
         return _element("section", *head, *(it for it in rest if it is not None), id=self.name)
 
     def _link(self, way: str, operation: str) -> str:
@@ -151,6 +152,27 @@ class _Section:
             _element("tbody", *totals, **{"class": "totals"}),
         )
         return _element("div", _element("h3", "All figures"), _element("div", table, **{"class": "scroll"}))
+
+    def _glance(self) -> Element:
+        heading = [_element("th", BY_NAME[way].title, scope="col") for way in self.outcomes]
+        rows = [
+            _element(
+                "tbody",
+                _element("tr", _element("th", row, scope="rowgroup", colspan=str(1 + len(heading)))),
+                *(
+                    _element(
+                        "tr",
+                        _element("th", name, scope="row"),
+                        *(_element("td", cell(outcome)) for outcome in self.outcomes.values()),
+                    )
+                    for name, cell in cells.items()
+                ),
+            )
+            for row, cells in glance_rows(self.outcomes).items()
+        ]
+        table = _element("table", _element("thead", _element("tr", _element("th", "", scope="col"), *heading)), *rows)
+        scroll = _element("div", table, **{"class": "scroll"})
+        return _element("section", _element("h3", "At a glance"), scroll, id=f"{self.name}-glance")
 
     def _operation_row(self, operation: str) -> Element:
         by_way = ratios(self.outcomes, operation)

@@ -26,17 +26,15 @@ _WIDTH = len("999,999,999")
 """Of figures that grow with the run: with four ways, a table of 80 columns."""
 _NAME_WIDTH = 80 - 4 * (_WIDTH + 1)
 
-_Cell = Callable[[Outcome], str]
+Cell = Callable[[Outcome], str]
 
 
 def glance_tables(outcomes: Mapping[str, Outcome], refusals: Sequence[Refusal] = ()) -> Iterator[Table]:
     """The four rows, each with its figures, by way, with notes; then what the runs took of this host."""
     of = dict.fromkeys(f": {outcome.guest} guest, {outcome.profile}" for outcome in outcomes.values())
     table = table_of_ways(f"At a glance{''.join(of)}", outcomes)
-    add_rows(table, outcomes, "Performance", dict(_performance(outcomes)))
-    add_rows(table, outcomes, "Compatibility", _COMPATIBILITY)
-    add_rows(table, outcomes, "Security", dict(_security(outcomes)))
-    add_rows(table, outcomes, "Resources", _RESOURCES)
+    for heading, cells in glance_rows(outcomes).items():
+        add_rows(table, outcomes, heading, cells)
     yield table
     notes = plain_table("")  # of its own: as a caption it would be as narrow as the table
     notes.show_header = False
@@ -49,6 +47,16 @@ def glance_tables(outcomes: Mapping[str, Outcome], refusals: Sequence[Refusal] =
     yield host
 
 
+def glance_rows(outcomes: Mapping[str, Outcome]) -> dict[str, Mapping[str, Cell]]:
+    """The figures of each row by what they are: each a function of the outcome, to text."""
+    return {
+        "Performance": dict(_performance(outcomes)),
+        "Compatibility": _COMPATIBILITY,
+        "Security": dict(_security(outcomes)),
+        "Resources": _RESOURCES,
+    }
+
+
 def table_of_ways(title: str, outcomes: Mapping[str, Outcome], caption: str | None = None) -> Table:
     """With a column for what the lines are and one for each way."""
     table = plain_table(title, caption)
@@ -58,14 +66,14 @@ def table_of_ways(title: str, outcomes: Mapping[str, Outcome], caption: str | No
     return table
 
 
-def add_rows(table: Table, outcomes: Mapping[str, Outcome], heading: str | None, cells: Mapping[str, _Cell]) -> None:
+def add_rows(table: Table, outcomes: Mapping[str, Outcome], heading: str | None, cells: Mapping[str, Cell]) -> None:
     if heading is not None:
         table.add_row(heading, style="bold")
     for name, cell in cells.items():
         table.add_row(f"  {name}", *(cell(outcome) for outcome in outcomes.values()))
 
 
-def _performance(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, _Cell]]:
+def _performance(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, Cell]]:
     fewest = min((outcome.guest_cycles for outcome in outcomes.values()), default=0)
     yield "guest cycles", lambda outcome: short_number(outcome.guest_cycles, _WIDTH)
     yield "more than the fewest", lambda outcome: f"{100 * (outcome.guest_cycles / fewest - 1):+,.0f}%"
@@ -83,14 +91,14 @@ def _share(part: Part, outcome: Outcome) -> float:
     return parts.get(part, 0) / max(sum(parts.values()), 1)
 
 
-def _used(*offers: Offer) -> _Cell:
+def _used(*offers: Offer) -> Cell:
     def cell(outcome: Outcome) -> str:
         return f"{sum(use.pv in offers for use in outcome.uses)}" if outcome.uses else NONE
 
     return cell
 
 
-_COMPATIBILITY: Mapping[str, _Cell] = {
+_COMPATIBILITY: Mapping[str, Cell] = {
     "instructions, devices used": _used(*Offer),
     "of them offered by PV": _used(Offer.YES),
     "to a dom0 only": _used(Offer.DOM0),
@@ -98,7 +106,7 @@ _COMPATIBILITY: Mapping[str, _Cell] = {
 }
 
 
-def _security(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, _Cell]]:
+def _security(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, Cell]]:
     for kind in Kind:
         if any(outcome.interface.of(kind) for outcome in outcomes.values()):
             yield f"{kind.value}, reached/there", partial(_reached, kind)
@@ -129,7 +137,7 @@ def page_tables(outcome: Outcome) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count) or NONE
 
 
-_RESOURCES: Mapping[str, _Cell] = {
+_RESOURCES: Mapping[str, Cell] = {
     "page tables, pages": page_tables,
     "state of devices, bytes": lambda outcome: _unless_native(outcome, f"{outcome.resources.device_state:,}"),
     "state of domains, bytes": lambda outcome: (
@@ -138,11 +146,11 @@ _RESOURCES: Mapping[str, _Cell] = {
 }
 
 
-def _of_seconds(seconds: Callable[[Outcome], float]) -> _Cell:
+def _of_seconds(seconds: Callable[[Outcome], float]) -> Cell:
     return lambda outcome: f"{100 * seconds(outcome) / outcome.host.seconds:.0f}%" if outcome.host.seconds else NONE
 
 
-_HOST: Mapping[str, _Cell] = {
+_HOST: Mapping[str, Cell] = {
     "host time, ms": lambda outcome: f"{1000 * outcome.host.seconds:,.1f}",
     "of it, handlers and devices": _of_seconds(lambda outcome: outcome.host.exit_seconds),
     "of it, hypercalls": _of_seconds(lambda outcome: outcome.host.hypercall_seconds),
