@@ -44,6 +44,12 @@ OPERATIONS = "\b\nOperations:\n" + "\n".join(
 )
 
 
+PASSED_ON = ("memory", "initrd", "append", "timeout", "jobs", "scheduler")
+"""Options that are ``hvmx.compare``'s, too."""
+
+WRITTEN = ("html", "png", "perfetto")
+"""Options that name a file to write."""
+
 ROWS = ("performance", "compatibility", "security", "resources")
 """Of the comparison at a glance."""
 
@@ -107,27 +113,7 @@ def _beginning_and_end(why: str) -> str:
 @PERFETTO_OPTION
 @DIFF_OPTION
 @click.argument("what", nargs=-1, metavar="[IMAGE | OPERATION]...")
-def compare_command(
-    memory: int,
-    profiles: Sequence[Profile],
-    caches: bool | None,
-    ways: Sequence[Way],
-    max_cycles: int | None,
-    timeout: float | None,
-    jobs: int | None,
-    scheduler: str | None,
-    initrd: Path | None,
-    append: str,
-    explain: bool,
-    details: Sequence[str],
-    as_json: bool,
-    as_csv: bool,
-    html: str | None,
-    png: str | None,
-    perfetto: str | None,
-    diff: Path | None,
-    what: Sequence[str],
-) -> int:
+def compare_command(**options: Any) -> int:
     """Compare HVM with nested paging, HVM with shadow paging, PV, and the processor without a hypervisor.
 
     A guest runs once each way: the bundled one, with the OPERATIONs given or with all, or a kernel of your own, whose
@@ -159,55 +145,80 @@ def compare_command(
        22  some figure is another than in the file of --diff
       130  stopped by Ctrl-C
     """
-    from hvmx.report.comparison import comparison_csv, comparison_json
-
+    what = options.pop("what")
     images, workloads = _images_and_workloads(what)
-    if sum((as_json, as_csv, diff is not None)) > 1:
-        raise click.UsageError("--json, --csv and --diff print different things: one of them at a time")
-    if details and (as_json or as_csv or explain or diff is not None):
-        raise click.UsageError("--details are tables of their own: --json has all of it, --explain is for operations")
-    if jobs is not None and scheduler is not None:
-        raise click.UsageError("--jobs is of this host, and --scheduler of others")
-    if not images and initrd is not None:
-        raise click.UsageError("--initrd is for an image of your own")
-    chosen = [profile_as_asked(profile, caches) for profile in profiles]
+    _check(options, images)
+    chosen = [profile_as_asked(profile, options["caches"]) for profile in options["profiles"]]
     by_name = {profile.name: profile for profile in chosen}
-    earlier = None if diff is None else Earlier(diff)
-    read = {"the file of --diff": diff, "the initrd": initrd, **{f"the image {image}": image for image in images}}
+    earlier = None if options["diff"] is None else Earlier(options["diff"])
     with ExitStack() as stack:
-        write_files = files_output(stack, {"html": html, "png": png, "perfetto": perfetto}, {what: path for what, path in read.items() if path is not None})
-        comparison, interrupted = _compared(
-            images, len(ways) * len(chosen) * (len(images) or 1),
-            ways=[way.name for way in ways], profiles=chosen, memory=memory, workloads=workloads, initrd=initrd,
-            append=append, cycles=max_cycles, timeout=timeout, jobs=jobs, scheduler=scheduler,
-            timeline=perfetto is not None,
-        )  # fmt: skip
+        write_files = files_output(stack, {name: options[name] for name in WRITTEN}, _read(options, images))
+        comparison, interrupted = _compared(images, workloads, chosen, options)
         write_files(comparison, by_name)
     status: int = Status.INTERRUPTED if interrupted else Status.CRASH if comparison.failures else Status.GOOD
     if earlier is not None:
+        from hvmx.report.comparison import comparison_json
+
         differences = earlier.print_differences(comparison_json(comparison, by_name))
         status = status or differences
-    elif as_json:
-        click.echo(json.dumps(comparison_json(comparison, by_name), indent=2))
-    elif as_csv:
-        click.echo(comparison_csv(comparison), nl=False)
     else:
-        _print_tables(comparison, by_name, explain, details)
-        if "compatibility" in details:
-            _print_ways(images or dict.fromkeys(guests.image(way.bundled) for way in ways), memory)
+        _print(comparison, by_name, images, options)
     for failure in comparison.failures:
         who = f"{failure.guest}, {BY_NAME[failure.way].title}, {failure.profile}"
         click.echo(f"hvmx: {who}: {_beginning_and_end(failure.why)}", err=True)
     return status
 
 
-def _compared(images: Sequence[Path], runs: int, **options: Any) -> tuple[Comparison, bool]:
+def _check(options: Mapping[str, Any], images: Sequence[Path]) -> None:
+    """UsageError for options that do not go together."""
+    if sum((options["as_json"], options["as_csv"], options["diff"] is not None)) > 1:
+        raise click.UsageError("--json, --csv and --diff print different things: one of them at a time")
+    if options["details"] and (
+        options["as_json"] or options["as_csv"] or options["explain"] or options["diff"] is not None
+    ):
+        raise click.UsageError("--details are tables of their own: --json has all of it, --explain is for operations")
+    if options["jobs"] is not None and options["scheduler"] is not None:
+        raise click.UsageError("--jobs is of this host, and --scheduler of others")
+    if not images and options["initrd"] is not None:
+        raise click.UsageError("--initrd is for an image of your own")
+
+
+def _read(options: Mapping[str, Any], images: Sequence[Path]) -> dict[str, Path]:
+    """The files that are read."""
+    files = {"the file of --diff": options["diff"], "the initrd": options["initrd"]}
+    files |= {f"the image {image}": image for image in images}
+    return {what: path for what, path in files.items() if path is not None}
+
+
+def _print(
+    comparison: Comparison, profiles: Mapping[str, Profile], images: Sequence[Path], options: Mapping[str, Any]
+) -> None:
+    from hvmx.report.comparison import comparison_csv, comparison_json
+
+    if options["as_json"]:
+        click.echo(json.dumps(comparison_json(comparison, profiles), indent=2))
+    elif options["as_csv"]:
+        click.echo(comparison_csv(comparison), nl=False)
+    else:
+        _print_tables(comparison, profiles, options["explain"], options["details"])
+        if "compatibility" in options["details"]:
+            bundled = dict.fromkeys(guests.image(way.bundled) for way in options["ways"])
+            _print_ways(images or bundled, options["memory"])
+
+
+def _compared(
+    images: Sequence[Path], workloads: Sequence[str], profiles: Sequence[Profile], options: Mapping[str, Any]
+) -> tuple[Comparison, bool]:
     """What came of the runs, and whether Ctrl-C stopped them."""
     from hvmx.comparison import Interrupted, SchedulerError, compare
 
+    ways = [way.name for way in options["ways"]]
     try:
-        with steps("runs", runs) as step:
-            return compare(*images, done=step, **options), False
+        with steps("runs", len(ways) * len(profiles) * (len(images) or 1)) as step:
+            return compare(
+                *images, ways=ways, profiles=profiles, workloads=workloads, cycles=options["max_cycles"],
+                timeline=options["perfetto"] is not None, done=step, **{name: options[name] for name in PASSED_ON},
+            ), False  # fmt: skip
     except Interrupted as stop:
         return stop.comparison, True
     except FileNotFoundError as problem:
