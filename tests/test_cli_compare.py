@@ -34,7 +34,7 @@ def test_compare_prints_the_same_numbers_as_table_and_as_json(capfd: pytest.Capt
     for total in ("exits", "hypercalls", "walk_references"):
         (row,) = (
             line.split()
-            for line in table.splitlines()
+            for line in table.split("whole run:")[1].splitlines()
             if line.startswith(f"  {total.replace('_', ' ')}")
         )
         assert row[-4:] == [f"{outcome['totals'][total]:,}" for outcome in data.values()]

@@ -117,11 +117,11 @@ def compare_command(**options: Any) -> int:
     """Compare HVM with nested paging, HVM with shadow paging, PV, and the processor without a hypervisor.
 
     A guest runs once each way: the bundled one, with the OPERATIONs given or with all, or a kernel of your own, whose
-    IMAGE is read as by hvmx run. The first table says at a glance how they differ, in guest cycles, compatibility,
-    security and resources; then comes what the runs took of this host. The last holds guest cycles per operation, each with the ratio to the cheapest way,
-    then where the guest cycles of the whole runs went, and counts. An operation that a way does not allow is left
+    IMAGE is read as by hvmx run. The first table says at a glance how the ways differ, in guest cycles, compatibility,
+    security and resources; then comes what the runs took of this host. The last holds guest cycles per operation, each
+    with the ratio to the cheapest way, then counts of the whole runs. An operation that a way does not allow is left
     empty. Native is the HVM guest where no exit is priced and page walks have one dimension; where the profile has no
-    figure for what a port takes, its operations with ports are left empty. With several profiles there is a table for each.
+    figure for what a port takes, its operations with ports are left empty. Several profiles have their tables each.
 
     \b
     hvmx compare                               all operations, each way
@@ -145,8 +145,7 @@ def compare_command(**options: Any) -> int:
        22  some figure is another than in the file of --diff
       130  stopped by Ctrl-C
     """
-    what = options.pop("what")
-    images, workloads = _images_and_workloads(what)
+    images, workloads = _images_and_workloads(options["what"])
     _check(options, images)
     chosen = [profile_as_asked(profile, options["caches"]) for profile in options["profiles"]]
     by_name = {profile.name: profile for profile in chosen}
