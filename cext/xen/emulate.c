@@ -146,7 +146,7 @@ static int port_access(struct domain *d, uint32_t port, uint32_t width, int in, 
             return 0;
         *value = cpu->exit.value & ones(width);
     } else {
-        charge(cpu, CHARGE_EMULATION, cpu->exit_cost[EXIT_REASON_IO_INSTRUCTION]);
+        charge_emulation(cpu); /* there is no port, and no access */
         *value = ones(width);
     }
     return 1;

@@ -161,7 +161,7 @@ def compare_command(**options: Any) -> int:
         differences = earlier.print_differences(comparison_json(comparison, by_name))
         status = status or differences
     else:
-        _print(comparison, by_name, images, options)
+        _print(comparison, by_name, images, workloads, options)
     for failure in comparison.failures:
         who = f"{failure.guest}, {BY_NAME[failure.way].title}, {failure.profile}"
         click.echo(f"hvmx: {who}: {_beginning_and_end(failure.why)}", err=True)
@@ -190,7 +190,11 @@ def _read(options: Mapping[str, Any], images: Sequence[Path]) -> dict[str, Path]
 
 
 def _print(
-    comparison: Comparison, profiles: Mapping[str, Profile], images: Sequence[Path], options: Mapping[str, Any]
+    comparison: Comparison,
+    profiles: Mapping[str, Profile],
+    images: Sequence[Path],
+    workloads: Sequence[str],
+    options: Mapping[str, Any],
 ) -> None:
     from hvmx.report.comparison import comparison_csv, comparison_json
 
@@ -199,7 +203,7 @@ def _print(
     elif options["as_csv"]:
         click.echo(comparison_csv(comparison), nl=False)
     else:
-        _print_tables(comparison, profiles, options["explain"], options["details"])
+        _print_tables(comparison, profiles, workloads if options["explain"] else None, options["details"])
         if "compatibility" in options["details"]:
             bundled = dict.fromkeys(guests.image(way.bundled) for way in options["ways"])
             _print_ways(images or bundled, options["memory"])
@@ -215,7 +219,7 @@ def _compared(
     try:
         with steps("runs", len(ways) * len(profiles) * (len(images) or 1)) as step:
             return compare(
-                *images, ways=ways, profiles=profiles, workloads=workloads, cycles=options["max_cycles"],
+                *images, ways=ways, profiles=profiles, workloads=() if options["explain"] else workloads, cycles=options["max_cycles"],
                 timeline=options["perfetto"] is not None, done=step, **{name: options[name] for name in PASSED_ON},
             ), False  # fmt: skip
     except Interrupted as stop:
@@ -240,8 +244,9 @@ def _images_and_workloads(what: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def _print_tables(
-    comparison: Comparison, profiles: Mapping[str, Profile], explain: bool, details: Sequence[str]
+    comparison: Comparison, profiles: Mapping[str, Profile], explain: Sequence[str] | None, details: Sequence[str]
 ) -> None:
+    """``explain``: these operations, or if there are none all; None for the tables."""
     from hvmx.report.comparison import comparison_table
     from hvmx.report.explanation import explanation, explanation_of_runs
     from hvmx.report.glance import glance_tables
@@ -250,7 +255,7 @@ def _print_tables(
     for guest, name in comparison.pairs():
         profile, outcomes = profiles[name], comparison.of(guest, name)
         refusals = [refusal for refusal in comparison.refusals if (refusal.guest, refusal.profile) == (guest, name)]
-        if outcomes and not explain and not details:
+        if outcomes and explain is None and not details:
             for table in (*glance_tables(outcomes, refusals), comparison_table(profile, outcomes)):
                 print_table(table)
                 click.echo()
@@ -266,8 +271,9 @@ def _print_tables(
             continue
         operations = dict.fromkeys(name for outcome in outcomes.values() for name in outcome.operations)
         for operation in operations:
-            print_table(explanation(profile, outcomes, operation))
-            click.echo()
+            if not explain or operation in explain:
+                print_table(explanation(profile, outcomes, operation))
+                click.echo()
         if not operations:
             print_table(explanation_of_runs(profile, outcomes))
 

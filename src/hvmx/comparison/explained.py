@@ -95,4 +95,4 @@ def explained(
 
 
 def _anyway(passed: Reading) -> Item:
-    return Item(Part.CODE, "less as many rounds of the loop alone", -passed.instructions, -passed.units)
+    return Item(Part.CODE, "less the waiting loop alone, as many rounds", -passed.instructions, -passed.units)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hvmx.cost import FRACTION, Profile
 from hvmx.exits import detail_name
 from hvmx.isa import MEMORY_CLASSES
-from hvmx.vocabulary import DETAILS, Charge, ExitReason
+from hvmx.vocabulary import DETAILS, EXCEPTIONS, Charge, ExitReason
 
 if TYPE_CHECKING:
     from hvmx.machine import Machine
@@ -51,6 +51,8 @@ class Item:
     """The key of its figure in the profile, such as ``exits.CPUID``; None where it is the pipeline's work, or none."""
     of: tuple[tuple[str, int], ...] = ()
     """What the count is made of, where that says more: hypercalls by name, instructions by class."""
+    reason: str | None = None
+    """Of an exit: the name of its reason."""
 
     @property
     def guest_cycles(self) -> float:
@@ -65,6 +67,7 @@ class Item:
             "guest_cycles": round(self.guest_cycles, 3),
             "price": self.price,
             "of": dict(self.of),
+            "reason": self.reason,
         }
 
     @classmethod
@@ -76,6 +79,7 @@ class Item:
             units=int(data["units"]),
             price=data["price"],
             of=tuple(data["of"].items()),
+            reason=data["reason"],
         )
 
 
@@ -86,19 +90,19 @@ _EVENT = "events.exception"
 _BOUNCE = "paravirtual.bounce"
 
 _CHARGES: Mapping[Charge, tuple[Part, str, str | None]] = {
-    Charge.STRING: (Part.CODE, "elements of repeated string instructions", "strings"),
-    Charge.DRAIN: (Part.CODE, "the pipeline emptied before an event", None),
-    Charge.DATA_WALK: (Part.WALKS, "page-table references for data", _WALK),
-    Charge.CODE_WALK: (Part.WALKS, "page-table references for code", _WALK),
+    Charge.STRING: (Part.CODE, "elements of repeated string instructions (REP)", "strings"),
+    Charge.DRAIN: (Part.CODE, "the pipeline drained before an event", None),
+    Charge.DATA_WALK: (Part.WALKS, "page-table entries read to find data", _WALK),
+    Charge.CODE_WALK: (Part.WALKS, "page-table entries read to find code", _WALK),
     Charge.DATA_TLB_HIT: (Part.WALKS, "data found in the second-level TLB", _SECOND_HIT),
     Charge.CODE_TLB_HIT: (Part.WALKS, "code found in the second-level TLB", _SECOND_HIT),
     Charge.CACHE: (Part.CACHES, "accesses that missed a cache", "caches"),
     Charge.EXCEPTION: (Part.EVENTS, "exceptions delivered", _EVENT),
     Charge.INTERRUPT: (Part.EVENTS, "interrupts delivered", _EVENT),
-    Charge.USER_DEVICE: (Part.EXITS, "on to a device in user space", "exits.user_device"),
-    Charge.HYPERCALL: (Part.HYPERCALLS, "hypercalls, in and out", "paravirtual.hypercall"),
+    Charge.USER_DEVICE: (Part.EXITS, "exits that go on to user space", "exits.user_device"),
+    Charge.HYPERCALL: (Part.HYPERCALLS, "hypercalls, dispatch and return", "paravirtual.hypercall"),
     Charge.CALL: (Part.HYPERCALLS, "work that a function asked for", None),
-    Charge.UPDATE: (Part.HYPERCALLS, "elements of lists", "paravirtual.update"),
+    Charge.UPDATE: (Part.HYPERCALLS, "elements that hypercalls process", "paravirtual.update"),
     Charge.ENTRY: (Part.HYPERCALLS, "page-table entries validated", "paravirtual.entry"),
     Charge.EMULATION: (Part.EMULATION, "instructions emulated", "paravirtual.emulation"),
     Charge.BOUNCED_CALL: (Part.BOUNCES, "system calls passed on to the kernel", _BOUNCE),
@@ -176,6 +180,7 @@ class Reading:
             elif profile.instructions[name].serial or not profile.pipeline.window.value:
                 key = f"{'memory' if name in MEMORY_CLASSES else 'instructions'}.{name}"
                 price = profile.instructions[name].units
+                name = f"instruction: {name}"
             else:
                 overlapping.append((name, count, units))
                 continue
@@ -186,9 +191,9 @@ class Reading:
             overlapping.sort(key=lambda row: (-row[1], row[0]))
             counts = tuple((name, count) for name, count, _ in overlapping)
             units = sum(units for _, _, units in overlapping)
-            yield Item(Part.CODE, "instructions that overlap", sum(count for _, count in counts), units, of=counts)
+            yield Item(Part.CODE, "other instructions, several at a time", sum(count for _, count in counts), units, of=counts)
         if waits:
-            yield Item(Part.CODE, "waiting for what came before", 0, waits)
+            yield Item(Part.CODE, "waiting for earlier results", 0, waits)
 
     def _charged(self) -> Iterator[Item]:
         for kind, (part, name, price) in _CHARGES.items():
@@ -201,13 +206,22 @@ class Reading:
         """Each at the price of its reason; of a native guest none has any."""
         if way.native:
             return
-        left = self.charges.get(Charge.EXIT, (0, 0))[1]
+        left, ports = self.charges.get(Charge.EXIT, (0, 0))[1], 0
         for (reason, number), count in sorted(self.exits.items(), key=lambda exit: -exit[1]):
             figure = profile.paravirtual.emulation if way.pv else profile.exits[reason]
             key = "paravirtual.emulation" if way.pv else f"exits.{reason.name}"
-            name = reason.name if number is None else f"{reason.name} {detail_name(reason, number)}"
+            concerned = "" if number is None else f" {detail_name(reason, number)}"
+            if reason is ExitReason.EXCEPTION_NMI and number in EXCEPTIONS:
+                concerned += f" ({EXCEPTIONS[number]})"
+            name = f"{'trapped and emulated' if way.pv else 'exit'}: {reason.name}{concerned}"
             left -= count * figure.units
-            yield Item(Part.EXITS, name, count, count * figure.units, key)
+            yield Item(Part.EXITS, name, count, count * figure.units, key, reason=reason.name)
+            if way.pv and reason is ExitReason.IO_INSTRUCTION:
+                ports += count
+        if ports:  # which the hypervisor accesses itself
+            port = profile.instructions["io"]
+            left -= ports * port.units
+            yield Item(Part.EXITS, "accesses to the hardware's ports", ports, ports * port.units, "instructions.io")
         assert left == 0, f"exits: {left} units were charged otherwise than by reason"
 
 
@@ -251,14 +265,13 @@ def gathered(items: Iterable[Item]) -> list[Item]:
     """The same, where exits of one reason that are of many ports, pages, ... are one item."""
     together: dict[tuple[Part, str], list[Item]] = {}
     for item in items:
-        # What is no exit has a name of its own.
-        name = item.name.partition(" ")[0] if item.part is Part.EXITS else item.name
-        together.setdefault((item.part, name), []).append(item)
+        together.setdefault((item.part, item.reason or item.name), []).append(item)
     found = []
     for (part, reason), parts in together.items():
         if len(parts) <= MOST_NUMBERS:
             found += parts
         else:
-            name = f"{reason}, {len(parts)} {DETAILS[ExitReason[reason]]}s"
-            found.append(Item(part, name, sum(it.count for it in parts), sum(it.units for it in parts), parts[0].price))
+            name = f"{parts[0].name.partition(':')[0]}: {reason}, {len(parts)} {DETAILS[ExitReason[reason]]}s"
+            count, units = sum(it.count for it in parts), sum(it.units for it in parts)
+            found.append(Item(part, name, count, units, parts[0].price, reason=reason))
     return found

@@ -46,6 +46,20 @@ class Hinge:
 
 
 @dataclass(frozen=True)
+class Worst:
+    """The assumed figures as bad for the winner as they may be."""
+
+    doubled: tuple[str, ...]
+    halved: tuple[str, ...]
+    """Keys, those that matter most first."""
+    rival: str
+    """The way that is cheapest then, or comes nearest."""
+    guest_cycles: float
+    """Of the winner, then."""
+    rival_cycles: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Of the ways that have a hypervisor."""
 
@@ -53,8 +67,13 @@ class Verdict:
     """The cheapest way, and those that cost the same."""
     hinges: tuple[Hinge, ...]
     """The nearest limit of each assumed figure that has one."""
-    sure: bool
-    """Whether the winners stay the cheapest wherever the assumed figures are between half and double, all of them."""
+    worst: Worst | None
+    """Between half and double, all of them; None where no way is dearer than the winners."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether the winners stay the cheapest wherever the assumed figures are between half and double, all of them."""
+        return self.worst is None or self.worst.guest_cycles < self.worst.rival_cycles
 
 
 def verdict(profile: Profile, outcomes: Mapping[str, Outcome], operation: str) -> Verdict | None:
@@ -71,8 +90,9 @@ def verdict(profile: Profile, outcomes: Mapping[str, Outcome], operation: str) -
     rivals = [way for way in costs if way not in winners]
     assumed = {key: figure.cycles for key, figure in profile.figures() if figure.mark is Mark.ASSUMED and figure.cycles}
     hinges = [found for key, now in assumed.items() if (found := _nearest(key, now, costs, best, rivals)) is not None]
-    sure = all(costs[rival].least_margin(costs[best], assumed) > 0 for rival in rivals)
-    return Verdict(winners, tuple(sorted(hinges, key=_distance)), sure)
+    worst = [_worst(costs[best], costs[rival], rival, assumed) for rival in rivals]
+    nearest = min(worst, key=lambda one: one.rival_cycles - one.guest_cycles, default=None)
+    return Verdict(winners, tuple(sorted(hinges, key=_distance)), nearest)
 
 
 @dataclass(frozen=True)
@@ -91,13 +111,25 @@ class _Cost:
                 counts[item.price] = counts.get(item.price, 0.0) + item.count / operation.count
         return cls(operation.cycles_each, counts)
 
-    def least_margin(self, winner: _Cost, assumed: Mapping[str, float]) -> float:
-        """By how much the winner is cheaper where the assumed figures are as bad for it as they may be."""
-        margin = self.cycles - winner.cycles
-        for key, now in assumed.items():
-            more = (self.figures.get(key, 0.0) - winner.figures.get(key, 0.0)) * now
-            margin += min(more * (HALF - 1), more * (DOUBLE - 1))
-        return margin
+    def cycles_with(self, assumed: Mapping[str, float], factors: Mapping[str, float]) -> float:
+        """With these figures so many times as large."""
+        return self.cycles + sum(
+            self.figures.get(key, 0.0) * assumed[key] * (factor - 1) for key, factor in factors.items()
+        )
+
+
+def _worst(best: _Cost, rival: _Cost, name: str, assumed: Mapping[str, float]) -> Worst:
+    """Double is what the winner has more of, half what the rival has."""
+    more = {key: (best.figures.get(key, 0.0) - rival.figures.get(key, 0.0)) * now for key, now in assumed.items()}
+    telling = sorted((key for key, cycles in more.items() if cycles), key=lambda key: -abs(more[key]))
+    factors = {key: DOUBLE if more[key] > 0 else HALF for key in telling}
+    return Worst(
+        doubled=tuple(key for key in telling if factors[key] == DOUBLE),
+        halved=tuple(key for key in telling if factors[key] == HALF),
+        rival=name,
+        guest_cycles=best.cycles_with(assumed, factors),
+        rival_cycles=rival.cycles_with(assumed, factors),
+    )
 
 
 def _nearest(key: str, now: float, costs: Mapping[str, _Cost], best: str, rivals: list[str]) -> Hinge | None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hvmx.isa import MEMORY_CLASSES, MOVE_CLASSES
+from hvmx.vocabulary import ExitReason
 
 from .figures import (
     FRACTION,
@@ -26,7 +27,6 @@ from .figures import (
 
 if TYPE_CHECKING:
     from hvmx.core.vcpu import Vcpu
-    from hvmx.exits import ExitReason
 
 
 @dataclass(frozen=True)
@@ -381,16 +381,19 @@ class Profile:
         """Set the costs of a processor.
 
         An operation that exits in an HVM guest faults in a PV guest, and is emulated. The ports of a PV guest are a
-        dom0's, those of the hardware: the hypervisor accesses them itself, without a device in user space. With
-        ``native`` there is no hypervisor: what would exit costs its instruction or its event, and no more.
+        dom0's, those of the hardware: the hypervisor accesses them itself, without a device in user space, and that takes
+        as long as it does natively. With ``native`` there is no hypervisor: what would exit costs its instruction or its
+        event, and no more.
         """
-        exits = {reason: self.paravirtual.emulation if pv else figure for reason, figure in self.exits.items()}
+        exits = {reason: (self.paravirtual.emulation if pv else figure).units for reason, figure in self.exits.items()}
+        if pv:
+            exits[ExitReason.IO_INSTRUCTION] += self.instructions["io"].units
         if native:
             exits = {}
         vcpu.set_tlb(**self.tlb.sizes(), second_hit=self.tlb.second_hit.units)
         vcpu.set_costs(
             {name: timing.units for name, timing in self.instructions.items()},
-            {int(reason): figure.units for reason, figure in exits.items()},
+            {int(reason): units for reason, units in exits.items()},
             walk_reference=self.page_reference.units,
             exception=self.exception.units,
             hypercall=self.paravirtual.hypercall.units,

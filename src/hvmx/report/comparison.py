@@ -89,7 +89,10 @@ def notes(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
     if hang_on_assumed(profile, outcomes):
         said.append("*: which way wins hangs on assumed figures; --explain says on which.")
     if "native" in outcomes:
-        said += ["Native: no exits, and page walks of one dimension.", _note_on_ports(profile)]
+        said += [
+            "Native: no exits, and page walks of one dimension; its pages of 2 MB stay whole, where a hypervisor's are of 4 KB.",
+            _note_on_ports(profile),
+        ]
     if not profile.caches.modelled:
         said.append(f"{NOT_MODELLED.capitalize()}.")
     return said

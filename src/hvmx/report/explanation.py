@@ -13,24 +13,27 @@ from hvmx import guests
 from hvmx.comparison.ledger import Item, Part, gathered
 from hvmx.comparison.outcome import Operation, Outcome
 from hvmx.comparison.ways import BY_NAME
-from hvmx.comparison.winner import Hinge, Verdict, verdict
-from hvmx.cost import Profile, Provenance
+from hvmx.comparison.winner import Hinge, Verdict, Worst, verdict
+from hvmx.cost import Profile, marks_in_words
 from hvmx.report.plain_table import plain_table
 
 KINDS_SHOWN = 4
 """Of what a count is made of, the most frequent."""
 
-SMALL = 0.5
-"""Guest cycles of an operation: what comes to less stands in one line together."""
+SMALL = 0.01
+"""What comes to less than this share of an operation stands in one line together."""
 
 NAME_WIDTH = 48
 """Columns; with the others they make 80."""
 
-FAR = 100
-"""An assumed figure that would have to be so many times as large, or as small, is not worth a line."""
+FAR = 4
+"""A limit of an assumed figure that is so many times what it is now, or such a part, has no line: only the nearest one has."""
 
-_OF_SEVERAL = {"strings": "the figures of [strings]", "caches": "the figures of [caches]"}
-"""What stands for the prices of items that have more than one."""
+FIGURES_SHOWN = 3
+"""Of those that are varied together, the most telling."""
+
+_ESTIMATE = "estimate"
+"""The key that profiles have for a source that is none."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,23 @@ class Charge:
         scale = self.times / self.item.count if self.item.count else 0.0
         kinds = [f"{name} {count_in_words(count * scale)}" for name, count in self.item.of[:KINDS_SHOWN]]
         more = len(self.item.of) - KINDS_SHOWN
-        return f"{self.item.name}: {', '.join(kinds)}" + (f" and {more} kinds more" if more > 0 else "")
+        return f"{self.item.name}: {', '.join(kinds)}" + (f" and {more} more" if more > 0 else "")
 
 
 def charges(profile: Profile, operation: Operation) -> list[Charge]:
     """What one operation is charged for, the dearest first."""
     figures = dict(profile.figures())
-    found, small = [], 0
+    found, small, least = [], 0, SMALL * operation.guest_cycles
     for item in operation.ledger:
         figure = figures.get(item.price or "")
         each = figure.cycles if figure is not None else None
-        if abs(item.guest_cycles) < SMALL * operation.count:
+        if abs(item.guest_cycles) < least:
             small += item.units
         else:
             found.append(Charge(item, item.count / operation.count, item.guest_cycles / operation.count, each))
     found.sort(key=lambda charge: -charge.guest_cycles)
     if small:
-        others = Item(Part.CODE, f"others, each below {SMALL}", 0, small)
+        others = Item(Part.CODE, f"others, each below {SMALL:.0%}", 0, small)
         found.append(Charge(others, 0.0, others.guest_cycles / operation.count, None))
     return found
 
@@ -86,10 +89,10 @@ def explanation_of_runs(profile: Profile, outcomes: Mapping[str, Outcome]) -> Ta
 
 
 def _table(heading: str, profile: Profile, ways: Mapping[str, Operation], said: list[str]) -> Table:
-    figures: list[str] = []
-    table = plain_table(f"{heading}\n")
+    lines: list[str] = []
+    table = plain_table("\n".join([heading, *said, ""]))
     table.add_column(f"Guest cycles of {profile.name}", width=NAME_WIDTH)
-    for column in ("times", "each", "cycles", "figure"):
+    for column in ("times", "each", "cycles", "price"):
         table.add_column(column, justify="right", no_wrap=True)
     shown: dict[tuple[tuple[str, str], ...], str] = {}
     for way, operation in ways.items():
@@ -102,31 +105,50 @@ def _table(heading: str, profile: Profile, ways: Mapping[str, Operation], said: 
         shown[rows] = title
         table.add_row(title, "", "", _cycles(operation.cycles_each), "", style="bold")
         for charge in found:
-            key = charge.item.price
-            if key is not None and key not in figures:
-                figures.append(key)
-            number = f"[{figures.index(key) + 1}]" if key is not None else ""
+            line = "" if charge.item.price is None else line_of(profile, charge.item.price)
+            if line and line not in lines:
+                lines.append(line)
+            number = f"[{lines.index(line) + 1}]" if line else ""
             each = "" if charge.each is None else f"{charge.each:,g}"
             times = count_in_words(charge.times) if charge.item.count else ""
             table.add_row(_indented(charge.name), times, each, _cycles(charge.guest_cycles), number)
-    table.caption = "\n".join(["", *_legend(profile, figures), *(["", *said] if said else [])])
+    table.caption = "\n".join(["", *_legend(profile, lines), *_notes(ways)])
     return table
+
+
+def line_of(profile: Profile, key: str) -> str:
+    """The line of the profile that has a figure: one may stand for several, such as ``exits.default``."""
+    figure = dict(profile.figures()).get(key)
+    return next((name for name, written in profile.written.items() if written is figure), key)
+
+
+def _notes(ways: Mapping[str, Operation]) -> Iterator[str]:
+    calls = [item for operation in ways.values() for item in operation.ledger if item.price == "paravirtual.hypercall"]
+    if any(sum(count for _, count in item.of) > item.count for item in calls):
+        yield "Hypercalls within a multicall pay no way in and out of their own."
 
 
 def _indented(name: str) -> str:
     return textwrap.fill(name, NAME_WIDTH, initial_indent="  ", subsequent_indent="    ")
 
 
-def _legend(profile: Profile, keys: Sequence[str]) -> Iterator[str]:
-    figures = dict(profile.figures())
-    for number, key in enumerate(keys, 1):
-        figure = figures.get(key)
-        yield f"[{number}] {key}: {figure_in_words(figure) if figure is not None else _OF_SEVERAL[key]}"
-
-
-def figure_in_words(figure: Provenance) -> str:
-    """Its mark, where it is from, and where it stands there."""
-    return f"{figure.mark.value}, {figure.source}: {figure.where}"
+def _legend(profile: Profile, lines: Sequence[str]) -> Iterator[str]:
+    """What each price is, and what the sources are called, each once."""
+    keys = {title: key for key, title in profile.sources.items()}
+    sources: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        figure = profile.written.get(line)
+        if figure is None:
+            yield f"[{number}] the figures of [{line}]: {marks_in_words(profile.marks(f'{line}.'))}"
+            continue
+        source = keys[figure.source]
+        if source == _ESTIMATE:
+            yield f"[{number}] {line}, {figure.mark.value}: {figure.where}"
+        else:
+            sources[source] = figure.source
+            yield f"[{number}] {line}, {figure.mark.value}, {source}: {figure.where}"
+    for key, title in sources.items():
+        yield f"{key}: {title}"
 
 
 def winner_in_words(profile: Profile, found: Verdict | None) -> list[str]:
@@ -134,22 +156,35 @@ def winner_in_words(profile: Profile, found: Verdict | None) -> list[str]:
     if found is None:
         return []
     winners = " and ".join(BY_NAME[way].title for way in found.winners)
-    one = len(found.winners) == 1
-    lines = [f"{winners} {'wins' if one else 'win'} of the ways that have a hypervisor."]
+    lines = [f"{winners} {'wins' if len(found.winners) == 1 else 'win'} among the ways that have a hypervisor."]
     if found.sure:
         lines.append("It stays so with every assumed figure anywhere between half and double.")
-    else:
-        lines.append("That hangs on assumed figures: with each of them somewhere between half and double it may not.")
-    lines += [_hinge(hinge, one) for hinge in found.hinges if max(hinge.limit / hinge.now, hinge.now / hinge.limit) < FAR]
+    elif found.worst is not None:
+        lines.append(_worst(found.worst))
+    for place, hinge in enumerate(found.hinges):
+        if place == 0 or max(hinge.limit / hinge.now, hinge.now / hinge.limit) < FAR:
+            lines.append(_hinge(hinge))
     return lines
 
 
-def _hinge(hinge: Hinge, one: bool) -> str:
-    side = "below" if hinge.below else "above"
-    verb = "Wins" if one else "Win"
+def _worst(worst: Worst) -> str:
+    changes = [
+        f"{how} {', '.join(keys[:FIGURES_SHOWN])}" + (f" and {len(keys) - FIGURES_SHOWN} more" if len(keys) > FIGURES_SHOWN else "")
+        for how, keys in (("double", worst.doubled), ("half", worst.halved))
+        if keys
+    ]
     return (
-        f"{verb} for any {hinge.figure} {side} {hinge.limit:,.0f} guest cycles (now {hinge.now:,g}); "
-        f"beyond, {BY_NAME[hinge.then].title} does."
+        f"That hangs on assumed figures: with {' and '.join(changes)} it takes {worst.guest_cycles:,.0f}, and "
+        f"{BY_NAME[worst.rival].title} {worst.rival_cycles:,.0f}."
+    )
+
+
+def _hinge(hinge: Hinge) -> str:
+    """From where on another way wins, by one figure alone."""
+    side = "above" if hinge.below else "below"
+    return (
+        f"With {hinge.figure} (now {hinge.now:,g}, assumed) {side} {hinge.limit:,.0f} guest cycles "
+        f"{BY_NAME[hinge.then].title} would win."
     )
 
 

@@ -14,6 +14,7 @@ from hvmx.comparison.compatibility import Offer
 from hvmx.comparison.interface import Kind
 from hvmx.comparison.ledger import Part, by_part
 from hvmx.comparison.outcome import Outcome, Refusal
+from hvmx.comparison.runs import BUNDLED
 from hvmx.comparison.ways import BY_NAME
 from hvmx.report.exit_table import short_number
 from hvmx.report.plain_table import plain_table
@@ -77,13 +78,14 @@ def _performance(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, Cell]]:
     fewest = min((outcome.guest_cycles for outcome in outcomes.values()), default=0)
     yield "guest cycles", lambda outcome: short_number(outcome.guest_cycles, _WIDTH)
     yield "more than the fewest", lambda outcome: f"{100 * (outcome.guest_cycles / fewest - 1):+,.0f}%"
-    for part in Part:
-        if any(_share(part, outcome) >= SHARE_SHOWN for outcome in outcomes.values()):
-            yield f"of them {part.value}", partial(_percent, part)
+    shown = [part for part in Part if any(_share(part, outcome) >= SHARE_SHOWN for outcome in outcomes.values())]
+    for part in shown:
+        yield f"of them {part.value}", partial(_percent, (part,))
+    yield "of them all else", partial(_percent, [part for part in Part if part not in shown])
 
 
-def _percent(part: Part, outcome: Outcome) -> str:
-    return f"{100 * _share(part, outcome):.0f}%"
+def _percent(parts: Sequence[Part], outcome: Outcome) -> str:
+    return f"{100 * sum(_share(part, outcome) for part in parts):.0f}%"
 
 
 def _share(part: Part, outcome: Outcome) -> float:
@@ -112,7 +114,7 @@ def _security(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, Cell]]:
             yield f"{kind.value}, reached/there", partial(_reached, kind)
     yield "requests refused", lambda outcome: _unless_native(outcome, f"{outcome.interface.refusals:,}")
     yield (
-        "lines of code, reached/there",
+        "lines of hvmx, reached/there",
         lambda outcome: _unless_native(
             outcome, f"{outcome.interface.reached_lines:,}/{outcome.interface.reachable_lines:,}"
         ),
@@ -166,6 +168,8 @@ def _notes(outcomes: Mapping[str, Outcome], refusals: Sequence[Refusal]) -> Iter
         # There may be very many MSRs.
         names = sorted(lacking, key=lambda name: (name.startswith(("RDMSR", "WRMSR")), name))
         yield f"Used, and offered to no PV guest: {enumerated(names)}."
+    if any(outcome.guest == BUNDLED for outcome in outcomes.values()):
+        yield "The whole run is a test program's mix of operations, and nobody's workload."
     yield "What is behind each row: --details performance, compatibility, security or resources."
 
 

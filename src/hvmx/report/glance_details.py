@@ -11,7 +11,7 @@ from hvmx.comparison.interface import Kind, Service
 from hvmx.comparison.ledger import Part, by_part
 from hvmx.comparison.outcome import Outcome
 from hvmx.cost import FRACTION
-from hvmx.exits import ExitReason, Statistic
+from hvmx.exits import Statistic
 from hvmx.report.exit_table import short_number
 from hvmx.report.glance import NONE, add_rows, table_of_ways
 
@@ -49,8 +49,7 @@ def _by_name(outcome: Outcome, part: Part) -> dict[str, int]:
     found: dict[str, int] = {}
     for item in outcome.ledger:
         if item.part is part:
-            first = item.name.split()[0]
-            name = first if first in ExitReason.__members__ else item.name
+            name = item.reason or item.name
             found[name] = found.get(name, 0) + item.units
     return found
 
