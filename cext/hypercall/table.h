@@ -79,7 +79,8 @@ static inline struct hypercall_entry *table_entry(struct hypercall_table *table,
 /* The tally of a sub-operation, which is ignored where there are none. */
 static inline struct call_tally *tally_of(struct hypercall_entry *entry, uint64_t sub_operation)
 {
-    return &entry->tally[sub_operation < entry->sub_operations ? sub_operation : entry->sub_operations];
+    uint64_t last = entry->sub_operations;
+    return &entry->tally[last ^ ((last ^ sub_operation) & -(uint64_t)(sub_operation < last))]; /* the lesser, without a branch */
 }
 
 struct answer {

@@ -48,9 +48,9 @@ struct before {
     uint64_t rcx, r11;
 };
 
-static inline uint64_t charged_since(const Cpu *cpu, const struct before *before)
+static inline uint64_t charged_since(const Cpu *cpu, struct before before)
 {
-    return (uint64_t)(cpu->acct - before->acct) >> ACCT_SHIFT;
+    return (uint64_t)(cpu->acct - before.acct) >> ACCT_SHIFT;
 }
 
 /* A call has just ended that took so much; one that is taken back has not been. */
@@ -61,7 +61,7 @@ static void note_call(Cpu *cpu, uint64_t number, uint64_t units)
 }
 
 /* A function in Python raised or injected an exception: restores the state before the instruction. */
-static void take_back(Cpu *cpu, Op *op, struct call_tally *tally, const struct before *before)
+static void take_back(Cpu *cpu, Op *op, struct call_tally *tally, struct before before)
 {
     if (cpu->fault == FAULT_ABORT)
         tally->calls--;
@@ -69,11 +69,11 @@ static void take_back(Cpu *cpu, Op *op, struct call_tally *tally, const struct b
         tally_add(tally, 0, 0);
     cpu->charged[CHARGE_HYPERCALL].count--;
     cpu->charged[CHARGE_CALL].units -= (int64_t)(charged_since(cpu, before) - cpu->hypercall_cost);
-    cpu->acct = before->acct;
+    cpu->acct = before.acct;
     cpu->take_back(cpu, op);
     cpu->rip = op->ip;
-    cpu->r[REG_RCX] = before->rcx;
-    cpu->r[REG_R8 + 3] = before->r11;
+    cpu->r[REG_RCX] = before.rcx;
+    cpu->r[REG_R8 + 3] = before.r11;
 }
 
 /* The tally of a call that is to be made. */
@@ -121,15 +121,15 @@ int xen_hypercall(Cpu *cpu, Op *op)
         drop_tables(d);
         if (d->dropping_count) {
             entry->tally[entry->sub_operations].calls++; /* as any call that is preempted */
-            tally_add(&entry->tally[entry->sub_operations], charged_since(cpu, &before), 0);
-            note_call(cpu, number, charged_since(cpu, &before));
+            tally_add(&entry->tally[entry->sub_operations], charged_since(cpu, before), 0);
+            note_call(cpu, number, charged_since(cpu, before));
             call_again(d, number);
             return 1;
         }
     }
     struct call_tally *tally = tally_before(entry, call);
     struct answer answer = entry_call(entry, tally, call, number);
-    uint64_t units = charged_since(cpu, &before);
+    uint64_t units = charged_since(cpu, before);
     if (UNLIKELY(answer.host_ns || cpu->timeline != NULL)) {
         note_call(cpu, number, units);
         if (entry->flags & ENTRY_LIST) {
@@ -144,7 +144,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
             return 1;
         }
         if (cpu->fault) {
-            take_back(cpu, op, tally, &before);
+            take_back(cpu, op, tally, before);
             return 1;
         }
     }
@@ -181,7 +181,7 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
         struct answer answer = entry_call(function, tally, &inner, entry.op);
         entry.result = answer.result;
         int again = d->preempted;
-        uint64_t units = charged_since(d->cpu, &before);
+        uint64_t units = charged_since(d->cpu, before);
         if (UNLIKELY(d->cpu->fault && !again)) { /* this element did not happen: the list is resumed with it */
             d->cpu->charged[CHARGE_CALL].units -= (int64_t)units;
             d->cpu->acct = before.acct;

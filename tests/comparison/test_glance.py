@@ -16,7 +16,7 @@ from rich.table import Table
 from hvmx import Machine, guests
 from hvmx.cli import Status, main
 from hvmx.comparison import Comparison, Outcome, compare, resources
-from hvmx.comparison.compatibility import Offer, offer, uses_of
+from hvmx.comparison.compatibility import MOST_TRIED, Offer, offer, uses_of
 from hvmx.comparison.interface import MSR_RANGES, Kind, interface_of
 from hvmx.comparison.resources import resources_of
 from hvmx.comparison.ways import BY_NAME
@@ -217,6 +217,16 @@ def test_what_is_counted_with_others_is_not_tried() -> None:
     }
     interface = interface_of(machine, BY_NAME["ept"])
     assert interface.reached(Kind.PORTS) == interface.reached(Kind.MSRS) == interface.refusals == 0
+
+
+def test_a_guest_that_asks_for_very_many_msrs_is_told_of_the_most_frequent() -> None:
+    # mov edi, 2 * MOST_TRIED; 1: mov ecx, edi; rdmsr; dec edi; jnz 1b; hlt
+    machine = bare(f"bf {(2 * MOST_TRIED).to_bytes(4, 'little').hex()}  89 f9  0f 32  4f  75 f9  f4")
+    machine.exits.on(ExitReason.MSR_READ, lambda vcpu, exit: None)
+    machine.run()
+    found = [use for use in uses_of(machine, BY_NAME["ept"]) if use.name.startswith("RDMSR")]
+    assert len(found) > 3 * MOST_TRIED // 2
+    assert sum(use.pv is not Offer.UNTRIED for use in found) == MOST_TRIED
 
 
 def test_mmio_is_reached_by_an_unmodified_guest_and_offered_to_no_pv_guest() -> None:

@@ -26,7 +26,7 @@ class Offer(Enum):
     DOM0 = "a dom0 only"
     NO = "no"
     UNTRIED = "not tried"
-    """Of very many ports, MSRs and pages the last are counted together, and it is not known which they are."""
+    """A guest that asks for very many MSRs or pages is told of the most frequent only."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class Use:
         return {"name": self.name, "count": self.count, "pv": self.pv.value}
 
 
+MOST_TRIED = 128
+"""Numbers of one reason: a trial takes some milliseconds of host time, and a guest may come up with as many as it likes."""
+
 _EVENTS = (
     ExitReason.EXCEPTION_NMI, ExitReason.TRIPLE_FAULT, ExitReason.INTERRUPT_WINDOW, ExitReason.EPT_VIOLATION,
 )  # fmt: skip
@@ -57,12 +60,14 @@ def uses_of(machine: Machine, way: Way) -> tuple[Use, ...]:
     for reason, row in machine.exits.statistics().items():
         if reason in _EVENTS:
             continue
-        for number, count in {number: one.count for number, one in row.detail.items()}.items() or [(0, row.count)]:
+        counts = {number: one.count for number, one in row.detail.items()} or {0: row.count}
+        for place, (number, count) in enumerate(sorted(counts.items(), key=lambda one: (-one[1], one[0]))):
             name = _name(machine, reason, number)
             before = found[name].count if name in found else 0
             # Xen treats all ports alike (cext/xen/emulate.c): one is tried for all of them.
-            tried = 0 if reason is ExitReason.IO_INSTRUCTION else number
-            found[name] = Use(name, before + count, Offer.UNTRIED if number == OTHERS else offer(reason, tried))
+            port = reason is ExitReason.IO_INSTRUCTION
+            untried = number == OTHERS or (place >= MOST_TRIED and not port)
+            found[name] = Use(name, before + count, Offer.UNTRIED if untried else offer(reason, 0 if port else number))
     return tuple(sorted(found.values(), key=lambda use: (-use.count, use.name)))
 
 
