@@ -147,10 +147,11 @@ int xen_hypercall(Cpu *cpu, Op *op)
             take_back(cpu, op, tally, before);
             return 1;
         }
-    }
-    cpu->r[REG_RAX] = answer.result;
-    if (UNLIKELY(d->attention))
+        cpu->r[REG_RAX] = answer.result;
         deliver_nmi(d);
+    } else {
+        cpu->r[REG_RAX] = answer.result;
+    }
     if (UNLIKELY(event_deliverable(d)))
         deliver_event(d);
     return (cpu->pending | cpu->halted | cpu->stop_request) != 0;

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hvmx.cost import native
-from hvmx.cost.native import CODE_ADDRESS, DATA_ADDRESS, NativeError, measure
+from hvmx.cost.native import CODE_ADDRESS, DATA_ADDRESS, NativeError, call, measure
 
 RET = b"\xc3"
 
@@ -34,24 +34,24 @@ def _host_that_can_and_no_child_left_behind(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_64_bit_code_is_called_where_it_says_with_the_address_of_its_data() -> None:
     lea = bytes.fromhex("488d05f9ffffff")  # lea rax, [rip - 7]: where it is itself
-    assert set(measure(lea + RET, repetitions=3).results) == {CODE_ADDRESS}
+    assert set(call(lea + RET, repetitions=3)) == {CODE_ADDRESS}
     load = bytes.fromhex("4889f8 480307")  # mov rax, rdi; add rax, [rdi]
-    assert measure(load + RET, data=b"\5", data_bytes=8, repetitions=3).results == (DATA_ADDRESS + 5,) * 3
+    assert call(load + RET, data=b"\5", data_bytes=8, repetitions=3) == (DATA_ADDRESS + 5,) * 3
 
 
 def test_32_bit_code_runs_in_32_bit_mode_with_its_argument_on_the_stack() -> None:
     code = bytes.fromhex("b8ffffffff 40 03442404")  # mov eax, -1; inc eax (a REX prefix in 64 bits); add eax, [esp + 4]
-    assert measure(code + RET, width=32, repetitions=3).results == (DATA_ADDRESS,) * 3
+    assert call(code + RET, width=32, repetitions=3) == (DATA_ADDRESS,) * 3
 
 
 def test_a_repetition_finds_what_the_one_before_it_left() -> None:
     count = bytes.fromhex("48ff07 488b07")  # inc qword [rdi]; mov rax, [rdi]
-    assert measure(count + RET, data_bytes=8, repetitions=20).results == tuple(range(1, 21))
+    assert call(count + RET, data_bytes=8, repetitions=20) == tuple(range(1, 21))
 
 
 def test_code_may_change_every_register_but_the_stack_pointer() -> None:
     clear = bytes.fromhex("31c0 31db 31c9 31d2 31f6 31ff 31ed 4531c0 4531c9 4531d2 4531db 4531e4 4531ed 4531f6 4531ff fd")
-    assert measure(clear + RET, repetitions=3).results == (0, 0, 0)
+    assert call(clear + RET, repetitions=3) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_code_may_change_every_register_but_the_stack_pointer() -> None:
 def test_code_that_crashes_hangs_or_leaves_is_an_error_and_no_more(code: bytes, why: str) -> None:
     with pytest.raises(NativeError, match=why):
         measure(code, repetitions=5, timeout=0.2 if "0.2 s" in why else 20)
-    assert len(measure(RET, repetitions=5).results) == 5
+    assert len(call(RET, repetitions=5)) == 5
 
 
 def test_what_cannot_be_placed_is_refused_before_anything_runs() -> None:
