@@ -7,17 +7,16 @@ itself under QEMU's translator.
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from guests import guest
+from missing import missing
 
 from hvmx.guests import NAMES, WORKLOADS, image_name, parse_benches
 from hvmx.guests.build import BuildError, build
@@ -45,16 +44,8 @@ class Run:
         return dict(re.findall(r"^check (\S+): (.*)$", self.console, re.MULTILINE))
 
 
-def missing(what: str) -> NoReturn:
-    """Skips the calling test because ``what`` is not installed; in CI that is a failure."""
-    reason = f"peer {what} is not installed"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 def peer(program: str) -> str:
-    return shutil.which(program) or missing(program)
+    return shutil.which(program) or missing(f"peer {program} is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +194,7 @@ def test_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_guest_speaks_the_abi_of_xens_own_headers() -> None:
     source = Path(__file__).with_name("guest_xen_abi.c")
     if not Path("/usr/include/xen/xen.h").exists():
-        missing("libxen-dev (Xen's public headers)")
+        missing("libxen-dev (Xen's public headers) is not installed")
     include = Path(__file__).resolve().parents[1] / "src/hvmx/guests/pv"
     command = [peer("gcc"), "-std=gnu11", "-fsyntax-only", "-I", str(include), str(source)]
     result = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from missing import missing
 
 import hvmx
 from hvmx import ExitReason
@@ -30,8 +29,8 @@ def written() -> Iterator[tuple[str, str]]:
 
 
 def test_reasons_have_the_names_and_numbers_of_linux() -> None:
-    if not KERNEL_HEADER.exists() and os.environ.get("CI") != "true":
-        pytest.skip(f"{KERNEL_HEADER} is not installed")
+    if not KERNEL_HEADER.exists():
+        missing(f"{KERNEL_HEADER} is not installed")
     theirs = dict(re.findall(r"#define EXIT_REASON_(\w+)\s+(\d+)", KERNEL_HEADER.read_text()))
     assert {reason.name: str(reason.value) for reason in ExitReason}.items() <= theirs.items()
 

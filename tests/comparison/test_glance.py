@@ -287,11 +287,12 @@ def test_typed_page_tables_are_those_of_the_start_of_day_and_those_that_are_pinn
 
 def tables_below(machine: Machine, frame: int, level: int) -> set[int]:
     """The page tables of the domain's own, found by a walk over all present entries."""
+    assert machine.domain is not None
     found = {frame}
     if level > 1:
         for entry in machine.memory[frame << 12 : (frame + 1) << 12].view("<u8"):
             child = (int(entry) & 0x000F_FFFF_FFFF_F000) >> 12
-            if int(entry) & 1 and child < machine.domain.xen.frame(0) + 1:  # type: ignore[union-attr]
+            if int(entry) & 1 and child < machine.domain.xen.frame(0) + 1:
                 found |= tables_below(machine, child, level - 1)
     return found
 

@@ -6,14 +6,13 @@ page, whose engine is the same trace processor in WebAssembly; Node runs it.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
+from missing import missing
 
 _BRIDGE = Path(__file__).with_suffix(".mjs")
 
@@ -37,8 +36,8 @@ class TraceProcessor:
     """One trace, loaded. Skips the calling test with the reason where it cannot run; in CI that is a failure."""
 
     def __init__(self, trace: bytes) -> None:
-        if missing := _missing():
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+        if reason := _missing():
+            missing(reason)
         from perfetto.trace_processor.platform import PlatformDelegate
         from perfetto.trace_processor.protos import ProtoFactory
         from perfetto.trace_processor.rpc import TraceProcessorRpc
