@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from hvmx import guests
 from hvmx.cli import Status, main
-from hvmx.comparison import WAYS
+from hvmx.comparison.ways import WAYS
 
 
 def as_json(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, Any]]:
@@ -96,3 +98,11 @@ def test_operations_are_of_the_bundled_guest_alone(tmp_path: Path, capfd: pytest
     assert f"cpuid: operations are the bundled guest's, not {image}'s" in capfd.readouterr().err
     assert main(["compare", "--initrd", str(image)]) == Status.BAD_OPTION
     assert "--initrd is for an image of your own" in capfd.readouterr().err
+
+
+def test_the_command_line_starts_without_what_only_a_run_needs() -> None:
+    loaded = "import sys, hvmx.cli; print(*sorted(name for name in sys.modules if name.startswith('hvmx.')))"
+    names = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
+    assert "hvmx.cli.compare" in names and "hvmx.comparison.ways" in names
+    assert not {"hvmx.machine", "hvmx.core.vcpu", "hvmx.comparison.outcome", "hvmx.report.comparison"} & set(names)
+

@@ -12,8 +12,10 @@ from rich.console import Console
 
 from hvmx import guests
 from hvmx.cli import Status, main
-from hvmx.comparison import WAYS, Outcome, Way, compare
+from hvmx.comparison.outcome import Outcome
 from hvmx.comparison.runs import Guest, knows_ports, machine_for
+from hvmx.comparison.side_by_side import compare
+from hvmx.comparison.ways import WAYS, Way
 from hvmx.cost import BUNDLED, Profile, load_profile
 from hvmx.exits import ExitReason
 from hvmx.machine import Machine

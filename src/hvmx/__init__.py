@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hvmx.comparison import compare as compare
+    from hvmx.comparison.side_by_side import compare as compare
     from hvmx.exits import ExitReason as ExitReason
     from hvmx.machine import Machine as Machine
     from hvmx.stops import Stop as Stop
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["ExitReason", "Machine", "Stop", "StopKind", "compare", "include_path"]
+
+_PLACES = {
+    "ExitReason": "hvmx.exits",
+    "Machine": "hvmx.machine",
+    "Stop": "hvmx.stops",
+    "StopKind": "hvmx.stops",
+    "compare": "hvmx.comparison.side_by_side",
+}
+"""Where each is that is imported on demand."""
 
 
 def include_path() -> str:
@@ -25,11 +35,9 @@ def include_path() -> str:
 
 def __getattr__(name: str) -> Any:
     # On demand: the package's build imports hvmx.isa before the compiled modules exist.
-    if name not in __all__:
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from hvmx import comparison, exits, machine
-
-    return getattr({"ExitReason": exits, "compare": comparison}.get(name, machine), name)
+    return getattr(import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -19,10 +19,12 @@ from missing import missing
 import hvmx
 from comparison.images import image
 from hvmx.cli import Status, main
-from hvmx.comparison import WAYS, Comparison, SchedulerError, cluster, compared
-from hvmx.comparison.cluster import carry_out_there
+from hvmx.comparison import cluster
+from hvmx.comparison.cluster import SchedulerError, carry_out_there
+from hvmx.comparison.outcome import Comparison
 from hvmx.comparison.runs import Guest, Run, carry_out
-from hvmx.comparison.ways import BY_NAME
+from hvmx.comparison.side_by_side import compared
+from hvmx.comparison.ways import BY_NAME, WAYS
 from hvmx.cost import load_profile
 
 SKYLAKE = load_profile("skylake")

@@ -15,10 +15,12 @@ from rich.table import Table
 
 from hvmx import Machine, guests
 from hvmx.cli import Status, main
-from hvmx.comparison import Comparison, Outcome, compare, resources
+from hvmx.comparison import resources
 from hvmx.comparison.compatibility import MOST_TRIED, Offer, offer, uses_of
 from hvmx.comparison.interface import MSR_RANGES, Kind, interface_of
+from hvmx.comparison.outcome import Comparison, Outcome
 from hvmx.comparison.resources import resources_of
+from hvmx.comparison.side_by_side import compare
 from hvmx.comparison.ways import BY_NAME
 from hvmx.exits import ExitReason
 from hvmx.hvm.console import null_sink

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from hvmx import guests
-from hvmx.comparison import WAYS, Comparison, Outcome, Part, Reading, compare
 from hvmx.comparison.explained import Window, windows_of
-from hvmx.comparison.ledger import Item, by_part
+from hvmx.comparison.ledger import Item, Part, Reading, by_part
+from hvmx.comparison.outcome import Comparison, Outcome
 from hvmx.comparison.runs import Guest, machine_for
+from hvmx.comparison.side_by_side import compare
+from hvmx.comparison.ways import WAYS
 from hvmx.cost import BUNDLED, FRACTION, Profile, load_profile
 from hvmx.machine import Machine
 

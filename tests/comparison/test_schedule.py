@@ -15,11 +15,11 @@ from guests import guest
 import hvmx
 from comparison.images import image
 from hvmx import guests
-from hvmx.comparison import WAYS, Comparison, Interrupted, compare, compared
 from hvmx.comparison import apart as apart_module
-from hvmx.comparison.outcome import Failure, Refusal
+from hvmx.comparison.outcome import Comparison, Failure, Refusal
 from hvmx.comparison.runs import Guest, Run, carry_out
-from hvmx.comparison.ways import BY_NAME
+from hvmx.comparison.side_by_side import Interrupted, compare, compared
+from hvmx.comparison.ways import BY_NAME, WAYS
 from hvmx.cost import BUNDLED, load_profile
 
 MEMORY = 64 << 20

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hvmx.comparison import compare
+from hvmx.comparison.side_by_side import compare
 from hvmx.comparison.winner import DOUBLE, HALF, Hinge, Verdict, verdict
 from hvmx.cost import Mark, Profile, load_profile
 from hvmx.exits import ExitReason

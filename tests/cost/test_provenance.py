@@ -12,7 +12,7 @@ from rich.console import Console
 
 from hvmx import cost
 from hvmx.cli import Status, main
-from hvmx.comparison import compare
+from hvmx.comparison.side_by_side import compare
 from hvmx.cost import BUNDLED, Mark, load_profile, marks_in_words
 from hvmx.isa import OPERAND_CLASSES, rows
 from hvmx.report.comparison import comparison_json, comparison_table

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hvmx.comparison import compare
+from hvmx.comparison.side_by_side import compare
 from hvmx.cost import Profile, load_profile
 from hvmx.exits import ExitReason
 from hvmx.report.comparison import comparison_json

@@ -14,7 +14,9 @@ import pytest
 from browser import Browser, browser
 
 from hvmx import guests
-from hvmx.comparison import TOTALS, WAYS, Comparison, Refusal, compare
+from hvmx.comparison.outcome import TOTALS, Comparison, Refusal
+from hvmx.comparison.side_by_side import compare
+from hvmx.comparison.ways import WAYS
 from hvmx.cost import Figure, Timing, load_profile
 from hvmx.report.comparison import comparison_json, hang_on_assumed
 from hvmx.report.comparison_charts import PART_COLOURS, WAY_COLOURS

@@ -37,7 +37,7 @@ from hvmx.comparison.ways import BY_NAME, WAYS, Way
 from hvmx.cost import Profile
 
 if TYPE_CHECKING:
-    from hvmx.comparison import Comparison
+    from hvmx.comparison.outcome import Comparison
 
 OPERATIONS = "\b\nOperations:\n" + "\n".join(
     f"    {name:15} {workload.does}" for name, workload in guests.WORKLOADS.items()
@@ -213,7 +213,8 @@ def _compared(
     images: Sequence[Path], workloads: Sequence[str], profiles: Sequence[Profile], options: Mapping[str, Any]
 ) -> tuple[Comparison, bool]:
     """What came of the runs, and whether Ctrl-C stopped them."""
-    from hvmx.comparison import Interrupted, SchedulerError, compare
+    from hvmx.comparison.cluster import SchedulerError
+    from hvmx.comparison.side_by_side import Interrupted, compare
 
     ways = [way.name for way in options["ways"]]
     try:

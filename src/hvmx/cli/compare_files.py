@@ -7,17 +7,18 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from hvmx.cli.outputs import Outputs
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
-from hvmx.comparison.outcome import Comparison
 from hvmx.comparison.ways import BY_NAME
 from hvmx.cost import Profile
-from hvmx.report.comparison_diff import NotAComparison, differences, differences_table, figures_by_run
+
+if TYPE_CHECKING:
+    from hvmx.comparison.outcome import Comparison
 
 HTML_OPTION = click.option(
     "--html", metavar="FILE", help="Write a page with charts, too, where each figure leads to what it is made of. "
@@ -93,6 +94,8 @@ class Earlier:
     """The earlier comparison, in the file of --diff. BadParameter where that is none."""
 
     def __init__(self, path: Path) -> None:
+        from hvmx.report.comparison_diff import NotAComparison, figures_by_run
+
         self._path = path
         try:
             self._figures = figures_by_run(json.loads(path.read_text()))
@@ -105,6 +108,8 @@ class Earlier:
 
     def print_differences(self, now: Mapping[str, Any]) -> Status:
         """What is different now, as ``comparison_json`` has it. BadParameter where the file has no such runs."""
+        from hvmx.report.comparison_diff import NotAComparison, differences, differences_table, figures_by_run
+
         try:
             found = differences(self._figures, figures_by_run(now))
         except NotAComparison as problem:

@@ -59,7 +59,7 @@ class Outcome:
     """The image's file name; of the bundled guest ``bundled``."""
     profile: str
     way: str
-    """One of ``hvmx.comparison.WAYS``, by its name."""
+    """One of ``hvmx.comparison.ways.WAYS``, by its name."""
     end: str
     """How the run ended, in words."""
     totals: Mapping[str, int]
