@@ -119,12 +119,6 @@ def test_an_operation_takes_the_path_that_it_is_said_to_take(way: str, operation
         assert counts.get(price) == pytest.approx(count, abs=0.01), price
 
 
-def test_ledgers_come_back_from_json() -> None:
-    run = compare(ways=["pv"], workloads=["pgfault"]).of()["pv"]
-    for item in (*run.ledger, *run.operations["pgfault"].ledger):
-        assert Item.from_json(item.as_json()) == item
-
-
 # --- windows ------------------------------------------------------------------------------------------------------------
 def ran(way: str) -> tuple[Machine, list[Window], str]:
     (chosen,) = (one for one in WAYS if one.name == way)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hvmx import guests
-from hvmx.boot import ImageError
 from hvmx.cli.compare_files import (
     DIFF_OPTION,
     HTML_OPTION,
@@ -30,6 +29,7 @@ from hvmx.cli.options import (
     ProfileOption,
     profile_as_asked,
 )
+from hvmx.cli.problems import problems_told
 from hvmx.cli.progress import steps
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
@@ -218,16 +218,14 @@ def _compared(
 
     ways = [way.name for way in options["ways"]]
     try:
-        with steps("runs", len(ways) * len(profiles) * (len(images) or 1)) as step:
+        with problems_told(), steps("runs", len(ways) * len(profiles) * (len(images) or 1)) as step:
             return compare(
                 *images, ways=ways, profiles=profiles, workloads=() if options["explain"] else workloads, cycles=options["max_cycles"],
                 timeline=options["perfetto"] is not None, done=step, **{name: options[name] for name in PASSED_ON},
             ), False  # fmt: skip
     except Interrupted as stop:
         return stop.comparison, True
-    except FileNotFoundError as problem:
-        raise ImageError(str(problem)) from problem
-    except (MemoryError, SchedulerError) as problem:
+    except SchedulerError as problem:
         raise click.UsageError(str(problem)) from problem
 
 

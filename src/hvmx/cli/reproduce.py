@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hvmx.boot import ImageError
 from hvmx.cli.options import PROFILE_OPTION, CostProfile, HostSeconds, MemorySize, ProfileOption
 from hvmx.cli.outputs import json_output
+from hvmx.cli.problems import problems_told
 from hvmx.cli.progress import progress_bars
 from hvmx.cli.status import Status
 from hvmx.cli.table import print_table
@@ -127,11 +127,8 @@ def linux_signs_command(
     with ExitStack() as stack:
         write_json = json_output(stack, output, {"the kernel": kernel})
         try:
-            found = _measure(kernel, profile, memory, operations, timeout)
-        except FileNotFoundError as problem:
-            raise ImageError(str(problem)) from problem
-        except MemoryError as problem:
-            raise click.UsageError(str(problem)) from problem
+            with problems_told():
+                found = _measure(kernel, profile, memory, operations, timeout)
         except GuestFailed as problem:
             click.echo(f"hvmx: {problem}", err=True)
             return Status.CRASH
@@ -293,13 +290,10 @@ def _reproduce(
     with ExitStack() as stack:
         write_json = json_output(stack, output, {} if linux is None else {"the kernel": linux.kernel})
         try:
-            cycles = dict(of_operations(publication, rows, profile))
-            if linux is not None:
-                cycles.update(linux.cycles(publication, rows, profile))
-        except FileNotFoundError as problem:
-            raise ImageError(str(problem)) from problem
-        except MemoryError as problem:
-            raise click.UsageError(str(problem)) from problem
+            with problems_told():
+                cycles = dict(of_operations(publication, rows, profile))
+                if linux is not None:
+                    cycles.update(linux.cycles(publication, rows, profile))
         except GuestFailed as problem:
             click.echo(f"hvmx: {problem}", err=True)
             return Status.CRASH

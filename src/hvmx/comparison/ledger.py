@@ -70,18 +70,6 @@ class Item:
             "reason": self.reason,
         }
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Item:
-        return cls(
-            part=Part(data["part"]),
-            name=data["name"],
-            count=int(data["count"]),
-            units=int(data["units"]),
-            price=data["price"],
-            of=tuple(data["of"].items()),
-            reason=data["reason"],
-        )
-
 
 _MISPREDICTION = "misprediction"
 _WALK = "paging.reference"
