@@ -1,7 +1,8 @@
 #include "table.h"
 
+#include "host_time.h"
+
 #include <string.h>
-#include <time.h>
 
 const struct hvmx_core *hvmx_core;
 
@@ -61,13 +62,6 @@ void tally_settle(struct call_tally *tally, uint64_t units, uint64_t host_ns)
             tally->host_most = host_ns;
         tally->host_sample = host_ns;
     }
-}
-
-static uint64_t host_nanoseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 struct answer timed_call(struct hypercall_entry *entry, struct call_tally *tally, struct hvmx_hypercall *call)
