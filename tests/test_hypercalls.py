@@ -223,7 +223,7 @@ def test_a_hypercall_that_raises_has_not_happened(kind: str) -> None:
         call.charge(12345)
         raise Seen if failing else AssertionError
 
-    good = prepared(lambda call: 7)
+    good = prepared(lambda call: call.charge(12345) or 7)
     good.run()
     failing, other = True, prepared(refuse_call)
     with pytest.raises(Seen):
@@ -251,6 +251,7 @@ def test_a_hypercall_that_raises_has_not_happened(kind: str) -> None:
     answers = iter((None, "x", 1 << 80, 7))
 
     def answer_late(call: Call) -> int:
+        call.charge(12345)
         value: Any = next(answers)
         return value
 
@@ -261,6 +262,7 @@ def test_a_hypercall_that_raises_has_not_happened(kind: str) -> None:
     late.run()
     assert state_of(late) == state_of(good)
     assert of_the_guest(late) == of_the_guest(good)
+    assert late.cpu.charges() == good.cpu.charges()
 
 
 def answering(made: list[int], failures: int) -> Callable[[Call], int]:
@@ -320,6 +322,23 @@ def test_a_hypercall_may_inject_an_exception_in_its_place(kind: str) -> None:
         machine.run()
     assert seen == [machine.cpu.rip] and machine.cpu.rip > call
     assert machine.cpu.rax == 80
+
+
+def test_a_call_of_a_list_that_injects_an_exception_is_counted_and_takes_no_time() -> None:
+    """It takes the place of the whole list where it is its first call; else the list ends before it, and begins anew there."""
+
+    def inject(call: Call) -> int:
+        call.charge(1000)
+        if call.args[0] == 6:
+            machine.cpu.inject(6)
+        return 0
+
+    entries = "".join(f".quad 80, 0, {argument}, 0, 0, 0, 0, 0\n" for argument in (5, 6))
+    machine = pv_guest("lea calls(%rip), %rdi; mov $2, %esi; hypercall 13", "calls: " + entries)
+    machine.hypercalls.register(80, inject)
+    assert machine.run().kind is StopKind.CRASHED, "no handler of #UD"
+    assert machine.hypercalls.statistics()[80][0][:4] == (2, 1000, 0, 1000)
+    assert machine.cpu.charges()[Charge.CALL] == (1, 1000 * FRACTION)
 
 
 def test_a_hypercall_that_stops_the_machine_stops_it_before_the_next_instruction() -> None:

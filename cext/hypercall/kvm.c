@@ -28,7 +28,7 @@ static int64_t clock_pairing(struct hvmx_hypercall *call)
         return -KVM_EOPNOTSUPP;
     if (address > cpu->ram_low || cpu->ram_low - address < sizeof pairing)
         return -KVM_EFAULT;
-    uint64_t cycles = (cpu->time + ((uint64_t)(cpu->acct - cpu->acct_start) >> ACCT_SHIFT)) / CYCLE_FRACTION;
+    uint64_t cycles = guest_time(cpu) / CYCLE_FRACTION;
     memset(&pairing, 0, sizeof pairing);
     pairing.sec = (int64_t)(vmcall->epoch + cycles / vmcall->frequency);
     pairing.nsec = (int64_t)((unsigned __int128)(cycles % vmcall->frequency) * 1000000000u / vmcall->frequency);
@@ -69,8 +69,7 @@ static inline __attribute__((always_inline)) struct answer answer_call(struct vm
     call->args[1] = cpu->r[REG_RCX] & mask;
     call->args[2] = cpu->r[REG_RDX] & mask;
     call->args[3] = cpu->r[REG_RSI] & mask;
-    if (UNLIKELY(entry->cost)) /* mostly 0: saves a load and a store of Cpu.acct */
-        charge(cpu, CHARGE_CALL, entry->cost);
+    charge_call(cpu, entry, &vmcall->table.before);
     struct answer answer = entry_call(entry, tally, call, number);
     if (UNLIKELY(answer.result == (uint64_t)-KVM_ENOSYS))
         entry->unanswered++;
@@ -90,9 +89,10 @@ int vmcall_dispatch(Cpu *cpu)
     struct answer answer = answer_call(vmcall, entry, entry->tally, cpu, number, mask);
     cpu->r[REG_RAX] = answer.result & mask;
     charge(cpu, CHARGE_EXIT, cpu->exit_cost[EXIT_REASON_VMCALL]); /* it is an exit, though no handler in Python sees it */
+    uint64_t units = charged_since(cpu, before);
     if (UNLIKELY(cpu->timeline != NULL))
-        note_span(cpu, SPAN_EXIT, EXIT_REASON_VMCALL, number, guest_time(cpu) - ((uint64_t)(cpu->acct - before) >> ACCT_SHIFT));
-    tally_add(entry->tally, (uint64_t)(cpu->acct - before) >> ACCT_SHIFT, answer.host_ns);
+        note_span(cpu, SPAN_EXIT, EXIT_REASON_VMCALL, number, guest_time(cpu) - units);
+    tally_add(entry->tally, units, answer.host_ns);
     return 0;
 }
 
@@ -111,6 +111,7 @@ int vmcall_answer(struct vmcall *vmcall, Cpu *cpu)
     if (cpu->fault == FAULT_ABORT) {
         entry->exits--;
         cpu->hypercalls--;
+        take_back_charges(cpu, &vmcall->table.before);
         cpu->fault = FAULT_NONE;
         return 1;
     }

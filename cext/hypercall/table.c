@@ -15,12 +15,10 @@ static int64_t no_function(struct hvmx_hypercall *call)
 void hvmx_table_init(struct hypercall_table *table)
 {
     memset(table, 0, sizeof *table);
-    for (uint32_t number = 0; number < HVMX_HYPERCALLS; number++) {
+    for (uint32_t number = 0; number <= HVMX_HYPERCALLS; number++) {
         table->entry[number].fn = no_function;
         table->entry[number].tally = &table->tally[number];
     }
-    table->beyond.fn = no_function;
-    table->beyond.tally = &table->tally[HVMX_HYPERCALLS];
 }
 
 void hvmx_table_divide(struct hypercall_table *table, uint32_t number, struct call_tally *tallies, uint32_t count)
@@ -40,6 +38,14 @@ int hvmx_table_register(struct hypercall_table *table, uint32_t number, hvmx_hyp
     entry->user = user;
     entry->flags = flags | ENTRY_TAKEN;
     return 0;
+}
+
+uint64_t calls_of(const struct hypercall_entry *entry)
+{
+    uint64_t calls = entry->exits;
+    for (uint32_t i = 0; i <= entry->sub_operations; i++)
+        calls += entry->tally[i].calls;
+    return calls;
 }
 
 void tally_settle(struct call_tally *tally, uint64_t units, uint64_t host_ns)
@@ -69,7 +75,7 @@ struct answer timed_call(struct hypercall_entry *entry, struct call_tally *tally
     uint64_t start = host_nanoseconds();
     int64_t result = entry->fn(call);
     uint64_t passed = host_nanoseconds() - start;
-    if (tally->calls == FIRST_TIMED && !(entry->flags & ENTRY_LIST))
+    if (tally->calls >= FIRST_TIMED && !(entry->flags & ENTRY_LIST))
         tally->untimed = ONE_TIMED_OF - 1;
     return (struct answer){ (uint64_t)result, passed ? passed : 1 };
 }

@@ -33,7 +33,8 @@ _Static_assert(sizeof(struct hypercall_entry) == 64, "a power of 2, for cheap in
 enum { ENTRY_TAKEN = 1,       /* a function answers this number */
        ENTRY_SLOW = 2,        /* that function is in Python */
        ENTRY_LIST = 4,        /* what it is tallied by is known when it has gone through its list: each call is timed */
-       ENTRY_RESUMES = 8 };   /* what it returns is the guest's own value of the register, and never an error */
+       ENTRY_RESUMES = 8,     /* what it returns is the guest's own value of the register, and never an error */
+       ENTRY_CHARGES = 16 };  /* it charges for more than the way in and out, or may be taken back with what it charged */
 
 enum { LARGEST_ERROR = 4095 }; /* Linux's MAX_ERRNO, in whose range Xen's and KVM's errors are, too */
 
@@ -41,10 +42,15 @@ enum { LARGEST_ERROR = 4095 }; /* Linux's MAX_ERRNO, in whose range Xen's and KV
  * the host's clock takes several times as long as a call. */
 enum { FIRST_TIMED = 64, ONE_TIMED_OF = 1024 };
 
+/* Of Cpu.charged, what a call may add to that is taken back afterwards: what it asks for, and guest memory that it reads. */
+struct charged_before {
+    Charged calls, caches;
+};
+
 struct hypercall_table {
-    struct hypercall_entry entry[HVMX_HYPERCALLS];
-    struct hypercall_entry beyond;  /* for all larger numbers */
+    struct hypercall_entry entry[HVMX_HYPERCALLS + 1]; /* the last one is for all larger numbers */
     struct call_tally tally[HVMX_HYPERCALLS + 1];
+    struct charged_before before; /* of the last call with ENTRY_CHARGES that was made by itself, not within a multicall */
 };
 
 void hvmx_table_init(struct hypercall_table *table);
@@ -54,6 +60,9 @@ void hvmx_table_divide(struct hypercall_table *table, uint32_t number, struct ca
 
 /* 0, -HVMX_EEXIST when the number is taken, -HVMX_EINVAL when there is no such number or function. */
 int hvmx_table_register(struct hypercall_table *table, uint32_t number, hvmx_hypercall_fn fn, void *user, uint32_t flags);
+
+/* Calls of a number so far, those that exited to Python among them. */
+uint64_t calls_of(const struct hypercall_entry *entry);
 
 /* Charge guest time, in units of 1/CYCLE_FRACTION cycle. */
 static inline void charge(Cpu *cpu, enum Charge kind, uint64_t units)
@@ -70,10 +79,33 @@ static inline void take_back_charge(Cpu *cpu, enum Charge kind, uint64_t units)
     cpu->acct -= (int64_t)(units << ACCT_SHIFT);
 }
 
+/* Guest time that has been charged since Cpu.acct was `before`. */
+static inline uint64_t charged_since(const Cpu *cpu, int64_t before)
+{
+    return (uint64_t)(cpu->acct - before) >> ACCT_SHIFT;
+}
+
+/* Charge the cost of a call that is to be made, if it has one. */
+static inline void charge_call(Cpu *cpu, const struct hypercall_entry *entry, struct charged_before *before)
+{
+    if (UNLIKELY(entry->flags & ENTRY_CHARGES)) { /* mostly not: saves a load and a store of Cpu.acct */
+        *before = (struct charged_before){ cpu->charged[CHARGE_CALL], cpu->charged[CHARGE_CACHE] };
+        if (entry->cost)
+            charge(cpu, CHARGE_CALL, entry->cost);
+    }
+}
+
+/* A call with ENTRY_CHARGES has not happened after all, nor has what it charged since. The caller resets Cpu.acct. */
+static inline void take_back_charges(Cpu *cpu, const struct charged_before *before)
+{
+    cpu->charged[CHARGE_CALL] = before->calls;
+    cpu->charged[CHARGE_CACHE] = before->caches;
+}
+
 /* The entry of a number; beyond the table, one that answers -ENOSYS. */
 static inline struct hypercall_entry *table_entry(struct hypercall_table *table, uint64_t number)
 {
-    return LIKELY(number < HVMX_HYPERCALLS) ? &table->entry[number] : &table->beyond;
+    return &table->entry[LIKELY(number < HVMX_HYPERCALLS) ? number : HVMX_HYPERCALLS];
 }
 
 /* The tally of a sub-operation, which is ignored where there are none. */
@@ -118,6 +150,15 @@ static inline void tally_add(struct call_tally *tally, uint64_t units, uint64_t 
 {
     if (UNLIKELY(host_ns || units != tally->last))
         tally_settle(tally, units, host_ns);
+}
+
+/* The last call was taken back: it raised, and will be made again, or injected an exception and took nothing. */
+static inline void tally_take_back(struct call_tally *tally, int raised)
+{
+    if (raised)
+        tally->calls--;
+    else
+        tally_add(tally, 0, 0);
 }
 
 /* Access to guest memory by linear address, with the guest's rights. 0 or -HVMX_EFAULT. */

@@ -9,7 +9,7 @@
 
 static inline uint64_t cycles_now(const Cpu *cpu)
 {
-    return (cpu->time + ((uint64_t)(cpu->acct - cpu->acct_start) >> ACCT_SHIFT)) / CYCLE_FRACTION;
+    return guest_time(cpu) / CYCLE_FRACTION;
 }
 
 uint64_t system_time(const struct domain *d);

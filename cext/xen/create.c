@@ -24,46 +24,40 @@
 
 static void fill_table(struct domain *d)
 {
-    static const struct { uint32_t number; hvmx_hypercall_fn fn; } functions[] = {
-        { __HYPERVISOR_set_trap_table, xen_set_trap_table },
-        { __HYPERVISOR_mmu_update, xen_mmu_update },
-        { __HYPERVISOR_set_gdt, xen_set_gdt },
-        { __HYPERVISOR_stack_switch, xen_stack_switch },
-        { __HYPERVISOR_set_callbacks, xen_set_callbacks },
-        { __HYPERVISOR_fpu_taskswitch, xen_fpu_taskswitch },
-        { __HYPERVISOR_set_debugreg, xen_set_debugreg },
-        { __HYPERVISOR_get_debugreg, xen_get_debugreg },
-        { __HYPERVISOR_update_descriptor, xen_update_descriptor },
-        { __HYPERVISOR_memory_op, xen_memory_op },
-        { __HYPERVISOR_multicall, xen_multicall },
-        { __HYPERVISOR_update_va_mapping, xen_update_va_mapping },
-        { __HYPERVISOR_set_timer_op, xen_set_timer_op },
-        { __HYPERVISOR_xen_version, xen_version },
-        { __HYPERVISOR_console_io, xen_console_io },
-        { __HYPERVISOR_grant_table_op, xen_grant_table_op },
-        { __HYPERVISOR_vm_assist, xen_vm_assist },
-        { __HYPERVISOR_iret, xen_iret },
-        { __HYPERVISOR_vcpu_op, xen_vcpu_op },
-        { __HYPERVISOR_set_segment_base, xen_set_segment_base },
-        { __HYPERVISOR_mmuext_op, xen_mmuext_op },
-        { __HYPERVISOR_sched_op, xen_sched_op },
-        { __HYPERVISOR_callback_op, xen_callback_op },
-        { __HYPERVISOR_event_channel_op, xen_event_channel_op },
-        { __HYPERVISOR_physdev_op, xen_physdev_op },
+    static const struct { uint32_t number; hvmx_hypercall_fn fn; uint32_t flags; int divided; } functions[] = {
+        { __HYPERVISOR_set_trap_table, xen_set_trap_table, 0, 0 },
+        { __HYPERVISOR_mmu_update, xen_mmu_update, 0, 0 },
+        { __HYPERVISOR_set_gdt, xen_set_gdt, 0, 0 },
+        { __HYPERVISOR_stack_switch, xen_stack_switch, 0, 0 },
+        { __HYPERVISOR_set_callbacks, xen_set_callbacks, 0, 0 },
+        { __HYPERVISOR_fpu_taskswitch, xen_fpu_taskswitch, 0, 0 },
+        { __HYPERVISOR_set_debugreg, xen_set_debugreg, 0, 0 },
+        { __HYPERVISOR_get_debugreg, xen_get_debugreg, 0, 0 },
+        { __HYPERVISOR_update_descriptor, xen_update_descriptor, 0, 0 },
+        { __HYPERVISOR_memory_op, xen_memory_op, 0, 1 },
+        { __HYPERVISOR_multicall, xen_multicall, ENTRY_LIST | ENTRY_CHARGES, 0 },
+        { __HYPERVISOR_update_va_mapping, xen_update_va_mapping, 0, 0 },
+        { __HYPERVISOR_set_timer_op, xen_set_timer_op, 0, 0 },
+        { __HYPERVISOR_xen_version, xen_version, 0, 1 },
+        { __HYPERVISOR_console_io, xen_console_io, ENTRY_CHARGES, 1 },
+        { __HYPERVISOR_grant_table_op, xen_grant_table_op, 0, 1 },
+        { __HYPERVISOR_vm_assist, xen_vm_assist, 0, 0 },
+        { __HYPERVISOR_iret, xen_iret, ENTRY_RESUMES, 0 },
+        { __HYPERVISOR_vcpu_op, xen_vcpu_op, 0, 1 },
+        { __HYPERVISOR_set_segment_base, xen_set_segment_base, 0, 0 },
+        { __HYPERVISOR_mmuext_op, xen_mmuext_op, ENTRY_LIST, 1 },
+        { __HYPERVISOR_sched_op, xen_sched_op, 0, 1 },
+        { __HYPERVISOR_callback_op, xen_callback_op, 0, 1 },
+        { __HYPERVISOR_event_channel_op, xen_event_channel_op, 0, 1 },
+        { __HYPERVISOR_physdev_op, xen_physdev_op, 0, 1 },
     };
-    static const uint32_t divided[DIVIDED_HYPERCALLS] = {
-        __HYPERVISOR_memory_op, __HYPERVISOR_xen_version, __HYPERVISOR_console_io, __HYPERVISOR_grant_table_op,
-        __HYPERVISOR_vcpu_op, __HYPERVISOR_mmuext_op, __HYPERVISOR_sched_op, __HYPERVISOR_callback_op,
-        __HYPERVISOR_event_channel_op, __HYPERVISOR_physdev_op,
-    };
+    struct call_tally (*tallies)[SUB_OPERATIONS + 1] = d->sub_operations;
     hvmx_table_init(&d->table);
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
-        hvmx_table_register(&d->table, functions[i].number, functions[i].fn, NULL, 0);
-    for (size_t i = 0; i < DIVIDED_HYPERCALLS; i++)
-        hvmx_table_divide(&d->table, divided[i], d->sub_operations[i], SUB_OPERATIONS);
-    d->table.entry[__HYPERVISOR_mmuext_op].flags |= ENTRY_LIST;
-    d->table.entry[__HYPERVISOR_multicall].flags |= ENTRY_LIST;
-    d->table.entry[__HYPERVISOR_iret].flags |= ENTRY_RESUMES;
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        hvmx_table_register(&d->table, functions[i].number, functions[i].fn, NULL, functions[i].flags);
+        if (functions[i].divided)
+            hvmx_table_divide(&d->table, functions[i].number, *tallies++, SUB_OPERATIONS);
+    }
 }
 
 /* --- the hypervisor's own frames ---------------------------------------------------------------------------------------- */
@@ -196,6 +190,7 @@ struct domain *xen_create(Cpu *cpu, const struct domain_config *config)
     cpu->controls = 0; /* CPUID still exits: the rest faults at ring 3, or is a hypercall */
     cpu->exception_bitmap = 0;
     cpu->pv = d;
+    cpu->pv_privilege = PRIVILEGE_PV_KERNEL;
     cpu->pv_hypercall = xen_hypercall;
     cpu->pv_exception = xen_exception;
     cpu->pv_privileged = xen_privileged;

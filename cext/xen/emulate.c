@@ -71,7 +71,7 @@ static int cpuid(struct domain *d)
     uint32_t leaf = (uint32_t)cpu->r[REG_RAX];
     uint32_t out[4];
     if (leaf >= XEN_CPUID_BASE && leaf < XEN_CPUID_BASE + 0x100) {
-        charge(cpu, CHARGE_EMULATION, cpu->exit_cost[EXIT_REASON_CPUID]);
+        charge_emulation(cpu);
         hypervisor_leaf(d, leaf, out);
         cpu->r[REG_RAX] = out[0];
         cpu->r[REG_RBX] = out[1];

@@ -337,7 +337,7 @@ uint64_t count_tables(const struct domain *d)
     uint64_t count = 0;
     for (uint64_t mfn = 0; mfn < d->frame_count; mfn++) {
         const struct frame *frame = &d->frames[mfn];
-        count += frame->type_refs && frame->type >= FRAME_L1 && frame->type <= FRAME_L4;
+        count += is_table(frame);
     }
     return count;
 }

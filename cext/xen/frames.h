@@ -21,6 +21,11 @@ struct frame {
     uint64_t released : 1;    /* not (any more) in the domain's reservation */
 };
 #define FRAME_MAX 0xffffffu   /* limit of references, and of frames: 64 GiB of memory */
+static inline int is_table(const struct frame *frame)
+{
+    return frame->type_refs && frame->type >= FRAME_L1 && frame->type <= FRAME_L4;
+}
+
 #define PARTIAL(level, held) ((uint32_t)(level) << 10 | (held))
 #define PARTIAL_LEVEL(frame) ((enum frame_type)((frame)->type_refs >> 10))
 #define PARTIAL_HELD(frame) ((uint32_t)(frame)->type_refs & 1023)

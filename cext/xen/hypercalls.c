@@ -48,11 +48,6 @@ struct before {
     uint64_t rcx, r11;
 };
 
-static inline uint64_t charged_since(const Cpu *cpu, struct before before)
-{
-    return (uint64_t)(cpu->acct - before.acct) >> ACCT_SHIFT;
-}
-
 /* A call has just ended that took so much; one that is taken back has not been. */
 static void note_call(Cpu *cpu, uint64_t number, uint64_t units)
 {
@@ -63,12 +58,9 @@ static void note_call(Cpu *cpu, uint64_t number, uint64_t units)
 /* A function in Python raised or injected an exception: restores the state before the instruction. */
 static void take_back(Cpu *cpu, Op *op, struct call_tally *tally, struct before before)
 {
-    if (cpu->fault == FAULT_ABORT)
-        tally->calls--;
-    else
-        tally_add(tally, 0, 0);
+    tally_take_back(tally, cpu->fault == FAULT_ABORT);
     cpu->charged[CHARGE_HYPERCALL].count--;
-    cpu->charged[CHARGE_CALL].units -= (int64_t)(charged_since(cpu, before) - cpu->hypercall_cost);
+    take_back_charges(cpu, &((struct domain *)cpu->pv)->table.before);
     cpu->acct = before.acct;
     cpu->take_back(cpu, op);
     cpu->rip = op->ip;
@@ -108,8 +100,7 @@ int xen_hypercall(Cpu *cpu, Op *op)
         return system_call(d);
     cpu->charged[CHARGE_HYPERCALL].count++; /* that is all: its price is always the same, and this the fast path */
     cpu->acct += (int64_t)((uint64_t)cpu->hypercall_cost << ACCT_SHIFT);
-    if (UNLIKELY(entry->cost))
-        charge(cpu, CHARGE_CALL, entry->cost);
+    charge_call(cpu, entry, &d->table.before);
     d->work = 0;
     call->args[0] = cpu->r[REG_RDI];
     call->args[1] = cpu->r[REG_RSI];
@@ -120,16 +111,18 @@ int xen_hypercall(Cpu *cpu, Op *op)
     if (UNLIKELY(d->dropping_count)) { /* whatever is asked for, it finds no frame in use that is not */
         drop_tables(d);
         if (d->dropping_count) {
-            entry->tally[entry->sub_operations].calls++; /* as any call that is preempted */
-            tally_add(&entry->tally[entry->sub_operations], charged_since(cpu, before), 0);
-            note_call(cpu, number, charged_since(cpu, before));
+            struct call_tally *others = tally_of(entry, entry->sub_operations);
+            uint64_t units = charged_since(cpu, before.acct);
+            others->calls++; /* as any call that is preempted */
+            tally_add(others, units, 0);
+            note_call(cpu, number, units);
             call_again(d, number);
             return 1;
         }
     }
     struct call_tally *tally = tally_before(entry, call);
     struct answer answer = entry_call(entry, tally, call, number);
-    uint64_t units = charged_since(cpu, before);
+    uint64_t units = charged_since(cpu, before.acct);
     if (UNLIKELY(answer.host_ns || cpu->timeline != NULL)) {
         note_call(cpu, number, units);
         if (entry->flags & ENTRY_LIST) {
@@ -175,18 +168,18 @@ int64_t xen_multicall(struct hvmx_hypercall *call)
         struct hvmx_hypercall inner = *call;
         memcpy(inner.args, entry.args, sizeof entry.args);
         struct hypercall_entry *function = table_entry(&d->table, entry.op == __HYPERVISOR_iret ? ~0ull : entry.op);
-        struct before before = { .acct = d->cpu->acct };
-        if (UNLIKELY(function->cost))
-            charge(d->cpu, CHARGE_CALL, function->cost);
+        int64_t before = d->cpu->acct;
+        struct charged_before charged_before = { 0 };
+        charge_call(d->cpu, function, &charged_before);
         struct call_tally *tally = tally_before(function, &inner);
         struct answer answer = entry_call(function, tally, &inner, entry.op);
         entry.result = answer.result;
         int again = d->preempted;
         uint64_t units = charged_since(d->cpu, before);
         if (UNLIKELY(d->cpu->fault && !again)) { /* this element did not happen: the list is resumed with it */
-            d->cpu->charged[CHARGE_CALL].units -= (int64_t)units;
-            d->cpu->acct = before.acct;
-            tally->calls -= d->cpu->fault == FAULT_ABORT;
+            take_back_charges(d->cpu, &charged_before);
+            d->cpu->acct = before;
+            tally_take_back(tally, d->cpu->fault == FAULT_ABORT);
             call->args[0] = list;
             call->args[1] = count - index;
             d->preempted = index > 0;

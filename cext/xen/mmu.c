@@ -75,7 +75,7 @@ static int pte_update(struct domain *d, uint64_t pointer, uint64_t value, int pr
     if (frame == NULL)
         return -XEN_EINVAL;
     int error = -XEN_EINVAL;
-    if (frame->type_refs && frame->type >= FRAME_L1 && frame->type <= FRAME_L4) {
+    if (is_table(frame)) {
         error = set_entry(d, mfn, (pointer & 0xfff) >> 3, value, preserve_ad);
     } else if (get_frame_and_type(d, mfn, FRAME_WRITABLE) == 0) { /* not a page table: a plain write */
         page_changes(d->cpu, mfn);

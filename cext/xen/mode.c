@@ -30,8 +30,7 @@ void toggle_mode(struct domain *d)
     cpu->seg[SEG_GS].base = cpu->kernel_gs_base;
     cpu->kernel_gs_base = gs;
     d->in_kernel ^= 1;
-    if (UNLIKELY(cpu->timeline != NULL))
-        cpu->timeline->pv_privilege = d->in_kernel ? PRIVILEGE_PV_KERNEL : PRIVILEGE_PV_USER;
+    cpu->pv_privilege = d->in_kernel ? PRIVILEGE_PV_KERNEL : PRIVILEGE_PV_USER;
     load_page_tables(d);
     hvmx_core->flush_tlb(cpu, 0); /* global pages stay: both modes have them, and none is the kernel's */
 }

@@ -83,6 +83,19 @@ def test_a_timeline_makes_no_difference_to_the_guest(name: str) -> None:
     assert (watched.cpu.cycles, watched.state_hash()) == (plain.cpu.cycles, plain.state_hash())
 
 
+def test_a_timeline_may_begin_in_either_mode_of_a_pv_guest() -> None:
+    machine = loaded("pv64", SHORT)
+    for mode in (Privilege.PV_USER, Privilege.PV_KERNEL, Privilege.PV_USER):
+        while True:
+            machine.step()
+            modes = of_kind(spans_of(machine), SpanKind.PRIVILEGE)["number"]
+            if len(modes) and modes[-1] == mode:
+                break
+        machine.cpu.keep_timeline()
+        machine.step()
+        assert of_kind(spans_of(machine), SpanKind.PRIVILEGE)["number"][0] == mode
+
+
 # --- all of it ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", guests.NAMES)
 @pytest.mark.parametrize("paging", ["ept", "shadow"])

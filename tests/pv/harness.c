@@ -198,11 +198,7 @@ uint64_t harness_shared_info(Cpu *cpu) { return ((struct domain *)cpu->pv)->shar
 uint64_t harness_system_time(Cpu *cpu) { return system_time(cpu->pv); }
 uint64_t harness_count(Cpu *cpu, uint32_t n)
 {
-    const struct hypercall_entry *entry = &((struct domain *)cpu->pv)->table.entry[n];
-    uint64_t count = 0;
-    for (uint32_t i = 0; i <= entry->sub_operations; i++)
-        count += entry->tally[i].calls;
-    return count;
+    return calls_of(&((struct domain *)cpu->pv)->table.entry[n]);
 }
 uint64_t harness_cycles(Cpu *cpu) { return cycles_now(cpu); }
 uint32_t harness_console(char *out) { memcpy(out, console, console_size); return console_size; }

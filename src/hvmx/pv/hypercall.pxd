@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "hvmx_hypercall.h" nogil:
     const char *HVMX_HYPERCALL_CAPSULE
-    const int HVMX_HYPERCALLS
+    enum:
+        HVMX_HYPERCALLS
     const int HVMX_FIRST_FREE
     const int HVMX_ENOENT
     const int HVMX_EFAULT

@@ -23,6 +23,7 @@ cdef extern from "table.h" nogil:
     enum:
         ENTRY_TAKEN
         ENTRY_SLOW
+        ENTRY_CHARGES
     struct call_tally:
         uint64_t calls, units, least, most, last, settled, host_ns, host_least, host_most, host_sample
     struct hypercall_entry:
@@ -35,8 +36,8 @@ cdef extern from "table.h" nogil:
         call_tally *tally
         uint32_t sub_operations
     struct hypercall_table:
-        hypercall_entry entry[256]
-        hypercall_entry beyond
+        hypercall_entry entry[257]
+    uint64_t calls_of(const hypercall_entry *)
     int hvmx_table_register(hypercall_table *, uint32_t, hvmx_hypercall_fn, void *, uint32_t)
     struct vmcall:
         hypercall_table table
@@ -68,7 +69,7 @@ cdef extern from "domain.h" nogil:
         char *crash_reason
         uint32_t flags
         uint64_t refused_instructions
-        msr_count msrs[32]
+        msr_count msrs[ANSWERED_MSRS]
 
 cdef extern from "emulate.h" nogil:
     int domain_has_msr "has_msr"(domain *, uint32_t)

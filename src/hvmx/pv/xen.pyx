@@ -22,6 +22,8 @@ FIRST_FREE = HVMX_FIRST_FREE
 NUMBERS = HVMX_HYPERCALLS
 cdef enum:
     SYSCALL_BYTES = 2
+    BEYOND = HVMX_HYPERCALLS   # the table's entry for all larger numbers
+    ENTRIES = BEYOND + 1
 
 OTHERS = -1                    # under which stands what is not tallied number by number
 
@@ -131,7 +133,7 @@ cdef class Hypercalls:
         """
         cdef hvmx_hypercall_fn fn
         cdef void *pointer = NULL
-        cdef uint32_t flags = 0
+        cdef uint32_t flags = ENTRY_CHARGES
         cdef int error
         if PyCapsule_IsValid(function, HVMX_HYPERCALL_CAPSULE):
             fn = <hvmx_hypercall_fn>PyCapsule_GetPointer(function, HVMX_HYPERCALL_CAPSULE)
@@ -140,7 +142,7 @@ cdef class Hypercalls:
             kept = (function, user)
         elif callable(function):
             fn = call_python
-            flags = ENTRY_SLOW
+            flags |= ENTRY_SLOW
             kept = PythonHypercall(self, function)
             pointer = <void *>kept
         else:
@@ -154,39 +156,41 @@ cdef class Hypercalls:
         self.functions.append(kept)
 
     def set_costs(self, costs):
-        """Set the cost of each hypercall beyond the way in and out: {number: units of 1/64 guest cycle}."""
+        """Set the cost of each hypercall beyond the way in and out: {number: units of 1/CYCLE_FRACTION guest cycle}."""
+        cdef hypercall_entry *entry
         held(self.owner)
         for number, cost in costs.items():
             if not 0 <= number < HVMX_HYPERCALLS:
                 raise ValueError(f"hypercall {number} is beyond the table of {HVMX_HYPERCALLS}")
-            self.table.entry[<uint32_t>number].cost = <uint32_t>up_to(f"cost of hypercall {number}", cost, 0xffffffff)
+            entry = &self.table.entry[<uint32_t>number]
+            entry.cost = <uint32_t>up_to(f"cost of hypercall {number}", cost, 0xffffffff)
+            entry.flags |= ENTRY_CHARGES
 
     def counts(self):
         """{name: calls} of the numbers called so far; a number without a name is "hypercall N"."""
         cdef uint32_t number
-        result = {
-            self.names.get(number, f"hypercall {number}"): calls_of(&self.table.entry[number])
-            for number in range(<uint32_t>HVMX_HYPERCALLS) if calls_of(&self.table.entry[number])
-        }
-        if calls_of(&self.table.beyond):
-            result["beyond the table"] = calls_of(&self.table.beyond)
+        result = {}
+        for number in range(<uint32_t>ENTRIES):
+            if calls := calls_of(&self.table.entry[number]):
+                result[self.name(number)] = calls
         return result
+
+    cdef str name(self, uint32_t number):
+        return "beyond the table" if number == BEYOND else self.names.get(number, f"hypercall {number}")
 
     def statistics(self):
         """{number: {sub-operation: (count, guest cycles, least, most, host nanoseconds, least, most)}} of the calls that C
         answered or was the first to see: of a multicall those within it, and of itself what they do not take. A number
         without sub-operations has one alone, 0. -1: a sub-operation, or a number, beyond those that are tallied one by one.
 
-        Host time is that of the functions. Some calls are timed, and each that is not counts as the last one that was: 0
-        says that none was.
+        Host time is that of the functions, that of a multicall with the calls within it. Some calls are timed, and each that
+        is not counts as the last one that was: 0 says that none was.
         """
         cdef uint32_t number
         result = {}
-        for number in range(<uint32_t>HVMX_HYPERCALLS):
+        for number in range(<uint32_t>ENTRIES):
             if found := tallies(&self.table.entry[number]):
-                result[number] = found
-        if found := tallies(&self.table.beyond):
-            result[OTHERS] = found
+                result[OTHERS if number == BEYOND else number] = found
         return result
 
     def trace(self, called):
@@ -194,9 +198,8 @@ cdef class Hypercalls:
         arguments that it was made with. What that raises comes out of `run()`, and the call has been made."""
         cdef uint32_t number
         held(self.owner)
-        for number in range(<uint32_t>HVMX_HYPERCALLS):
+        for number in range(<uint32_t>ENTRIES):
             self.trace_entry(&self.table.entry[number], called)
-        self.trace_entry(&self.table.beyond, called)
 
     cdef int trace_entry(self, hypercall_entry *entry, object called) except -1:
         cdef Traced traced = Traced()
@@ -211,29 +214,27 @@ cdef class Hypercalls:
 
     def answered(self):
         """{number: name} of those that have a function."""
-        return {number: self.names.get(number, f"hypercall {number}") for number in range(HVMX_HYPERCALLS)
+        return {number: self.name(number) for number in range(HVMX_HYPERCALLS)
                 if self.table.entry[<uint32_t>number].flags & ENTRY_TAKEN}
 
     @property
     def refused(self):
         """Calls answered by an error, those that `unanswered` counts among them."""
         cdef uint32_t number
-        return self.table.beyond.refused + sum(
-            self.table.entry[number].refused for number in range(<uint32_t>HVMX_HYPERCALLS))
+        return sum(self.table.entry[number].refused for number in range(<uint32_t>ENTRIES))
 
     @property
     def unanswered(self):
         """Calls answered by the ABI's "no such call" (Xen's -38, KVM's -1000), for want of a function or of the operation asked
         of it."""
         cdef uint32_t number
-        return self.table.beyond.unanswered + sum(
-            self.table.entry[number].unanswered for number in range(<uint32_t>HVMX_HYPERCALLS))
+        return sum(self.table.entry[number].unanswered for number in range(<uint32_t>ENTRIES))
 
     @property
     def slow(self):
         """Calls that were answered by Python."""
         cdef uint32_t number
-        return sum(calls_of(&self.table.entry[number]) for number in range(<uint32_t>HVMX_HYPERCALLS)
+        return sum(calls_of(&self.table.entry[number]) for number in range(<uint32_t>ENTRIES)
                    if self.table.entry[number].flags & ENTRY_SLOW)
 
 
@@ -246,14 +247,6 @@ cdef tuple figures(const call_tally *tally):
         most = max(most, tally.last)
     return (tally.calls, (tally.units + more * tally.last) // CYCLE_FRACTION, least // CYCLE_FRACTION,
             most // CYCLE_FRACTION, tally.host_ns + more * tally.host_sample, tally.host_least, tally.host_most)
-
-
-cdef uint64_t calls_of(const hypercall_entry *entry) noexcept nogil:
-    cdef uint64_t calls = entry.exits
-    cdef uint32_t index
-    for index in range(entry.sub_operations + 1):
-        calls += entry.tally[index].calls
-    return calls
 
 
 cdef dict tallies(hypercall_entry *entry):

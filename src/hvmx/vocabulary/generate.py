@@ -65,8 +65,8 @@ def header() -> str:
         lines += ["", f"/* {_first_line(kind)} */", f"enum {kind.__name__} {{" if kind in _TYPED else "enum {"]
         lines += [f"    {prefix}_{member.name} = {_number(member)}," for member in kind]
         lines += ["};"]
+    lines += ["", f"#define CHARGES {len(Charge)}"]
     lines += ["", "/* By what exits are counted besides their reason: a bit for each reason. */"]
-    lines += [f"#define CHARGES {len(Charge)}"]
     lines += [f"#define {name} {sum(1 << reason for reason in reasons):#x}ull" for name, reasons in _SETS.items()]
     return "\n".join([*lines, "", "#endif", ""])
 

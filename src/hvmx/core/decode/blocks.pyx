@@ -20,7 +20,6 @@ cdef extern from "insn.h" nogil:
         REG_MMX
 
 cdef enum:
-    BLOCK_INSTRUCTIONS = 64
     OPS_PER_INSTRUCTION = 3   # guard, address, operation
     HAS_WAY = 0               # in Op.way, until the ways of the block are numbered
     JUMPS_PER_BLOCK = 6       # conditional branches in a block

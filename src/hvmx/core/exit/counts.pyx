@@ -67,7 +67,7 @@ cdef class ExitCounts:
     # violations are one kind, as each is of a page of its own.
     cdef void remember(self, Cpu *cpu, uint64_t number) noexcept:
         cdef uint32_t reason = cpu.exit.reason
-        cdef uint64_t cycle = (cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start) >> ACCT_SHIFT)) // CYCLE_FRACTION
+        cdef uint64_t cycle = guest_time(cpu) // CYCLE_FRACTION
         cdef PastExit *past = &self.past[self.latest]
         if past.reason != reason or past.number != number or not self.exits:
             past = self.kind_of(reason, number, cycle)

@@ -27,13 +27,10 @@ cdef enum:
     BOUND_PIPES
     BOUNDS = BOUND_PIPES + PIPES
 
-cdef enum:
-    PATH_INSTRUCTIONS = 64     # at most: those of a block
-
 # The time of a path by what held it, and by its instructions, in units of 1/CYCLE_FRACTION cycle.
 cdef struct Split:
     uint32_t units[BOUNDS]
-    uint32_t steps[PATH_INSTRUCTIONS]
+    uint32_t steps[BLOCK_INSTRUCTIONS]
     uint32_t mispredicted      # whether its last instruction is a branch that went another way than predicted
 
 # Begin; MemoryError where the host has no room. The caller forgets all paths.

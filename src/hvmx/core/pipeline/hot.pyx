@@ -39,7 +39,7 @@ cdef inline Hot *hot_of(Cpu *cpu) noexcept nogil:
 
 cdef inline uint64_t time_at_work(Cpu *cpu) noexcept nogil:
     """All guest time but that spent waiting, in units of 1/CYCLE_FRACTION cycle."""
-    return cpu.time - cpu.halted_time + (<uint64_t>(cpu.acct - cpu.acct_start) >> ACCT_SHIFT)
+    return guest_time(cpu) - cpu.halted_time
 
 
 cdef inline uint64_t instructions_now(Cpu *cpu) noexcept nogil:

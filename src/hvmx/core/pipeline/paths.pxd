@@ -39,7 +39,7 @@ cdef Op *first_due(Cpu *cpu, Op *op, int64_t end) noexcept nogil
 
 cdef inline uint64_t cycles_now(Cpu *cpu, Op *op) noexcept nogil:
     """Guest cycles at the end of this instruction, in units of 1/CYCLE_FRACTION; NULL: there is none."""
-    return cpu.time + (<uint64_t>(cpu.acct - cpu.acct_start + (cost_through(cpu, op) if op != NULL else 0)) >> ACCT_SHIFT)
+    return guest_time(cpu) + (<uint64_t>cost_through(cpu, op) >> ACCT_SHIFT if op != NULL else 0)
 
 
 # Behind Cpu.time_through and Cpu.go_through, for what is not known yet: account through `op`; and be at `target`, where

@@ -57,7 +57,9 @@ enum { MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_WIDTH = 3, MODE_STACK32 = 4, 
 #define ACCT_SHIFT 24
 #define ACCT_INSTR_MASK ((1 << ACCT_SHIFT) - 1)
 #define CYCLE_FRACTION 120 /* a multiple of the widths that pipelines have */
-/* Every instruction of a block begins within this time from the start of the block, in units of 1/CYCLE_FRACTION cycle. */
+/* A block has so many instructions at most, and each begins within this time from its start, in units of 1/CYCLE_FRACTION
+ * cycle. */
+#define BLOCK_INSTRUCTIONS 64
 #define BLOCK_UNITS (2048 * CYCLE_FRACTION)
 
 #define TRANSLATE_NEVER 0xffffffffu
@@ -375,6 +377,7 @@ struct Cpu {
 
     /* paravirtual guests (NULL otherwise) */
     void *pv;
+    uint32_t pv_privilege;                 /* PRIVILEGE_PV_* */
     int (*pv_hypercall)(Cpu *, Op *);      /* SYSCALL in kernel context, or the hypercall page */
     int (*pv_exception)(Cpu *, uint32_t vector, uint32_t error, uint64_t cr2);
     int (*pv_privileged)(Cpu *, uint64_t ip); /* a privileged instruction faulted at ring 3: 0 when emulated */
@@ -445,6 +448,12 @@ static inline __attribute__((always_inline)) void go_on(Cpu *cpu, Op *op)
     op->fn(cpu, op);
 }
 #endif
+
+/* In units of 1/CYCLE_FRACTION guest cycle. */
+static inline uint64_t guest_time(const Cpu *cpu)
+{
+    return cpu->time + ((uint64_t)(cpu->acct - cpu->acct_start) >> ACCT_SHIFT);
+}
 
 static inline Block *block_of(Op *op) { return (Block *)((uint8_t *)(op - op->place) - offsetof(Block, head)); }
 

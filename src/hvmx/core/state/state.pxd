@@ -238,6 +238,8 @@ cdef extern from "state.h" nogil:
     const int ACCT_SHIFT
     const int ACCT_INSTR_MASK
     const int CYCLE_FRACTION
+    enum:
+        BLOCK_INSTRUCTIONS
     const int BLOCK_UNITS
     const uint32_t TRANSLATE_NEVER
     const int BUCKETS
@@ -644,6 +646,7 @@ cdef extern from "state.h" nogil:
         TlbEntry tlbs[TLB_KINDS][TLB_ENTRIES]
 
     const bint HOST_IS_TRANSLATED_FOR
+    uint64_t guest_time(const Cpu *cpu) noexcept nogil
     void go_on(Cpu *cpu, Op *op) noexcept nogil
     Block *block_of(Op *op) noexcept nogil
     void account(Cpu *cpu, Op *op) noexcept nogil

@@ -19,16 +19,10 @@ enum { MOST_SPANS = 1 << 20 };
 typedef struct Timeline {
     Span privilege, space; /* as at the last turn, and going on */
     uint64_t turn;         /* when the privilege level or CR3 may have changed last */
-    uint32_t pv_privilege; /* that of a PV guest, whose CPL is always 3 */
     Span waiting;          /* the last one: what is due while it lasts may leave the guest waiting */
     uint64_t count, dropped;
     Span spans[MOST_SPANS];
 } Timeline;
-
-static inline uint64_t guest_time(const Cpu *cpu)
-{
-    return cpu->time + ((uint64_t)(cpu->acct - cpu->acct_start) >> ACCT_SHIFT);
-}
 
 static inline void keep_span(Timeline *timeline, const Span *span)
 {
@@ -57,6 +51,12 @@ static inline void note_entry(Cpu *cpu, uint32_t kind, uint32_t vector, uint64_t
     note_span(cpu, kind, vector, value, span_begins(cpu));
 }
 
+/* PRIVILEGE_*: of a PV guest, whose CPL is always 3, the mode that its hypervisor keeps. */
+static inline uint32_t privilege_of(const Cpu *cpu)
+{
+    return cpu->pv != NULL ? cpu->pv_privilege : cpu->cpl;
+}
+
 static inline void turn_to(Timeline *timeline, Span *lasting, uint32_t number, uint64_t value)
 {
     if (lasting->number == number && lasting->value == value)
@@ -75,7 +75,7 @@ static inline void note_turn(Cpu *cpu, uint64_t time)
     Timeline *timeline = cpu->timeline;
     if (timeline == NULL)
         return;
-    turn_to(timeline, &timeline->privilege, cpu->pv != NULL ? timeline->pv_privilege : cpu->cpl, 0);
+    turn_to(timeline, &timeline->privilege, privilege_of(cpu), 0);
     turn_to(timeline, &timeline->space, 0, cpu->cr3);
     timeline->turn = time;
 }

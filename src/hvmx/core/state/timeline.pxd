@@ -11,9 +11,8 @@ cdef extern from "timeline.h" nogil:
     ctypedef struct Timeline:
         Span privilege, space, waiting
         uint64_t turn, count, dropped
-        uint32_t pv_privilege
         Span *spans
-    uint64_t guest_time(const Cpu *cpu)
+    uint32_t privilege_of(const Cpu *cpu)
     uint64_t span_begins(const Cpu *cpu)
     void note_span(Cpu *cpu, uint32_t kind, uint32_t number, uint64_t value, uint64_t begin)
     void note_entry(Cpu *cpu, uint32_t kind, uint32_t vector, uint64_t value)

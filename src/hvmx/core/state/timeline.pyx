@@ -17,8 +17,7 @@ cdef int begin_timeline(Cpu *cpu) except -1:
         raise MemoryError("the host has no room for a timeline")
     timeline.turn = timeline.privilege.begin = timeline.space.begin = guest_time(cpu)
     timeline.privilege.kind = SPAN_PRIVILEGE
-    timeline.pv_privilege = PRIVILEGE_PV_KERNEL  # as a PV guest begins
-    timeline.privilege.number = timeline.pv_privilege if cpu.pv != NULL else cpu.cpl
+    timeline.privilege.number = privilege_of(cpu)
     timeline.space.kind = SPAN_ADDRESS_SPACE
     timeline.space.value = cpu.cr3
     timeline.waiting.kind = SPAN_WAITING

@@ -16,7 +16,7 @@ from hvmx.core.memory.paging cimport load_pdptes
 from hvmx.core.memory.shadow cimport shadow_flush, shadow_flush_page
 from hvmx.core.memory.tlb cimport forget_page, forget_pcid, forget_private
 from hvmx.core.state.state cimport *
-from hvmx.core.state.timeline cimport guest_time, note_turn
+from hvmx.core.state.timeline cimport note_turn
 
 cdef uint64_t CR0_DEFINED = (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD
                              | <uint64_t>0x80000000)
