@@ -105,7 +105,9 @@ static inline void take_back_charges(Cpu *cpu, const struct charged_before *befo
 /* The entry of a number; beyond the table, one that answers -ENOSYS. */
 static inline struct hypercall_entry *table_entry(struct hypercall_table *table, uint64_t number)
 {
-    return &table->entry[LIKELY(number < HVMX_HYPERCALLS) ? number : HVMX_HYPERCALLS];
+    if (LIKELY(number < HVMX_HYPERCALLS))
+        return &table->entry[number];
+    return &table->entry[HVMX_HYPERCALLS];
 }
 
 /* The tally of a sub-operation, which is ignored where there are none. */
