@@ -233,6 +233,18 @@ class Exits(NoCopies):
             counts[ExitReason.VMCALL] = counts.get(ExitReason.VMCALL, 0) + in_c
         return counts
 
+    def counts_by_number(self) -> dict[tuple[ExitReason, int | None], int]:
+        """The same by reason and what is concerned (port, MSR, ...; None where there is none), the most frequent reason first."""
+        by_reason = self.counts()
+        counts: dict[tuple[ExitReason, int | None], int] = {
+            (reason, None): count for reason, count in by_reason.items() if reason not in DETAILS
+        }
+        for (reason, number), row in self._vcpu.exit_details().items():
+            counts[ExitReason(reason), number] = row[0]
+        for number, row in self._vmcalls.answered_in_c().items():
+            counts[ExitReason.VMCALL, number] = counts.get((ExitReason.VMCALL, number), 0) + row[0]
+        return dict(sorted(counts.items(), key=lambda item: (-by_reason[item[0][0]], item[0][0])))
+
     def statistics(self) -> dict[ExitReason, Statistic]:
         """By reason, the most frequent first."""
         details: dict[int, dict[int, Statistic]] = {}

@@ -126,7 +126,7 @@ class Reading:
             waited=waited,
             instructions=machine.cpu.instructions,
             charges={Charge(kind): row for kind, row in machine.cpu.charges().items()},
-            exits=dict(_exits(machine)),
+            exits=machine.exits.counts_by_number(),
             hypercalls=machine.hypercalls.counts() if machine.domain is not None else {},
             classes=machine.cpu.time_by_class() if with_classes else {},
         )
@@ -214,14 +214,6 @@ class Reading:
 
 
 NOTHING = Reading(0, 0, 0, {}, {}, {}, {})
-
-
-def _exits(machine: Machine) -> Iterator[tuple[tuple[ExitReason, int | None], int]]:
-    for reason, row in machine.exits.statistics().items():
-        if reason in DETAILS:
-            yield from (((reason, number), detail.count) for number, detail in row.detail.items())
-        else:
-            yield (reason, None), row.count
 
 
 def _less(now: Mapping[_Key, int], before: Mapping[_Key, int]) -> dict[_Key, int]:
