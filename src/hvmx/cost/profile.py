@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -277,7 +278,8 @@ class Profile:
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: views of mappings cannot go there, and mappings can."""
-        return {name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in vars(self).items()}
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in state.items()}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(
@@ -320,6 +322,23 @@ class Profile:
         yield from ((f"exits.{reason.name}", figure) for reason, figure in self.exits.items())
         yield "exits.user_device", self.user_device
         yield from _times("paravirtual", self.paravirtual)
+
+    @cached_property
+    def _by_key(self) -> Mapping[str, Figure | Timing]:
+        return dict(self.figures())
+
+    def figure(self, key: str | None) -> Figure | Timing | None:
+        """The one of `figures` that has this key; None where none has."""
+        return self._by_key.get(key or "")
+
+    @cached_property
+    def _lines(self) -> Mapping[str, str]:
+        written = {id(figure): name for name, figure in self.written.items()}
+        return {key: written[id(figure)] for key, figure in self._by_key.items() if id(figure) in written}
+
+    def line_of(self, key: str) -> str:
+        """The line of the file that has the figure of this key: one may stand for several, such as ``exits.default``."""
+        return self._lines.get(key, key)
 
     def pipeline_tables(self) -> PipelineTables:
         """The pipeline and its cost classes in plain numbers, for the core."""

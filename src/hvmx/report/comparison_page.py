@@ -17,7 +17,7 @@ from hvmx.comparison.winner import verdict
 from hvmx.cost import Mark, Profile, marks_in_words
 from hvmx.report import comparison_charts as charts
 from hvmx.report.comparison import factor, hang_on_assumed, notes, ratios
-from hvmx.report.explanation import Charge, charges, count_in_words, line_of, winner_in_words
+from hvmx.report.explanation import Charge, charges, count_in_words, winner_in_words
 from hvmx.report.glance import glance_rows
 from hvmx.report.inline_svg import inline_svg
 
@@ -305,8 +305,8 @@ def _provenance(profile: Profile, charge: Charge) -> tuple[str, str, str]:
     """The key of the figure, its mark and its source; of what several figures say, their tables and how many are of each
     mark."""
     key = charge.item.price
-    if key is not None and (figure := dict(profile.figures()).get(key)) is not None:
-        return line_of(profile, key), figure.mark.value, f"{figure.source}: {figure.where}"
+    if key is not None and (figure := profile.figure(key)) is not None:
+        return profile.line_of(key), figure.mark.value, f"{figure.source}: {figure.where}"
     if key is not None:
         tables: tuple[str, ...] = (key,)
     elif charge.item.of and charge.item.part is Part.CODE:

@@ -59,10 +59,9 @@ class Charge:
 
 def charges(profile: Profile, operation: Operation) -> list[Charge]:
     """What one operation is charged for, the dearest first."""
-    figures = dict(profile.figures())
     found, small, least = [], 0, SMALL * operation.guest_cycles
     for item in operation.ledger:
-        figure = figures.get(item.price or "")
+        figure = profile.figure(item.price)
         each = figure.cycles if figure is not None else None
         if abs(item.guest_cycles) < least:
             small += item.units
@@ -105,7 +104,7 @@ def _table(heading: str, profile: Profile, ways: Mapping[str, Operation], said: 
         shown[rows] = title
         table.add_row(title, "", "", _cycles(operation.cycles_each), "", style="bold")
         for charge in found:
-            line = "" if charge.item.price is None else line_of(profile, charge.item.price)
+            line = "" if charge.item.price is None else profile.line_of(charge.item.price)
             if line and line not in lines:
                 lines.append(line)
             number = f"[{lines.index(line) + 1}]" if line else ""
@@ -114,12 +113,6 @@ def _table(heading: str, profile: Profile, ways: Mapping[str, Operation], said: 
             table.add_row(_indented(charge.name), times, each, _cycles(charge.guest_cycles), number)
     table.caption = "\n".join(["", *_legend(profile, lines), *_notes(ways)])
     return table
-
-
-def line_of(profile: Profile, key: str) -> str:
-    """The line of the profile that has a figure: one may stand for several, such as ``exits.default``."""
-    figure = dict(profile.figures()).get(key)
-    return next((name for name, written in profile.written.items() if written is figure), key)
 
 
 def _notes(ways: Mapping[str, Operation]) -> Iterator[str]:
