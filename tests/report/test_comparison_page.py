@@ -17,6 +17,7 @@ from hvmx import guests
 from hvmx.comparison.outcome import TOTALS, Comparison, Refusal
 from hvmx.comparison.side_by_side import compare
 from hvmx.comparison.ways import WAYS
+from hvmx.comparison.winner import verdicts
 from hvmx.cost import Figure, Timing, load_profile
 from hvmx.report.comparison import comparison_json, hang_on_assumed
 from hvmx.report.comparison_charts import PART_COLOURS, WAY_COLOURS
@@ -129,7 +130,7 @@ def test_an_operation_whose_winner_hangs_on_assumed_figures_has_a_star_and_its_e
     page: str, comparison: Comparison
 ) -> None:
     read = Reader(page)
-    hanging = hang_on_assumed(PROFILES["skylake"], comparison.of())
+    hanging = hang_on_assumed(verdicts(PROFILES["skylake"], comparison.of()))
     assert hanging
     assert [row[0].removesuffix(" *") for row in read.tables["s0"] if row[0].endswith(" *")] == hanging
     assert read.text.count("That hangs on assumed figures") == sum(

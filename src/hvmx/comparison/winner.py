@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hvmx import guests
 from hvmx.cost import Mark, Profile
 
 from .outcome import Operation, Outcome
@@ -93,6 +94,12 @@ def verdict(profile: Profile, outcomes: Mapping[str, Outcome], operation: str) -
     worst = [_worst(costs[best], costs[rival], rival, assumed) for rival in rivals]
     nearest = min(worst, key=lambda one: one.rival_cycles - one.guest_cycles, default=None)
     return Verdict(winners, tuple(sorted(hinges, key=_distance)), nearest)
+
+
+def verdicts(profile: Profile, outcomes: Mapping[str, Outcome]) -> dict[str, Verdict]:
+    """By operation, of those that there is one on, in the guest's order."""
+    found = {name: verdict(profile, outcomes, name) for name in guests.WORKLOADS}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 @dataclass(frozen=True)

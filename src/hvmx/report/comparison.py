@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from hvmx import guests
-from hvmx.comparison.outcome import TOTALS, Comparison, Outcome
+from hvmx.comparison.outcome import TOTALS, Comparison, Operation, Outcome
 from hvmx.comparison.runs import knows_ports
 from hvmx.comparison.ways import BY_NAME
-from hvmx.comparison.winner import verdict
+from hvmx.comparison.winner import Verdict, verdicts
 from hvmx.cost import Profile, marks_in_words
 from hvmx.report.caches import NOT_MODELLED, PLACES
 from hvmx.report.plain_table import plain_table
@@ -36,18 +36,20 @@ def ratios(outcomes: Mapping[str, Outcome], operation: str) -> dict[str, float]:
 
 def comparison_table(profile: Profile, outcomes: Mapping[str, Outcome]) -> Table:
     """A row for each operation, a column for each way: guest cycles, and multiples of the cheapest."""
+    hanging = hang_on_assumed(verdicts(profile, outcomes))
     table = plain_table(
-        f"Guest cycles per operation, {profile.name} ({profile.processor})", "\n".join(notes(profile, outcomes))
+        f"Guest cycles per operation, {profile.name} ({profile.processor})", "\n".join(notes(profile, outcomes, hanging))
     )
     table.add_column("Operation", no_wrap=True)
     for way in outcomes:
         table.add_column(BY_NAME[way].title.replace(" ", "\n"), justify="right", no_wrap=True)
     by_operation = {name: ratios(outcomes, name) for name in guests.WORKLOADS}
-    hanging = hang_on_assumed(profile, outcomes)
+    widths = {way: max((len(factor(row[way])) for row in by_operation.values() if way in row), default=0) for way in outcomes}
     for name, by_way in by_operation.items():
         if by_way:
             mark = " *" if name in hanging else ""
-            table.add_row(f"{name}{mark}", *(_cell(way, name, outcomes, by_operation) for way in outcomes))
+            shown = (_cell(run.operations.get(name), by_way.get(way), widths[way]) for way, run in outcomes.items())
+            table.add_row(f"{name}{mark}", *shown)
     table.add_row("whole run:", style="dim")
     for total in TOTALS:
         cells = (f"{outcome.totals[total]:,}" for outcome in outcomes.values())
@@ -59,26 +61,21 @@ def comparison_table(profile: Profile, outcomes: Mapping[str, Outcome]) -> Table
     return table
 
 
-def hang_on_assumed(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
+def hang_on_assumed(found: Mapping[str, Verdict]) -> list[str]:
     """The operations of which another way may win with assumed figures between half and double of what they are."""
-    verdicts = {name: verdict(profile, outcomes, name) for name in guests.WORKLOADS}
-    return [name for name, found in verdicts.items() if found is not None and not found.sure]
+    return [name for name, one in found.items() if not one.sure]
 
 
-def _cell(
-    way: str, operation: str, outcomes: Mapping[str, Outcome], by_operation: Mapping[str, Mapping[str, float]]
-) -> Text:
+def _cell(operation: Operation | None, ratio: float | None, width: int) -> Text:
     """Guest cycles and their ratio, which is as wide as the widest of its column: so the figures stand in columns, too."""
-    width = max((len(factor(by_way[way])) for by_way in by_operation.values() if way in by_way), default=0)
-    if way not in by_operation[operation]:
+    if operation is None or ratio is None:
         return Text("-" + " " * (width + 3))
-    ratio = by_operation[operation][way]
-    cycles = outcomes[way].operations[operation].cycles_each
-    return Text(f"{cycles:,.0f} {'x ' + factor(ratio):>{width + 2}}", style="bold" if ratio == 1 else "")
+    return Text(f"{operation.cycles_each:,.0f} {'x ' + factor(ratio):>{width + 2}}", style="bold" if ratio == 1 else "")
 
 
-def notes(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
-    """What is to be known of the figures: how near they are, how many of them were published, fitted or assumed."""
+def notes(profile: Profile, outcomes: Mapping[str, Outcome], hanging: Collection[str]) -> list[str]:
+    """What is to be known of the figures: how near they are, how many of them were published, fitted or assumed, and what
+    the star of operations that are ``hanging`` on these says."""
     everything, pv = profile.marks(), profile.marks("paravirtual.")
     said = [
         f"{profile.accuracy[0].upper()}{profile.accuracy[1:]}.",
@@ -86,7 +83,7 @@ def notes(profile: Profile, outcomes: Mapping[str, Outcome]) -> list[str]:
     ]
     if "pv" in outcomes:
         said.append(f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}.")
-    if hang_on_assumed(profile, outcomes):
+    if hanging:
         said.append("*: which way wins hangs on assumed figures; --explain says on which.")
     if "native" in outcomes:
         said += [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from xml.etree import ElementTree
 
@@ -13,7 +13,7 @@ from hvmx import guests
 from hvmx.comparison.ledger import Part, gathered
 from hvmx.comparison.outcome import TOTALS, Comparison, Operation
 from hvmx.comparison.ways import BY_NAME
-from hvmx.comparison.winner import verdict
+from hvmx.comparison.winner import verdicts
 from hvmx.cost import Mark, Profile, marks_in_words
 from hvmx.report import comparison_charts as charts
 from hvmx.report.comparison import factor, hang_on_assumed, notes, ratios
@@ -85,7 +85,8 @@ class _Section:
         self.outcomes = comparison.of(guest, profile.name)
         self.refusals = [it for it in comparison.refusals if (it.guest, it.profile) == (guest, profile.name)]
         self.operations = charts.timed(self.outcomes)
-        self.hanging = hang_on_assumed(profile, self.outcomes)
+        self.verdicts = verdicts(profile, self.outcomes)
+        self.hanging = hang_on_assumed(self.verdicts)
         self._charts_drawn = 0
 
     def element(self) -> Element:
@@ -93,7 +94,7 @@ class _Section:
         if self.outcomes:
             head += [self._cards()]
         head += [_element("p", f"Not run: {BY_NAME[it.way].title}: {it.why}") for it in self.refusals]
-        head += [_element("p", " ".join(notes(self.profile, self.outcomes)), **{"class": "dim"})]
+        head += [_element("p", " ".join(notes(self.profile, self.outcomes, self.hanging)), **{"class": "dim"})]
         rest = [self._charts(), self._table(), self._glance(), self._operation_charts(), *self._explanations()] if self.outcomes else []
         return _element("section", *head, *(it for it in rest if it is not None), id=self.name)
 
@@ -241,15 +242,13 @@ class _Section:
         for operation in (WHOLE_RUN, *self.operations):
             found = {way: self._explained(way, operation) for way in self.outcomes}
             explained = {way: it for way, it in found.items() if it is not None}
+            said = winner_in_words(self.verdicts.get(operation))
             for way in explained:
-                yield self._explanation(way, operation, explained)
+                yield self._explanation(way, operation, explained, said)
 
-    def _explanation(self, way: str, operation: str, ways: Mapping[str, Operation]) -> Element:
+    def _explanation(self, way: str, operation: str, ways: Mapping[str, Operation], said: Sequence[str]) -> Element:
         it = ways[way]
-        what, said = it.name, []
-        if operation != WHOLE_RUN:
-            what = f"{operation}: {guests.WORKLOADS[operation].does}"
-            said = winner_in_words(self.profile, verdict(self.profile, self.outcomes, operation))
+        what = it.name if operation == WHOLE_RUN else f"{operation}: {guests.WORKLOADS[operation].does}"
         others = (_element("a", BY_NAME[name].title, href=f"#{self._id(name, operation)}") for name in ways if name != way)
         return _element(
             "aside",

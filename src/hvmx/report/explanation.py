@@ -78,7 +78,7 @@ def explanation(profile: Profile, outcomes: Mapping[str, Outcome], name: str) ->
     """Of one operation, in each way that has it."""
     ways = {way: outcome.operations[name] for way, outcome in outcomes.items() if name in outcome.operations}
     heading = f"{name}: {guests.WORKLOADS[name].does}" if name in guests.WORKLOADS else name
-    return _table(heading, profile, ways, winner_in_words(profile, verdict(profile, outcomes, name)))
+    return _table(heading, profile, ways, winner_in_words(verdict(profile, outcomes, name)))
 
 
 def explanation_of_runs(profile: Profile, outcomes: Mapping[str, Outcome]) -> Table:
@@ -144,7 +144,7 @@ def _legend(profile: Profile, lines: Sequence[str]) -> Iterator[str]:
         yield f"{key}: {title}"
 
 
-def winner_in_words(profile: Profile, found: Verdict | None) -> list[str]:
+def winner_in_words(found: Verdict | None) -> list[str]:
     """Who wins, and on which assumed figures that hangs."""
     if found is None:
         return []
