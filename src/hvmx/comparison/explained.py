@@ -7,7 +7,7 @@ to the cycle, stops at each of their ends and reads the counters there.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from hvmx import guests
-from hvmx.boot.layout import PAGE
 from hvmx.cost import FRACTION, Profile
+from hvmx.debug.code import read_linear
 
 from .ledger import NOTHING, Item, Part, Reading
 from .outcome import Operation
@@ -42,26 +42,18 @@ class Window:
 def windows_of(machine: Machine, way: Way) -> list[Window]:
     """Those that the bundled guest has kept in its memory."""
     address = _symbol(way.bundled, "windows")
-    (count,) = _COUNT.unpack(read_linear(machine, address, _COUNT.size))
+    (count,) = _COUNT.unpack(_read(machine, address, _COUNT.size))
     names = list(guests.WORKLOADS)
-    rows = _WINDOW.iter_unpack(read_linear(machine, address + _COUNT.size, count * _WINDOW.size))
+    rows = _WINDOW.iter_unpack(_read(machine, address + _COUNT.size, count * _WINDOW.size))
     return [Window(names[workload], start, end, sign) for start, end, workload, sign in rows]
 
 
-def read_linear(machine: Machine, address: int, size: int) -> bytes:
-    """Guest memory by linear address. ValueError where a page is not mapped."""
-    return b"".join(_pieces(machine, address, size))
-
-
-def _pieces(machine: Machine, address: int, size: int) -> Iterator[bytes]:
-    while size:
-        physical = machine.cpu.translate(address)
-        if physical is None:
-            raise ValueError(f"{address:#x} is not mapped")
-        length = min(size, PAGE - address % PAGE)
-        yield machine.cpu.read(physical, length)
-        address += length
-        size -= length
+def _read(machine: Machine, address: int, size: int) -> bytes:
+    """Guest memory by linear address. ValueError where none is mapped."""
+    data = read_linear(machine.cpu, address, size)
+    if len(data) < size:
+        raise ValueError(f"{address + len(data):#x} is not mapped")
+    return data
 
 
 def _symbol(environment: str, name: str) -> int:
