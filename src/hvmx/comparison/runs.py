@@ -122,12 +122,18 @@ def carry_out(run: Run) -> Outcome:
     )
 
 
-def machine_for(guest: Guest, way: Way, profile: Profile, serial: Sink, memory: str | int = "64M") -> Machine:
-    """A machine with the guest loaded, as this way runs it."""
+def empty_machine(way: Way, profile: Profile, memory: str | int, serial: Sink = null_sink) -> Machine:
+    """A machine for a guest that is run this way."""
     machine = Machine(memory, profile, paging=way.paging, serial=serial)
     if way.native:
         controls.leave_paging_to_the_guest(machine.cpu)
         profile.apply(machine.cpu, native=True)
+    return machine
+
+
+def machine_for(guest: Guest, way: Way, profile: Profile, serial: Sink, memory: str | int = "64M") -> Machine:
+    """A machine with the guest loaded, as this way runs it."""
+    machine = empty_machine(way, profile, memory, serial)
     if guest.image is None:
         command_line = guests.command_line(guest.workloads, guest.append)
         machine.load(guests.image(way.bundled), pv=way.pv, append=command_line)

@@ -9,7 +9,7 @@ from enum import Enum
 from statistics import fmean
 from typing import Any
 
-from hvmx.comparison.ways import WAYS, Way
+from hvmx.comparison.ways import BY_NAME, Way
 from hvmx.cost import Profile, Provenance
 
 MICROSECOND = 1e-6
@@ -38,8 +38,8 @@ class Column:
 
     @property
     def as_way(self) -> Way:
-        (found,) = (way for way in WAYS if way.name == self.way)
-        return found
+        assert self.way is not None
+        return BY_NAME[self.way]
 
 
 @dataclass(frozen=True, eq=False)

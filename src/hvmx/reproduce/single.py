@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from hvmx.comparison.runs import GuestFailed
+from hvmx.comparison.runs import GuestFailed, empty_machine
 from hvmx.comparison.ways import Way
 from hvmx.cost import Profile
-from hvmx.hvm import controls
-from hvmx.machine import Machine, StopKind
+from hvmx.stops import StopKind
 
 from .build import BARE_ADDRESS
 
@@ -50,10 +49,7 @@ def cycles(operation: str, profile: Profile, way: Way) -> float:
 
 
 def _round(operation: str, profile: Profile, way: Way) -> float:
-    machine = Machine("4M", profile, paging=way.paging)
-    if way.native:
-        controls.leave_paging_to_the_guest(machine.cpu)
-        profile.apply(machine.cpu, native=True)
+    machine = empty_machine(way, profile, "4M")
     machine.cpu.exception_bitmap |= _UNDEFINED
     machine.load(BUILT, load_address=BARE_ADDRESS, entry=entries()[operation], bits=64)
     stop = machine.run(cycles=_PATIENCE)
