@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from hvmx.cost import Profile
 
 if TYPE_CHECKING:
     from hvmx.reproduce.published import Publication, Row
-    from hvmx.reproduce.signs import Signs
+    from hvmx.reproduce.signs import Signs, Way
 
 _KERNEL_OPTION = click.option(
     "--kernel",
@@ -118,12 +118,8 @@ def linux_signs_command(
     from hvmx.reproduce import signs
     from hvmx.reproduce.signs_table import signs_table
 
-    for name in operations:
-        if name not in signs.NAMES:
-            raise click.UsageError(f"no operation {name!r}: there are {', '.join(signs.NAMES)}")
-    kernel = kernel or signs.find_kernel()
-    if kernel is None:
-        raise click.UsageError(f"no kernel: {_HOW_TO_GET_ONE}")
+    _check(operations, signs.NAMES)
+    kernel = _kernel(kernel, f"no kernel: {_HOW_TO_GET_ONE}")
     with ExitStack() as stack:
         write_json = json_output(stack, output, {"the kernel": kernel})
         try:
@@ -143,12 +139,8 @@ def _measure(kernel: Path, profile: Profile, memory: int, operations: Sequence[s
 
     boots = {}
     for way in signs.WAYS:
-        # The boot itself is a step, and so is each operation.
-        with progress_bars() as bars:
-            task = bars.add_task(way.description, total=1 + len(operations or signs.NAMES))
-            boots[way] = signs.boot(
-                way, kernel, profile, memory, operations, timeout=timeout, done=partial(bars.advance, task)
-            )
+        with _bar_of_boot(way, operations or signs.NAMES) as done:
+            boots[way] = signs.boot(way, kernel, profile, memory, operations, timeout=timeout, done=done)
     return signs.Signs(profile, boots)
 
 
@@ -230,19 +222,15 @@ def pvm_command(
        20  the mean error is greater than --at-most
        22  another operation is the dearest than is published
     """
-    from hvmx.reproduce import signs
     from hvmx.reproduce.publications import PVM_SOSP23
 
     rows = _chosen(PVM_SOSP23, operations)
     needing = dict.fromkeys(row.operation for row in rows if row.kernel)
     if not needing:
         return _reproduce(PVM_SOSP23, profile, output, at_most, operations)
-    kernel = kernel or signs.find_kernel()
-    if kernel is None:
-        others = dict.fromkeys(row.operation for row in PVM_SOSP23.rows if not row.kernel)
-        raise click.UsageError(
-            f"no kernel, for {', '.join(needing)}: {_HOW_TO_GET_ONE}; or ask for {' '.join(others)} only"
-        )
+    others = dict.fromkeys(row.operation for row in PVM_SOSP23.rows if not row.kernel)
+    without = f"no kernel, for {', '.join(needing)}: {_HOW_TO_GET_ONE}; or ask for {' '.join(others)} only"
+    kernel = _kernel(kernel, without)
     return _reproduce(PVM_SOSP23, profile, output, at_most, operations, _Linux(kernel, memory, timeout))
 
 
@@ -259,17 +247,37 @@ class _Linux:
 
         cycles: dict[tuple[str, str], float] = {}
         for boot in boots(publication, rows):
-            with progress_bars() as bars:
-                task = bars.add_task(boot.way.description, total=1 + len(boot.rows))
-                done = partial(bars.advance, task)
+            with _bar_of_boot(boot.way, boot.rows) as done:
                 cycles.update(boot.cycles(self.kernel, profile, self.memory, self.timeout, done))
         return cycles
 
 
-def _chosen(publication: Publication, operations: Sequence[str]) -> Sequence[Row]:
+def _kernel(named: Path | None, without: str) -> Path:
+    """The one that was named, or else one that is found; UsageError where there is none."""
+    from hvmx.reproduce import signs
+
+    kernel = named or signs.find_kernel()
+    if kernel is None:
+        raise click.UsageError(without)
+    return kernel
+
+
+@contextmanager
+def _bar_of_boot(way: Way, operations: Collection[object]) -> Iterator[Callable[[], object]]:
+    """The boot itself is a step, and so is each operation: to be called after each."""
+    with progress_bars() as bars:
+        yield partial(bars.advance, bars.add_task(way.description, total=1 + len(operations)))
+
+
+def _check(operations: Sequence[str], known: Collection[str]) -> None:
+    """UsageError for a name that there is not."""
     for name in operations:
-        if name not in publication.operations:
-            raise click.UsageError(f"no operation {name!r}: there are {', '.join(publication.operations)}")
+        if name not in known:
+            raise click.UsageError(f"no operation {name!r}: there are {', '.join(known)}")
+
+
+def _chosen(publication: Publication, operations: Sequence[str]) -> Sequence[Row]:
+    _check(operations, publication.operations)
     return publication.chosen(operations)
 
 
