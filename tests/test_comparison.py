@@ -88,12 +88,10 @@ def test_a_tlb_miss_is_dearest_by_nested_paging(results: dict[str, Outcome]) -> 
     assert max(ratio["shadow"], ratio["pv"], ratio["native"]) < NOTHING_EXTRA
 
 
-def test_a_port_of_user_space_is_the_dearest_exit(results: dict[str, Outcome]) -> None:
-    """It is dearer than one of the kernel, and that dearer than what has no device."""
+def test_a_port_of_user_space_is_dearer_than_one_of_the_kernel_and_than_cpuid(results: dict[str, Outcome]) -> None:
     for way in ("ept", "shadow"):
         cycles = cycles_in(results[way])
-        assert cycles["port-in"] > cycles["port-kernel"]
-        assert cycles["port-in"] > cycles["cpuid"]
+        assert cycles["port-in"] > max(cycles["port-kernel"], cycles["cpuid"]), way
 
 
 def test_ports_of_one_kind_cost_the_same_in_both_directions(results: dict[str, Outcome]) -> None:
