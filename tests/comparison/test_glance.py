@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from bare_guest import bare
+from pv.harness import LEAF, WRITABLE
 from pv.kernel import assemble
 from rich.console import Console
 from rich.table import Table
@@ -280,11 +282,31 @@ def test_shadow_page_tables_mirror_the_page_tables_that_were_walked() -> None:
 
 
 def test_typed_page_tables_are_those_of_the_start_of_day_and_those_that_are_pinned() -> None:
+    """Each once, also where it is below two roots; and no more when the pin is taken away."""
+    root, level3, level2, *leaves = new_tables = range(1, 6)
     machine = Machine("16M")
-    machine.load(assemble(""), pv=True)
-    before = resources_of(machine).typed_tables
+    call = "lea {}(%rip), %rdi; mov $1, %esi; xor %edx, %edx; mov $0x7ff0, %r10d; hypercall 26; mov %rax, {}\n"
+    operations = f"pin: .quad 3, {root}, 0\nunpin: .quad 4, {root}, 0\n"
+    image = assemble(call.format("pin", "%r12") + call.format("unpin", "%r13"), data=operations)
+    machine.load(image, pv=True)
     first = machine.cpu.cr3 >> 12
-    assert before == len(tables_below(machine, first, 4))
+    words = machine.memory.view("<u8").reshape(-1, 512)
+    table = LEAF & ~WRITABLE
+    assert words[first, 511] & 1
+    words[root, 0], words[root, 511] = level3 << 12 | table, words[first, 511]  # the last is the kernel's own half
+    words[level3, 0] = level2 << 12 | table
+    words[level2, :2] = [leaf << 12 | table for leaf in leaves]
+    before = tables_below(machine, first, 4)
+    assert resources_of(machine).typed_tables == len(before)
+    unanswered = machine.cpu.r12 = machine.cpu.r13 = 1
+    while machine.cpu.r12 == unanswered:
+        machine.step()
+    pinned = before | tables_below(machine, root, 4)
+    assert resources_of(machine).typed_tables == len(pinned) == len(before) + len(new_tables)
+    while machine.cpu.r13 == unanswered:
+        machine.step()
+    assert resources_of(machine).typed_tables == len(before)
+    assert machine.cpu.r12 == machine.cpu.r13 == 0
 
 
 def tables_below(machine: Machine, frame: int, level: int) -> set[int]:
@@ -339,11 +361,26 @@ def test_json_has_what_the_tables_are_of(outcomes: dict[str, Outcome]) -> None:
     assert {"name": "HLT", "count": 1, "pv": "no"} in hvm["uses"]
 
 
-def test_each_row_has_figures_for_each_way(outcomes: dict[str, Outcome]) -> None:
-    lines = printed(glance_tables(outcomes)).splitlines()
-    for heading in ("Performance", "Compatibility", "Security", "Resources"):
-        row = lines.index(next(line for line in lines if line.rstrip() == heading))
-        assert any(character.isdigit() for character in lines[row + 1]), heading
+FIGURE = r"[+-]?[\d,]+(\.\d+)?( [kMGTPE])?%?(/[\d,]+)?|[\d,]+ (nested|shadow|typed)"
+
+
+def test_each_row_has_a_figure_for_each_way_or_says_that_there_is_none(outcomes: dict[str, Outcome]) -> None:
+    at_a_glance, _, host = glance_tables(outcomes)
+    sections: dict[str, int] = {}
+    for table, heading in ((at_a_glance, ""), (host, "Host")):
+        for name, *cells in zip(*(column.cells for column in table.columns), strict=True):
+            if not str(name).startswith(" "):
+                heading = str(name)
+                assert not any(cells), heading
+                continue
+            sections[heading] = sections.get(heading, 0) + 1
+            assert len(cells) == len(WAYS)
+            assert all(cell == "-" or re.fullmatch(FIGURE, str(cell)) for cell in cells), f"{name}: {cells}"
+            assert set(cells) != {"-"}, name
+    assert list(sections) == ["Performance", "Compatibility", "Security", "Resources", "Host"]
+    assert min(sections.values()) > 2
+    lines = [line.rstrip() for line in printed(glance_tables(outcomes)).splitlines()]
+    assert [line for line in lines if line in sections] == list(sections)[:-1]
 
 
 def test_more_than_the_fewest_has_its_sign(outcomes: dict[str, Outcome]) -> None:
