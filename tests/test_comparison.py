@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 import pytest
-from rich.console import Console
+from tables import assert_fits_80_columns, printed
 
 from hvmx import guests
 from hvmx.cli import Status, main
@@ -20,7 +19,6 @@ from hvmx.cost import BUNDLED, Profile, load_profile
 from hvmx.exits import ExitReason
 from hvmx.machine import Machine
 from hvmx.report.comparison import comparison_table, ratios
-from hvmx.report.plain_table import print_whole
 
 NOTHING_EXTRA: Final = 1.01
 """Ratio within which two ways cost the same: they differ by TLB misses around the operations."""
@@ -181,9 +179,7 @@ def test_shadow_paging_takes_more_exits_and_pv_the_fewest(results: dict[str, Out
 
 
 def test_the_table_fits_80_columns(profile: Profile, results: dict[str, Outcome]) -> None:
-    out = io.StringIO()
-    print_whole(Console(file=out, width=80), comparison_table(profile, results))
-    assert max(len(line.rstrip()) for line in out.getvalue().splitlines()) <= 80, out.getvalue()
+    assert_fits_80_columns(printed(comparison_table(profile, results)))
 
 
 # --- the same guest, the same figure ------------------------------------------------------------------------------------

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from bare_guest import bare
 from pv.harness import LEAF, WRITABLE
 from pv.kernel import assemble
-from rich.console import Console
-from rich.table import Table
+from tables import assert_fits_80_columns, printed
 
 from hvmx import Machine, guests
 from hvmx.cli import Status, main
@@ -29,7 +26,6 @@ from hvmx.hvm.console import null_sink
 from hvmx.hvm.debug_console import DebugConsole
 from hvmx.report.glance import glance_tables
 from hvmx.report.glance_details import DETAILS
-from hvmx.report.plain_table import print_whole
 
 WAYS = list(BY_NAME)
 
@@ -42,13 +38,6 @@ def comparison() -> Comparison:
 @pytest.fixture(scope="module")
 def outcomes(comparison: Comparison) -> dict[str, Outcome]:
     return comparison.of()
-
-
-def printed(tables: Iterable[Table]) -> str:
-    out = io.StringIO()
-    for table in tables:
-        print_whole(Console(file=out, width=80), table)
-    return out.getvalue()
 
 
 def ran(image: bytes) -> Machine:
@@ -248,7 +237,7 @@ def test_mmio_is_reached_by_an_unmodified_guest_and_offered_to_no_pv_guest() -> 
 
 
 def test_what_pv_lacks_is_named_at_a_glance(outcomes: dict[str, Outcome]) -> None:
-    text = " ".join(printed(glance_tables(outcomes)).split())
+    text = " ".join(printed(*glance_tables(outcomes)).split())
     lacking = [use.name for use in outcomes["ept"].uses if use.pv is Offer.NO]
     assert "HLT" in lacking and len(lacking) < 6
     assert all(name in text for name in lacking)
@@ -257,7 +246,7 @@ def test_what_pv_lacks_is_named_at_a_glance(outcomes: dict[str, Outcome]) -> Non
 def test_a_way_that_is_refused_says_why() -> None:
     comparison = compare(guests.image("hvm64"), ways=["ept", "pv"])
     assert list(comparison.of()) == ["ept"]
-    assert "XEN_VERSION note" in " ".join(printed(glance_tables(comparison.of(), comparison.refusals)).split())
+    assert "XEN_VERSION note" in " ".join(printed(*glance_tables(comparison.of(), comparison.refusals)).split())
 
 
 # --- resources ----------------------------------------------------------------------------------------------------------
@@ -339,7 +328,7 @@ def test_memory_of_a_host_that_does_not_tell_is_left_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(resources, "PAGEMAP", tmp_path / "pagemap")
     outcomes = compare(ways=["pv"], workloads=["cpuid"]).of()
     assert outcomes["pv"].host.core_memory is None
-    (line,) = (line for line in printed(glance_tables(outcomes)).splitlines() if "memory of the core" in line)
+    (line,) = (line for line in printed(*glance_tables(outcomes)).splitlines() if "memory of the core" in line)
     assert line.split()[-1] == "-"
 
 
@@ -379,20 +368,19 @@ def test_each_row_has_a_figure_for_each_way_or_says_that_there_is_none(outcomes:
             assert set(cells) != {"-"}, name
     assert list(sections) == ["Performance", "Compatibility", "Security", "Resources", "Host"]
     assert min(sections.values()) > 2
-    lines = [line.rstrip() for line in printed(glance_tables(outcomes)).splitlines()]
+    lines = [line.rstrip() for line in printed(*glance_tables(outcomes)).splitlines()]
     assert [line for line in lines if line in sections] == list(sections)[:-1]
 
 
 def test_more_than_the_fewest_has_its_sign(outcomes: dict[str, Outcome]) -> None:
-    (line,) = (line for line in printed(glance_tables(outcomes)).splitlines() if "more than the fewest" in line)
+    (line,) = (line for line in printed(*glance_tables(outcomes)).splitlines() if "more than the fewest" in line)
     cycles = [outcome.guest_cycles for outcome in outcomes.values()]
     assert line.split()[4:] == [f"{100 * (count / min(cycles) - 1):+,.0f}%" for count in cycles]
 
 
 @pytest.mark.parametrize("row", ["glance", *DETAILS])
 def test_the_tables_fit_80_columns(row: str, outcomes: dict[str, Outcome]) -> None:
-    text = printed(glance_tables(outcomes) if row == "glance" else DETAILS[row](outcomes))
-    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80, text
+    assert_fits_80_columns(printed(*(glance_tables(outcomes) if row == "glance" else DETAILS[row](outcomes))))
 
 
 def test_the_details_of_a_row_come_instead_of_the_other_tables(capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from tables import printed
 
 from hvmx import cost
 from hvmx.cli import Status, main
@@ -96,10 +95,8 @@ def test_the_first_help_says_that_some_figures_are_assumed(capsys: pytest.Captur
 def test_the_comparison_says_what_its_figures_and_those_of_pv_are(name: str) -> None:
     profile = load_profile(name)
     found = compare(profiles=[profile], workloads=["cpuid"])
-    out = io.StringIO()
-    Console(file=out, width=80).print(comparison_table(profile, found.of()))
     everything, pv = tallies(name), tallies(name, PV_TABLE)
-    text = plain(out.getvalue())
+    text = plain(printed(comparison_table(profile, found.of())))
     assert f"The profile's {sum(everything.values())} figures: {marks_in_words(everything)}." in text
     assert f"PV's own {sum(pv.values())} ({', '.join(vars(profile.paravirtual))}): {marks_in_words(pv)}." in text
     data = json.loads(json.dumps(comparison_json(found, {name: profile})))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import assert_fits_80_columns, printed
 
 from hvmx.cli import Status, main
 from hvmx.cost import load_profile, native, native_processor
@@ -175,18 +176,13 @@ def test_it_is_said_whether_the_profile_is_that_of_the_processor() -> None:
 
 
 def shown(validation: results.Validation) -> str:
-    from rich.console import Console
-
-    console = Console(width=80, highlight=False, color_system=None)
-    with console.capture() as capture:
-        console.print(validation_table(validation, list(validation.rows)))
-    return capture.get()
+    return printed(validation_table(validation, list(validation.rows)))
 
 
 def test_the_table_fits_80_columns_and_has_a_line_for_each_program() -> None:
     names = ("greatest-divisor-binary", "count-bits-instruction", "divide-64")
     text = shown(found(*((name, 1_000_000.0, 0.0) for name in names)))
-    assert max(map(len, text.splitlines())) <= 80
+    assert_fits_80_columns(text)
     for name in names:
         assert re.search(rf"^{name} +[\d,]+ +[\d,]+ +\d+\.\d\d +1,000,000 +\d+\.\d\d +[+-][\d,]+%( d)? *$", text, re.MULTILINE)
     assert "Mean absolute error, all (3): " in text

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from rich.console import Console
 from rich.table import Table
+from tables import assert_fits_80_columns, printed
 
 from hvmx.cli import Status, main
 from hvmx.exits import OTHERS, ExitReason, Statistic
@@ -31,9 +29,7 @@ STATISTICS = {
 
 
 def text_of(table: Table) -> list[str]:
-    out = io.StringIO()
-    Console(file=out, width=200).print(table)
-    return out.getvalue().splitlines()
+    return printed(table).splitlines()
 
 
 def heads(table: Table) -> list[str]:
@@ -138,8 +134,7 @@ def test_tables_fit_80_columns_whatever_the_figures(size: int) -> None:
     large = {reason: Statistic(*figures) for reason in ExitReason}
     large[ExitReason.EPT_VIOLATION] = Statistic(*figures, pages)
     for table in (exit_table(large), host_time_table(large)):
-        text = text_of(table)
-        assert max(len(line.rstrip()) for line in text) <= 80, "\n".join(text[:8])
+        assert_fits_80_columns(printed(table))
 
 
 def test_a_figure_without_room_is_rounded_with_its_unit() -> None:
@@ -156,7 +151,7 @@ def test_a_run_says_it_in_80_columns_on_every_terminal(
     assert main(["run", "test-hvm64-pgfault"]) == Status.GOOD
     tables = capfd.readouterr().err.split("\nExits: ")[1].split(" guest cycles, ")[0].splitlines()[:-1]
     assert [line.split()[0] for line in tables if line.startswith(("VM-EXIT", "all"))] == ["VM-EXIT", "all"] * 2
-    assert max(len(line.rstrip()) for line in tables) <= 80
+    assert_fits_80_columns("\n".join(tables))
 
 
 # --- hypercalls -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from tables import assert_fits_80_columns
 
 from hvmx import guests
 from hvmx.cli import Status, main
@@ -19,7 +20,7 @@ def explained(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize("operation", list(guests.WORKLOADS))
 def test_an_explanation_fits_80_columns_and_says_what_the_operation_is(operation: str, capfd: pytest.CaptureFixture[str]) -> None:
     text = explained(capfd, operation)
-    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80, text
+    assert_fits_80_columns(text)
     assert re.sub(r"\s+", " ", text).startswith(f"{operation}: {guests.WORKLOADS[operation].does}")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from guests import guest
+from tables import printed
 
 from hvmx.cli import Status, main
 from hvmx.cost import load_profile
@@ -60,12 +61,7 @@ def rows(found: Signs) -> dict[tuple[str, bool], bool | None]:
 
 
 def text_of(found: Signs) -> str:
-    from rich.console import Console
-
-    console = Console(width=120, force_terminal=False)
-    with console.capture() as capture:
-        console.print(signs_table(found))
-    return capture.get()
+    return printed(signs_table(found))
 
 
 # --- what the guest prints ------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from statistics import fmean
 
 import pytest
 from guests import guest
+from tables import assert_fits_80_columns, printed
 
 from hvmx.cli import Status, main
 from hvmx.comparison.runs import GuestFailed
@@ -56,12 +57,7 @@ def predicted(found: Reproduction) -> set[tuple[str, str]]:
 
 
 def text_of(found: Reproduction) -> str:
-    from rich.console import Console
-
-    console = Console(width=80, force_terminal=False)
-    with console.capture() as capture:
-        console.print(published_table.published_table(found))
-    return capture.get()
+    return printed(published_table.published_table(found))
 
 
 # --- single operations ----------------------------------------------------------------------------------------------------
@@ -270,8 +266,8 @@ def test_the_table_tells_fitted_predicted_and_unmodelled_apart() -> None:
 @pytest.mark.parametrize("name", PUBLICATIONS)
 def test_table_and_summary_fit_80_columns(name: str) -> None:
     found = reproduced(PUBLICATIONS[name], DEFAULT[name])
-    lines = [*text_of(found).splitlines(), *published_table.summary(found).splitlines()]
-    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert_fits_80_columns(text_of(found))
+    assert_fits_80_columns(published_table.summary(found))
 
 
 def test_the_summary_says_what_is_not_modelled_and_why_and_the_error_of_each_section() -> None:
