@@ -1,11 +1,16 @@
-"""Fixtures of all tests: signals are handled as at a terminal, also where the tests run in the background."""
+"""Fixtures of all tests: signals are handled as at a terminal, also where the tests run in the background; comparisons."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from hvmx.comparison.outcome import Comparison
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -29,3 +34,17 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def comparison_of() -> Callable[[str, str], Comparison]:
+    """What comes of the bundled guest in all ways, with all operations, by profile and memory; each is run once."""
+    from hvmx.comparison.side_by_side import compare
+
+    return cache(lambda profile, memory: compare(profiles=[profile], memory=memory))
+
+
+@pytest.fixture(scope="session")
+def comparison(comparison_of: Callable[[str, str], Comparison]) -> Comparison:
+    """As ``hvmx compare`` has it by itself."""
+    return comparison_of("skylake", "128M")

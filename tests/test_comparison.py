@@ -11,9 +11,8 @@ from tables import assert_fits_80_columns, printed
 
 from hvmx import guests
 from hvmx.cli import Status, main
-from hvmx.comparison.outcome import Outcome
+from hvmx.comparison.outcome import Comparison, Outcome
 from hvmx.comparison.runs import Guest, knows_ports, machine_for
-from hvmx.comparison.side_by_side import compare
 from hvmx.comparison.ways import WAYS, Way
 from hvmx.cost import BUNDLED, Profile, load_profile
 from hvmx.exits import ExitReason
@@ -34,8 +33,8 @@ def profile(request: pytest.FixtureRequest) -> Profile:
 
 
 @pytest.fixture(scope="module")
-def results(profile: Profile) -> dict[str, Outcome]:
-    return compare(profiles=[profile], memory="64M").of()
+def results(profile: Profile, comparison_of: Callable[[str, str], Comparison]) -> dict[str, Outcome]:
+    return comparison_of(profile.name, "64M").of()
 
 
 def cycles_in(outcome: Outcome) -> dict[str, float]:
@@ -187,8 +186,10 @@ WAYS_32_BITS = tuple(replace(way, bundled="hvm32") for way in WAYS if way.bundle
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if not way.native], ids=lambda way: way.name)
-def test_a_run_and_the_comparison_have_the_same_figures(way: Way, capfd: pytest.CaptureFixture[str]) -> None:
-    compared = compare(ways=[way.name], memory="64M").of()[way.name]
+def test_a_run_and_the_comparison_have_the_same_figures(
+    way: Way, comparison_of: Callable[[str, str], Comparison], capfd: pytest.CaptureFixture[str]
+) -> None:
+    compared = comparison_of("skylake", "64M").of()[way.name]
     how = ["--pv"] if way.pv else ["--paging", way.paging]
     assert main(["run", *how, "--memory", "64M", f"hvmx-{way.bundled}"]) == Status.GOOD
     console, said = capfd.readouterr()

@@ -31,11 +31,6 @@ WAYS = list(BY_NAME)
 
 
 @pytest.fixture(scope="module")
-def comparison() -> Comparison:
-    return compare()
-
-
-@pytest.fixture(scope="module")
 def outcomes(comparison: Comparison) -> dict[str, Outcome]:
     return comparison.of()
 

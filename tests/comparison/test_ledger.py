@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from hvmx import guests
 from hvmx.comparison.explained import Window, windows_of
 from hvmx.comparison.ledger import Item, Part, Reading, by_part
-from hvmx.comparison.outcome import Comparison, Outcome
+from hvmx.comparison.outcome import Comparison
 from hvmx.comparison.runs import Guest, machine_for
 from hvmx.comparison.side_by_side import compare
 from hvmx.comparison.ways import WAYS
@@ -21,8 +23,8 @@ def profile(request: pytest.FixtureRequest) -> Profile:
 
 
 @pytest.fixture(scope="module")
-def compared(profile: Profile) -> Comparison:
-    return compare(profiles=[profile], memory="64M")
+def compared(profile: Profile, comparison_of: Callable[[str, str], Comparison]) -> Comparison:
+    return comparison_of(profile.name, "64M")
 
 
 def all_ledgers(compared: Comparison) -> list[tuple[str, tuple[Item, ...], float]]:
@@ -141,9 +143,10 @@ def test_readings_of_the_ends_of_a_run_have_all_of_it() -> None:
     assert Reading.of(machine).units // FRACTION == machine.cycles
 
 
-def test_explaining_changes_no_figure() -> None:
-    def figures(explain: bool) -> list[tuple[str, dict[str, int]]]:
-        found: list[Outcome] = list(compare(explain=explain))
-        return [(run.way, {name: op.guest_cycles for name, op in run.operations.items()}) for run in found]
+def test_explaining_changes_no_figure(comparison: Comparison) -> None:
+    def figures(found: Comparison) -> list[tuple[str, int, dict[str, int]]]:
+        return [
+            (run.way, run.guest_cycles, {name: op.guest_cycles for name, op in run.operations.items()}) for run in found
+        ]
 
-    assert figures(True) == figures(False)
+    assert figures(comparison) == figures(compare(explain=False))

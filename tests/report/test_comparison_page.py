@@ -28,11 +28,6 @@ PROFILES = {"skylake": load_profile("skylake")}
 
 
 @pytest.fixture(scope="module")
-def comparison() -> Comparison:
-    return compare(explain=True)
-
-
-@pytest.fixture(scope="module")
 def page(comparison: Comparison) -> str:
     return comparison_page(comparison, PROFILES)
 
