@@ -69,6 +69,14 @@ SCRIPTS: dict[str, Script] = {
         *quiet(), *pics(), Out(0x21, 0x02), *IRQ1_UP, Interrupt(), *requests(), Out(0x21, 0x00), Interrupt(),
         Out(0x20, 0x20), *IRQ1_DOWN,
     ],
+    "an edge that has gone before its acknowledge stays requested": [
+        *quiet(), *pics(), *IRQ1_UP, *IRQ1_DOWN, *requests(), Interrupt(), *requests(), *in_service(),
+        Out(0x20, 0x20), *IRQ12_UP, *IRQ12_DOWN, *requests(), Interrupt(), *in_service(),
+    ],
+    "a slave's input that is masked after its edge leaves the cascade requested": [
+        *quiet(), *pics(), *IRQ12_UP, Out(0xA1, 0x10), *requests(), Interrupt(), *in_service(), Out(0x20, 0x20),
+        *in_service(), Out(0xA1, 0x00), *requests(), Interrupt(), *in_service(), *IRQ12_DOWN,
+    ],
     "the lower input waits for the higher one's end": [
         *quiet(), *pics(), *IRQ1_UP, *IRQ4_UP, Interrupt(), Interrupt(), *requests(), Out(0x20, 0x20),
         Interrupt(),

@@ -54,13 +54,35 @@ def test_a_level_input_interrupts_until_it_falls() -> None:
     assert not pair.pic.output
 
 
-def test_a_request_that_ends_before_its_acknowledge_is_the_spurious_vector() -> None:
+def test_an_edge_that_has_gone_before_its_acknowledge_still_interrupts_once() -> None:
     pair = Pair()
     pair.pulse(3)
+    pair.pic.line(3)(False)
+    assert pair.pic.output
+    assert pair.pic.acknowledge() == 0x23
+    pair.pic.write(0, 1, 0x20)
+    assert not pair.pic.output
+
+
+def test_a_level_request_that_ends_before_its_acknowledge_is_the_spurious_vector() -> None:
+    pair = Pair()
+    pair.pic.write(4, 1, 1 << 3)
+    pair.pic.line(3)(True)
     pair.pic.line(3)(False)
     assert not pair.pic.output
     assert pair.pic.acknowledge() == 0x27
     assert pair.pic.master.isr == 0
+
+
+def test_a_slave_input_that_is_masked_after_its_edge_is_the_slaves_spurious_vector() -> None:
+    pair = Pair()
+    pair.pulse(10)
+    pair.pic.write(3, 1, 1 << 2)
+    assert pair.pic.output, "the cascade is an edge of the master like any other"
+    assert pair.pic.acknowledge() == 0x2F
+    pair.pic.write(0, 1, 0x20)
+    pair.pic.write(3, 1, 0)
+    assert pair.pic.acknowledge() == 0x2A
 
 
 def test_a_slave_request_that_ends_between_the_two_is_the_slaves_spurious_vector() -> None:

@@ -68,10 +68,10 @@ class _Chip(Saved):
     def drive(self, number: int, level: bool) -> None:
         bit = 1 << number
         if not level:
-            # In edge mode, too, a request that ends before it is acknowledged is lost (data sheet, "Interrupt
-            # Sequence").
+            # An edge stays requested until it is acknowledged, as in QEMU and KVM: the data sheet ("Interrupt Sequence")
+            # drops it, and kernels that are used to these halt for good.
             self.lines &= ~bit
-            self.irr &= ~bit
+            self.irr &= ~(bit & self.level)
         elif not self.lines & bit:
             self.lines |= bit
             self.irr |= bit

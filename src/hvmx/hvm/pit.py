@@ -83,26 +83,20 @@ class Counter(Saved):
             return phase != self.reload - 1 if mode == 2 else phase < (self.reload + 1) // 2
         return not self._running() or tick <= self.anchor or self._remaining(tick) != 0
 
-    def next_change(self, tick: int) -> int | None:
-        """The first tick after `tick` at which OUT may change without a write or the gate."""
+    def next_rise(self, tick: int) -> int | None:
+        """The first tick after `tick` at which OUT may rise without a write or the gate."""
         if not self._running():
             return None
         if self._periodic:
-            reload = self.reload
-            low = reload - 1 if self.mode == 2 else (reload + 1) // 2  # when OUT falls within the period
-            if tick < self.anchor:
-                change = self.anchor + low
-            else:
-                phase = (tick - self.anchor) % reload
-                change = tick - phase + (low if phase < low else reload)
+            if self.waiting is not None:
+                return self.switch
             # A count of 1, which the data sheet forbids in mode 2, leaves OUT as it is.
-            if reload == 1:
-                return self.switch if self.waiting is not None else None
-            return change
-        zero = self.anchor + self.count
-        if tick < zero:
-            return zero
-        return zero + 1 if tick == zero and self.mode >= 4 else None
+            if self.reload == 1:
+                return None
+            periods = max((tick - self.anchor) // self.reload, 0)
+            return self.anchor + (periods + 1) * self.reload
+        rise = self.anchor + self.count + (self.mode >= 4)
+        return rise if tick < rise else None
 
     def rose(self, since: int, tick: int) -> bool:
         """Did OUT rise, without a write or the gate, in (since, tick]?"""
@@ -236,7 +230,7 @@ class Pit(Device):
         self._counters = (self.counter0, self.counter1, self.counter2)
         self._seen = 0  # the tick up to which the interrupt line follows OUT of counter 0
         self._level = False
-        self._due: int | None = None  # the guest cycle of OUT 0's next change
+        self._due: int | None = None  # the guest cycle of OUT 0's next rise
 
     def ticks(self) -> int:
         """Ticks of the input clock since power-on."""
@@ -305,8 +299,10 @@ class Pit(Device):
             self._irq(level)
 
     def _plan(self, tick: int) -> None:
-        change = self.counter0.next_change(tick)
-        self._due = None if change is None else self._oscillator.cycle_of(change)
+        # Its fall is no event: the interrupt controllers take a request at the rise, and keep it. The line falls when it is
+        # looked at next, at the latest before it rises again.
+        rise = self.counter0.next_rise(tick)
+        self._due = None if rise is None else self._oscillator.cycle_of(rise)
 
     def next_event(self) -> int | None:
         return self._due
