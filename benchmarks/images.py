@@ -84,6 +84,7 @@ INSTRUCTIONS: Final = {
     "sha256": _sha256,
     "empty": lambda rounds: 2,
     "cpuid": lambda rounds: 3 + 4 * rounds + 4,
+    "uart": lambda rounds: 3 + 3 * rounds + 3,
     "vmcall": lambda rounds: 2 + 4 * rounds + 2,
     "hypercall": lambda rounds: 2 + 5 * rounds + 5,
 }

@@ -19,11 +19,14 @@ import hvmx
 
 EXIT_LIMIT_SECONDS: Final = 150e-9
 HYPERCALL_LIMIT_SECONDS: Final = 15e-9
+DEVICE_LIMIT_SECONDS: Final = 400e-9
 UNICORN_HOOK_SECONDS: Final = 370e-9
 """Unicorn's hook where the limits were set: on a machine on which it takes longer, so may hvmx in proportion."""
 EXITS: Final = 300_000
 HYPERCALLS: Final = 5_000_000
 LAPS: Final = 5
+EMPTY_TRANSMITTER: Final = 0x60
+"""THRE and TEMT of the line status."""
 OLDEST_XEN: Final = 4
 """Major version, in the upper half of what hypercall xen_version answers."""
 
@@ -96,6 +99,24 @@ def test_an_exit_to_a_handler_that_does_nothing(benchmark: BenchmarkFixture, rep
     benchmark.pedantic(lap, setup=hooks.lap, rounds=LAPS)
     assert_expected(benchmark, f"a handler that does nothing, {kernel}", counted, images.multiboot(kernel))
     assert_cost("exit to a Python handler", min(laps) / EXITS, EXIT_LIMIT_SECONDS, hooks, benchmark, report)
+
+
+def test_a_read_of_the_uarts_line_status(benchmark: BenchmarkFixture, report: list[str]) -> None:
+    """Two more instructions a loop are in the time."""
+    kernel, hooks = Kernel("uart", EXITS), Hooks()
+    laps: list[float] = []
+    counted: list[dict[str, Any]] = []
+
+    def lap() -> None:
+        machine = start(images.multiboot(kernel))
+        laps.append(run_to_halt(machine, kernel))
+        counted.append(counts(machine.statistics()))
+        assert machine.cpu.ebx == EMPTY_TRANSMITTER, f"the line status is {machine.cpu.ebx:#x}"
+
+    benchmark.pedantic(lap, setup=hooks.lap, rounds=LAPS)
+    name = "exit to a device, the UART's line status"
+    assert_expected(benchmark, f"{name}, {kernel}", counted, images.multiboot(kernel))
+    assert_cost(name, min(laps) / EXITS, DEVICE_LIMIT_SECONDS, hooks, benchmark, report)
 
 
 def seconds_of_unicorn_hooks(kernel: Kernel) -> float:

@@ -7,7 +7,7 @@ from pv.kernel import assemble
 from test_machine import START, bare
 
 from hvmx import ExitReason, Machine, StopKind
-from hvmx.platform import Host, MmioAccess, Platform, PortAccess
+from hvmx.platform import Host, Platform
 from hvmx.vocabulary import CoreStop
 
 VECTOR, HANDLER, IDT, GDT, STACK = 0x21, 0x3000, 0x2000, 0x4000, 0x8000
@@ -44,18 +44,18 @@ class Simulator(Platform):
         self.due = None
         self.cpu.set_interrupt(True)
 
-    def port_access(self, exit: PortAccess) -> None:
-        if exit.is_in:
-            exit.value = self.written[0]
-        else:
-            self.written[0] = exit.value
-            self.due = self.cpu.cycles + exit.value
+    def read_port(self, port: int, width: int) -> int:
+        return self.written[0]
 
-    def mmio_access(self, exit: MmioAccess) -> None:
-        if exit.is_write:
-            self.written[1] = exit.value
-        else:
-            exit.value = self.written[1]
+    def write_port(self, port: int, width: int, value: int) -> None:
+        self.written[0] = value
+        self.due = self.cpu.cycles + value
+
+    def read_mmio(self, address: int, width: int) -> int:
+        return self.written[1]
+
+    def write_mmio(self, address: int, width: int, value: int) -> None:
+        self.written[1] = value
 
 
 # --- the platform -----------------------------------------------------------------------------------------------------

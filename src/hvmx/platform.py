@@ -16,38 +16,6 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class PortAccess(Protocol):
-    """An I/O instruction exit (SDM vol. 3, table 27-5); string I/O exits once for each iteration."""
-
-    value: int
-    """What the guest writes; where it reads, what it is to read."""
-
-    @property
-    def port(self) -> int: ...
-    @property
-    def width(self) -> int:
-        """In bytes: 1, 2 or 4."""
-
-    @property
-    def is_in(self) -> bool: ...
-
-
-class MmioAccess(Protocol):
-    """An access to guest-physical addresses that no memory backs."""
-
-    value: int
-    """What the guest writes; where it reads, what it is to read."""
-
-    @property
-    def guest_physical(self) -> int: ...
-    @property
-    def width(self) -> int:
-        """In bytes: 1, 2, 4 or 8."""
-
-    @property
-    def is_write(self) -> bool: ...
-
-
 class Platform(Protocol):
     """The hardware beside the processor."""
 
@@ -62,8 +30,8 @@ class Platform(Protocol):
     def next_event(self) -> int | None:
         """The guest cycle at which ``advance`` has something to do, or None for never.
 
-        Asked when a run of a machine begins, and after ``advance``, ``port_access`` and ``mmio_access``. Whoever changes
-        the answer in another way calls ``Vcpu.reschedule()``, or ``Machine.reschedule()``, which is the same.
+        Asked when a run of a machine begins, after ``advance``, and after each access to a port or to memory that there is not.
+        Whoever changes the answer in another way calls ``Vcpu.reschedule()``, or ``Machine.reschedule()``, which is the same.
         """
         return None
 
@@ -75,15 +43,23 @@ class Platform(Protocol):
         """FERR#: an unmasked x87 exception, with CR0.NE clear (SDM vol. 1, 8.7.2). The instruction has not run yet."""
         return
 
-    def port_access(self, exit: PortAccess) -> None:
-        """Answer IN or OUT for a port that no handler was given for. Called within the exit, as a handler is."""
-        if exit.is_in:
-            exit.value = (1 << 8 * exit.width) - 1
+    def read_port(self, port: int, width: int, /) -> int:
+        """What IN reads from a port that no handler was given for; ``width`` is 1, 2 or 4 bytes. Called within the exit, as a
+        handler is. String I/O exits once for each iteration (SDM vol. 3, table 27-5)."""
+        return (1 << 8 * width) - 1
 
-    def mmio_access(self, exit: MmioAccess) -> None:
-        """Answer a load or store that no handler was given for. Called within the exit, as a handler is."""
-        if not exit.is_write:
-            exit.value = (1 << 8 * exit.width) - 1
+    def write_port(self, port: int, width: int, value: int, /) -> None:
+        """OUT, likewise."""
+        return
+
+    def read_mmio(self, address: int, width: int) -> int:
+        """What a load reads at a guest-physical address that no memory backs, and that no handler was given for; ``width`` is
+        1, 2, 4 or 8 bytes. Called within the exit, as a handler is."""
+        return (1 << 8 * width) - 1
+
+    def write_mmio(self, address: int, width: int, value: int) -> None:
+        """A store, likewise."""
+        return
 
 
 class _Nothing(Platform):

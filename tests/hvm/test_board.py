@@ -144,10 +144,11 @@ def test_a_reset_leaves_what_power_on_leaves(seed: int) -> None:
 class Ticker(Device):
     """Counts periods of a thousand guest cycles, each of which raises an interrupt."""
 
-    FIELDS = ("period", "ticks", "next")
+    FIELDS = ("period", "ticks", "timer")
 
     def __init__(self, rig: Rig, line: int = 5) -> None:
         self.clock, self.line = rig.clock, rig.board.pic.line(line)
+        self.timer = rig.board.schedule.timer(self.tick)
         self.reset()
 
     def read(self, offset: int, width: int) -> int:
@@ -155,20 +156,16 @@ class Ticker(Device):
 
     def write(self, offset: int, width: int, value: int) -> None:
         self.period = 1000 * value
-        self.next: int | None = self.clock.cycles + self.period if value else None
+        self.timer.due = self.clock.cycles + self.period if value else None
 
     def reset(self) -> None:
-        self.period, self.ticks, self.next = 0, 0, None
+        self.period, self.ticks, self.timer.due = 0, 0, None
         self.line(False)
 
-    def next_event(self) -> int | None:
-        return self.next
-
-    def advance(self, now: int) -> None:
-        while self.next is not None and self.next <= now:
-            self.next += self.period
-            self.ticks += 1
-            self.line(True)
+    def tick(self, now: int) -> None:
+        self.timer.due = now + self.period
+        self.ticks += 1
+        self.line(True)
 
 
 @pytest.mark.parametrize("bus", ["ports", "mmio"])

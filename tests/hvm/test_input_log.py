@@ -79,7 +79,7 @@ def test_entries_of_the_past_are_refused(entries: list[Entry]) -> None:
     rig.wait(10)
     with pytest.raises(ValueError, match="input log: an entry for cycle"):
         rig.board.input.replay(entries)
-    assert rig.board.input.next_event() is None
+    assert rig.board.next_event() is None
 
 
 @pytest.mark.parametrize("line", ["12", "x 00", "12 0g", "12 00 00", ""])

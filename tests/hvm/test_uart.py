@@ -50,7 +50,7 @@ def test_what_was_written_is_out_before_any_time_passes() -> None:
 def test_polled_output_asks_for_no_time() -> None:
     machine = rig()
     machine.out(COM1, *b"printk")
-    assert machine.board.serial.next_event() is None
+    assert machine.board.next_event() is None
 
 
 def test_enabling_the_empty_transmitter_interrupts_at_once() -> None:
@@ -141,7 +141,7 @@ def test_a_lone_character_interrupts_after_four_characters_time() -> None:
     assert identification(machine) == 0x0C
     machine.read(COM1)
     assert not requested(machine)
-    assert machine.board.serial.next_event() is None
+    assert machine.board.next_event() is None
 
 
 def test_the_causes_come_in_order_of_priority() -> None:

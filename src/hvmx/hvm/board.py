@@ -10,7 +10,7 @@ from hvmx.hvm.bus import Bus, Region
 from hvmx.hvm.cmos import Cmos
 from hvmx.hvm.debug_console import DebugConsole
 from hvmx.hvm.debug_exit import DebugExit
-from hvmx.hvm.device import Clock, Device, Saved, Sink, State, Timed
+from hvmx.hvm.device import Clock, Device, Saved, Sink, State
 from hvmx.hvm.i8042 import I8042
 from hvmx.hvm.input_log import InputLog
 from hvmx.hvm.numeric_error import NumericError
@@ -18,9 +18,10 @@ from hvmx.hvm.pic import PicPair
 from hvmx.hvm.pit import Pit
 from hvmx.hvm.port61 import Port61
 from hvmx.hvm.port92 import Port92
+from hvmx.hvm.schedule import Schedule
 from hvmx.hvm.uart import Uart
 from hvmx.nocopies import NoCopies
-from hvmx.platform import MmioAccess, Platform, PortAccess
+from hvmx.platform import Platform
 
 EPOCH = 1_577_836_800
 """What the real-time clock shows at power-on by default: 2020-01-01 00:00:00 UTC, in Unix seconds."""
@@ -58,8 +59,8 @@ class Board(Saved, NoCopies, Platform):
     debug-exit port: they are called within the guest's access, so they should only note it.
 
     A device that is placed on `ports` or `mmio` later is one of the board's from then on; `pic.line()` gives it an
-    interrupt. What it has to do next is asked for after each access to a port or a register: a device whose next event
-    changes otherwise has `Machine.reschedule` called.
+    interrupt, and `schedule.timer()` what it does later. Who sets a timer otherwise than within an access to a port or a
+    register, or an event, calls `Machine.reschedule`.
     """
 
     FIELDS: ClassVar[tuple[str, ...]] = (
@@ -86,24 +87,25 @@ class Board(Saved, NoCopies, Platform):
         self._on_a20 = on_a20
         self.ports = Bus("port", 1 << 16)
         self.mmio = Bus("MMIO")
+        self.schedule = Schedule(clock)
+        # The parts' own methods, so that an access costs no call in between.
+        self.read_port, self.write_port = self.ports.read, self.ports.write  # type: ignore[method-assign]
+        self.read_mmio, self.write_mmio = self.mmio.read, self.mmio.write  # type: ignore[method-assign]
+        self.next_event, self.advance = self.schedule.next_event, self.schedule.advance  # type: ignore[method-assign]
         self.pic = PicPair(on_interrupt)
-        self.pit = Pit(clock, self.pic.line(0))
-        self.serial = Uart(clock, self.pic.line(4), serial)
-        self.cmos = Cmos(clock, self.pic.line(8), memory_bytes, epoch)
+        self.pit = Pit(self.schedule, self.pic.line(0))
+        self.serial = Uart(self.schedule, self.pic.line(4), serial)
+        self.cmos = Cmos(self.schedule, self.pic.line(8), memory_bytes, epoch)
         self.i8042 = I8042(self.pic.line(1), self.pic.line(12), self._a20_changed, on_reset)
         self.port61 = Port61(self.pit)
         self.port92 = Port92(self._a20_changed, on_reset)
         self.numeric = NumericError(self.pic.line(13), on_ignore_error)
-        self.input = InputLog(clock, self.serial)
+        self.input = InputLog(self.schedule, self.serial)
         self.added = Added()
         self._a20 = True
         self._devices: list[Device] = [
             self.pit, self.serial, self.cmos, self.i8042, self.port61, self.port92, self.numeric, self.pic,
         ]  # fmt: skip
-        self._timed: list[Timed] = []
-        self._next_events: list[Callable[[], int | None]] = []  # theirs, bound: all are asked after each access
-        for timed in (self.input, self.pit, self.serial, self.cmos):
-            self._attend(timed)
 
         # In the kernel is what KVM has there: the interrupt controllers, and the timer with the speaker's port.
         self.ports.add(0x20, 2, self.pic, "master interrupt controller", in_kernel=True)
@@ -131,12 +133,6 @@ class Board(Saved, NoCopies, Platform):
             return
         self._devices.append(device)
         self.added.devices[f"{region.name} at {bus.name} {region.base:#x}"] = device
-        if type(device).next_event is not Device.next_event:
-            self._attend(device)
-
-    def _attend(self, timed: Timed) -> None:
-        self._timed.append(timed)
-        self._next_events.append(timed.next_event)
 
     @property
     def a20(self) -> bool:
@@ -147,35 +143,6 @@ class Board(Saved, NoCopies, Platform):
         if self.a20 != self._a20:
             self._a20 = self.a20
             self._on_a20(self._a20)
-
-    def next_event(self) -> int | None:
-        """The absolute guest cycle at which `advance` next has something to do, or None."""
-        soonest = None
-        for next_event in self._next_events:
-            due = next_event()
-            if due is not None and (soonest is None or due < soonest):
-                soonest = due
-        return soonest
-
-    def advance(self, now: int) -> None:
-        """Do all that is due up to guest cycle `now`, in the order of the cycles."""
-        while (due := self.next_event()) is not None and due <= now:
-            for timed in self._timed:
-                timed.advance(due)
-
-    def port_access(self, exit: PortAccess) -> None:
-        """IN and OUT."""
-        if exit.is_in:
-            exit.value = self.ports.read(exit.port, exit.width)
-        else:
-            self.ports.write(exit.port, exit.width, exit.value)
-
-    def mmio_access(self, exit: MmioAccess) -> None:
-        """Loads and stores of a device's registers."""
-        if exit.is_write:
-            self.mmio.write(exit.guest_physical, exit.width, exit.value)
-        else:
-            exit.value = self.mmio.read(exit.guest_physical, exit.width)
 
     def numeric_error(self) -> None:
         """The processor's FERR# wire is active."""

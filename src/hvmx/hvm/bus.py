@@ -33,11 +33,9 @@ class Region(NamedTuple):
     in_kernel: bool
 
 
-class _Entry(NamedTuple):
-    read: Callable[[int, int], int]
-    write: Callable[[int, int, int], None]
-    offset: int
-    room: int  # the widest access here that is not split into bytes
+_Entry = tuple[Callable[[int, int], int], Callable[[int, int, int], None], int, int]
+"""How the device is read and written, the offset there, and the widest access that is not split into bytes. No NamedTuple,
+which takes 40 ns more of host time to unpack."""
 
 
 class Bus:
@@ -121,8 +119,10 @@ class Bus:
 
     def _read_slowly(self, address: int, width: int) -> int:
         entry = self._find(address)
-        if entry is not None and width <= entry.room:
-            return entry.read(entry.offset, width)
+        if entry is not None:
+            read, _, offset, room = entry
+            if width <= room:
+                return read(offset, width)
         if width == 1 or not self._any(address, width):
             _count(self.unmapped_reads, address)
             return _MASK[width]
@@ -130,9 +130,12 @@ class Bus:
 
     def _write_slowly(self, address: int, width: int, value: int) -> None:
         entry = self._find(address)
-        if entry is not None and width <= entry.room:
-            entry.write(entry.offset, width, value & _MASK[width])
-        elif width == 1 or not self._any(address, width):
+        if entry is not None:
+            _, write, offset, room = entry
+            if width <= room:
+                write(offset, width, value & _MASK[width])
+                return
+        if width == 1 or not self._any(address, width):
             _count(self.unmapped_writes, address)
         else:
             for byte in range(width):
@@ -142,7 +145,7 @@ class Bus:
 def _entry(region: Region, address: int) -> _Entry:
     into = address - region.base
     room = min(region.device.WIDEST, region.length - into)
-    return _Entry(region.device.read, region.device.write, region.offset + into, room)
+    return region.device.read, region.device.write, region.offset + into, room
 
 
 def _span(region: Region) -> str:

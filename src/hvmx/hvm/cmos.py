@@ -10,7 +10,8 @@ from calendar import monthrange
 from datetime import date
 from typing import ClassVar
 
-from hvmx.hvm.device import Clock, Device, IrqLine, Oscillator, State
+from hvmx.hvm.device import Device, IrqLine, Oscillator, State
+from hvmx.hvm.schedule import Schedule
 
 HZ = 32_768
 """The crystal, in hertz."""
@@ -38,11 +39,11 @@ class Cmos(Device):
 
     FIELDS: ClassVar[tuple[str, ...]] = (
         "index", "nmi_masked", "_ram", "_stopped", "_held", "_origin", "_base", "_weekday_shift", "_seen",
-        "_level", "_due",
+        "_level", "_timer",
     )  # fmt: skip
 
-    def __init__(self, clock: Clock, irq: IrqLine, memory_bytes: int, epoch: int) -> None:
-        self._oscillator = Oscillator(clock, HZ)
+    def __init__(self, schedule: Schedule, irq: IrqLine, memory_bytes: int, epoch: int) -> None:
+        self._oscillator = Oscillator(schedule, HZ)
         self._irq = irq
         self._ram = bytearray(128)
         self._ram[_A], self._ram[_B] = 0x26, _B_24
@@ -56,7 +57,7 @@ class Cmos(Device):
         self._weekday_shift = 0
         self._seen = self._origin  # the tick up to which register C is up to date
         self._level = False
-        self._due: int | None = None
+        self._timer = schedule.timer(self._flag_rises)
 
     # The calendar
 
@@ -197,15 +198,11 @@ class Cmos(Device):
                 due.append(tick + HZ - (tick - origin) % HZ)
             if awaited & _B_ALARM and self._held is None and (alarm := self._next_alarm(tick)) is not None:
                 due.append(alarm)
-        self._due = self._oscillator.cycle_of(min(due)) if due else None
+        self._timer.due = self._oscillator.cycle_of(min(due)) if due else None
 
-    def next_event(self) -> int | None:
-        return self._due
-
-    def advance(self, now: int) -> None:
-        if self._due is not None and self._due <= now:
-            self._follow(self._oscillator.at(now))
-            self._plan()
+    def _flag_rises(self, now: int) -> None:
+        self._follow(self._oscillator.at(now))
+        self._plan()
 
     # Registers
 

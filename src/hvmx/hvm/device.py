@@ -113,21 +113,12 @@ class Saved:
                 raise ValueError(f"{what}: saved field {name} holds {state[name]!r}")  # noqa: TRY004
 
 
-class Timed(Protocol):
-    """Something with events of its own."""
-
-    def next_event(self) -> int | None:
-        """The guest cycle, later than the last `advance`, at which it next has something to do."""
-
-    def advance(self, now: int) -> None:
-        """Do everything that is due up to guest cycle `now`; afterwards `next_event` is later than that."""
-
-
 class Device(Saved, ABC):
     """A device on a bus.
 
     Offsets and widths are in bytes. The bus never passes an offset outside what the board placed, nor a
-    width above `WIDEST`: it splits wider accesses into bytes, as an ISA bus does for an 8-bit card.
+    width above `WIDEST`: it splits wider accesses into bytes, as an ISA bus does for an 8-bit card. What it does later it
+    has timers for (hvmx.hvm.schedule).
     """
 
     WIDEST: ClassVar[int] = 1
@@ -143,10 +134,3 @@ class Device(Saved, ABC):
     @abstractmethod
     def reset(self) -> None:
         """Reset to the state after power-on; time goes on."""
-
-    def next_event(self) -> int | None:
-        """As of `Timed`, whose methods a device without events leaves out."""
-        return None
-
-    def advance(self, now: int) -> None:
-        """As of `Timed`."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol, TextIO
 
-from hvmx.hvm.device import Clock
+from hvmx.hvm.schedule import Schedule
 
 _SEED = "seed"
 
@@ -46,9 +46,10 @@ class Receiver(Protocol):
 class InputLog:
     """Passes input on at its guest cycles, and records it."""
 
-    def __init__(self, clock: Clock, receiver: Receiver) -> None:
+    def __init__(self, schedule: Schedule, receiver: Receiver) -> None:
         self.entries: list[Entry] = []
-        self._clock = clock
+        self._clock = schedule
+        self._timer = schedule.timer(self._pass_on)
         self._receiver = receiver
         self._due: deque[Entry] = deque()
         self._recorded = False
@@ -71,6 +72,7 @@ class InputLog:
         self._recorded = False
         if data:
             self._due.append(Entry(self._clock.cycles + 1, data))
+            self._plan()
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Enter `entries` when their cycles come; ValueError if they are out of order or in the past."""
@@ -82,17 +84,17 @@ class InputLog:
             earliest = entry.cycle
         self._due = deque(entries)
         self._recorded = True
+        self._plan()
 
-    def next_event(self) -> int | None:
-        """The guest cycle of the next input."""
-        return self._due[0].cycle if self._due else None
+    def _plan(self) -> None:
+        self._timer.due = self._due[0].cycle if self._due else None
 
-    def advance(self, now: int) -> None:
-        """Pass on what is due up to guest cycle `now`."""
+    def _pass_on(self, now: int) -> None:
         while self._due and self._due[0].cycle <= now:
             entry = self._due.popleft()
             self._receiver.receive(entry.data)
             self.entries.append(entry)
+        self._plan()
 
     def write(self, out: TextIO, seed: int) -> None:
         """Write all that has entered so far, with the machine's seed."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hvmx.hvm.device import Clock, Device, IrqLine, Oscillator, Saved
+from hvmx.hvm.device import Device, IrqLine, Oscillator, Saved
+from hvmx.hvm.schedule import Schedule
 
 HZ = 1_193_182
 """The input clock, in hertz: a third of the colour subcarrier's 4 x 3.579545 MHz crystal over four."""
@@ -221,16 +222,16 @@ class Counter(Saved):
 class Pit(Device):
     """The timer chip: counter 0's OUT drives `irq`; `set_gate2` and `out2` are counter 2's gate and OUT."""
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("counter0", "counter1", "counter2", "_seen", "_level", "_due")
+    FIELDS: ClassVar[tuple[str, ...]] = ("counter0", "counter1", "counter2", "_seen", "_level", "_timer")
 
-    def __init__(self, clock: Clock, irq: IrqLine) -> None:
-        self._oscillator = Oscillator(clock, HZ)
+    def __init__(self, schedule: Schedule, irq: IrqLine) -> None:
+        self._oscillator = Oscillator(schedule, HZ)
         self._irq = irq
         self.counter0, self.counter1, self.counter2 = Counter(True), Counter(True), Counter(False)
         self._counters = (self.counter0, self.counter1, self.counter2)
         self._seen = 0  # the tick up to which the interrupt line follows OUT of counter 0
         self._level = False
-        self._due: int | None = None  # the guest cycle of OUT 0's next rise
+        self._timer = schedule.timer(self._out_rises)
 
     def ticks(self) -> int:
         """Ticks of the input clock since power-on."""
@@ -302,23 +303,19 @@ class Pit(Device):
         # Its fall is no event: the interrupt controllers take a request at the rise, and keep it. The line falls when it is
         # looked at next, at the latest before it rises again.
         rise = self.counter0.next_rise(tick)
-        self._due = None if rise is None else self._oscillator.cycle_of(rise)
+        self._timer.due = None if rise is None else self._oscillator.cycle_of(rise)
 
-    def next_event(self) -> int | None:
-        return self._due
-
-    def advance(self, now: int) -> None:
-        if self._due is not None and self._due <= now:
-            tick = self._oscillator.at(now)
-            self._follow(tick)
-            self._plan(tick)
+    def _out_rises(self, now: int) -> None:
+        tick = self._oscillator.at(now)
+        self._follow(tick)
+        self._plan(tick)
 
     def reset(self) -> None:
         for counter in self._counters:
             counter.reset()
         self._seen = self._oscillator.now()
         self._drive(False)
-        self._due = None
+        self._timer.due = None
 
 
 def _from_bcd(value: int) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hvmx.hvm.device import Clock, Device, IrqLine, Sink
+from hvmx.hvm.device import Device, IrqLine, Sink
+from hvmx.hvm.schedule import Schedule
 
 CRYSTAL_HZ = 1_843_200
 """The input clock of the baud generator, in hertz; a bit takes 16 x divisor of its periods."""
@@ -40,11 +41,12 @@ class Uart(Device):
     FIELDS: ClassVar[tuple[str, ...]] = (
         "ier", "fcr", "lcr", "mcr", "lsr", "msr", "scratch", "divisor", "character_cycles",
         "transmitter_pending", "timed_out", "_fifo", "_incoming", "_arrival_due", "_timeout_due",
-        "_level",
+        "_level", "_timer",
     )  # fmt: skip
 
-    def __init__(self, clock: Clock, irq: IrqLine, transmit: Sink) -> None:
-        self._clock = clock
+    def __init__(self, schedule: Schedule, irq: IrqLine, transmit: Sink) -> None:
+        self._clock = schedule
+        self._timer = schedule.timer(self._advance)
         self._irq = irq
         self._transmit = transmit
         self._incoming = bytearray()  # on the line, in order
@@ -83,6 +85,7 @@ class Uart(Device):
             raise ValueError(f"serial input of {len(data)} bytes, room for {self.room}")
         self._incoming += data
         self._expect_arrival()
+        self._plan()
 
     def _expect_arrival(self) -> None:
         capacity = _FIFO if self.fcr & 1 else 1
@@ -167,6 +170,7 @@ class Uart(Device):
         self._restart_timeout(self._clock.cycles)
         self._expect_arrival()
         self._update()
+        self._plan()
         return value
 
     def _read_identification(self) -> int:
@@ -197,6 +201,7 @@ class Uart(Device):
             self.scratch = value
         # The status registers are read-only.
         self._update()
+        self._plan()
 
     def _send(self, value: int) -> None:
         # The write clears the interrupt's condition, and the empty transmitter sets it again: an edge each time.
@@ -243,27 +248,26 @@ class Uart(Device):
 
     # Time
 
-    def next_event(self) -> int | None:
-        soonest = self._arrival_due
-        ier = self.ier
-        if ier & _IER_RECEIVED:
-            due = self._timeout_due
-            if due is not None and (soonest is None or due < soonest):
-                soonest = due
-        return soonest
+    def _plan(self) -> None:
+        """What comes next: the next character, or the end of the wait for one, where that interrupts."""
+        soonest, timeout = self._arrival_due, self._timeout_due
+        if self.ier & _IER_RECEIVED and timeout is not None and (soonest is None or timeout < soonest):
+            soonest = timeout
+        self._timer.due = soonest
 
-    def advance(self, now: int) -> None:
-        while (due := self.next_event()) is not None and due <= now:
-            if due == self._arrival_due:
-                self._arrival_due = due + self.character_cycles
-                self._take_in(self._incoming.pop(0), due)
-                self._expect_arrival()
-            else:
-                self._timeout_due = None
-                self.timed_out = True
-            self._update()
+    def _advance(self, now: int) -> None:
+        if now == self._arrival_due:
+            self._arrival_due = now + self.character_cycles
+            self._take_in(self._incoming.pop(0), now)
+            self._expect_arrival()
+        else:
+            self._timeout_due = None
+            self.timed_out = True
+        self._update()
+        self._plan()
 
     def reset(self) -> None:
         self._clear()
         self._expect_arrival()
         self._update()
+        self._plan()
