@@ -33,6 +33,7 @@ from hvmx.pv.numbers import KVM_HYPERCALLS, XEN_HYPERCALLS, hypercall_name, sub_
 from hvmx.pv.xen import Hypercalls, VmcallTable
 from hvmx.statistic import Statistic, total_of
 from hvmx.stops import Stop, StopKind
+from hvmx.unanswered import unanswered
 from hvmx.vocabulary import CoreStop, ExitReason
 
 __all__ = ["LONGEST_TIMEOUT", "Clock", "Machine", "Stop", "StopKind", "memory_size"]
@@ -415,6 +416,7 @@ class Machine(NoCopies):
             },
             "hypercalls_in_python": self.hypercalls.slow,
             "hypercalls_unanswered": self.hypercalls.unanswered,
+            "unanswered": unanswered(self),
             "exits": {
                 reason.name: row.as_json(partial(detail_name, reason)) for reason, row in self.exits.statistics().items()
             },

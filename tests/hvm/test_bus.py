@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hvmx.hvm.bus import OTHER, Bus
+from hvmx.exits import OTHERS
+from hvmx.hvm.bus import Bus
 from hvmx.hvm.device import Device
 
 
@@ -79,7 +80,7 @@ def test_a_guest_cannot_make_the_counts_grow_without_end() -> None:
     for address in range(70_000):
         bus.read(address, 1)
     assert len(bus.unmapped_reads) == 65_537
-    assert bus.unmapped_reads[OTHER] == 70_000 - 65_536
+    assert bus.unmapped_reads[OTHERS] == 70_000 - 65_536
 
 
 def test_a_wide_access_to_a_byte_device_is_split_little_end_first() -> None:

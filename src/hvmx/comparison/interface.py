@@ -11,6 +11,7 @@ from hvmx.boot.layout import PAGE
 from hvmx.code_lines import CodeLines, code_lines
 from hvmx.exits import OTHERS, detail_name
 from hvmx.hvm.device import Device
+from hvmx.unanswered import unanswered
 from hvmx.vocabulary import CONTROLLED, PV_REASONS, Charge, ExitReason
 
 if TYPE_CHECKING:
@@ -253,16 +254,16 @@ def _file(counted: CodeLines, module: str) -> str | None:
     return None if file is None or file.startswith(f"{_CORE}/") else file
 
 
+_NOT_THERE = {
+    "msrs": "MSRs that there are not", "ports": "ports without a device", "mmio": "addresses without a device",
+}  # fmt: skip
+"""How the report calls what is `unanswered`."""
+
+
 def _refused(machine: Machine) -> dict[str, int]:
     refused = {"hypercalls": machine.hypercalls.refused}
     if machine.domain is not None:
         refused["privileged instructions"] = machine.domain.xen.refused_instructions
-    else:
-        accesses = [_numbers(machine, reason) for reason in (ExitReason.MSR_READ, ExitReason.MSR_WRITE)]
-        refused["MSRs that there are not"] = sum(
-            count for numbers in accesses for number, count in numbers.items() if not machine.cpu.has_msr(number)
-        )
-    if machine.board is not None:
-        for name, bus in (("ports", machine.board.ports), ("addresses", machine.board.mmio)):
-            refused[f"{name} without a device"] = sum(bus.unmapped_reads.values()) + sum(bus.unmapped_writes.values())
+    for what, counts in unanswered(machine).items():
+        refused[_NOT_THERE[what]] = sum(count["reads"] + count["writes"] for count in counts.values())
     return refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from hvmx.exits import OTHERS
 from hvmx.hvm.device import Device
 
 _DENSE = 4096
@@ -12,9 +13,6 @@ _DENSE = 4096
 
 _COUNTED = 1 << 16
 """How many unmapped addresses are counted singly: enough for all ports, and a bound on what a guest can use up."""
-
-OTHER = -1
-"""The address under which all other unmapped accesses are counted."""
 
 _MASK = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF, 8: 0xFFFF_FFFF_FFFF_FFFF}
 
@@ -42,7 +40,7 @@ class Bus:
     """Routes accesses of 1, 2, 4 or 8 bytes to devices, which only see offsets.
 
     Where there is no device, reads give all ones. Such accesses are counted in `unmapped_reads` and `unmapped_writes`
-    (address to count).
+    (address to count; beyond a bound all others under `OTHERS`).
     """
 
     def __init__(self, name: str, size: int = 1 << 64) -> None:
@@ -155,5 +153,5 @@ def _span(region: Region) -> str:
 def _count(counts: dict[int, int], address: int) -> None:
     count = counts.get(address)
     if count is None and len(counts) >= _COUNTED:
-        address, count = OTHER, counts.get(OTHER)
+        address, count = OTHERS, counts.get(OTHERS)
     counts[address] = (count or 0) + 1
