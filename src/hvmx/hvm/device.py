@@ -12,9 +12,6 @@ IrqLine = Callable[[bool], None]
 Sink = Callable[[bytes], None]
 """Takes the bytes that the guest sends to the host."""
 
-Message = Callable[[int, int], None]
-"""Takes a message-signalled interrupt: its address and data (SDM vol. 3, 10.11)."""
-
 State = dict[str, Any]
 """A saved state: field names to integers, truth values, None, bytes, or nested states."""
 
@@ -29,20 +26,6 @@ class Clock(Protocol):
     @property
     def hz(self) -> int:
         """Guest cycles in a guest second; constant for the life of the machine."""
-
-
-class BusError(Exception):
-    """A bus master has addressed what is no RAM."""
-
-
-class Dma(Protocol):
-    """Guest memory as a bus master sees it, by guest-physical address."""
-
-    def read(self, physical: int, length: int) -> bytes:
-        """`length` bytes; BusError, nothing having happened, unless all of them are RAM."""
-
-    def write(self, physical: int, data: bytes) -> None:
-        """Write all of `data`; BusError, nothing having happened, unless all of it goes to RAM."""
 
 
 class Oscillator:
